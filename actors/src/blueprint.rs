@@ -1,0 +1,281 @@
+//! How a kind of operator, source or sink (a `type` of the topology file) is described and made.
+//!
+//! A kind is asked once, when the plan is made: it reads its options, looks at what its inputs carry, and answers
+//! with a blueprint: what it emits, and how to make instances. A mistake is answered with [`Fault`]s that name the
+//! option, so that the engine can point at the line.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use crate::host::{AnyOperator, AnySink, AnySource, Factory, Hosted, HostedSink, HostedSource};
+use crate::ids::Subtask;
+use crate::operator::{Delivery, Operator, Sink, Source};
+use crate::record::{Inputs, RecordType};
+use crate::{Result, feed::Feed};
+
+/// The options of one table of the topology file, without those the engine itself reads.
+pub type Options<'a> = dyn erased_serde::Deserializer<'a> + 'a;
+
+/// Something wrong with the options or the inputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Which option: `where`, `columns[1]`, `window.sliding`; empty for the table as a whole.
+    pub option: String,
+    /// What is wrong and what to do, lower case, without a full stop.
+    pub message: String,
+}
+
+impl Fault {
+    /// Makes a fault of one option.
+    pub fn new(option: impl Into<String>, message: impl Into<String>) -> Fault {
+        Fault { option: option.into(), message: message.into() }
+    }
+}
+
+/// Where in which topology a blueprint is to stand.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// The name of the job.
+    pub job: String,
+    /// The name of the operator, source or sink.
+    pub name: String,
+    /// The folder that relative paths start from.
+    pub folder: PathBuf,
+    /// How many instances there will be.
+    pub parallelism: u32,
+}
+
+/// One option of a kind, for `piton list` and for the reference.
+#[derive(Clone, Debug)]
+pub struct OptionDoc {
+    /// Its name.
+    pub name: &'static str,
+    /// Its default as it would stand in the file; nothing if it must be given.
+    pub default: Option<&'static str>,
+    /// One sentence.
+    pub doc: &'static str,
+}
+
+/// What `piton list` says of a kind.
+#[derive(Clone, Debug, Default)]
+pub struct KindDoc {
+    /// One sentence.
+    pub doc: &'static str,
+    /// Its options.
+    pub options: Vec<OptionDoc>,
+}
+
+/// A planned source.
+#[derive(Clone)]
+pub struct SourceBlueprint {
+    /// What it emits.
+    pub output: RecordType,
+    /// Whether it can go back to an earlier position.
+    pub replayable: bool,
+    /// How many instances it can have at most; nothing if any number.
+    pub max_parallelism: Option<u32>,
+    /// Makes an instance whose batches hold up to so many rows.
+    pub make: Arc<dyn Fn(usize) -> Result<Box<dyn AnySource>> + Send + Sync>,
+}
+
+/// A planned operator.
+#[derive(Clone)]
+pub struct OperatorBlueprint {
+    /// What it emits.
+    pub output: RecordType,
+    /// Whether records are partitioned by a key on their way to it.
+    pub keyed: bool,
+    /// Makes an instance whose batches hold up to so many rows.
+    pub make: Arc<dyn Fn(Subtask, usize) -> Result<Box<dyn AnyOperator>> + Send + Sync>,
+}
+
+/// A planned sink.
+#[derive(Clone)]
+pub struct SinkBlueprint {
+    /// How its output becomes visible.
+    pub delivery: Delivery,
+    /// The folder its files go to, if it makes files: a start from nothing refuses while files of this sink are there.
+    pub folder: Option<PathBuf>,
+    /// Makes an instance.
+    pub make: Arc<dyn Fn() -> Result<Box<dyn AnySink>> + Send + Sync>,
+}
+
+/// A kind of source.
+pub trait SourceKind: Send + Sync {
+    /// Describes it.
+    fn doc(&self) -> KindDoc;
+
+    /// Reads the options and plans one.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    fn plan(&self, options: &mut Options<'_>, site: &Site) -> Result<SourceBlueprint, Vec<Fault>>;
+}
+
+/// A kind of operator.
+pub trait OperatorKind: Send + Sync {
+    /// Describes it.
+    fn doc(&self) -> KindDoc;
+
+    /// Reads the options, checks what the inputs carry (in the order of `inputs = […]`) and plans one.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once. A fault of input *i* has the option `inputs[i]`.
+    fn plan(
+        &self,
+        options: &mut Options<'_>,
+        inputs: &[RecordType],
+        site: &Site,
+    ) -> Result<OperatorBlueprint, Vec<Fault>>;
+}
+
+/// A kind of sink.
+pub trait SinkKind: Send + Sync {
+    /// Describes it.
+    fn doc(&self) -> KindDoc;
+
+    /// Reads the options, checks what the inputs carry and plans one.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    fn plan(&self, options: &mut Options<'_>, inputs: &[RecordType], site: &Site) -> Result<SinkBlueprint, Vec<Fault>>;
+}
+
+/// Reads the options of a kind into its settings.
+///
+/// # Errors
+/// One fault that names the option.
+pub fn read_options<C: DeserializeOwned>(options: &mut Options<'_>) -> Result<C, Vec<Fault>> {
+    serde_path_to_error::deserialize(options).map_err(|error| {
+        let option = match error.path().to_string() {
+            root if root == "." => String::new(),
+            path => path,
+        };
+        vec![Fault::new(option, error.into_inner().to_string())]
+    })
+}
+
+/// Checks what the inputs carry against what `I` reads.
+///
+/// A kind with one port takes any number of inputs of that type (a union); one with two ports takes two inputs.
+///
+/// # Errors
+/// One fault for each input that does not fit.
+pub fn check_inputs<I: Inputs>(inputs: &[RecordType]) -> Result<(), Vec<Fault>> {
+    let ports = I::ports();
+    if ports.len() > 1 && ports.len() != inputs.len() {
+        let message = format!("takes {} inputs, not {}", ports.len(), inputs.len());
+        return Err(vec![Fault::new("inputs", message)]);
+    }
+    let mut faults = Vec::new();
+    for (index, input) in inputs.iter().enumerate() {
+        let Some(port) = ports.get(index).or(ports.first()) else { continue };
+        let agrees = match port {
+            Some(port) => input.agrees_with(port),
+            None => !matches!(input, RecordType::Rows { .. }),
+        };
+        if !agrees {
+            let wanted = port.as_ref().map_or_else(|| "Arrow batches".to_string(), ToString::to_string);
+            faults.push(Fault::new(format!("inputs[{index}]"), format!("carries {input}, but {wanted} is needed")));
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+/// The kind of operator whose options are the fields of `O` itself.
+pub struct OperatorOf<O> {
+    doc: KindDoc,
+    marker: std::marker::PhantomData<fn() -> O>,
+}
+
+impl<O> OperatorOf<O> {
+    /// Makes the kind, with what `piton list` should say of it.
+    pub fn new(doc: KindDoc) -> Self {
+        OperatorOf { doc, marker: std::marker::PhantomData }
+    }
+}
+
+impl<O: Operator + DeserializeOwned + Clone + Sync> OperatorKind for OperatorOf<O> {
+    fn doc(&self) -> KindDoc {
+        self.doc.clone()
+    }
+
+    fn plan(
+        &self,
+        options: &mut Options<'_>,
+        inputs: &[RecordType],
+        _site: &Site,
+    ) -> Result<OperatorBlueprint, Vec<Fault>> {
+        let prototype: O = read_options(options)?;
+        check_inputs::<O::In>(inputs)?;
+        operator_blueprint(Arc::new(move || Ok(prototype.clone())))
+    }
+}
+
+/// Plans an operator that a factory makes.
+///
+/// # Errors
+/// If the factory cannot make one.
+pub fn operator_blueprint<O: Operator>(factory: Factory<O>) -> Result<OperatorBlueprint, Vec<Fault>>
+where
+    O::Out: TypedOutput,
+{
+    let keyed = factory().map_err(|error| vec![Fault::new("", error.to_string())])?.is_keyed();
+    Ok(OperatorBlueprint {
+        output: O::Out::record_type(),
+        keyed,
+        make: Arc::new(move |subtask, rows| Ok(Box::new(Hosted::new(Arc::clone(&factory), subtask, rows)?))),
+    })
+}
+
+/// An output whose type is known without looking at the options: rows, but not Arrow batches.
+pub trait TypedOutput {
+    /// Returns what it carries.
+    fn record_type() -> RecordType;
+}
+
+impl<T: crate::Record> TypedOutput for T {
+    fn record_type() -> RecordType {
+        RecordType::rows::<T>()
+    }
+}
+
+/// Plans a source that a factory makes.
+///
+/// # Errors
+/// If the factory cannot make one.
+pub fn source_blueprint<S: Source>(
+    factory: impl Fn() -> Result<S> + Send + Sync + 'static,
+) -> Result<SourceBlueprint, Vec<Fault>>
+where
+    S::Out: TypedOutput,
+    Feed<S::Out>: Send,
+{
+    let replayable = factory().map_err(|error| vec![Fault::new("", error.to_string())])?.replayable();
+    Ok(SourceBlueprint {
+        output: S::Out::record_type(),
+        replayable,
+        max_parallelism: None,
+        make: Arc::new(move |rows| Ok(Box::new(HostedSource::new(factory()?, rows)))),
+    })
+}
+
+/// Plans a sink that a factory makes.
+///
+/// # Errors
+/// If the factory cannot make one.
+pub fn sink_blueprint<S: Sink>(
+    factory: impl Fn() -> Result<S> + Send + Sync + 'static,
+) -> Result<SinkBlueprint, Vec<Fault>>
+where
+    <S::In as Inputs>::Batch: Send,
+{
+    let delivery = factory().map_err(|error| vec![Fault::new("", error.to_string())])?.delivery();
+    Ok(SinkBlueprint {
+        delivery,
+        folder: None,
+        make: Arc::new(move || Ok(Box::new(HostedSink(factory()?)))),
+    })
+}

@@ -1,0 +1,167 @@
+//! What an operator reaches the engine through: output, state, timers, time and randomness.
+
+use rand::SeedableRng;
+use rand_pcg::Pcg64Mcg;
+
+use crate::ids::Subtask;
+use crate::key::{Key, mix};
+use crate::record::{Output, OutputBuffer, Record};
+use crate::state::{
+    ListEntry, ListState, LocalEntry, LocalState, MapEntry, MapState, StateStore, StateValue, ValueEntry, ValueState,
+};
+use crate::time::{TimerKind, Timestamp, WATERMARK_MIN};
+
+/// The engine as one operator instance sees it. `Out` is what the operator emits.
+pub struct Context<Out: Output> {
+    pub(crate) subtask: Subtask,
+    pub(crate) state: StateStore,
+    pub(crate) out: Out::Buffer,
+    pub(crate) now: Timestamp,
+    pub(crate) watermark: Timestamp,
+    pub(crate) time: Option<Timestamp>,
+    /// How many records of the current batch were entered; the last of them is the one to blame.
+    pub(crate) entered: usize,
+    /// How many batches, timers and hooks came before this one: what a replay counts again, so that `rng` repeats.
+    pub(crate) entry: u64,
+}
+
+impl<Out: Output> Context<Out> {
+    /// Makes the context of a fresh instance; `rows` is how many records a batch of its output holds at most.
+    pub fn new(subtask: Subtask, rows: usize) -> Context<Out> {
+        let state = StateStore::new(subtask.own_key_groups(), subtask.key_groups);
+        Context {
+            subtask,
+            state,
+            out: Out::Buffer::with_rows(rows),
+            now: 0,
+            watermark: WATERMARK_MIN,
+            time: None,
+            entered: 0,
+            entry: 0,
+        }
+    }
+
+    /// Makes `key` the current key and `time` the current event time.
+    ///
+    /// Called for each record by the default [`process_batch`](crate::Operator::process_batch); an operator that
+    /// works on whole batches calls it itself before it touches keyed state.
+    #[inline]
+    pub fn enter(&mut self, key: Key, time: Option<Timestamp>) {
+        self.entered += 1;
+        self.time = time;
+        self.state.enter(key);
+    }
+
+    /// Returns the current key: the record's, or the timer's.
+    pub fn key(&self) -> &Key {
+        self.state.key()
+    }
+
+    /// Returns the event time of the current record or timer in ms, if it has one. Emitted records inherit it.
+    pub fn timestamp(&self) -> Option<Timestamp> {
+        self.time
+    }
+
+    /// Returns the watermark in ms: no record at or before it is expected any more.
+    pub fn watermark(&self) -> Timestamp {
+        self.watermark
+    }
+
+    /// Returns the engine's time in ms since 1970. It stands still within one batch, so that a replay sees it again.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Returns which parallel instance this is.
+    pub fn subtask(&self) -> &Subtask {
+        &self.subtask
+    }
+
+    /// Returns a random generator that gives the same numbers when this batch, timer or hook is replayed.
+    pub fn rng(&self) -> Pcg64Mcg {
+        let place = mix(self.subtask.seed ^ mix(Key::from(&*self.subtask.operator).hash() ^ u64::from(self.subtask.index)));
+        Pcg64Mcg::seed_from_u64(mix(place ^ mix(self.entry).wrapping_add(self.entered as u64)))
+    }
+
+    /// Returns one value of the current key.
+    #[inline]
+    pub fn state<T: StateValue>(&mut self, handle: ValueState<T>) -> ValueEntry<'_, T> {
+        self.state.value(handle)
+    }
+
+    /// Returns the map of the current key.
+    #[inline]
+    pub fn map_state<K: StateValue + Ord, V: StateValue>(&mut self, handle: MapState<K, V>) -> MapEntry<'_, K, V> {
+        self.state.map(handle)
+    }
+
+    /// Returns the list of the current key.
+    #[inline]
+    pub fn list_state<T: StateValue>(&mut self, handle: ListState<T>) -> ListEntry<'_, T> {
+        self.state.list(handle)
+    }
+
+    /// Returns a value of this subtask that belongs to no key.
+    #[inline]
+    pub fn local<T: StateValue + Default>(&mut self, handle: LocalState<T>) -> LocalEntry<'_, T> {
+        self.state.local(handle)
+    }
+
+    /// Sets a timer of the current key for when the watermark reaches `at` (ms). Setting it again changes nothing.
+    ///
+    /// # Errors
+    /// If there is no current key.
+    pub fn timer_at(&mut self, at: Timestamp) -> crate::Result {
+        self.state.set_timer(TimerKind::Event, at)
+    }
+
+    /// Sets a timer of the current key for when the engine's clock reaches `at` (ms).
+    ///
+    /// # Errors
+    /// If there is no current key.
+    pub fn timer_at_processing_time(&mut self, at: Timestamp) -> crate::Result {
+        self.state.set_timer(TimerKind::Processing, at)
+    }
+
+    /// Takes a timer of the current key back; nothing happens if there is none.
+    ///
+    /// # Errors
+    /// If there is no current key.
+    pub fn delete_timer(&mut self, kind: TimerKind, at: Timestamp) -> crate::Result {
+        self.state.delete_timer(kind, at)
+    }
+
+    /// Returns what collects the output, for operators that emit whole batches.
+    pub fn output(&mut self) -> &mut Out::Buffer {
+        &mut self.out
+    }
+}
+
+impl<T: Record> Context<T> {
+    /// Emits a record.
+    #[inline]
+    pub fn emit(&mut self, record: T) {
+        self.out.push(record, self.time);
+    }
+
+    /// Emits a record with another event time than the current one, in ms.
+    #[inline]
+    pub fn emit_at(&mut self, time: Timestamp, record: T) {
+        self.out.push(record, Some(time));
+    }
+
+    /// Emits a copy of a record, written over a recycled one: it usually allocates nothing.
+    #[inline]
+    pub fn forward(&mut self, record: &T) {
+        self.out.push_from(record, self.time);
+    }
+
+    /// Emits a record that `fill` writes over a recycled one, or over a default one. `fill` must set every field.
+    #[inline]
+    pub fn emit_with(&mut self, fill: impl FnOnce(&mut T))
+    where
+        T: Default,
+    {
+        self.out.push_with(fill, self.time);
+    }
+}

@@ -1,0 +1,431 @@
+//! The engine's side of operators, sources and sinks: their types erased once per batch.
+//!
+//! The engine never sees a user's types: it drives an [`AnyOperator`], which is a user's operator together with its
+//! context (state, timers, output), an [`AnySource`] or an [`AnySink`]. None of them catches a panic or decides
+//! anything; that is the engine's part.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::context::Context;
+use crate::feed::Feed;
+use crate::ids::{Subtask, WindowId};
+use crate::operator::{Delivery, Operator, Progress, Sink, Source};
+use crate::record::{Batch, Inputs, Output, OutputBuffer, Scatter};
+use crate::time::{TimerKind, Timestamp};
+use crate::{Error, Result};
+
+/// A boxed future that may move between threads.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A user's operator with everything that belongs to one instance of it.
+pub trait AnyOperator: Send {
+    /// Begins the next entry (batch, timer or hook) at this engine time in ms.
+    fn begin_entry(&mut self, now: Timestamp);
+
+    /// Calls `open`.
+    ///
+    /// # Errors
+    /// The operator's own; so in every method that calls one of its hooks.
+    fn open(&mut self) -> Result;
+
+    /// Calls `process_batch` with a batch that arrived at an input port.
+    ///
+    /// # Errors
+    /// As `open`.
+    fn process(&mut self, port: usize, batch: &Batch) -> Result;
+
+    /// Advances the watermark and fires the event-time timers that this makes due.
+    ///
+    /// # Errors
+    /// As `open`.
+    fn advance_watermark(&mut self, watermark: Timestamp) -> Result;
+
+    /// Fires the processing-time timers that are due at this entry's time.
+    ///
+    /// # Errors
+    /// As `open`.
+    fn fire_processing_timers(&mut self) -> Result;
+
+    /// Returns when the earliest processing-time timer is due, in ms.
+    fn next_processing_timer(&self) -> Option<Timestamp>;
+
+    /// Calls `begin_window`.
+    ///
+    /// # Errors
+    /// As `open`.
+    fn begin_window(&mut self, window: WindowId) -> Result;
+
+    /// Calls `end_window`.
+    ///
+    /// # Errors
+    /// As `open`.
+    fn end_window(&mut self, window: WindowId) -> Result;
+
+    /// Calls `before_checkpoint`.
+    ///
+    /// # Errors
+    /// As `open`.
+    fn before_checkpoint(&mut self, window: WindowId) -> Result;
+
+    /// Calls `checkpointed`.
+    ///
+    /// # Errors
+    /// As `open`.
+    fn checkpointed(&mut self, window: WindowId) -> Result;
+
+    /// Calls `committed`.
+    ///
+    /// # Errors
+    /// As `open`.
+    fn committed(&mut self, window: WindowId) -> Result;
+
+    /// Calls `close`.
+    ///
+    /// # Errors
+    /// As `open`.
+    fn close(&mut self) -> Result;
+
+    /// Moves what was emitted to the end of `batches`.
+    fn drain(&mut self, batches: &mut Vec<Batch>);
+
+    /// Encodes what changed in its state since the last cut as one chunk; empty if nothing did.
+    ///
+    /// # Errors
+    /// If a value of the state cannot be serialised.
+    fn cut(&mut self) -> Result<Vec<u8>>;
+
+    /// Puts back a state of chunks, oldest first, before `open`. Rows of key groups that this subtask does not own
+    /// are left out.
+    ///
+    /// # Errors
+    /// If the chunks do not fit the operator's state.
+    fn restore(&mut self, chunks: &[Vec<u8>], watermark: Timestamp) -> Result;
+
+    /// Returns which record of the last batch was being processed, counted from 0: the one to blame for a failure.
+    fn row(&self) -> usize;
+
+    /// Makes what computes the hash of each record's key for an input port.
+    fn keyer(&self, port: usize) -> Box<dyn Keyer>;
+
+    /// Makes what spreads its output over channels.
+    fn scatter(&self, channels: usize, rows: usize) -> Box<dyn Scatter>;
+}
+
+/// Computes the hashes of the keys of a batch's records, as the receiving operator defines its key.
+pub trait Keyer: Send {
+    /// Replaces the content of `hashes` by the hash of each record's key.
+    ///
+    /// # Errors
+    /// If the batch is of another type than the operator reads.
+    fn hashes(&self, batch: &Batch, hashes: &mut Vec<u64>) -> Result;
+}
+
+/// An operator in its context.
+pub struct Hosted<O: Operator> {
+    operator: O,
+    context: Context<O::Out>,
+    factory: Factory<O>,
+}
+
+/// Makes fresh instances of an operator.
+pub type Factory<O> = std::sync::Arc<dyn Fn() -> Result<O> + Send + Sync>;
+
+impl<O: Operator> Hosted<O> {
+    /// Makes a fresh instance with empty state; `rows` is how many records a batch of its output holds at most.
+    ///
+    /// # Errors
+    /// The factory's.
+    pub fn new(factory: Factory<O>, subtask: Subtask, rows: usize) -> Result<Hosted<O>> {
+        Ok(Hosted { operator: factory()?, context: Context::new(subtask, rows), factory })
+    }
+
+    /// Returns the context, for tests that look into state.
+    pub fn context(&mut self) -> &mut Context<O::Out> {
+        &mut self.context
+    }
+
+    fn fire(&mut self, kind: TimerKind, now: Timestamp) -> Result {
+        while let Some(timer) = self.context.state.pop_due(kind, now) {
+            self.context.entered += 1;
+            self.context.time = Some(timer.at);
+            self.operator.on_timer(timer, &mut self.context)?;
+        }
+        Ok(())
+    }
+
+    fn hook(&mut self, call: impl FnOnce(&mut O, &mut Context<O::Out>) -> Result) -> Result {
+        self.context.time = None;
+        self.context.state.enter(crate::Key::None);
+        call(&mut self.operator, &mut self.context)
+    }
+}
+
+impl<O: Operator> AnyOperator for Hosted<O> {
+    fn begin_entry(&mut self, now: Timestamp) {
+        self.context.entry += 1;
+        self.context.entered = 0;
+        self.context.now = now;
+    }
+
+    fn open(&mut self) -> Result {
+        self.hook(|operator, context| operator.open(context))
+    }
+
+    fn process(&mut self, port: usize, batch: &Batch) -> Result {
+        let batch = O::In::batch(port, batch).ok_or_else(|| Error::invalid("a batch of another type than planned"))?;
+        self.operator.process_batch(batch, &mut self.context)
+    }
+
+    fn advance_watermark(&mut self, watermark: Timestamp) -> Result {
+        self.context.watermark = self.context.watermark.max(watermark);
+        self.fire(TimerKind::Event, watermark)
+    }
+
+    fn fire_processing_timers(&mut self) -> Result {
+        self.fire(TimerKind::Processing, self.context.now)
+    }
+
+    fn next_processing_timer(&self) -> Option<Timestamp> {
+        self.context.state.next_timer(TimerKind::Processing)
+    }
+
+    fn begin_window(&mut self, window: WindowId) -> Result {
+        self.hook(|operator, context| operator.begin_window(window, context))
+    }
+
+    fn end_window(&mut self, window: WindowId) -> Result {
+        self.hook(|operator, context| operator.end_window(window, context))
+    }
+
+    fn before_checkpoint(&mut self, window: WindowId) -> Result {
+        self.hook(|operator, context| operator.before_checkpoint(window, context))
+    }
+
+    fn checkpointed(&mut self, window: WindowId) -> Result {
+        self.operator.checkpointed(window)
+    }
+
+    fn committed(&mut self, window: WindowId) -> Result {
+        self.operator.committed(window)
+    }
+
+    fn close(&mut self) -> Result {
+        self.hook(|operator, context| operator.close(context))
+    }
+
+    fn drain(&mut self, batches: &mut Vec<Batch>) {
+        self.context.out.drain(batches);
+    }
+
+    fn cut(&mut self) -> Result<Vec<u8>> {
+        self.context.state.cut()
+    }
+
+    fn restore(&mut self, chunks: &[Vec<u8>], watermark: Timestamp) -> Result {
+        self.context.watermark = watermark;
+        self.context.state.restore(chunks)
+    }
+
+    fn row(&self) -> usize {
+        self.context.entered.saturating_sub(1)
+    }
+
+    fn keyer(&self, port: usize) -> Box<dyn Keyer> {
+        Box::new(OperatorKeyer::<O> { factory: std::sync::Arc::clone(&self.factory), prototype: None, port }.ready())
+    }
+
+    fn scatter(&self, channels: usize, rows: usize) -> Box<dyn Scatter> {
+        O::Out::scatter(channels, rows)
+    }
+}
+
+/// Calls `key` on an instance of its own: the sender's side of a keyed edge.
+struct OperatorKeyer<O: Operator> {
+    factory: Factory<O>,
+    prototype: Option<O>,
+    port: usize,
+}
+
+impl<O: Operator> OperatorKeyer<O> {
+    fn ready(mut self) -> Self {
+        // A factory that worked for the instance works for its prototype; if it does not, `hashes` says so.
+        self.prototype = (self.factory)().ok();
+        self
+    }
+}
+
+impl<O: Operator> Keyer for OperatorKeyer<O> {
+    fn hashes(&self, batch: &Batch, hashes: &mut Vec<u64>) -> Result {
+        let Some(prototype) = &self.prototype else {
+            return Err(Error::invalid("the operator behind a keyed edge could not be made"));
+        };
+        let batch = O::In::batch(self.port, batch).ok_or_else(|| Error::invalid("a batch of another type than planned"))?;
+        hashes.clear();
+        O::In::each(&batch, |record, _| {
+            hashes.push(prototype.key(record).hash());
+            Ok(())
+        })
+    }
+}
+
+/// What one poll of a source gave.
+pub struct Polled {
+    /// What it emitted, in order.
+    pub batches: Vec<Batch>,
+    /// Where the source is behind them, encoded.
+    pub position: Vec<u8>,
+    /// Whether there is more. An error does not take back what was emitted before it: the position lies behind that.
+    pub progress: Result<Progress>,
+}
+
+/// A user's source, erased. It travels into each call and comes back with the answer, so that whoever holds the
+/// future holds the source too, and an actor never borrows from itself.
+pub trait AnySource: Send {
+    /// Calls `open` at an encoded position.
+    fn open(self: Box<Self>, position: Option<Vec<u8>>, subtask: Subtask) -> BoxFuture<(Box<dyn AnySource>, Result)>;
+
+    /// Calls `poll`.
+    fn poll(self: Box<Self>) -> BoxFuture<(Box<dyn AnySource>, Result<Polled>)>;
+
+    /// Calls `committed` with the encoded position of that window.
+    fn committed(self: Box<Self>, window: WindowId, position: Vec<u8>) -> BoxFuture<(Box<dyn AnySource>, Result)>;
+
+    /// Returns whether the source can go back.
+    fn replayable(&self) -> bool;
+
+    /// Makes what spreads its output over channels.
+    fn scatter(&self, channels: usize, rows: usize) -> Box<dyn Scatter>;
+}
+
+/// A source with what it emits into.
+pub struct HostedSource<S: Source> {
+    source: S,
+    feed: Feed<S::Out>,
+}
+
+impl<S: Source> HostedSource<S> {
+    /// Hosts a source; `rows` is how many records a batch of its output holds at most.
+    pub fn new(source: S, rows: usize) -> HostedSource<S> {
+        HostedSource { source, feed: Feed::new(rows) }
+    }
+}
+
+impl<S: Source> AnySource for HostedSource<S>
+where
+    Feed<S::Out>: Send,
+{
+    fn open(
+        mut self: Box<Self>,
+        position: Option<Vec<u8>>,
+        subtask: Subtask,
+    ) -> BoxFuture<(Box<dyn AnySource>, Result)> {
+        Box::pin(async move {
+            let opened = match position.map(|position| decode::<S::Position>(&position)).transpose() {
+                Ok(position) => self.source.open(position, &subtask).await,
+                Err(error) => Err(error.context("the position of the source cannot be read")),
+            };
+            (self as Box<dyn AnySource>, opened)
+        })
+    }
+
+    fn poll(mut self: Box<Self>) -> BoxFuture<(Box<dyn AnySource>, Result<Polled>)> {
+        Box::pin(async move {
+            let progress = self.source.poll(&mut self.feed).await;
+            let mut batches = Vec::new();
+            self.feed.drain(&mut batches);
+            let polled = encode(&self.source.position()).map(|position| Polled { batches, position, progress });
+            (self as Box<dyn AnySource>, polled)
+        })
+    }
+
+    fn committed(mut self: Box<Self>, window: WindowId, position: Vec<u8>) -> BoxFuture<(Box<dyn AnySource>, Result)> {
+        Box::pin(async move {
+            let told = match decode(&position) {
+                Ok(position) => self.source.committed(window, position).await,
+                Err(error) => Err(error),
+            };
+            (self as Box<dyn AnySource>, told)
+        })
+    }
+
+    fn replayable(&self) -> bool {
+        self.source.replayable()
+    }
+
+    fn scatter(&self, channels: usize, rows: usize) -> Box<dyn Scatter> {
+        S::Out::scatter(channels, rows)
+    }
+}
+
+/// What a sink is asked to do. Pending outputs are encoded.
+pub enum SinkCall {
+    /// `open` with the pending outputs of the restored checkpoint.
+    Open(Vec<Vec<u8>>, Subtask),
+    /// `write` a batch that arrived at an input port.
+    Write(usize, Batch),
+    /// `prepare`.
+    Prepare(WindowId),
+    /// `commit`.
+    Commit(Vec<u8>),
+    /// `abort`.
+    Abort(Vec<u8>),
+}
+
+/// A user's sink, erased; it travels like an [`AnySource`].
+pub trait AnySink: Send {
+    /// Carries one call out. Only `prepare` gives something back.
+    fn call(self: Box<Self>, call: SinkCall) -> BoxFuture<(Box<dyn AnySink>, Result<Option<Vec<u8>>>)>;
+
+    /// Returns how its output becomes visible.
+    fn delivery(&self) -> Delivery;
+}
+
+/// A sink of a known type.
+pub struct HostedSink<S: Sink>(pub S);
+
+impl<S: Sink> HostedSink<S> {
+    async fn carry_out(&mut self, call: SinkCall) -> Result<Option<Vec<u8>>> {
+        match call {
+            SinkCall::Open(pending, subtask) => {
+                let pending = pending.iter().map(|pending| decode(pending)).collect::<Result<Vec<S::Pending>>>()?;
+                self.0.open(pending, &subtask).await?;
+            }
+            SinkCall::Write(port, batch) => {
+                let batch =
+                    S::In::batch(port, &batch).ok_or_else(|| Error::invalid("a batch of another type than planned"))?;
+                self.0.write(batch).await?;
+            }
+            SinkCall::Prepare(window) => {
+                return self.0.prepare(window).await?.map(|pending| encode(&pending)).transpose();
+            }
+            SinkCall::Commit(pending) => self.0.commit(decode(&pending)?).await?,
+            SinkCall::Abort(pending) => self.0.abort(decode(&pending)?).await?,
+        }
+        Ok(None)
+    }
+}
+
+impl<S: Sink> AnySink for HostedSink<S>
+where
+    <S::In as Inputs>::Batch: Send,
+{
+    fn call(mut self: Box<Self>, call: SinkCall) -> BoxFuture<(Box<dyn AnySink>, Result<Option<Vec<u8>>>)> {
+        Box::pin(async move {
+            let answer = self.carry_out(call).await;
+            (self as Box<dyn AnySink>, answer)
+        })
+    }
+
+    fn delivery(&self) -> Delivery {
+        self.0.delivery()
+    }
+}
+
+fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
+    Ok(rmp_serde::to_vec_named(value)?)
+}
+
+fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    Ok(rmp_serde::from_slice(bytes)?)
+}

@@ -1,0 +1,39 @@
+//! What a piton operator actor is: the traits a user implements, what they reach the engine through, and a harness
+//! that tests them without an engine.
+//!
+//! A crate of operators can depend on this one alone; `piton` re-exports all of it.
+
+pub mod blueprint;
+mod context;
+mod error;
+mod feed;
+pub mod host;
+mod ids;
+mod key;
+mod operator;
+mod probe;
+mod record;
+pub mod state;
+mod time;
+
+pub use context::Context;
+pub use error::{Error, ErrorKind, Result};
+pub use feed::Feed;
+pub use ids::{DEFAULT_KEY_GROUPS, Subtask, WindowId};
+pub use key::{Key, group_of, groups_of, subtask_of};
+pub use operator::{Delivery, InputRef, NoPosition, Operator, Progress, Sink, Source};
+pub use piton_derive::Record;
+pub use record::{
+    AnyBatch, Batch, Either, Inputs, Output, OutputBuffer, Record, RecordType, RowBuffer, Rows, Scatter, rows,
+    short_type_name,
+};
+pub use state::{ListState, LocalState, MapState, ValueState};
+pub use time::{Timer, TimerKind, Timestamp, WATERMARK_MAX, WATERMARK_MIN};
+
+/// What a file of operators imports.
+pub mod prelude {
+    pub use crate::{
+        Context, Either, Error, Feed, Inputs, Key, ListState, LocalState, MapState, Operator, Progress, Record, Result,
+        Sink, Source, Subtask, Timer, ValueState, WindowId,
+    };
+}
