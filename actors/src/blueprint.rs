@@ -197,7 +197,10 @@ impl<O> OperatorOf<O> {
     }
 }
 
-impl<O: Operator + DeserializeOwned + Clone + Sync> OperatorKind for OperatorOf<O> {
+impl<O: Operator + DeserializeOwned + Clone + Sync> OperatorKind for OperatorOf<O>
+where
+    O::Out: TypedOutput,
+{
     fn doc(&self) -> KindDoc {
         self.doc.clone()
     }
