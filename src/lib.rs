@@ -1,1 +1,4 @@
 //! piton
+pub mod ids;
+pub mod protocol;
+pub mod store;

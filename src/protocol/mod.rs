@@ -1,0 +1,3 @@
+//! The protocol.
+pub mod commit;
+pub mod manifest;
