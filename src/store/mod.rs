@@ -6,6 +6,8 @@
 //!
 //! All calls block and belong on a thread of their own.
 
+pub mod writer;
+
 use crate::ids::{Fence, WindowId};
 use crate::protocol::commit::CommitLog;
 use crate::protocol::manifest::{ChunkId, ChunkRef, Manifest};
@@ -60,7 +62,7 @@ pub trait CheckpointStore: CommitLog + Send {
     ///
     /// # Errors
     /// [`StoreError::Io`] leaves the store usable: an unfinished chunk is garbage that no manifest refers to.
-    fn put_chunk(&mut self, id: ChunkId, bytes: Vec<u8>) -> Result<ChunkRef, StoreError>;
+    fn put_chunk(&mut self, id: ChunkId, bytes: &[u8]) -> Result<ChunkRef, StoreError>;
 
     /// Returns a chunk, verified against the length and checksum in the reference.
     ///
