@@ -67,6 +67,11 @@ impl Failure {
         Failure { operator: operator.into(), kind: FailureKind::Panic, message: panic_message(payload) }
     }
 
+    /// Makes a failure of a panic of which only the message is left.
+    pub fn from_panic(operator: impl Into<String>, message: String) -> Failure {
+        Failure { operator: operator.into(), kind: FailureKind::Panic, message }
+    }
+
     /// Makes a failure of the engine itself.
     pub fn engine(operator: impl Into<String>, message: impl Into<String>) -> Failure {
         Failure { operator: operator.into(), kind: FailureKind::Engine, message: message.into() }

@@ -129,7 +129,8 @@ pub struct Ack {
     pub joined: Vec<JoinedOutput>,
 }
 
-/// What a subtask has counted since it was made.
+/// What a subtask has counted; what its source read and its sink wrote, since the job began and without what was rolled
+/// back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Records that its source has emitted.
@@ -302,6 +303,16 @@ impl Subtask {
         self.is_free() && self.aligner.is_open(channel)
     }
 
+    /// Returns the name of its source, or its own if it has none.
+    pub fn source_name(&self) -> &str {
+        self.source.as_ref().map_or(&*self.id.operator, |source| &source.name)
+    }
+
+    /// Returns the name of its sink, or its own if it has none.
+    pub fn sink_name(&self) -> &str {
+        self.sink.as_ref().map_or(&*self.id.operator, |sink| &sink.name)
+    }
+
     /// Returns the number of input channels.
     pub fn inputs(&self) -> usize {
         self.ports.len()
@@ -424,6 +435,8 @@ impl Subtask {
             self.window = window;
             self.restored = window;
             self.finished = snapshot.finished;
+            self.counters.read = snapshot.read;
+            self.counters.written = snapshot.written;
             self.aligner = Aligner::new(self.ports.len(), window, self.aligner.blocks());
             self.aligner.restore_watermarks(snapshot.watermark, &snapshot.channel_watermarks);
             self.outputs.restore_cursors(&snapshot.cursors);
@@ -655,6 +668,8 @@ impl Subtask {
             watermark: self.aligner.combined_watermark(),
             channel_watermarks: self.aligner.watermarks(),
             cursors: self.outputs.cursors(),
+            read: self.counters.read,
+            written: self.counters.written,
             operators,
         };
         let joined = self.sink.as_ref().map(|sink| sink.joined(&self.id, window)).unwrap_or_default();
