@@ -84,8 +84,6 @@ type SourceBack = (Box<dyn AnySource>, SourceAnswer);
 type SinkBack = (Box<dyn AnySink>, UserResult<Option<Vec<u8>>>);
 
 /// What a subtask's actor is told.
-#[derive(Message)]
-#[rtype(result = "()")]
 pub(crate) enum Control {
     /// Something for the state machine.
     Event(Event),
@@ -429,3 +427,7 @@ const _: fn() = || {
     travels::<Subtask>();
     travels::<Element>();
 };
+
+impl Message for Control {
+    type Result = ();
+}

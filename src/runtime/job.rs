@@ -231,7 +231,7 @@ fn run_regions(
 
 /// The first signal stops the job with a checkpoint, the second ends the process.
 async fn stop_on_signal(supervisor: Addr<Supervisor>, timeout: Duration) {
-    use actix_rt::signal::unix::{SignalKind, signal};
+    use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         tracing::warn!("signals cannot be caught: Ctrl-C ends the process without a last checkpoint");

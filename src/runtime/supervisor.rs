@@ -47,8 +47,6 @@ pub struct Outcome {
 }
 
 /// What a subtask's actor says.
-#[derive(Message)]
-#[rtype(result = "()")]
 pub(crate) struct Note {
     pub(crate) region: usize,
     pub(crate) fence: Fence,
@@ -57,8 +55,6 @@ pub(crate) struct Note {
 }
 
 /// What the storage thread answers.
-#[derive(Message)]
-#[rtype(result = "()")]
 enum Answer {
     Outcome { region: usize, fence: Fence, window: WindowId, outcome: Result<(), CommitError> },
     Head { region: usize, head: Result<WindowId, String> },
@@ -66,12 +62,8 @@ enum Answer {
 }
 
 /// Someone asks for the job to be stopped with a last checkpoint.
-#[derive(Message)]
-#[rtype(result = "()")]
 pub(crate) struct Stop;
 
-#[derive(Message)]
-#[rtype(result = "()")]
 struct Tick;
 
 /// A region as the supervisor holds it.
@@ -536,4 +528,20 @@ impl Handler<Tick> for Supervisor {
         }
         self.arm(ctx);
     }
+}
+
+impl Message for Note {
+    type Result = ();
+}
+
+impl Message for Answer {
+    type Result = ();
+}
+
+impl Message for Stop {
+    type Result = ();
+}
+
+impl Message for Tick {
+    type Result = ();
 }
