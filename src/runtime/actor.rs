@@ -144,7 +144,7 @@ impl SubtaskActor {
                     progress = true;
                 }
             }
-            if subtask.wake_at().is_some_and(|at| at <= now) && subtask.is_free() {
+            if subtask.wake_at().is_some_and(|at| at <= now) {
                 subtask.on(Event::Wake, now);
                 progress |= self.carry_out(subtask, own);
             }
