@@ -3,6 +3,8 @@
 //!
 //! A crate of operators can depend on this one alone; `piton` re-exports all of it.
 
+extern crate self as piton_actors;
+
 pub mod blueprint;
 mod context;
 mod error;
