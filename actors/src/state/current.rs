@@ -1,5 +1,6 @@
 //! The current key of a store.
 
+use std::fmt;
 use std::ops::Range;
 
 use super::slots::{MAX_SLOTS, Slots};
@@ -13,6 +14,22 @@ pub(super) struct Current {
     own: Range<u32>,
     key_groups: u32,
     keyed: bool,
+}
+
+/// What a key is needed for, for messages.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    State(&'a str),
+    Timer,
+}
+
+impl fmt::Display for Wanted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wanted::State(name) => write!(f, "state \"{name}\""),
+            Wanted::Timer => f.write_str("a timer"),
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -68,23 +85,23 @@ impl Current {
     /// Returns the slot of the current key, if it has one.
     ///
     /// # Errors
-    /// If there is no current key; `what` is what it is needed for.
+    /// If there is no current key; `wanted` is what it is needed for.
     #[inline]
-    pub(super) fn find(&mut self, slots: &Slots, what: &str) -> Result<Option<u32>> {
+    pub(super) fn find(&mut self, slots: &Slots, wanted: Wanted<'_>) -> Result<Option<u32>> {
         match self.place {
             Place::At(slot) => Ok(Some(slot)),
             Place::None => Ok(None),
-            Place::Unknown => self.look_up(slots, what),
+            Place::Unknown => self.look_up(slots, wanted),
         }
     }
 
-    fn look_up(&mut self, slots: &Slots, what: &str) -> Result<Option<u32>> {
+    fn look_up(&mut self, slots: &Slots, wanted: Wanted<'_>) -> Result<Option<u32>> {
         if self.key.is_none() {
-            return Err(no_key(what));
+            return Err(no_key(wanted));
         }
         if !self.keyed {
             return Err(Error::invalid(format!(
-                "{what} belongs to a key, but the operator was planned as one without keys, because `key` gave none for \
+                "{wanted} belongs to a key, but the operator was planned as one without keys, because `key` gave none for \
                  a made-up record: let the operator's `is_keyed` return true"
             )));
         }
@@ -98,25 +115,25 @@ impl Current {
     /// # Errors
     /// As `find`, or if the key belongs to another subtask.
     #[inline]
-    pub(super) fn find_or_insert(&mut self, slots: &mut Slots, what: &str) -> Result<u32> {
-        match self.find(slots, what)? {
+    pub(super) fn find_or_insert(&mut self, slots: &mut Slots, wanted: Wanted<'_>) -> Result<u32> {
+        match self.find(slots, wanted)? {
             Some(slot) => Ok(slot),
-            None => self.insert(slots, what),
+            None => self.insert(slots, wanted),
         }
     }
 
-    fn insert(&mut self, slots: &mut Slots, what: &str) -> Result<u32> {
+    fn insert(&mut self, slots: &mut Slots, wanted: Wanted<'_>) -> Result<u32> {
         let group = self.key.group(self.key_groups);
         if !self.own.contains(&group) {
             // A restore would look for it where the key is routed to, and not find it.
             return Err(Error::invalid(format!(
-                "{what} of key {:?} cannot be kept here: the key belongs to another subtask (key group {group}, and \
+                "{wanted} of key {:?} cannot be kept here: the key belongs to another subtask (key group {group}, and \
                  this one has {:?}); keyed state must belong to the key that `key` returns",
                 self.key, self.own
             )));
         }
         let Some(slot) = slots.insert(&self.key) else {
-            return Err(Error::failed(format!("{what} has {MAX_SLOTS} keys in one subtask: raise the parallelism")));
+            return Err(Error::failed(format!("{wanted} has {MAX_SLOTS} keys in one subtask: raise the parallelism")));
         };
         self.place = Place::At(slot);
         Ok(slot)
@@ -124,9 +141,9 @@ impl Current {
 }
 
 #[cold]
-fn no_key(what: &str) -> Error {
+fn no_key(wanted: Wanted<'_>) -> Error {
     Error::failed(format!(
-        "{what} belongs to a key, but there is no current key: return one from the operator's `key`, enter one with \
+        "{wanted} belongs to a key, but there is no current key: return one from the operator's `key`, enter one with \
          `ctx.enter`, or keep what belongs to no key in a `LocalState`"
     ))
 }

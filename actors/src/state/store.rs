@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::chunk::{self, BlockWriter, ChunkWriter, Kind, Picked};
 use super::column;
 use super::columns::Columns;
-use super::current::Current;
+use super::current::{Current, Wanted};
 use super::entry::{ListEntry, LocalEntry, MapEntry, ValueEntry};
 use super::handle::{ListState, LocalState, MapState, StateValue, ValueState};
 use super::local::Locals;
@@ -15,9 +15,6 @@ use super::timers::Timers;
 use crate::key::Key;
 use crate::time::{Timer, TimerKind, Timestamp};
 use crate::{Error, Result};
-
-/// What timers are called where a key is missing.
-const TIMER: &str = "a timer";
 
 /// All state of one operator instance: columns by name, timers, and values that belong to no key.
 pub struct StateStore {
@@ -96,7 +93,7 @@ impl StateStore {
     /// # Errors
     /// If there is no current key.
     pub fn set_timer(&mut self, kind: TimerKind, at: Timestamp) -> Result {
-        let slot = self.current.find_or_insert(&mut self.slots, TIMER)?;
+        let slot = self.current.find_or_insert(&mut self.slots, Wanted::Timer)?;
         if self.timers.set(slot, kind, at) {
             self.slots.touch(slot);
         }
@@ -108,7 +105,7 @@ impl StateStore {
     /// # Errors
     /// If there is no current key.
     pub fn delete_timer(&mut self, kind: TimerKind, at: Timestamp) -> Result {
-        if let Some(slot) = self.current.find(&self.slots, TIMER)?
+        if let Some(slot) = self.current.find(&self.slots, Wanted::Timer)?
             && self.timers.remove(slot, kind, at)
         {
             self.slots.touch(slot);
@@ -162,7 +159,8 @@ impl StateStore {
         Ok(chunk)
     }
 
-    fn encode(&self, whole: bool, number: u64) -> Result<Vec<u8>> {
+    /// Encodes what changed, or everything, under this number.
+    pub(super) fn encode(&self, whole: bool, number: u64) -> Result<Vec<u8>> {
         let rows = self.slots.changed(whole);
         let removed = if whole { Vec::new() } else { self.slots.removed() };
         let mut integers = BlockWriter::new(Some(size_of::<u64>()), rows.len());
@@ -273,7 +271,7 @@ impl StateStore {
     /// Returns the value of the current key.
     pub(super) fn read<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<Option<&T>> {
         let column = self.columns.typed::<T>(name, kind)?;
-        let slot = self.current.find(&self.slots, name)?;
+        let slot = self.current.find(&self.slots, Wanted::State(name))?;
         Ok(slot.and_then(|slot| column.get(slot)))
     }
 
@@ -286,7 +284,7 @@ impl StateStore {
         make: impl FnOnce() -> T,
     ) -> Result<&mut T> {
         let column = self.columns.typed::<T>(name, kind)?;
-        let slot = self.current.find_or_insert(&mut self.slots, name)?;
+        let slot = self.current.find_or_insert(&mut self.slots, Wanted::State(name))?;
         self.slots.touch(slot);
         Ok(column.get_or_insert_with(slot, make))
     }
@@ -294,7 +292,7 @@ impl StateStore {
     /// Returns the value of the current key to be changed, if there is one.
     pub(super) fn change_existing<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<Option<&mut T>> {
         let column = self.columns.typed::<T>(name, kind)?;
-        let Some(slot) = self.current.find(&self.slots, name)? else { return Ok(None) };
+        let Some(slot) = self.current.find(&self.slots, Wanted::State(name))? else { return Ok(None) };
         let value = column.get_mut(slot);
         if value.is_some() {
             self.slots.touch(slot);
@@ -306,7 +304,7 @@ impl StateStore {
     #[inline]
     pub(super) fn put<T: StateValue>(&mut self, name: &'static str, kind: Kind, value: T) -> Result {
         let column = self.columns.typed::<T>(name, kind)?;
-        let slot = self.current.find_or_insert(&mut self.slots, name)?;
+        let slot = self.current.find_or_insert(&mut self.slots, Wanted::State(name))?;
         self.slots.touch(slot);
         column.set(slot, value);
         Ok(())
@@ -315,7 +313,7 @@ impl StateStore {
     /// Takes the value of the current key away.
     pub(super) fn take<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<Option<T>> {
         let column = self.columns.typed::<T>(name, kind)?;
-        let Some(slot) = self.current.find(&self.slots, name)? else { return Ok(None) };
+        let Some(slot) = self.current.find(&self.slots, Wanted::State(name))? else { return Ok(None) };
         let taken = column.remove(slot);
         if taken.is_some() {
             self.slots.touch(slot);
