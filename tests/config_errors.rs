@@ -272,7 +272,11 @@ mod syntax {
 
     #[test]
     fn a_table_given_twice() {
-        broken("[sinks.out]", "[sources.ticks]\nx = 1\n[sinks.out]", &[("job.toml:15:10", &["\"ticks\" is given twice"])]);
+        broken(
+            "[sinks.out]",
+            "[sources.ticks]\nx = 1\n[sinks.out]",
+            &[("job.toml:15:10", &["\"ticks\" is given twice"]), ("job.toml:16:1", &["unknown option \"x\""])],
+        );
     }
 
     #[test]
@@ -289,7 +293,10 @@ mod syntax {
     fn a_number_that_is_too_large() {
         let expected: &[(&str, &[&str])] = &[("job.toml:7:9", &["99999999999999999999 is too large"])];
         let error = refused_with(&GOOD.replace("limit = 10", "limit = 99999999999999999999"), &Overrides::default());
-        assert!(error.lines().iter().any(|line| line.contains(expected[0].0) && line.contains(expected[0].1[0])), "{error}");
+        assert!(
+            error.lines().iter().any(|line| line.contains(expected[0].0) && line.contains(expected[0].1[0])),
+            "{error}"
+        );
     }
 }
 
@@ -298,12 +305,20 @@ mod settings {
 
     #[test]
     fn an_unknown_table() {
-        broken("[checkpoint]", "[checkpoints]", &[("job.toml:3:2", &["unknown table \"checkpoints\"", "did you mean \"checkpoint\"?"])]);
+        broken(
+            "[checkpoint]",
+            "[checkpoints]",
+            &[("job.toml:3:2", &["unknown table \"checkpoints\"", "did you mean \"checkpoint\"?"])],
+        );
     }
 
     #[test]
     fn an_unknown_option() {
-        broken("interval", "intervall", &[("job.toml:4:1", &["unknown option \"intervall\"; did you mean \"interval\"?", "min_pause"])]);
+        broken(
+            "interval",
+            "intervall",
+            &[("job.toml:4:1", &["unknown option \"intervall\"; did you mean \"interval\"?", "min_pause"])],
+        );
     }
 
     #[test]
@@ -323,9 +338,17 @@ mod settings {
 
     #[test]
     fn a_value_of_another_type() {
-        broken("parallelism = 2", "parallelism = \"two\"", &[("job.toml:2:15", &["expected a whole number", "not the text \"two\""])]);
+        broken(
+            "parallelism = 2",
+            "parallelism = \"two\"",
+            &[("job.toml:2:15", &["expected a whole number", "not the text \"two\""])],
+        );
         broken("parallelism = 2", "name = 5", &[("job.toml:2:8", &["expected text in quotes, not 5"])]);
-        broken("[checkpoint]\ninterval = \"1s\"", "[checkpoint]\nmode = 1", &[("job.toml:4:8", &["expected text in quotes"])]);
+        broken(
+            "[checkpoint]\ninterval = \"1s\"",
+            "[checkpoint]\nmode = 1",
+            &[("job.toml:4:8", &["expected text in quotes"])],
+        );
     }
 
     #[test]
@@ -348,7 +371,11 @@ mod settings {
         broken("interval = \"1s\"", unaligned, &[("job.toml:4:13", &["not available in this version", "\"aligned\""])]);
         let concurrent = format!("{unaligned}\nmax_concurrent = 2");
         broken("interval = \"1s\"", &concurrent, &[("job.toml:4:13", &["one at a time", "max_concurrent = 1"])]);
-        broken("interval = \"1s\"", "aligned_timeout = \"1s\"", &[("job.toml:4:19", &["remove checkpoint.aligned_timeout"])]);
+        broken(
+            "interval = \"1s\"",
+            "aligned_timeout = \"1s\"",
+            &[("job.toml:4:19", &["remove checkpoint.aligned_timeout"])],
+        );
     }
 
     #[test]
@@ -356,9 +383,15 @@ mod settings {
         let recovery = |lines: &str| format!("{GOOD}[recovery]\n{lines}\n");
         check(&recovery("journal = 64"), &[("job.toml:19:11", &["`64` has no unit; write \"64MiB\""])]);
         check(&recovery("journal = \"64mb\""), &[("job.toml:19:11", &["`mb` is not a unit of size", "MiB"])]);
-        check(&recovery("journal = \"2GiB\""), &[("job.toml:19:11", &["(2GiB) is more than recovery.journal_total (1GiB)"])]);
+        check(
+            &recovery("journal = \"2GiB\""),
+            &[("job.toml:19:11", &["(2GiB) is more than recovery.journal_total (1GiB)"])],
+        );
         check(&recovery("backoff_multiplier = 0.5"), &[("job.toml:19:22", &["at least 1"])]);
-        check(&recovery("initial_backoff = \"2m\""), &[("job.toml:19:19", &["(2m) is longer than recovery.max_backoff (1m)"])]);
+        check(
+            &recovery("initial_backoff = \"2m\""),
+            &[("job.toml:19:19", &["(2m) is longer than recovery.max_backoff (1m)"])],
+        );
         check(&recovery("strategy = \"exponential\""), &[("job.toml:19:12", &["did you mean \"exponential-delay\"?"])]);
         check(&recovery("attempts = \"many\""), &[("job.toml:19:12", &["neither a number nor \"unlimited\""])]);
         check(&recovery("jitter_factor = 2"), &[("job.toml:19:17", &["between 0 and 1"])]);
@@ -394,34 +427,51 @@ mod nodes {
 
     #[test]
     fn a_type_of_another_role() {
-        let words: &[&str] = &["not registered as a sink, only as a source", "(registered: print)"];
+        let words: &[&str] = &["not registered for sinks, only for sources", "(registered: print)"];
         broken("type = \"print\"", "type = \"files\"", &[("job.toml:16:8", words)]);
     }
 
     #[test]
     fn no_type() {
         broken("type = \"count\"\n", "", &[("job.toml:12:12", &["operator \"counts\" has no type; write type ="])]);
-        broken("type = \"count\"", "typ = \"count\"", &[("job.toml:13:1", &["unknown option \"typ\"; did you mean \"type\"?"])]);
+        broken(
+            "type = \"count\"",
+            "typ = \"count\"",
+            &[("job.toml:13:1", &["unknown option \"typ\"; did you mean \"type\"?"])],
+        );
         broken("type = \"count\"", "type = 3", &[("job.toml:13:8", &["expected text in quotes, not 3"])]);
     }
 
     #[test]
     fn no_inputs() {
-        broken("inputs = [\"words\"]\n", "", &[("job.toml:12:12", &["operator \"counts\" has no inputs; write inputs ="])]);
-        broken("inputs = [\"words\"]", "inputs = []", &[("job.toml:12:12", &["has no inputs"])]);
+        broken(
+            "inputs = [\"words\"]\n",
+            "",
+            &[("job.toml:12:12", &["operator \"counts\" has no inputs; write inputs ="])],
+        );
+        broken("inputs = [\"words\"]", "inputs = []", &[("job.toml:14:10", &["has no inputs"])]);
         broken("inputs = [\"words\"]", "input = [\"words\"]", &[("job.toml:14:1", &["did you mean \"inputs\"?"])]);
-        broken("inputs = [\"words\"]", "inputs = \"words\"", &[("job.toml:14:10", &["expected a list, not the text \"words\""])]);
+        broken(
+            "inputs = [\"words\"]",
+            "inputs = \"words\"",
+            &[("job.toml:14:10", &["expected a list, not the text \"words\""])],
+        );
     }
 
     #[test]
     fn an_input_that_there_is_not() {
-        let words: &[&str] = &["operator \"counts\" reads \"wrods\", which the topology does not define", "did you mean \"words\"?"];
+        let words: &[&str] =
+            &["operator \"counts\" reads \"wrods\", which the topology does not define", "did you mean \"words\"?"];
         broken("inputs = [\"words\"]", "inputs = [\"wrods\"]", &[("job.toml:14:11", words)]);
     }
 
     #[test]
     fn a_sink_as_an_input() {
-        broken("inputs = [\"words\"]", "inputs = [\"out\"]", &[("job.toml:14:11", &["reads \"out\", which is a sink"])]);
+        broken(
+            "inputs = [\"words\"]",
+            "inputs = [\"out\"]",
+            &[("job.toml:14:11", &["reads \"out\", which is a sink"])],
+        );
     }
 
     #[test]
@@ -490,7 +540,11 @@ mod partitions {
 
     #[test]
     fn parallelism_that_cannot_be() {
-        broken("limit = 10", "limit = 10\nparallelism = 0", &[("job.toml:8:15", &["source \"ticks\": parallelism must be at least 1"])]);
+        broken(
+            "limit = 10",
+            "limit = 10\nparallelism = 0",
+            &[("job.toml:8:15", &["source \"ticks\": parallelism must be at least 1"])],
+        );
         broken("limit = 10", "limit = 10\nparallelism = \"2\"", &[("job.toml:8:15", &["not the text \"2\""])]);
         broken(
             "inputs = [\"words\"]",
@@ -502,8 +556,14 @@ mod partitions {
     #[test]
     fn more_subtasks_than_a_source_can_have() {
         let files = "type = \"files\"\npath = \"x\"\nparallelism = 3";
-        broken("type = \"numbers\"\nlimit = 10", files, &[("job.toml:8:15", &["parallelism 3 is more than the 2 that there can be"])]);
-        let text = GOOD.replace("type = \"numbers\"\nlimit = 10", "type = \"files\"\npath = \"x\"").replace("parallelism = 2", "parallelism = 8");
+        broken(
+            "type = \"numbers\"\nlimit = 10",
+            files,
+            &[("job.toml:8:15", &["parallelism 3 is more than the 2 that there can be"])],
+        );
+        let text = GOOD
+            .replace("type = \"numbers\"\nlimit = 10", "type = \"files\"\npath = \"x\"")
+            .replace("parallelism = 2", "parallelism = 8");
         let plan = load_text(&text, Path::new("job.toml"), &Overrides::default(), &registry()).unwrap();
         assert_eq!(plan.nodes[0].parallelism, 2, "the job's parallelism is bounded by what the source can have");
     }
@@ -537,35 +597,66 @@ mod options {
 
     #[test]
     fn unknown_to_the_kind() {
-        broken("limit = 10", "limit = 10\nlimmit = 1", &[("job.toml:8:1", &["source \"ticks\": unknown option \"limmit\"; did you mean \"limit\"?"])]);
+        broken(
+            "limit = 10",
+            "limit = 10\nlimmit = 1",
+            &[("job.toml:8:1", &["source \"ticks\": unknown option \"limmit\"; did you mean \"limit\"?"])],
+        );
     }
 
     #[test]
     fn unknown_to_a_kind_that_does_not_mind() {
-        let words: &[&str] = &["operator \"words\": unknown option \"atmost\"; did you mean \"at_most\"?", "(known: separator, at_most)"];
+        let words: &[&str] = &[
+            "operator \"words\": unknown option \"atmost\"; did you mean \"at_most\"?",
+            "(known: separator, at_most)",
+        ];
         broken("separator = \" \"", "separator = \" \"\natmost = 3", &[("job.toml:12:1", words)]);
-        broken("inputs = [\"words\"]", "inputs = [\"words\"]\nby = 3", &[("job.toml:15:1", &["operator \"counts\": unknown option \"by\""])]);
+        broken(
+            "inputs = [\"words\"]",
+            "inputs = [\"words\"]\nby = 3",
+            &[("job.toml:15:1", &["operator \"counts\": unknown option \"by\""])],
+        );
     }
 
     #[test]
     fn a_typo_in_an_option_of_the_engine() {
-        broken("separator = \" \"", "separator = \" \"\nparalelism = 3", &[("job.toml:12:1", &["\"paralelism\"; did you mean \"parallelism\"?"])]);
+        broken(
+            "separator = \" \"",
+            "separator = \" \"\nparalelism = 3",
+            &[("job.toml:12:1", &["\"paralelism\"; did you mean \"parallelism\"?"])],
+        );
     }
 
     #[test]
     fn missing() {
-        broken("separator = \" \"\n", "", &[("job.toml:8:12", &["operator \"words\": option \"separator\" is missing"])]);
+        broken(
+            "separator = \" \"\n",
+            "",
+            &[("job.toml:8:12", &["operator \"words\": option \"separator\" is missing"])],
+        );
     }
 
     #[test]
     fn of_another_type() {
-        broken("separator = \" \"", "separator = 5", &[("job.toml:11:13", &["operator \"words\": expected text in quotes, not 5"])]);
-        broken("limit = 10", "limit = -1", &[("job.toml:7:9", &["expected a whole number that is not negative, not -1"])]);
+        broken(
+            "separator = \" \"",
+            "separator = 5",
+            &[("job.toml:11:13", &["operator \"words\": expected text in quotes, not 5"])],
+        );
+        broken(
+            "limit = 10",
+            "limit = -1",
+            &[("job.toml:7:9", &["expected a whole number that is not negative, not -1"])],
+        );
     }
 
     #[test]
     fn nested() {
-        broken("limit = 10", "limit = 10\nstart = { ofset = 1 }", &[("job.toml:8:11", &["unknown option \"ofset\"; did you mean \"offset\"?"])]);
+        broken(
+            "limit = 10",
+            "limit = 10\nstart = { ofset = 1 }",
+            &[("job.toml:8:11", &["unknown option \"ofset\"; did you mean \"offset\"?"])],
+        );
         broken("limit = 10", "limit = 10\n[sources.ticks.start]\noffset = true", &[("job.toml:9:10", &["not true"])]);
     }
 
@@ -586,7 +677,9 @@ mod options {
 
     #[test]
     fn behind_something_that_is_wrong() {
-        let text = GOOD.replace("type = \"numbers\"", "type = \"nmbers\"").replace("separator = \" \"", "separator = 1\nx = 2");
+        let text = GOOD
+            .replace("type = \"numbers\"", "type = \"nmbers\"")
+            .replace("separator = \" \"", "separator = 1\nx = 2");
         check(
             &text,
             &[
@@ -610,10 +703,26 @@ mod layers {
     #[test]
     fn a_mistake_on_the_command_line() {
         let set = |assignment: &str| Overrides::default().set(assignment);
-        check_with(GOOD, &set("checkpoint.interval=soon"), &[("--set checkpoint.interval: ", &["`soon` is not a length of time"])]);
-        check_with(GOOD, &set("checkpoint.intervall=1s"), &[("--set checkpoint.intervall: ", &["did you mean \"interval\"?"])]);
-        check_with(GOOD, &set("sources.ticks.limit=few"), &[("--set sources.ticks.limit: ", &["not the text \"few\""])]);
-        check_with(GOOD, &set("chekpoint.interval=1s"), &[("--set chekpoint.interval: ", &["did you mean \"checkpoint\"?"])]);
+        check_with(
+            GOOD,
+            &set("checkpoint.interval=soon"),
+            &[("--set checkpoint.interval: ", &["`soon` is not a length of time"])],
+        );
+        check_with(
+            GOOD,
+            &set("checkpoint.intervall=1s"),
+            &[("--set checkpoint.intervall: ", &["did you mean \"interval\"?"])],
+        );
+        check_with(
+            GOOD,
+            &set("sources.ticks.limit=few"),
+            &[("--set sources.ticks.limit: ", &["not the text \"few\""])],
+        );
+        check_with(
+            GOOD,
+            &set("chekpoint.interval=1s"),
+            &[("--set chekpoint.interval: ", &["did you mean \"checkpoint\"?"])],
+        );
         check_with(GOOD, &set("checkpoint.interval"), &[("--set checkpoint.interval: ", &["there is no \"=\""])]);
     }
 

@@ -13,6 +13,8 @@ pub(crate) struct Document {
     pub(crate) table: Table,
     /// By path, as in `operators.count.columns[1]`.
     positions: BTreeMap<String, Position>,
+    /// By byte offset: values that lack their quotes, as they were meant.
+    unquoted: BTreeMap<usize, String>,
 }
 
 /// Where an entry stands: byte offsets of its key and of its value. Elements of a list are their own key.
@@ -28,25 +30,26 @@ impl Document {
     /// keep the rest from being checked; otherwise there is no document and the problems say why.
     pub(crate) fn parse(text: &str, problems: &mut Problems) -> Option<Document> {
         let (table, errors) = DeTable::parse_recoverable(text);
+        let mut document = Document::default();
         let mut whole = true;
         for error in &errors {
             let span = error.span().unwrap_or_default();
             let written = text.get(span.clone()).unwrap_or_default().trim();
-            let unquoted = error.message().starts_with("string values must be quoted");
-            let twice = error.message().starts_with("duplicate key");
-            whole &= (unquoted && !written.is_empty()) || twice;
-            let message = match written {
-                "" if unquoted => "a value is missing".to_string(),
-                _ if unquoted => format!("text needs quotes: \"{written}\""),
-                _ if twice => format!("\"{written}\" is given twice"),
-                _ => error.message().to_string(),
+            let (message, recovered) = match error.message() {
+                message if message.starts_with("duplicate key") => (format!("\"{written}\" is given twice"), true),
+                message if wants_quotes(message, written) => {
+                    document.unquoted.insert(span.start, written.to_string());
+                    (format!("text needs quotes: \"{written}\""), true)
+                }
+                message if message.starts_with(UNQUOTED) => ("a value is missing".to_string(), false),
+                message => (message.to_string(), false),
             };
+            whole &= recovered;
             problems.text(span.start, message);
         }
         if !whole {
             return None;
         }
-        let mut document = Document::default();
         document.table = document.read_table(table.get_ref(), "", problems);
         Some(document)
     }
@@ -82,6 +85,9 @@ impl Document {
     }
 
     fn read_value(&mut self, value: &Spanned<DeValue<'_>>, path: &str, problems: &mut Problems) -> Option<Value> {
+        if let Some(text) = self.unquoted.get(&value.span().start) {
+            return Some(Value::String(text.clone()));
+        }
         let read = match value.get_ref() {
             DeValue::String(text) => Value::String(text.to_string()),
             DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
@@ -105,6 +111,18 @@ impl Document {
         };
         Some(read)
     }
+}
+
+/// What the parser says of most values that are text without quotes.
+const UNQUOTED: &str = "string values must be quoted";
+
+/// Returns whether a value is wrong because it is text without quotes. Words that begin like a number, `true` or `nan`
+/// are to the parser a number or a choice that went wrong.
+fn wants_quotes(message: &str, written: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || "_-./:*".contains(c);
+    let is_spoilt =
+        ["invalid float", "invalid boolean", "invalid integer"].iter().any(|start| message.starts_with(start));
+    !written.is_empty() && (message.starts_with(UNQUOTED) || is_spoilt && written.chars().all(is_word))
 }
 
 /// Returns the path of a key below a path.

@@ -100,9 +100,7 @@ impl<'a> Layered<'a> {
                 text
             }
         };
-        let nested = path.iter().rev().fold(value, |inner, key| {
-            Value::Table(Table::from_iter([(key.clone(), inner)]))
-        });
+        let nested = path.iter().rev().fold(value, |inner, key| Value::Table(Table::from_iter([(key.clone(), inner)])));
         Layer::new(&nested, &origin)
     }
 

@@ -39,13 +39,7 @@ pub(crate) fn read<T: DeserializeOwned + Default>(
 }
 
 /// Notes a mistake. `also_known` are options that somebody else reads out of the same table.
-pub(crate) fn note(
-    mistake: &Mistake,
-    path: String,
-    also_known: &[&str],
-    who: &str,
-    problems: &mut Problems,
-) {
+pub(crate) fn note(mistake: &Mistake, path: String, also_known: &[&str], who: &str, problems: &mut Problems) {
     let message = format!("{who}{}", mistake.message(also_known));
     match mistake {
         Mistake::UnknownField { name, .. } => {
@@ -79,9 +73,7 @@ impl Mistake {
     pub(crate) fn of(message: &str) -> Mistake {
         // The parser adds lines that say where; that is known better here.
         let message = message.split("\n").next().unwrap_or_default().trim();
-        let quoted = |text: &str| -> Vec<String> {
-            text.split('`').skip(1).step_by(2).map(str::to_string).collect()
-        };
+        let quoted = |text: &str| -> Vec<String> { text.split('`').skip(1).step_by(2).map(str::to_string).collect() };
         let named = |start: &str| -> Option<(String, Vec<String>)> {
             let mut names = quoted(message.strip_prefix(start)?).into_iter();
             Some((names.next()?, names.collect()))
@@ -125,29 +117,28 @@ impl Mistake {
 
 /// Says serde's name of a type, or of a value it met, in the words of a TOML file.
 fn plain(name: &str) -> String {
-    if let Some(text) = name.strip_prefix("string ") {
-        return format!("the text {text}");
-    }
-    for number in ["integer ", "floating point ", "boolean "] {
-        if let Some(value) = name.strip_prefix(number) {
-            return value.trim_matches('`').to_string();
-        }
-    }
     match name {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number that is not negative".into(),
         "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number".into(),
         "f32" | "f64" => "a number".into(),
         "a string" | "string only" | "path string" => "text in quotes".into(),
         "a boolean" => "true or false".into(),
-        "a sequence" => "a list".into(),
-        "sequence" => "a list".into(),
+        "sequence" | "a sequence" => "a list".into(),
         "map" | "a map" => "a table".into(),
         // The parser's words for a value that is no text where a choice is wanted.
         "unit variant" => "something else".into(),
         _ if name.starts_with("struct ") => "a table".into(),
         _ if name.starts_with("enum ") => "text in quotes".into(),
-        _ => name.into(),
+        _ => plain_value(name),
     }
+}
+
+fn plain_value(name: &str) -> String {
+    if let Some(text) = name.strip_prefix("string ") {
+        return format!("the text {text}");
+    }
+    let number = ["integer ", "floating point ", "boolean "].iter().find_map(|kind| name.strip_prefix(kind));
+    number.unwrap_or(name).trim_matches('`').to_string()
 }
 
 /// Removes the entry at a path below a table; of a list, the whole list. Returns whether there was one.

@@ -153,9 +153,9 @@ impl FromStr for Listen {
         if let Ok(port) = port.parse() {
             return Ok(Listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
         }
-        text.parse().map(Listen).map_err(|_| {
-            format!("`{text}` is not an address to listen on; write \"8080\" or \"127.0.0.1:8080\"")
-        })
+        text.parse()
+            .map(Listen)
+            .map_err(|_| format!("`{text}` is not an address to listen on; write \"8080\" or \"127.0.0.1:8080\""))
     }
 }
 

@@ -160,9 +160,11 @@ impl FromStr for Rate {
         let Some((count, unit)) = text.split_once('/') else {
             return Err(format!("`{text}` is not a rate; write \"5000/s\""));
         };
-        let count: u64 = count.trim().replace('_', "").parse().map_err(|_| {
-            format!("`{}` is not a whole number of rows; write a rate as \"5000/s\"", count.trim())
-        })?;
+        let count: u64 = count
+            .trim()
+            .replace('_', "")
+            .parse()
+            .map_err(|_| format!("`{}` is not a whole number of rows; write a rate as \"5000/s\"", count.trim()))?;
         let Some((_, size)) = TIMES.iter().find(|(name, _)| *name == unit.trim()) else {
             return Err(format!("`{}` is not a unit of time (known: ms, s, m, h, d)", unit.trim()));
         };

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use piton_actors::RecordType;
-use piton_actors::blueprint::{KindDoc, Site};
+use piton_actors::blueprint::{Fault, KindDoc, Site};
 
 use crate::config::{DidYouMean, Layered, Problems, Settings, join, nearest};
 use crate::topology::graph::Graph;
@@ -41,7 +41,7 @@ pub(crate) fn build(
     }
     for index in 0..specs.len() {
         if !order.contains(&index) {
-            builder.check_options(&specs[index], &builder.site(&specs[index], 1));
+            builder.check_options(&specs[index]);
         }
     }
     built
@@ -65,7 +65,7 @@ impl Builder<'_, '_> {
             inputs.iter().map(|input| input.and_then(|input| self.planned.get(&input).copied())).collect();
         let Some(producers) = producers.filter(|producers| spec.role == Role::Source || !producers.is_empty()) else {
             // What it reads is not known: its own options can be checked nevertheless.
-            self.check_options(spec, &self.site(spec, 1));
+            self.check_options(spec);
             return;
         };
         let inherited = producers.iter().map(|producer| built.nodes[*producer].parallelism).max();
@@ -84,7 +84,7 @@ impl Builder<'_, '_> {
         let Some((kind, parallelism)) = planned else { return };
         let node = Node {
             name: Arc::from(spec.name.as_str()),
-            type_name: spec.type_name.clone(),
+            type_name: spec.type_name.clone().unwrap_or_default(),
             kind,
             parallelism,
             dedicated: spec.dedicated,
@@ -101,10 +101,7 @@ impl Builder<'_, '_> {
     }
 
     fn plan_source(&mut self, spec: &NodeSpec, parallelism: u32) -> Option<(NodeKind, u32)> {
-        let Some(kind) = self.registry.sources().get(&spec.type_name) else {
-            self.note_unknown_type(spec);
-            return None;
-        };
+        let kind = self.kind(spec, self.registry.sources())?;
         let known = documented(&kind.doc());
         let plan = |parallelism, problems: &mut Problems| {
             let site = self.site(spec, parallelism);
@@ -118,7 +115,8 @@ impl Builder<'_, '_> {
         {
             bounded = most.max(1);
             if spec.parallelism.is_some() {
-                let message = format!("{}: parallelism {parallelism} is more than the {most} that there can be", spec.title());
+                let message =
+                    format!("{}: parallelism {parallelism} is more than the {most} that there can be", spec.title());
                 found.value(join(&spec.path, "parallelism"), message);
             } else {
                 // The job's parallelism is a wish; the source is planned again for what it can have.
@@ -131,10 +129,7 @@ impl Builder<'_, '_> {
     }
 
     fn plan_operator(&mut self, spec: &NodeSpec, inputs: &[RecordType], parallelism: u32) -> Option<NodeKind> {
-        let Some(kind) = self.registry.operators().get(&spec.type_name) else {
-            self.note_unknown_type(spec);
-            return None;
-        };
+        let kind = self.kind(spec, self.registry.operators())?;
         let site = self.site(spec, parallelism);
         let known = documented(&kind.doc());
         let plan = ask(spec, self.layered, &known, self.problems, |options| kind.plan(options, inputs, &site));
@@ -142,10 +137,7 @@ impl Builder<'_, '_> {
     }
 
     fn plan_sink(&mut self, spec: &NodeSpec, inputs: &[RecordType], parallelism: u32) -> Option<NodeKind> {
-        let Some(kind) = self.registry.sinks().get(&spec.type_name) else {
-            self.note_unknown_type(spec);
-            return None;
-        };
+        let kind = self.kind(spec, self.registry.sinks())?;
         let site = self.site(spec, parallelism);
         let known = documented(&kind.doc());
         let plan = ask(spec, self.layered, &known, self.problems, |options| kind.plan(options, inputs, &site));
@@ -153,24 +145,21 @@ impl Builder<'_, '_> {
     }
 
     /// Checks what can be checked of a node whose inputs are not known.
-    fn check_options(&mut self, spec: &NodeSpec, site: &Site) {
-        let faults = |faults: Vec<_>| if faults.is_empty() { Ok(()) } else { Err(faults) };
+    fn check_options(&mut self, spec: &NodeSpec) {
+        let site = self.site(spec, spec.parallelism.unwrap_or(self.settings.job.parallelism));
+        let faults = |faults: Vec<Fault>| if faults.is_empty() { Ok(()) } else { Err(faults) };
         match spec.role {
             Role::Source => {}
-            Role::Operator => match self.registry.operators().get(&spec.type_name) {
-                Some(kind) => {
-                    let known = documented(&kind.doc());
-                    ask(spec, self.layered, &known, self.problems, |options| faults(kind.check(options, site)));
-                }
-                None => self.note_unknown_type(spec),
-            },
-            Role::Sink => match self.registry.sinks().get(&spec.type_name) {
-                Some(kind) => {
-                    let known = documented(&kind.doc());
-                    ask(spec, self.layered, &known, self.problems, |options| faults(kind.check(options, site)));
-                }
-                None => self.note_unknown_type(spec),
-            },
+            Role::Operator => {
+                let Some(kind) = self.kind(spec, self.registry.operators()) else { return };
+                let known = documented(&kind.doc());
+                ask(spec, self.layered, &known, self.problems, |options| faults(kind.check(options, &site)));
+            }
+            Role::Sink => {
+                let Some(kind) = self.kind(spec, self.registry.sinks()) else { return };
+                let known = documented(&kind.doc());
+                ask(spec, self.layered, &known, self.problems, |options| faults(kind.check(options, &site)));
+            }
         }
     }
 
@@ -183,27 +172,25 @@ impl Builder<'_, '_> {
         }
     }
 
-    fn note_unknown_type(&mut self, spec: &NodeSpec) {
-        let sources = self.registry.sources().keys().map(String::as_str);
-        let operators = self.registry.operators().keys().map(String::as_str);
-        let sinks = self.registry.sinks().keys().map(String::as_str);
-        let (own, elsewhere): (Vec<&str>, [(Role, Vec<&str>); 2]) = match spec.role {
-            Role::Source => (sources.collect(), [(Role::Operator, operators.collect()), (Role::Sink, sinks.collect())]),
-            Role::Operator => (operators.collect(), [(Role::Source, sources.collect()), (Role::Sink, sinks.collect())]),
-            Role::Sink => (sinks.collect(), [(Role::Source, sources.collect()), (Role::Operator, operators.collect())]),
+    /// Returns the kind that a node names, or notes that there is none.
+    fn kind<'k, K: ?Sized>(&mut self, spec: &NodeSpec, kinds: &'k BTreeMap<String, Arc<K>>) -> Option<&'k K> {
+        let type_name = spec.type_name.as_deref()?;
+        if let Some(kind) = kinds.get(type_name) {
+            return Some(kind);
+        }
+        let registered = match kinds.keys().map(String::as_str).collect::<Vec<_>>() {
+            names if names.is_empty() => "none".to_string(),
+            names => names.join(", "),
         };
-        let registered = if own.is_empty() { "none".to_string() } else { own.join(", ") };
-        let other = elsewhere.iter().find(|(_, names)| names.contains(&spec.type_name.as_str()));
-        let hint = match other {
-            Some((role, _)) => format!(" as a {}, only as a {role}", spec.role).replace("a operator", "an operator"),
-            None => DidYouMean(nearest(&spec.type_name, own.iter().copied())).to_string(),
+        let hint = match self.registry.role_of(type_name) {
+            Some(other) => format!(" for {}, only for {}", spec.role.table(), other.table()),
+            None => DidYouMean(nearest(type_name, kinds.keys().map(String::as_str))).to_string(),
         };
-        let message = format!(
-            "{} has type \"{}\", which is not registered{hint} (registered: {registered})",
-            spec.title(),
-            spec.type_name
-        );
+        let title = spec.title();
+        let message =
+            format!("{title} has type \"{type_name}\", which is not registered{hint} (registered: {registered})");
         self.problems.value(join(&spec.path, "type"), message);
+        None
     }
 
     fn check_key_groups(&mut self, spec: &NodeSpec, node: &Node) {

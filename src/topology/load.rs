@@ -73,11 +73,8 @@ pub fn load_text(text: &str, file: &Path, overrides: &Overrides, registry: &Regi
 /// Fills in what depends on where the file is.
 fn complete(settings: &mut Settings, folder: &Path) {
     let given = &settings.store.path;
-    settings.store.path = if given.as_os_str().is_empty() {
-        folder.join(".piton").join(&settings.job.name)
-    } else {
-        folder.join(given)
-    };
+    settings.store.path =
+        if given.as_os_str().is_empty() { folder.join(".piton").join(&settings.job.name) } else { folder.join(given) };
 }
 
 fn folder_of(file: &Path) -> Result<PathBuf> {
@@ -87,12 +84,7 @@ fn folder_of(file: &Path) -> Result<PathBuf> {
 }
 
 /// Writes the problems of one severity as lines, in the order of their places.
-fn lines(
-    problems: &Problems,
-    severity: Severity,
-    file: &Path,
-    place: impl Fn(&Problem) -> Place,
-) -> Vec<String> {
+fn lines(problems: &Problems, severity: Severity, file: &Path, place: impl Fn(&Problem) -> Place) -> Vec<String> {
     let file = file.display().to_string();
     let mut lines: Vec<(Place, String)> = Vec::new();
     for problem in problems.iter().filter(|problem| problem.severity == severity) {
@@ -113,7 +105,8 @@ fn beside(file: &Path) -> String {
     };
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let Ok(entries) = std::fs::read_dir(folder) else { return String::new() };
-    let mut names: Vec<String> = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> =
+        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.retain(|other| other.ends_with(".toml") && *other != name);
     names.sort();
     DidYouMean(nearest(&name, names.iter().map(String::as_str))).to_string()

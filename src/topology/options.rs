@@ -32,7 +32,7 @@ pub(crate) fn ask<B>(
         let reading = Reading { table: asking.options.clone(), seen: &mut seen };
         let answer = catch_unwind(AssertUnwindSafe(|| kind(&mut <Options<'_>>::erase(reading))));
         let Ok(answer) = answer else {
-            problems.key(&spec.path, format!("{}: type \"{}\" panicked over its options", spec.title(), spec.type_name));
+            problems.key(&spec.path, format!("{}: its type panicked over the options", spec.title()));
             return None;
         };
         for key in &seen.ignored {

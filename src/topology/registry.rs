@@ -8,6 +8,7 @@ use piton_actors::{Feed, Inputs, Operator, Sink, Source};
 use serde::de::DeserializeOwned;
 
 use crate::topology::kinds::{SinkOf, SourceOf};
+use crate::topology::spec::Role;
 
 /// The kinds of sources, operators and sinks that a topology file can name by `type = "…"`.
 ///
@@ -96,6 +97,17 @@ impl Registry {
         let earlier = self.sinks.insert(name.to_string(), kind);
         assert!(earlier.is_none(), "sink type \"{name}\" is registered twice");
         self
+    }
+
+    /// Returns for what a type is registered; the first, if it is for several.
+    pub(crate) fn role_of(&self, type_name: &str) -> Option<Role> {
+        if self.sources.contains_key(type_name) {
+            return Some(Role::Source);
+        }
+        if self.operators.contains_key(type_name) {
+            return Some(Role::Operator);
+        }
+        self.sinks.contains_key(type_name).then_some(Role::Sink)
     }
 
     /// Returns the kinds of sources, by name.

@@ -26,7 +26,8 @@ pub enum Role {
 }
 
 impl Role {
-    fn table(self) -> &'static str {
+    /// Returns the name of its table, which is also its plural.
+    pub(crate) fn table(self) -> &'static str {
         match self {
             Role::Source => "sources",
             Role::Operator => "operators",
@@ -69,7 +70,8 @@ pub(crate) struct NodeSpec {
     pub(crate) name: String,
     /// Where it stands: `operators.count`.
     pub(crate) path: String,
-    pub(crate) type_name: String,
+    /// Nothing if it is missing or no text, which was noted.
+    pub(crate) type_name: Option<String>,
     /// As written: `NAME` or `NAME.late`.
     pub(crate) inputs: Vec<String>,
     pub(crate) parallelism: Option<u32>,
@@ -99,8 +101,8 @@ pub(crate) fn read_nodes(layered: &Layered<'_>, problems: &mut Problems) -> Vec<
         for (name, value) in tables {
             let path = join(role.table(), name);
             match value {
-                Value::Table(table) => specs.extend(read_node(role, name, path, table.clone(), layered, problems)),
-                Value::Array(_) => {
+                Value::Table(table) => specs.push(read_node(role, name, path, table.clone(), layered, problems)),
+                Value::Array(values) if values.iter().all(Value::is_table) && !values.is_empty() => {
                     problems.key(&path, format!("\"{path}\" is a list; write it in single brackets: [{path}]"));
                 }
                 _ => {
@@ -122,11 +124,11 @@ fn read_node(
     mut table: Table,
     layered: &Layered<'_>,
     problems: &mut Problems,
-) -> Option<NodeSpec> {
+) -> NodeSpec {
     let title = format!("{role} \"{name}\"");
-    let mut engine = Engine { table: &mut table, path: &path, layered, problems };
-    let type_name: Option<String> = engine.take("type");
-    let inputs: Option<Vec<String>> = if role == Role::Source { None } else { engine.take("inputs") };
+    let mut engine = Engine { table: &mut table, path: &path, title: &title, layered, problems };
+    let type_name = engine.require("type", "type = \"…\"");
+    let inputs = if role == Role::Source { None } else { engine.require("inputs", "inputs = [\"NAME\"]") };
     let parallelism = engine.take("parallelism");
     let dedicated = engine.take("dedicated").unwrap_or_default();
     let partition = if role == Role::Source { None } else { engine.take("partition") };
@@ -134,39 +136,13 @@ fn read_node(
     if parallelism == Some(0) {
         problems.value(join(&path, "parallelism"), format!("{title}: parallelism must be at least 1"));
     }
+    if inputs.as_ref().is_some_and(Vec::is_empty) {
+        problems.value(join(&path, "inputs"), format!("{title} has no inputs; write inputs = [\"NAME\"]"));
+    }
     if role == Role::Source && table.remove("inputs").is_some() {
         problems.key(join(&path, "inputs"), format!("{title} has inputs, but a source reads no other; remove them"));
     }
-    let inputs_given = layered.is_given(&join(&path, "inputs"));
-    if role != Role::Source && inputs.as_ref().is_none_or(Vec::is_empty) && !(inputs_given && inputs.is_none()) {
-        let message = match misspelt(&table, "inputs") {
-            Some(key) => {
-                table.remove(&key);
-                problems.key(join(&path, &key), format!("{title}: unknown option \"{key}\"; did you mean \"inputs\"?"));
-                None
-            }
-            None => Some(format!("{title} has no inputs; write inputs = [\"NAME\"]")),
-        };
-        if let Some(message) = message {
-            problems.key(&path, message);
-        }
-    }
-    let type_name = match type_name {
-        Some(type_name) => type_name,
-        // A type that is not text was noted already.
-        None if layered.is_given(&join(&path, "type")) => return None,
-        None => {
-            match misspelt(&table, "type") {
-                Some(key) => {
-                    let message = format!("{title}: unknown option \"{key}\"; did you mean \"type\"?");
-                    problems.key(join(&path, &key), message);
-                }
-                None => problems.key(&path, format!("{title} has no type; write type = \"…\"")),
-            }
-            return None;
-        }
-    };
-    Some(NodeSpec {
+    NodeSpec {
         role,
         name: name.to_string(),
         path,
@@ -177,18 +153,14 @@ fn read_node(
         dedicated,
         out_of_order,
         options: table,
-    })
-}
-
-/// Returns the key that looks like a typo of `option`.
-fn misspelt(table: &Table, option: &str) -> Option<String> {
-    nearest(option, table.keys().map(String::as_str)).map(str::to_string)
+    }
 }
 
 /// Takes the engine's own options out of a table.
 struct Engine<'e, 'l> {
     table: &'e mut Table,
     path: &'e str,
+    title: &'e str,
     layered: &'e Layered<'l>,
     problems: &'e mut Problems,
 }
@@ -199,6 +171,23 @@ impl Engine<'_, '_> {
         let one = Table::from_iter([(key, value)]);
         let mut read: BTreeMap<String, T> = read(self.layered, one, self.path, self.problems);
         read.remove(option)
+    }
+
+    /// As `take`, but notes if the option is not there, or only under a name that looks like a typo of it.
+    fn require<T: DeserializeOwned>(&mut self, option: &str, example: &str) -> Option<T> {
+        if self.table.contains_key(option) {
+            return self.take(option);
+        }
+        let title = self.title;
+        match nearest(option, self.table.keys().map(String::as_str)).map(str::to_string) {
+            Some(key) => {
+                let message = format!("{title}: unknown option \"{key}\"; did you mean \"{option}\"?");
+                self.problems.key(join(self.path, &key), message);
+                self.table.remove(&key);
+            }
+            None => self.problems.key(self.path, format!("{title} has no {option}; write {example}")),
+        }
+        None
     }
 }
 
@@ -211,7 +200,8 @@ fn check_names(specs: &[NodeSpec], problems: &mut Problems) {
             problems.key(&spec.path, message);
         }
         if let Some(first) = seen.insert(&spec.name, spec) {
-            let message = format!("the name \"{}\" is taken by [{}]; names are ids: choose another", spec.name, first.path);
+            let message =
+                format!("the name \"{}\" is taken by [{}]; names are ids: choose another", spec.name, first.path);
             problems.key(&spec.path, message);
         }
     }
