@@ -1,4 +1,11 @@
 //! piton
+pub mod clock;
+pub mod config;
+mod error;
 pub mod ids;
 pub mod protocol;
 pub mod store;
+pub mod topology;
+
+pub use error::{Error, ErrorKind, Result};
+pub use topology::Registry;
