@@ -15,6 +15,8 @@ use piton::config::Overrides;
 use piton::topology::{load, load_text};
 use piton::{Error, ErrorKind};
 
+use rand::Rng;
+
 use crate::kinds::registry;
 
 fn refused_with(text: &str, overrides: &Overrides) -> Error {
@@ -127,4 +129,30 @@ fn a_file_that_is_not_there_is_named_with_the_one_that_is() {
     assert!(error.to_string().contains("did you mean \"flights.toml\"?"), "{error}");
     assert_eq!(plan.settings.store.path, folder.join(".piton/flights"));
     assert_eq!(left, ["flights.toml"], "loading created something");
+}
+
+#[test]
+fn no_file_whatever_makes_the_loader_panic() {
+    const PIECES: [&str; 16] =
+        ["", "=", "[", "]", "\"", "{", "}", "\n", ".", "ä", "${", "1", "-", "inputs = [\"out\"]\n", "true", ","];
+    for seed in 0..3000 {
+        let mut rng = piton::clock::rng(seed, "broken topology files");
+        let mut text: Vec<char> = GOOD.chars().collect();
+        for _ in 0..=rng.next_u32() % 3 {
+            let at = rng.next_u32() as usize % text.len();
+            let until = (at + rng.next_u32() as usize % 6).min(text.len());
+            let piece = PIECES[rng.next_u32() as usize % PIECES.len()];
+            text.splice(at..until, piece.chars());
+        }
+        let text: String = text.into_iter().collect();
+        let loaded =
+            std::panic::catch_unwind(|| load_text(&text, Path::new("job.toml"), &Overrides::default(), &registry()));
+        match loaded {
+            Ok(Ok(plan)) => assert!(!plan.nodes.is_empty(), "seed {seed}"),
+            Ok(Err(error)) => {
+                assert!(error.lines().iter().all(|line| line.starts_with("job.toml")), "seed {seed}: {error}")
+            }
+            Err(_) => panic!("seed {seed}:\n{text}"),
+        }
+    }
 }
