@@ -3,10 +3,17 @@
 //!
 //! A crate of operators can depend on this one alone; `piton` re-exports all of it.
 
+#[allow(
+    unused_extern_crates,
+    reason = "what `#[derive(Record)]` writes calls this crate by its name, here as elsewhere"
+)]
+extern crate self as piton_actors;
+
 pub mod blueprint;
 mod context;
 mod error;
 mod feed;
+pub mod harness;
 pub mod host;
 mod ids;
 mod key;
