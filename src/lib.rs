@@ -1,4 +1,6 @@
 //! piton
+pub mod chaos;
 pub mod ids;
 pub mod protocol;
+pub mod sim;
 pub mod store;
