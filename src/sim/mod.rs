@@ -103,6 +103,11 @@ pub struct Outcome {
     pub events: Vec<String>,
 }
 
+/// Describes the job that a seed stands for, one line for each chain.
+pub fn describe(seed: u64) -> String {
+    Topology::draw(&mut Random::new(seed, "topology")).to_string()
+}
+
 /// Runs a seed.
 pub fn run(seed: u64, options: &Options) -> Outcome {
     let topology = Topology::draw(&mut Random::new(seed, "topology"));

@@ -193,6 +193,31 @@ impl Topology {
     }
 }
 
+impl std::fmt::Display for Topology {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (number, region) in self.regions.iter().enumerate() {
+            for (index, vertex) in region.vertices.iter().enumerate() {
+                write!(f, "{number}.{index} {} x{}:", vertex.name, vertex.parallelism)?;
+                if let Some(source) = &vertex.source {
+                    let partitions = source.first_partition..source.first_partition + vertex.parallelism;
+                    write!(f, " source of partitions {partitions:?}")?;
+                }
+                for edge in vertex.inputs.iter().map(|edge| &region.edges[*edge]) {
+                    write!(f, " <- {} {:?}.{}", region.vertices[edge.from].name, edge.kind, edge.port)?;
+                }
+                for operator in &vertex.operators {
+                    write!(f, ", {} {:?}", operator.id, operator.kind)?;
+                }
+                if let Some(sink) = &vertex.sink {
+                    write!(f, ", sink {} {:?}", sink.id, self.sinks[sink.id].delivery)?;
+                }
+                writeln!(f)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A stream that something may be put behind.
 #[derive(Clone)]
 struct Stream {
