@@ -1,7 +1,7 @@
 //! One job from its start to its end: opens the state, starts the supervisor, waits.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +65,17 @@ pub enum Ended {
 /// ran and gave up is no error here: see [`Outcome::failures`].
 pub fn run(plan: &Plan, options: RunOptions) -> Result<Ended> {
     let path = plan.settings.store.path.clone();
-    let mut store = open(&path, &plan.settings, options.allow_rollback).map_err(refused)?;
+    let open_options =
+        OpenOptions { retain: plan.settings.checkpoint.retain as usize, allow_rollback: options.allow_rollback };
+    run_in(plan, options, Box::new(move || open(&path, open_options.clone())))
+}
+
+/// Runs a job like [`run`], with its checkpoints in a store of the caller's; it is opened again after a failed write.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_in(plan: &Plan, options: RunOptions, mut opener: Opener) -> Result<Ended> {
+    let mut store = opener().map_err(refused)?;
     let regions = look(plan, store.as_mut())?;
     if !regions.is_empty() && regions.iter().all(|region| region.finished.is_some()) {
         let mut outcome = Outcome { finished: true, ..Outcome::default() };
@@ -78,7 +88,7 @@ pub fn run(plan: &Plan, options: RunOptions) -> Result<Ended> {
         return Ok(Ended::AlreadyFinished(outcome));
     }
     let incarnation = store.claim_incarnation().map_err(refused)?;
-    run_regions(plan, options, store, regions, incarnation, path).map(Ended::Ran)
+    run_regions(plan, options, store, opener, regions, incarnation).map(Ended::Ran)
 }
 
 /// A region and what the store holds of it.
@@ -90,12 +100,7 @@ struct Found {
     finished: Option<(u64, u64)>,
 }
 
-fn open(
-    path: &std::path::Path,
-    settings: &Settings,
-    allow_rollback: bool,
-) -> Result<Box<dyn CheckpointStore>, StoreError> {
-    let options = OpenOptions { retain: settings.checkpoint.retain as usize, allow_rollback };
+fn open(path: &Path, options: OpenOptions) -> Result<Box<dyn CheckpointStore>, StoreError> {
     let (store, report) = SledStore::open(path, options)?;
     for repair in &report.repairs {
         tracing::warn!("{repair}");
@@ -151,16 +156,13 @@ fn run_regions(
     plan: &Plan,
     mut options: RunOptions,
     store: Box<dyn CheckpointStore>,
+    opener: Opener,
     found: Vec<Found>,
     incarnation: u64,
-    path: PathBuf,
 ) -> Result<Outcome> {
     let settings = &plan.settings;
     let fence = Fence { incarnation, attempt: 0 };
     let time = Time::new(options.clock.clone());
-    let again = settings.clone();
-    let allow_rollback = options.allow_rollback;
-    let opener: Opener = Box::new(move || open(&path, &again, allow_rollback));
     let storage = Storage::start(store, opener)?;
 
     let mut resumed_from = BTreeMap::new();

@@ -10,5 +10,6 @@ mod supervisor;
 mod time;
 
 pub use event::{Event, Listener};
-pub use job::{Ended, RunOptions, run};
+pub use job::{Ended, RunOptions, run, run_in};
+pub use storage::Opener;
 pub use supervisor::Outcome;

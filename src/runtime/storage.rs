@@ -12,7 +12,7 @@ use crate::protocol::manifest::{ChunkRef, Manifest};
 use crate::store::{CheckpointStore, StoreError, writer};
 
 /// Opens the store, at the start and again after a failed write.
-pub(crate) type Opener = Box<dyn FnMut() -> Result<Box<dyn CheckpointStore>, StoreError> + Send>;
+pub type Opener = Box<dyn FnMut() -> Result<Box<dyn CheckpointStore>, StoreError> + Send>;
 
 /// A checkpoint with the chunks of every operator of every subtask.
 pub(crate) struct Loaded {
