@@ -1,10 +1,12 @@
 //! piton
+pub mod chaos;
 pub mod clock;
 pub mod config;
 mod error;
 pub mod ids;
 pub mod protocol;
 pub mod runtime;
+pub mod sim;
 pub mod store;
 pub mod topology;
 
