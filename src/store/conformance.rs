@@ -4,7 +4,7 @@
 //! crashes and faults do is not here: each kind of store has its own ways to fail.
 
 use crate::ids::{Fence, SubtaskId, WindowId};
-use crate::protocol::commit::{Commit, CommitError};
+use crate::protocol::commit::{Commit, CommitError, CommitLog};
 use crate::protocol::manifest::{ChunkId, ChunkRef, JoinedOutput, Manifest, OperatorSnapshot, SubtaskSnapshot};
 use crate::store::{CheckpointStore, INLINE_LIMIT, JoinedOutputs, StoreError};
 
