@@ -341,7 +341,9 @@ impl Coordinator {
         if self.committing.is_some() {
             return;
         }
-        let Some(commit) = self.complete.take() else { return };
+        let Some(mut commit) = self.complete.take() else { return };
+        // A sink that had not yet heard of the last commit gives what became visible in it once more.
+        commit.joined.retain(|joined| joined.window > self.head || mutant::is(Mutant::JoinedTwice));
         let manifest = &commit.manifest;
         let (window, bytes) = (manifest.window, manifest.bytes());
         let triggered_ms = manifest.triggered_ms;

@@ -1,7 +1,7 @@
 //! Deliberate bugs in the protocol, for testing the tests.
 //!
 //! A simulator that finds nothing proves nothing unless it finds bugs that are known to be there. With the feature
-//! `mutants`, a test switches one of them on for its own thread; without it, every question here is answered "no" at
+//! `mutants`, and in this package's own unit tests, a test switches one of them on for its own thread; without it, every question here is answered "no" at
 //! compile time.
 
 /// A deliberate bug.
@@ -37,6 +37,8 @@ pub enum Mutant {
     WatermarkOfFastest,
     /// The round-robin cursor is not restored.
     CursorForgotten,
+    /// What became visible in one commit is part of the next one, too.
+    JoinedTwice,
     /// The store leaves out the fsync of blob files before the commit.
     NoBlobSync,
     /// The store leaves out the fsync of the head.
@@ -63,31 +65,32 @@ impl Mutant {
         Mutant::RollbackDuringCommit,
         Mutant::WatermarkOfFastest,
         Mutant::CursorForgotten,
+        Mutant::JoinedTwice,
         Mutant::NoBlobSync,
         Mutant::NoHeadSync,
         Mutant::NoChecksum,
     ];
 }
 
-#[cfg(feature = "mutants")]
+#[cfg(any(test, feature = "mutants"))]
 std::thread_local! {
     static ACTIVE: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
 }
 
 /// Switches one bug on, and all others off, for this thread.
-#[cfg(feature = "mutants")]
+#[cfg(any(test, feature = "mutants"))]
 pub fn activate(mutant: Option<Mutant>) {
     ACTIVE.set(mutant);
 }
 
 /// Returns whether this bug is switched on.
-#[cfg(feature = "mutants")]
+#[cfg(any(test, feature = "mutants"))]
 pub(crate) fn is(mutant: Mutant) -> bool {
     ACTIVE.get() == Some(mutant)
 }
 
 /// Returns whether this bug is switched on: never, in this build.
-#[cfg(not(feature = "mutants"))]
+#[cfg(not(any(test, feature = "mutants")))]
 #[inline(always)]
 pub(crate) fn is(_mutant: Mutant) -> bool {
     false

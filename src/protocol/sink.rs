@@ -152,6 +152,7 @@ impl SinkTail {
         due.map(|pending| JoinedOutput {
             subtask: id.clone(),
             operator: self.name.clone(),
+            window: pending.window,
             output: pending.output.clone(),
         })
         .collect()
