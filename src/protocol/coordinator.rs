@@ -143,6 +143,13 @@ pub enum Command {
     },
 }
 
+struct Committing {
+    window: WindowId,
+    triggered_ms: i64,
+    bytes: u64,
+    finished: bool,
+}
+
 struct Pending {
     triggered_ms: i64,
     acks: BTreeMap<SubtaskId, SubtaskSnapshot>,
@@ -178,11 +185,13 @@ pub struct Coordinator {
     next_close: Timestamp,
     since_snapshot: u64,
     pending: BTreeMap<WindowId, Pending>,
-    /// The checkpoint that the store is making true, with its trigger time and size.
-    committing: Option<(WindowId, i64, u64)>,
+    /// The checkpoint that the store is making true.
+    committing: Option<Committing>,
     /// One that is complete and waits for the store.
     complete: Option<Commit>,
     head: WindowId,
+    /// Whether every subtask had finished at the head.
+    head_finished: bool,
     last_completion: Option<Timestamp>,
     failures_in_a_row: u32,
     triggered: bool,
@@ -215,6 +224,7 @@ impl Coordinator {
             committing: None,
             complete: None,
             head,
+            head_finished: false,
             last_completion: None,
             failures_in_a_row: 0,
             triggered: false,
@@ -346,8 +356,8 @@ impl Coordinator {
         commit.joined.retain(|joined| joined.window > self.head || mutant::is(Mutant::JoinedTwice));
         let manifest = &commit.manifest;
         let (window, bytes) = (manifest.window, manifest.bytes());
-        let triggered_ms = manifest.triggered_ms;
-        self.committing = Some((window, triggered_ms, bytes));
+        let (triggered_ms, finished) = (manifest.triggered_ms, manifest.finished);
+        self.committing = Some(Committing { window, triggered_ms, bytes, finished });
         if mutant::is(Mutant::TellBeforeDurable) {
             self.commands.push(Command::Committed { window, bytes, took_ms: 0 });
         }
@@ -355,12 +365,12 @@ impl Coordinator {
     }
 
     fn outcome(&mut self, window: WindowId, outcome: Result<(), CommitError>, now: Timestamp) {
-        let Some((_, triggered_ms, bytes)) = self.committing.take_if(|(committing, ..)| *committing == window) else {
-            return;
-        };
+        let Some(committing) = self.committing.take_if(|committing| committing.window == window) else { return };
+        let Committing { triggered_ms, bytes, finished, .. } = committing;
         match outcome {
             Ok(()) => {
                 self.head = window;
+                self.head_finished = finished;
                 self.last_completion = Some(now);
                 self.failures_in_a_row = 0;
                 let took_ms = now.saturating_sub(triggered_ms);
@@ -458,7 +468,8 @@ impl Coordinator {
         let Some(last) = self.last else { return };
         if !self.done && self.head >= last && self.untold.is_empty() {
             self.done = true;
-            self.commands.push(Command::Done { window: self.head, finished: self.unfinished.is_empty() });
+            // Sources may have come to their end since the last checkpoint was cut: only what it holds counts.
+            self.commands.push(Command::Done { window: self.head, finished: self.head_finished });
         }
     }
 }

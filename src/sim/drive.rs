@@ -368,7 +368,7 @@ impl World<'_> {
 
     fn read_head(&mut self, region: usize, reopen: bool) {
         self.note(What::ReadHead, region, 0, u64::from(reopen));
-        let opened = if reopen || self.storage.store().is_err() { self.storage.open() } else { Ok(()) };
+        let opened = if reopen || !self.storage.is_open() { self.storage.open() } else { Ok(()) };
         let head = opened.and_then(|()| self.head_of(region));
         if self.storage_crashed() {
             return;

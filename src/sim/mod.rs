@@ -11,7 +11,6 @@ mod faults;
 mod fragile;
 mod golden;
 mod happening;
-mod memory;
 mod operators;
 mod oracle;
 mod outside;
