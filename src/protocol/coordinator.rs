@@ -50,6 +50,14 @@ impl Default for CheckpointSettings {
 /// How many windows may be closed beyond a checkpoint that is not complete: it bounds the markers in mailboxes.
 const MAX_WINDOWS_AHEAD: u64 = 64;
 
+impl CheckpointSettings {
+    /// Returns how many windows may be closed beyond one that every subtask is known to have ended.
+    pub fn windows_ahead(&self) -> u64 {
+        // As many as lie between two checkpoints if all goes well, and some more.
+        self.every.saturating_mul(2).saturating_add(MAX_WINDOWS_AHEAD)
+    }
+}
+
 /// Why a checkpoint did not complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FailureReason {
@@ -184,6 +192,8 @@ pub struct Coordinator {
     window: WindowId,
     next_close: Timestamp,
     since_snapshot: u64,
+    /// The last window that every subtask is known to have ended.
+    passed: WindowId,
     pending: BTreeMap<WindowId, Pending>,
     /// The checkpoint that the store is making true.
     committing: Option<Committing>,
@@ -220,6 +230,7 @@ impl Coordinator {
             window: head,
             next_close: now.saturating_add(settings.window_ms as i64),
             since_snapshot: 0,
+            passed: head,
             pending: BTreeMap::new(),
             committing: None,
             complete: None,
@@ -319,6 +330,7 @@ impl Coordinator {
             return;
         }
         let window = ack.window;
+        self.passed = self.passed.max(window);
         let Some(pending) = self.pending.remove(&window) else { return };
         let newer = self.pending.split_off(&window);
         for older in std::mem::replace(&mut self.pending, newer).into_keys() {
@@ -446,6 +458,10 @@ impl Coordinator {
         let asked = self.triggered || self.since_snapshot + 1 >= self.settings.every;
         let snapshot = room && (ending || (asked && !paused));
         if (ending || self.triggered) && !snapshot && now < self.next_close {
+            return;
+        }
+        if !snapshot && self.window.0 - self.passed.0 >= self.settings.windows_ahead() {
+            self.next_close = now.saturating_add(self.settings.window_ms as i64);
             return;
         }
         self.window = self.window.next();
