@@ -108,9 +108,9 @@ impl Storage {
         self.store.as_mut().ok_or_else(|| StoreError::Poisoned("it could not be opened".into()))
     }
 
-    /// Returns whether the store is open.
-    pub(crate) fn is_open(&self) -> bool {
-        self.store.is_some()
+    /// Returns whether the store can be used as it is.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| !store.is_poisoned())
     }
 
     pub(crate) fn claim_incarnation(&mut self) -> Result<u64, StoreError> {
