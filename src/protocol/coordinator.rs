@@ -460,7 +460,8 @@ impl Coordinator {
         if (ending || self.triggered) && !snapshot && now < self.next_close {
             return;
         }
-        if !snapshot && self.window.0 - self.passed.0 >= self.settings.windows_ahead() {
+        let ahead = self.window.0 - self.passed.0;
+        if !snapshot && ahead >= self.settings.windows_ahead() && !mutant::is(Mutant::WindowsUnbounded) {
             self.next_close = now.saturating_add(self.settings.window_ms as i64);
             return;
         }
@@ -485,7 +486,8 @@ impl Coordinator {
         if !self.done && self.head >= last && self.untold.is_empty() {
             self.done = true;
             // Sources may have come to their end since the last checkpoint was cut: only what it holds counts.
-            self.commands.push(Command::Done { window: self.head, finished: self.head_finished });
+            let finished = self.head_finished || (mutant::is(Mutant::DoneByInput) && self.unfinished.is_empty());
+            self.commands.push(Command::Done { window: self.head, finished });
         }
     }
 }
