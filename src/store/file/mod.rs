@@ -249,6 +249,10 @@ impl<D: Disk, C: Catalogue<D>> CheckpointStore for FileStore<D, C> {
         Ok(next)
     }
 
+    fn is_poisoned(&self) -> bool {
+        self.poisoned.is_some()
+    }
+
     fn verify(&mut self) -> Vec<String> {
         let mut damage = Vec::new();
         let windows: Vec<(String, WindowId)> = self
