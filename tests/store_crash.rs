@@ -143,7 +143,9 @@ fn persevere(disk: &SimDisk, workload: &mut Workload, windows: u64, context: &st
             continue;
         }
         for _ in 0..20 {
-            if workload.acknowledged.get("a").copied().unwrap_or(0) >= windows || workload.step(&mut store) == Step::Reopen {
+            if workload.acknowledged.get("a").copied().unwrap_or(0) >= windows
+                || workload.step(&mut store) == Step::Reopen
+            {
                 break;
             }
         }

@@ -14,8 +14,9 @@ use store_support::{REGIONS, Step, Workload, copy, rounds, scratch};
 const OPTIONS: OpenOptions = OpenOptions { retain: 3, allow_rollback: false };
 
 /// Makes a state directory of some windows in two lives of the process.
-fn state(dir: &Path, windows: u64) -> Workload {
+fn state(dir: &Path, windows: u64, joins: bool) -> Workload {
     let mut workload = Workload::default();
+    workload.joins = joins;
     for steps in [windows / 2, windows - windows / 2] {
         let (mut store, _) = SledStore::open(dir, OPTIONS).unwrap();
         workload.begin(&mut store).unwrap();
@@ -82,9 +83,9 @@ fn damages(path: &Path, rng: &mut Pcg64Mcg) -> Vec<Damage> {
 fn damage_to_any_one_file_is_mended_or_refused_by_name() {
     let root = scratch();
     let (mut mended, mut refused, mut harmless) = (0, 0, 0);
-    for (nth, windows) in [6, 8].into_iter().enumerate() {
+    for (nth, windows) in [6, 7].into_iter().enumerate() {
         let whole = root.path().join(format!("whole{nth}"));
-        let workload = state(&whole, windows);
+        let workload = state(&whole, windows, nth == 1);
         let mut rng = Pcg64Mcg::seed_from_u64(windows);
         for file in files(&whole) {
             let name = file.strip_prefix(&whole).unwrap();
@@ -102,13 +103,24 @@ fn damage_to_any_one_file_is_mended_or_refused_by_name() {
                         drop(store);
                         let (mut store, again) = SledStore::open(&dir, OPTIONS).unwrap();
                         workload.verify(&mut store, &context);
-                        if report.repairs.is_empty() { harmless += 1 } else { mended += 1 }
+                        if report.repairs.is_empty() {
+                            harmless += 1
+                        } else {
+                            mended += 1
+                        }
                         let only_older = |line: &String| line.contains("cannot be restored");
                         assert!(again.repairs.iter().all(only_older), "{context}: {again:?}");
                     }
                     Err(StoreError::Damaged(reason) | StoreError::Format(reason)) => {
                         let file_name = name.file_name().unwrap().to_str().unwrap();
-                        assert!(reason.contains(file_name), "{context}: {reason}");
+                        // Which of its files the database stumbled over it does not say.
+                        let is_named = if name.starts_with("catalog") {
+                            assert!(workload.joins, "{context}: the heads make up for the catalogue: {reason}");
+                            reason.contains("catalog")
+                        } else {
+                            reason.contains(file_name)
+                        };
+                        assert!(is_named, "{context}: {reason}");
                         refused += 1;
                     }
                     Err(error) => panic!("{context}: {error:?}"),
@@ -125,8 +137,7 @@ fn damage_to_any_one_file_is_mended_or_refused_by_name() {
 fn the_whole_catalogue_may_be_lost() {
     let root = scratch();
     let dir = root.path().join("state");
-    // The second commit of a life without joined outputs older than the heads know.
-    let workload = state(&dir, 2);
+    let workload = state(&dir, 6, false);
     fs::remove_dir_all(dir.join("catalog")).unwrap();
     let (mut store, report) = SledStore::open(&dir, OPTIONS).unwrap();
     workload.verify(&mut store, "without a catalogue");
@@ -137,7 +148,7 @@ fn the_whole_catalogue_may_be_lost() {
 fn a_catalogue_that_went_back_is_replaced() {
     let root = scratch();
     let (dir, old) = (root.path().join("state"), root.path().join("old"));
-    let mut workload = state(&dir, 4);
+    let mut workload = state(&dir, 4, true);
     copy(&dir, &old);
     {
         let (mut store, _) = SledStore::open(&dir, OPTIONS).unwrap();
@@ -158,7 +169,7 @@ fn a_catalogue_that_went_back_is_replaced() {
 fn a_rollback_happens_only_when_it_is_asked_for() {
     let root = scratch();
     let dir = root.path().join("state");
-    state(&dir, 5);
+    state(&dir, 5, true);
     let blobs = dir.join("regions/a/blobs");
     let newest = {
         let (mut store, _) = SledStore::open(&dir, OPTIONS).unwrap();

@@ -55,7 +55,8 @@ fn a_power_cut_at_any_sync_loses_nothing_acknowledged() {
             assert_eq!(expected.acknowledged.len(), 0, "image {name}");
             continue;
         }
-        let (mut store, report) = SledStore::open(&image, OPTIONS).unwrap_or_else(|error| panic!("image {name}: {error}"));
+        let (mut store, report) =
+            SledStore::open(&image, OPTIONS).unwrap_or_else(|error| panic!("image {name}: {error}"));
         expected.verify(&mut store, &format!("image {name}, {report:?}"));
         reopened += 1;
         if !report.repairs.is_empty() {

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use piton::ids::{Fence, WindowId};
+use piton::ids::{Fence, SubtaskId, WindowId};
 use piton::protocol::commit::{Commit, CommitError, CommitLog};
 use piton::protocol::manifest::{ChunkRef, JoinedOutput, Manifest};
 use piton::store::conformance::{chunk_id, content, manifest};
-use tempfile::TempDir;
 use piton::store::{CheckpointStore, INLINE_LIMIT, JoinedOutputs, StoreError};
+use tempfile::TempDir;
 
 pub(crate) const REGIONS: [&str; 2] = ["a", "b"];
 /// The region in which some manifests do not fit into the catalogue.
@@ -41,12 +41,20 @@ pub(crate) enum Step {
 }
 
 /// Commits windows one after the other and remembers what was tried and what was acknowledged.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Workload {
     pub(crate) acknowledged: BTreeMap<&'static str, u64>,
     pub(crate) incarnation: u64,
+    /// Whether commits carry joined outputs.
+    pub(crate) joins: bool,
     attempted: BTreeMap<(&'static str, u64), Vec<Manifest>>,
     sequence: u64,
+}
+
+impl Default for Workload {
+    fn default() -> Workload {
+        Workload { acknowledged: BTreeMap::new(), incarnation: 0, joins: true, attempted: BTreeMap::new(), sequence: 0 }
+    }
 }
 
 impl Workload {
@@ -91,7 +99,7 @@ impl Workload {
             }
             let manifest = manifest(region, window, fence, chunks);
             self.attempted.entry((region, window)).or_default().push(manifest.clone());
-            commits.push(Commit { manifest, joined: vec![joined(window)] });
+            commits.push(Commit { manifest, joined: self.joined(window) });
         }
         let windows: Vec<u64> = commits.iter().map(|commit| commit.manifest.window.0).collect();
         let results = store.commit(commits);
@@ -107,16 +115,29 @@ impl Workload {
         step
     }
 
+    fn joined(&self, window: u64) -> Vec<JoinedOutput> {
+        let subtask = SubtaskId::new("sink", 0);
+        let output = JoinedOutput { subtask, operator: "sink".to_owned(), output: content(window, 50) };
+        if self.joins { vec![output] } else { Vec::new() }
+    }
+
     /// Asserts that the store holds what was acknowledged, or what came after, whole.
     pub(crate) fn verify<S: CheckpointStore + JoinedOutputs>(&self, store: &mut S, context: &str) {
         for region in REGIONS {
             let head = store.head(region).unwrap();
             let acknowledged = self.acknowledged.get(region).copied().unwrap_or(0);
             let window = head.map_or(0, |(window, _)| window.0);
-            assert!(window >= acknowledged, "{context}: window {acknowledged} of {region} was acknowledged, the head is {window}");
-            let joined_windows: Vec<(WindowId, JoinedOutput)> =
-                (1..=window).map(|window| (WindowId(window), joined(window))).collect();
-            assert!(store.joined(region).unwrap() == joined_windows, "{context}: the joined outputs of {region} up to {window}");
+            assert!(
+                window >= acknowledged,
+                "{context}: window {acknowledged} of {region} was acknowledged, the head is {window}"
+            );
+            let joined_windows: Vec<(WindowId, JoinedOutput)> = (1..=window)
+                .flat_map(|window| self.joined(window).into_iter().map(move |output| (WindowId(window), output)))
+                .collect();
+            assert!(
+                store.joined(region).unwrap() == joined_windows,
+                "{context}: the joined outputs of {region} up to {window}"
+            );
             if window > 0 {
                 self.verify_window(store, region, window, context);
             }
@@ -158,9 +179,4 @@ pub(crate) fn copy(from: &Path, to: &Path) {
             fs::copy(entry.path(), target).unwrap();
         }
     }
-}
-
-fn joined(window: u64) -> JoinedOutput {
-    let subtask = piton::ids::SubtaskId::new("sink", 0);
-    JoinedOutput { subtask, operator: "sink".to_owned(), output: content(window, 50) }
 }

@@ -158,7 +158,13 @@ impl Disk for ShadowDisk {
 
     fn sync(&self, path: &Path) -> io::Result<()> {
         let next = self.syncs() + 1;
-        let folder = self.shadow.lock().images.as_ref().filter(|images| images.at.contains(&next)).map(|images| images.folder.clone());
+        let folder = self
+            .shadow
+            .lock()
+            .images
+            .as_ref()
+            .filter(|images| images.at.contains(&next))
+            .map(|images| images.folder.clone());
         if let Some(folder) = folder {
             self.image_torn(&folder.join(format!("{next}-torn")), &mut Pcg64Mcg::seed_from_u64(next))?;
         }

@@ -81,8 +81,7 @@ impl FileNode {
             let index = at / SECTOR;
             let base = index * SECTOR;
             let to = (base + SECTOR).min(end);
-            let mut sector =
-                self.current.sectors.get(&index).cloned().unwrap_or_else(|| vec![0; SECTOR as usize]);
+            let mut sector = self.current.sectors.get(&index).cloned().unwrap_or_else(|| vec![0; SECTOR as usize]);
             sector[(at - base) as usize..(to - base) as usize]
                 .copy_from_slice(&bytes[(at - offset) as usize..(to - offset) as usize]);
             let write = SectorWrite { index, bytes: sector, end: to };
