@@ -52,9 +52,22 @@ impl<Out: Output> Context<Out> {
         self.state.enter(key);
     }
 
+    /// Makes `key` the current key without counting a record: for operators that touch the state of the keys of a
+    /// batch in another order than that of its records.
+    #[inline]
+    pub fn enter_key(&mut self, key: Key) {
+        self.state.enter(key);
+    }
+
     /// Returns the current key: the record's, or the timer's.
     pub fn key(&self) -> &Key {
         self.state.key()
+    }
+
+    /// Returns the keys that have state or timers, in an order that a restore preserves. Enter each with
+    /// [`enter`](Context::enter) to reach its state, in `end_window` for instance.
+    pub fn keys(&self) -> Vec<Key> {
+        self.state.keys().collect()
     }
 
     /// Returns the event time of the current record or timer in ms, if it has one. Emitted records inherit it.
@@ -79,7 +92,8 @@ impl<Out: Output> Context<Out> {
 
     /// Returns a random generator that gives the same numbers when this batch, timer or hook is replayed.
     pub fn rng(&self) -> Pcg64Mcg {
-        let place = mix(self.subtask.seed ^ mix(Key::from(&*self.subtask.operator).hash() ^ u64::from(self.subtask.index)));
+        let place =
+            mix(self.subtask.seed ^ mix(Key::from(&*self.subtask.operator).hash() ^ u64::from(self.subtask.index)));
         Pcg64Mcg::seed_from_u64(mix(place ^ mix(self.entry).wrapping_add(self.entered as u64)))
     }
 

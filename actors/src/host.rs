@@ -102,6 +102,18 @@ pub trait AnyOperator: Send {
     /// If the chunks do not fit the operator's state.
     fn restore(&mut self, chunks: &[Vec<u8>], watermark: Timestamp) -> Result;
 
+    /// Puts back what belongs to this subtask in the states of several, before `open`, after the parallelism was
+    /// changed: for each old subtask its chunks, oldest first. The next cut writes everything.
+    ///
+    /// Values that belong to no key come from the first state.
+    ///
+    /// # Errors
+    /// As `restore`, or if this kind of operator cannot be rescaled.
+    fn adopt(&mut self, states: &[Vec<Vec<u8>>], watermark: Timestamp) -> Result {
+        let (_, _) = (states, watermark);
+        Err(Error::invalid("this operator cannot start from a state of another parallelism"))
+    }
+
     /// Returns which record of the last batch was being processed, counted from 0: the one to blame for a failure.
     fn row(&self) -> usize;
 
@@ -137,7 +149,9 @@ impl<O: Operator> Hosted<O> {
     /// # Errors
     /// The factory's.
     pub fn new(factory: Factory<O>, subtask: Subtask, rows: usize) -> Result<Hosted<O>> {
-        Ok(Hosted { operator: factory()?, context: Context::new(subtask, rows), factory })
+        let (operator, mut context) = (factory()?, Context::new(subtask, rows));
+        context.state.set_keyed(operator.is_keyed());
+        Ok(Hosted { operator, context, factory })
     }
 
     /// Returns the context, for tests that look into state.
@@ -227,6 +241,11 @@ impl<O: Operator> AnyOperator for Hosted<O> {
         self.context.state.restore(chunks)
     }
 
+    fn adopt(&mut self, states: &[Vec<Vec<u8>>], watermark: Timestamp) -> Result {
+        self.context.watermark = watermark;
+        self.context.state.adopt(states)
+    }
+
     fn row(&self) -> usize {
         self.context.entered.saturating_sub(1)
     }
@@ -260,12 +279,9 @@ impl<O: Operator> Keyer for OperatorKeyer<O> {
         let Some(prototype) = &self.prototype else {
             return Err(Error::invalid("the operator behind a keyed edge could not be made"));
         };
-        let batch = O::In::batch(self.port, batch).ok_or_else(|| Error::invalid("a batch of another type than planned"))?;
-        hashes.clear();
-        O::In::each(&batch, |record, _| {
-            hashes.push(prototype.key(record).hash());
-            Ok(())
-        })
+        let batch =
+            O::In::batch(self.port, batch).ok_or_else(|| Error::invalid("a batch of another type than planned"))?;
+        prototype.key_hashes(&batch, hashes)
     }
 }
 

@@ -177,9 +177,25 @@ pub(crate) fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// Returns the integer that [`mix`] makes this hash of, so that whoever keeps an integer key's hash keeps the key.
+#[inline]
+pub(crate) fn unmix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 31) ^ (z >> 62)).wrapping_mul(0x3196_42B2_D24D_8EC3);
+    z = (z ^ (z >> 27) ^ (z >> 54)).wrapping_mul(0x96DE_1B17_3F11_9089);
+    z = z ^ (z >> 30) ^ (z >> 60);
+    z.wrapping_sub(0x9E37_79B9_7F4A_7C15)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_hash_of_an_integer_gives_the_integer_back() {
+        for integer in (0..64).map(|bit| 1u64 << bit).chain(0..1000).chain([u64::MAX, u64::MAX / 3]) {
+            assert_eq!(unmix(mix(integer)), integer);
+        }
+    }
 
     #[test]
     fn every_key_group_has_exactly_one_subtask() {

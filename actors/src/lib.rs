@@ -3,10 +3,17 @@
 //!
 //! A crate of operators can depend on this one alone; `piton` re-exports all of it.
 
+#[allow(
+    unused_extern_crates,
+    reason = "what `#[derive(Record)]` writes calls this crate by its name, here as elsewhere"
+)]
+extern crate self as piton_actors;
+
 pub mod blueprint;
 mod context;
 mod error;
 mod feed;
+pub mod harness;
 pub mod host;
 mod ids;
 mod key;
@@ -14,6 +21,10 @@ mod operator;
 mod probe;
 mod record;
 pub mod state;
+#[cfg(feature = "sql")]
+pub mod stock;
+#[cfg(feature = "sql")]
+mod table;
 mod time;
 
 pub use context::Context;
@@ -28,6 +39,8 @@ pub use record::{
     short_type_name,
 };
 pub use state::{ListState, LocalState, MapState, ValueState};
+#[cfg(feature = "sql")]
+pub use table::{Table, TableBuffer, TableRow, table};
 pub use time::{Timer, TimerKind, Timestamp, WATERMARK_MAX, WATERMARK_MIN};
 
 /// What a file of operators imports.

@@ -38,6 +38,21 @@ pub trait Operator: Send + Sized + 'static {
         Key::None
     }
 
+    /// Replaces the content of `hashes` by the hash of each record's key.
+    ///
+    /// The default calls [`key`](Operator::key) for each record; an operator that computes the keys of a whole batch
+    /// faster does so here. Both must agree.
+    ///
+    /// # Errors
+    /// If the keys of this batch cannot be computed.
+    fn key_hashes(&self, batch: &<Self::In as Inputs>::Batch, hashes: &mut Vec<u64>) -> Result {
+        hashes.clear();
+        Self::In::each(batch, |record, _| {
+            hashes.push(self.key(record).hash());
+            Ok(())
+        })
+    }
+
     /// Returns whether [`key`](Operator::key) ever gives a key: it decides which edge leads here.
     ///
     /// The default finds out by calling `key` with a made-up record (all numbers zero, all texts empty). An operator
@@ -164,11 +179,7 @@ pub trait Source: Send + 'static {
     ///
     /// # Errors
     /// An error restarts the region, or stops the job, as its kind says.
-    fn open(
-        &mut self,
-        position: Option<Self::Position>,
-        subtask: &Subtask,
-    ) -> impl Future<Output = Result> + Send;
+    fn open(&mut self, position: Option<Self::Position>, subtask: &Subtask) -> impl Future<Output = Result> + Send;
 
     /// Emits some records, about one batch, into `feed`, and returns soon: within milliseconds, with
     /// [`Progress::Idle`] if there is nothing. Markers wait for a poll that is under way, so one that blocks delays
@@ -266,4 +277,3 @@ pub trait Sink: Send + 'static {
 /// The position of a source that has none to speak of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct NoPosition;
-

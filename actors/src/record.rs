@@ -454,16 +454,21 @@ pub trait Inputs: Sized + 'static {
     ///
     /// # Errors
     /// The first error of `f`.
-    fn each(
-        batch: &Self::Batch,
-        f: impl FnMut(Self::Ref<'_>, Option<Timestamp>) -> crate::Result,
-    ) -> crate::Result;
+    fn each(batch: &Self::Batch, f: impl FnMut(Self::Ref<'_>, Option<Timestamp>) -> crate::Result) -> crate::Result;
+
+    /// Calls `f` with a made-up record of each port and returns whether it was ever true, or a record could not be
+    /// made up.
+    fn probe(f: impl FnMut(Self::Ref<'_>) -> bool) -> bool {
+        let _ = f;
+        true
+    }
 }
 
-fn each_row<T: Record>(
-    rows: &Rows<T>,
-    mut f: impl FnMut(&T, Option<Timestamp>) -> crate::Result,
-) -> crate::Result {
+fn probe_row<T: Record>(f: impl FnOnce(&T) -> bool) -> bool {
+    crate::probe::made_up::<T>().is_none_or(|record| f(&record))
+}
+
+fn each_row<T: Record>(rows: &Rows<T>, mut f: impl FnMut(&T, Option<Timestamp>) -> crate::Result) -> crate::Result {
     match rows.times() {
         None => rows.iter().try_for_each(|record| f(record, None)),
         Some(times) => rows.iter().zip(times).try_for_each(|(record, time)| f(record, Some(*time))),
@@ -482,11 +487,12 @@ impl<T: Record> Inputs for T {
         rows(batch)
     }
 
-    fn each(
-        batch: &Self::Batch,
-        f: impl FnMut(Self::Ref<'_>, Option<Timestamp>) -> crate::Result,
-    ) -> crate::Result {
+    fn each(batch: &Self::Batch, f: impl FnMut(Self::Ref<'_>, Option<Timestamp>) -> crate::Result) -> crate::Result {
         each_row(batch, f)
+    }
+
+    fn probe(mut f: impl FnMut(Self::Ref<'_>) -> bool) -> bool {
+        probe_row(|record| f(record))
     }
 }
 
@@ -510,6 +516,10 @@ impl<L: Record, R: Record> Inputs for Either<L, R> {
             Either::Left(left) => each_row(left, |record, time| f(Either::Left(record), time)),
             Either::Right(right) => each_row(right, |record, time| f(Either::Right(record), time)),
         }
+    }
+
+    fn probe(mut f: impl FnMut(Self::Ref<'_>) -> bool) -> bool {
+        probe_row(|left| f(Either::Left(left))) || probe_row(|right| f(Either::Right(right)))
     }
 }
 
@@ -544,14 +554,9 @@ mod tests {
         scatter.flush(&mut ready);
         let got: Vec<(usize, Vec<u64>, Vec<i64>)> = ready
             .iter()
-            .map(|(channel, batch)| {
-                (*channel, rows::<u64>(batch).unwrap().to_vec(), batch.times().unwrap().to_vec())
-            })
+            .map(|(channel, batch)| (*channel, rows::<u64>(batch).unwrap().to_vec(), batch.times().unwrap().to_vec()))
             .collect();
-        assert_eq!(
-            got,
-            [(0, vec![1, 3], vec![10, 30]), (1, vec![2, 5], vec![20, 50]), (0, vec![4], vec![40])]
-        );
+        assert_eq!(got, [(0, vec![1, 3], vec![10, 30]), (1, vec![2, 5], vec![20, 50]), (0, vec![4], vec![40])]);
     }
 
     #[test]

@@ -62,6 +62,10 @@ pub struct SubtaskSnapshot {
     pub channel_watermarks: Vec<i64>,
     /// How many rows were sent so far by each routed output edge, in the order of the edges: round robin goes by it.
     pub cursors: Vec<u64>,
+    /// How many records its source has emitted since the job began.
+    pub read: u64,
+    /// How many records its sink has taken since the job began.
+    pub written: u64,
     /// The operators of the chain, head first.
     pub operators: Vec<OperatorSnapshot>,
 }

@@ -64,6 +64,8 @@ pub fn manifest(region: &str, window: u64, fence: Fence, chunks: Vec<ChunkRef>) 
             watermark: window as i64,
             channel_watermarks: vec![window as i64, -1],
             cursors: vec![window, 3],
+            read: 0,
+            written: 0,
             operators: vec![operator],
         }],
     }
@@ -100,7 +102,7 @@ fn commit_one<S: CheckpointStore>(store: &mut S, manifest: Manifest) -> Result<(
 }
 
 fn put<S: CheckpointStore>(store: &mut S, region: &str, sequence: u64, len: usize) -> ChunkRef {
-    store.put_chunk(chunk_id(region, FIRST, sequence), content(sequence, len)).expect("a chunk is kept")
+    store.put_chunk(chunk_id(region, FIRST, sequence), &content(sequence, len)).expect("a chunk is kept")
 }
 
 fn windows<S: CheckpointStore>(store: &mut S, region: &str) -> Vec<u64> {
@@ -171,7 +173,7 @@ fn chunks_come_back<F: Fixture>(fixture: &mut F) {
         assert_eq!(matches!(chunk, ChunkRef::Inline { .. }), len <= INLINE_LIMIT);
         assert_eq!(chunk.len(), len as u64);
     }
-    assert!(store.put_chunk(chunk_id("a", FIRST, 4), content(9, 300_000)).is_err(), "a name is used once");
+    assert!(store.put_chunk(chunk_id("a", FIRST, 4), &content(9, 300_000)).is_err(), "a name is used once");
     commit_one(&mut store, manifest("a", 1, FIRST, chunks)).expect("a window commits");
     drop(store);
 

@@ -118,17 +118,17 @@ fn blobs(manifest: &Manifest) -> impl Iterator<Item = &ChunkId> {
 }
 
 impl CheckpointStore for MemoryStore {
-    fn put_chunk(&mut self, id: ChunkId, bytes: Vec<u8>) -> Result<ChunkRef, StoreError> {
+    fn put_chunk(&mut self, id: ChunkId, bytes: &[u8]) -> Result<ChunkRef, StoreError> {
         if bytes.len() <= INLINE_LIMIT {
-            return Ok(ChunkRef::Inline { bytes });
+            return Ok(ChunkRef::Inline { bytes: bytes.to_vec() });
         }
         let mut content = self.content.lock();
         if content.chunks.contains_key(&id) {
             let what = format!("cannot keep a second chunk of the same name {id}");
             return Err(StoreError::Io { what, source: std::io::ErrorKind::AlreadyExists.into() });
         }
-        let (len, checksum) = (bytes.len() as u64, xxh3_64(&bytes));
-        content.chunks.insert(id.clone(), bytes);
+        let (len, checksum) = (bytes.len() as u64, xxh3_64(bytes));
+        content.chunks.insert(id.clone(), bytes.to_vec());
         Ok(ChunkRef::Blob { id, len, checksum })
     }
 

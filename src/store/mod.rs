@@ -15,6 +15,7 @@ pub mod disk;
 pub mod file;
 mod memory;
 mod sled;
+pub mod writer;
 
 use std::path::Path;
 
@@ -101,7 +102,7 @@ pub trait CheckpointStore: CommitLog + Send {
     ///
     /// # Errors
     /// [`StoreError::Io`] leaves the store usable: an unfinished chunk is garbage that no manifest refers to.
-    fn put_chunk(&mut self, id: ChunkId, bytes: Vec<u8>) -> Result<ChunkRef, StoreError>;
+    fn put_chunk(&mut self, id: ChunkId, bytes: &[u8]) -> Result<ChunkRef, StoreError>;
 
     /// Returns a chunk, verified against the length and checksum in the reference.
     ///

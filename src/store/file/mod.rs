@@ -193,14 +193,14 @@ fn root_content(root: &Root) -> Content {
 }
 
 impl<D: Disk, C: Catalogue<D>> CheckpointStore for FileStore<D, C> {
-    fn put_chunk(&mut self, id: ChunkId, bytes: Vec<u8>) -> Result<ChunkRef, StoreError> {
+    fn put_chunk(&mut self, id: ChunkId, bytes: &[u8]) -> Result<ChunkRef, StoreError> {
         self.usable()?;
         if bytes.len() <= INLINE_LIMIT {
-            return Ok(ChunkRef::Inline { bytes });
+            return Ok(ChunkRef::Inline { bytes: bytes.to_vec() });
         }
         self.ensure_region(&id.region)?;
         let region = self.regions.get_mut(&id.region).expect("the region was just made");
-        region.put_blob(&self.disk, id, &bytes)
+        region.put_blob(&self.disk, id, bytes)
     }
 
     fn read_chunk(&mut self, chunk: &ChunkRef) -> Result<Vec<u8>, StoreError> {

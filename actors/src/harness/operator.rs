@@ -1,0 +1,265 @@
+//! Runs one operator.
+
+use std::sync::Arc;
+
+use super::{ROWS, records};
+use crate::context::Context;
+use crate::host::{AnyOperator, Factory, Hosted};
+use crate::ids::{Subtask, WindowId};
+use crate::operator::Operator;
+use crate::record::{Batch, Either, Record, Rows};
+use crate::time::{Timestamp, WATERMARK_MAX, WATERMARK_MIN};
+use crate::{Error, Result};
+
+/// Runs one instance of an operator, which opens on the first call.
+///
+/// Methods return the harness, so that calls can be chained. After an error the operator is in an undefined state, as
+/// in the engine: [`crash`](Harness::crash) it, or end the test.
+pub struct Harness<O: Operator> {
+    factory: Factory<O>,
+    subtask: Subtask,
+    instance: Option<Hosted<O>>,
+    now: Timestamp,
+    /// The window that is open.
+    window: WindowId,
+    output: Vec<Batch>,
+    /// The state as it was cut: one chunk per checkpoint.
+    chunks: Vec<Vec<u8>>,
+    base: Base,
+}
+
+/// What the last checkpoint holds beside the state.
+#[derive(Clone, Copy)]
+struct Base {
+    window: WindowId,
+    watermark: Timestamp,
+    entry: u64,
+    /// How many batches of output will stay.
+    batches: usize,
+}
+
+impl<O: Operator> Harness<O> {
+    /// Makes a harness of a lone subtask; `factory` makes every instance of the operator.
+    pub fn new(factory: impl Fn() -> O + Send + Sync + 'static) -> Harness<O> {
+        Harness::of_subtask(Subtask::single("test"), factory)
+    }
+
+    /// Makes a harness of one of several subtasks.
+    pub fn of_subtask(subtask: Subtask, factory: impl Fn() -> O + Send + Sync + 'static) -> Harness<O> {
+        Harness {
+            factory: Arc::new(move || Ok(factory())),
+            subtask,
+            instance: None,
+            now: 0,
+            window: WindowId::NONE.next(),
+            output: Vec::new(),
+            chunks: Vec::new(),
+            base: Base { window: WindowId::NONE, watermark: WATERMARK_MIN, entry: 0, batches: 0 },
+        }
+    }
+
+    /// Opens the operator, if it is not open.
+    ///
+    /// # Errors
+    /// The operator's own; so in every method that calls it.
+    pub fn open(&mut self) -> Result<&mut Self> {
+        self.instance()?;
+        Ok(self)
+    }
+
+    fn instance(&mut self) -> Result<&mut Hosted<O>> {
+        if self.instance.is_none() {
+            let mut instance = Hosted::new(Arc::clone(&self.factory), self.subtask.clone(), ROWS)?;
+            instance.restore(&self.chunks, self.base.watermark)?;
+            instance.context().entry = self.base.entry;
+            instance.begin_entry(self.now);
+            instance.open()?;
+            if self.base.window != WindowId::NONE {
+                instance.committed(self.base.window)?;
+            }
+            self.window = self.base.window.next();
+            instance.begin_window(self.window)?;
+            instance.drain(&mut self.output);
+            self.instance = Some(instance);
+        }
+        self.instance.as_mut().ok_or_else(|| Error::failed("the operator did not open"))
+    }
+
+    /// Does one thing with the instance, in an entry of its own, and collects what it emits.
+    fn step(&mut self, step: impl FnOnce(&mut Hosted<O>) -> Result) -> Result<&mut Self> {
+        let now = self.now;
+        let instance = self.instance()?;
+        instance.begin_entry(now);
+        let done = step(instance);
+        if let Some(instance) = &mut self.instance {
+            instance.drain(&mut self.output);
+        }
+        done.map(|()| self)
+    }
+
+    /// Gives the operator a batch on an input port.
+    ///
+    /// # Errors
+    /// As `open`, or if the batch is of another type than the operator reads.
+    pub fn push_batch(&mut self, port: usize, batch: Batch) -> Result<&mut Self> {
+        self.step(|instance| instance.process(port, &batch))
+    }
+
+    /// Moves the watermark on, which fires the event-time timers that are due.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn watermark(&mut self, watermark: Timestamp) -> Result<&mut Self> {
+        self.step(|instance| instance.advance_watermark(watermark))
+    }
+
+    /// Sets the engine's clock, in ms, which fires the processing-time timers that are due.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn at(&mut self, now: Timestamp) -> Result<&mut Self> {
+        self.now = now;
+        self.step(Hosted::fire_processing_timers)
+    }
+
+    /// Ends the window and begins the next.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn end_window(&mut self) -> Result<&mut Self> {
+        self.instance()?;
+        let window = self.window;
+        self.step(|instance| instance.end_window(window))?;
+        self.window = window.next();
+        self.step(|instance| instance.begin_window(window.next()))
+    }
+
+    /// Ends the window with a checkpoint, which is committed at once, and begins the next.
+    ///
+    /// # Errors
+    /// As `open`, or if the state cannot be serialised.
+    pub fn checkpoint(&mut self) -> Result<&mut Self> {
+        self.instance()?;
+        let window = self.window;
+        self.step(|instance| instance.end_window(window))?;
+        self.step(|instance| instance.before_checkpoint(window))?;
+        let instance = self.instance()?;
+        let chunk = instance.cut()?;
+        let context = instance.context();
+        let (watermark, entry) = (context.watermark, context.entry);
+        if !chunk.is_empty() {
+            self.chunks.push(chunk);
+        }
+        self.base = Base { window, watermark, entry, batches: self.output.len() };
+        let instance = self.instance()?;
+        instance.checkpointed(window)?;
+        instance.committed(window)?;
+        self.window = window.next();
+        self.step(|instance| instance.begin_window(window.next()))
+    }
+
+    /// Drops the instance and what it emitted since the last checkpoint, and opens a fresh one from that checkpoint.
+    /// What was pushed since is not pushed again.
+    ///
+    /// # Errors
+    /// As `open`, or if the state cannot be restored.
+    pub fn crash(&mut self) -> Result<&mut Self> {
+        self.instance = None;
+        self.output.truncate(self.base.batches);
+        self.open()
+    }
+
+    /// Ends the input: the watermark reaches the end of time, which fires the event-time timers that are left, and
+    /// the operator closes.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn close(&mut self) -> Result<&mut Self> {
+        self.watermark(WATERMARK_MAX)?;
+        self.step(Hosted::close)
+    }
+
+    /// Returns the context, to look into state: [`enter`](Context::enter) a key first.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn context(&mut self) -> Result<&mut Context<O::Out>> {
+        Ok(self.instance()?.context())
+    }
+
+    /// Returns the batches that were emitted and not rolled back.
+    pub fn output_batches(&self) -> &[Batch] {
+        &self.output
+    }
+}
+
+impl<O: Operator> Harness<O>
+where
+    O::Out: Record,
+{
+    /// Returns what was emitted and not rolled back.
+    pub fn output(&self) -> Vec<O::Out> {
+        records(&self.output)
+    }
+
+    /// Returns what was emitted and not rolled back, and forgets it.
+    pub fn take_output(&mut self) -> Vec<O::Out> {
+        self.base.batches = 0;
+        records(&std::mem::take(&mut self.output))
+    }
+}
+
+impl<O: Operator> Harness<O>
+where
+    O::In: Record,
+{
+    /// Gives the operator a record without an event time.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn push(&mut self, record: O::In) -> Result<&mut Self> {
+        self.push_batch(0, Arc::new(Rows::new(vec![record])))
+    }
+
+    /// Gives the operator a record with its event time in ms.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn push_at(&mut self, time: Timestamp, record: O::In) -> Result<&mut Self> {
+        self.push_batch(0, Arc::new(Rows::with_times(vec![record], vec![time])))
+    }
+}
+
+impl<L: Record, R: Record, O: Operator<In = Either<L, R>>> Harness<O> {
+    /// Gives the operator a record of its first input.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn push_left(&mut self, record: L) -> Result<&mut Self> {
+        self.push_batch(0, Arc::new(Rows::new(vec![record])))
+    }
+
+    /// Gives the operator a record of its second input.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn push_right(&mut self, record: R) -> Result<&mut Self> {
+        self.push_batch(1, Arc::new(Rows::new(vec![record])))
+    }
+
+    /// Gives the operator a record of its first input with its event time in ms.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn push_left_at(&mut self, time: Timestamp, record: L) -> Result<&mut Self> {
+        self.push_batch(0, Arc::new(Rows::with_times(vec![record], vec![time])))
+    }
+
+    /// Gives the operator a record of its second input with its event time in ms.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn push_right_at(&mut self, time: Timestamp, record: R) -> Result<&mut Self> {
+        self.push_batch(1, Arc::new(Rows::with_times(vec![record], vec![time])))
+    }
+}

@@ -1,0 +1,90 @@
+//! A set of slots, one bit each.
+
+/// A growing set of small numbers, iterated in ascending order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Bits {
+    words: Vec<u64>,
+}
+
+impl Bits {
+    /// Adds a number.
+    #[inline]
+    pub(super) fn insert(&mut self, number: u32) {
+        let word = number as usize / 64;
+        if word >= self.words.len() {
+            self.words.resize(word + 1, 0);
+        }
+        self.words[word] |= 1 << (number % 64);
+    }
+
+    /// Takes a number out and returns whether it was in.
+    #[inline]
+    pub(super) fn remove(&mut self, number: u32) -> bool {
+        let Some(word) = self.words.get_mut(number as usize / 64) else { return false };
+        let bit = 1 << (number % 64);
+        let was_in = *word & bit != 0;
+        *word &= !bit;
+        was_in
+    }
+
+    /// Takes everything out.
+    pub(super) fn clear(&mut self) {
+        self.words.clear();
+    }
+
+    /// Returns whether nothing is in.
+    pub(super) fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+
+    /// Returns the greatest number that is in.
+    pub(super) fn last(&self) -> Option<u32> {
+        let index = self.words.iter().rposition(|word| *word != 0)?;
+        Some(index as u32 * 64 + self.words[index].ilog2())
+    }
+
+    /// Adds all that is in the other set.
+    pub(super) fn union(&mut self, other: &Bits) {
+        if self.words.len() < other.words.len() {
+            self.words.resize(other.words.len(), 0);
+        }
+        for (word, more) in self.words.iter_mut().zip(&other.words) {
+            *word |= more;
+        }
+    }
+
+    /// Returns the numbers in ascending order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.words.iter().enumerate().flat_map(|(index, word)| {
+            let mut rest = *word;
+            std::iter::from_fn(move || {
+                if rest == 0 {
+                    return None;
+                }
+                let bit = rest.trailing_zeros();
+                rest &= rest - 1;
+                Some(index as u32 * 64 + bit)
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_come_back_in_order() {
+        let mut bits = Bits::default();
+        for number in [200, 0, 63, 64, 5] {
+            bits.insert(number);
+        }
+        assert!(bits.remove(5));
+        assert!(!bits.remove(5));
+        assert!(!bits.remove(100_000));
+        assert_eq!(bits.iter().collect::<Vec<_>>(), [0, 63, 64, 200]);
+        assert_eq!(bits.last(), Some(200));
+        bits.clear();
+        assert!(bits.is_empty());
+    }
+}

@@ -1,0 +1,265 @@
+//! Which rows of a lineage of chunks are the newest.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::block::Block;
+use super::encoding::Encoding;
+use super::read::Chunk;
+use super::{Kind, damaged};
+use crate::key::Key;
+use crate::state::slots::{MAX_SLOTS, is_sparse};
+use crate::{Error, Result};
+
+/// Where a row stands: in which chunk, and which of its rows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) chunk: u32,
+    pub(super) row: u32,
+}
+
+/// Stands for a slot without a row.
+pub(super) const VACANT: Place = Place { chunk: u32::MAX, row: u32::MAX };
+
+/// Consecutive chunks of one subtask, and the newest row of each slot.
+pub(super) struct Lineage<'a> {
+    pub(super) chunks: Vec<Chunk<'a>>,
+    pub(super) places: Vec<Place>,
+    /// Whether rows were left out because their key group is not wanted.
+    pub(super) left_out: bool,
+}
+
+impl<'a> Lineage<'a> {
+    /// Opens consecutive chunks, oldest first, and finds the newest row of each slot, of the wanted key groups only.
+    /// Nothing is left if there are no chunks; empty ones stand for cuts that had nothing to say.
+    pub(super) fn open(bytes: &'a [Vec<u8>], wanted: Option<&Range<u32>>) -> Result<Option<Lineage<'a>>> {
+        let mut chunks: Vec<Chunk<'a>> = Vec::new();
+        for bytes in bytes.iter().filter(|bytes| !bytes.is_empty()) {
+            let chunk = Chunk::open(bytes)?;
+            if let Some(before) = chunks.last() {
+                if before.last.checked_add(1) != Some(chunk.first) {
+                    return Err(Error::invalid(format!(
+                        "the chunks of state are not consecutive: number {} is followed by {}",
+                        before.last, chunk.first
+                    )));
+                }
+                if before.key_groups != chunk.key_groups {
+                    return Err(damaged("the number of key groups differs from that of the chunk before"));
+                }
+            }
+            if chunk.whole {
+                chunks.clear();
+            }
+            chunks.push(chunk);
+        }
+        if chunks.is_empty() {
+            return Ok(None);
+        }
+        let mut lineage = Lineage { chunks, places: Vec::new(), left_out: false };
+        lineage.find_newest(wanted)?;
+        Ok(Some(lineage))
+    }
+
+    fn find_newest(&mut self, wanted: Option<&Range<u32>>) -> Result {
+        let mut rows_so_far = 0;
+        for (index, chunk) in self.chunks.iter().enumerate() {
+            rows_so_far += chunk.rows() as u64;
+            let (chosen, others): (Vec<_>, Vec<_>) =
+                chunk.groups.iter().partition(|group| wanted.is_none_or(|wanted| wanted.contains(&group.group)));
+            self.left_out |= others.iter().any(|group| !group.rows.is_empty());
+            // What went makes room for what came, so all of it comes first.
+            for removed in chosen.iter().flat_map(|group| group.removed.clone()) {
+                if let Some(place) = self.places.get_mut(chunk.removed(removed) as usize) {
+                    *place = VACANT;
+                }
+            }
+            if index == 0 {
+                self.places.reserve_exact(chosen.iter().map(|group| group.rows.len()).sum());
+            }
+            for row in chosen.iter().flat_map(|group| group.rows.clone()) {
+                let slot = chunk.slot(row) as usize;
+                if slot >= self.places.len() {
+                    // A store packs itself together before it becomes as sparse as that.
+                    if slot >= MAX_SLOTS || is_sparse(slot as u64 + 1, rows_so_far) {
+                        return Err(damaged("a slot out of proportion"));
+                    }
+                    self.places.resize(slot + 1, VACANT);
+                }
+                let place = Place { chunk: index as u32, row: row as u32 };
+                let before = std::mem::replace(&mut self.places[slot], place);
+                if before.chunk == place.chunk {
+                    return Err(damaged("a slot twice"));
+                }
+            }
+        }
+        while self.places.last() == Some(&VACANT) {
+            self.places.pop();
+        }
+        Ok(())
+    }
+
+    /// Returns the newest of each local value.
+    pub(super) fn locals(&self) -> BTreeMap<&'a str, &'a [u8]> {
+        self.chunks.iter().flat_map(|chunk| chunk.locals.iter().copied()).collect()
+    }
+}
+
+/// The rows that a store is to be made of, by slot.
+pub(in crate::state) struct Picked<'a> {
+    chunks: Vec<Chunk<'a>>,
+    places: Vec<Place>,
+    /// The newest of each local value, encoded.
+    pub(in crate::state) locals: BTreeMap<&'a str, &'a [u8]>,
+    /// The number that the next cut goes on with; nothing if the store is not the one that was cut.
+    pub(in crate::state) next: Option<u64>,
+}
+
+/// Picks what a lineage holds. If nothing has to be left out, every row keeps its slot.
+///
+/// # Errors
+/// If a chunk is damaged, missing, or of a job with another number of key groups.
+pub(in crate::state) fn restore<'a>(
+    chunks: &'a [Vec<u8>],
+    own: &Range<u32>,
+    key_groups: u32,
+) -> Result<Option<Picked<'a>>> {
+    let Some(lineage) = Lineage::open(chunks, Some(own))? else { return Ok(None) };
+    check_base(&lineage, key_groups)?;
+    if lineage.left_out {
+        return Ok(Some(join(vec![lineage])));
+    }
+    let next = lineage.chunks.last().and_then(|chunk| chunk.last.checked_add(1));
+    let locals = lineage.locals();
+    Ok(Some(Picked { locals, next, places: lineage.places, chunks: lineage.chunks }))
+}
+
+/// Picks what belongs to these key groups from the lineages of several subtasks, and numbers the slots anew, in order
+/// of lineage, then slot. Local values are those of the first lineage.
+///
+/// # Errors
+/// As [`restore`].
+pub(in crate::state) fn adopt<'a>(
+    lineages: &'a [Vec<Vec<u8>>],
+    own: &Range<u32>,
+    key_groups: u32,
+) -> Result<Picked<'a>> {
+    let mut opened = Vec::new();
+    let mut locals = BTreeMap::new();
+    for (index, chunks) in lineages.iter().enumerate() {
+        let Some(lineage) = Lineage::open(chunks, Some(own))? else { continue };
+        check_base(&lineage, key_groups)?;
+        if index == 0 {
+            locals = lineage.locals();
+        }
+        opened.push(lineage);
+    }
+    Ok(Picked { locals, ..join(opened) })
+}
+
+fn check_base(lineage: &Lineage<'_>, key_groups: u32) -> Result {
+    let base = lineage.chunks.first().expect("a lineage has a chunk");
+    if !base.whole {
+        return Err(Error::invalid(format!(
+            "the oldest chunk of state, number {}, only says what changed: the one before it is missing",
+            base.first
+        )));
+    }
+    if base.key_groups != key_groups {
+        return Err(Error::invalid(format!(
+            "the state was written with {} key groups, but the job has {key_groups}: the number is fixed at the first start",
+            base.key_groups
+        )));
+    }
+    Ok(())
+}
+
+fn join(lineages: Vec<Lineage<'_>>) -> Picked<'_> {
+    let locals = lineages.first().map(Lineage::locals).unwrap_or_default();
+    let mut picked = Picked { chunks: Vec::new(), places: Vec::new(), locals, next: None };
+    for lineage in lineages {
+        let before = picked.chunks.len() as u32;
+        let places = lineage.places.iter().filter(|place| **place != VACANT);
+        picked.places.extend(places.map(|place| Place { chunk: before + place.chunk, row: place.row }));
+        picked.chunks.extend(lineage.chunks);
+    }
+    picked
+}
+
+impl<'a> Picked<'a> {
+    /// Returns how many slots there are, free ones between included.
+    pub(in crate::state) fn slots(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Returns the key in a slot, and its timers as they were written; nothing if the slot is free.
+    #[inline]
+    pub(in crate::state) fn row(&self, slot: usize) -> Result<Option<(Key, Option<&'a [u8]>)>> {
+        let place = self.places[slot];
+        if place == VACANT {
+            return Ok(None);
+        }
+        let chunk = &self.chunks[place.chunk as usize];
+        Ok(Some((chunk.key(place.row as usize)?, chunk.timers.get(place.row as usize))))
+    }
+
+    /// Returns the columns, in order of their names.
+    pub(in crate::state) fn columns(&self) -> Result<Vec<Cells<'_, 'a>>> {
+        columns(&self.chunks, &self.places)
+    }
+}
+
+/// One column of the picked rows.
+pub(in crate::state) struct Cells<'p, 'a> {
+    pub(in crate::state) name: &'a str,
+    pub(in crate::state) kind: Kind,
+    pub(in crate::state) encoding: Encoding,
+    /// Of each chunk.
+    blocks: Vec<Option<&'p Block<'a>>>,
+    places: &'p [Place],
+}
+
+impl<'a> Cells<'_, 'a> {
+    /// Returns the value in each slot, as it was written.
+    pub(in crate::state) fn iter(&self) -> impl Iterator<Item = Option<&'a [u8]>> + '_ {
+        self.places.iter().map(|place| self.at(*place))
+    }
+
+    /// Returns how many slots there are.
+    pub(in crate::state) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    #[inline]
+    fn at(&self, place: Place) -> Option<&'a [u8]> {
+        let block = self.blocks.get(place.chunk as usize)?.as_ref()?;
+        block.get(place.row as usize)
+    }
+}
+
+/// Brings the columns of several chunks together by name.
+pub(super) fn columns<'p, 'a>(chunks: &'p [Chunk<'a>], places: &'p [Place]) -> Result<Vec<Cells<'p, 'a>>> {
+    let mut by_name: BTreeMap<&'a str, Cells<'p, 'a>> = BTreeMap::new();
+    for (index, chunk) in chunks.iter().enumerate() {
+        for column in &chunk.columns {
+            let cells = by_name.entry(column.name).or_insert_with(|| Cells {
+                name: column.name,
+                kind: column.kind,
+                encoding: column.encoding,
+                blocks: vec![None; chunks.len()],
+                places,
+            });
+            if (cells.kind, cells.encoding) != (column.kind, column.encoding) {
+                return Err(Error::invalid(format!(
+                    "state \"{}\" was written both as a {} of {} and as a {} of {}: give one of them another name",
+                    column.name,
+                    cells.kind.word(),
+                    cells.encoding.name(),
+                    column.kind.word(),
+                    column.encoding.name()
+                )));
+            }
+            cells.blocks[index] = Some(&column.block);
+        }
+    }
+    Ok(by_name.into_values().collect())
+}

@@ -1,0 +1,86 @@
+//! Makes one chunk of many, without knowing the types in them.
+
+use super::block::BlockWriter;
+use super::lineage::{Lineage, Place, columns};
+use super::read::Chunk;
+use super::write::{ChunkWriter, ColumnWriter};
+use crate::Result;
+
+/// Merges consecutive chunks, oldest first, into one that restores to the same; empty if there is nothing to merge.
+///
+/// The chunks need not begin with a whole one: several changes merge into one change.
+///
+/// # Errors
+/// If a chunk is damaged or one between is missing.
+pub fn merge_chunks(chunks: &[Vec<u8>]) -> Result<Vec<u8>> {
+    let Some(lineage) = Lineage::open(chunks, None)? else { return Ok(Vec::new()) };
+    let oldest = lineage.chunks.first().expect("a lineage has a chunk");
+    let newest = lineage.chunks.last().expect("a lineage has a chunk");
+    let removed = if oldest.whole { Vec::new() } else { removed(&lineage.chunks) };
+    let (rows, places) = newest_rows(&lineage);
+
+    let mut integers = BlockWriter::new(Some(8), rows.len());
+    let mut texts = BlockWriter::new(None, 0);
+    let mut timers = BlockWriter::new(None, 0);
+    for place in &places {
+        let (chunk, row) = (&lineage.chunks[place.chunk as usize], place.row as usize);
+        integers.push(chunk.integers.get(row))?;
+        texts.push(chunk.texts.get(row))?;
+        timers.push(chunk.timers.get(row))?;
+    }
+    let mut merged = Vec::new();
+    for cells in columns(&lineage.chunks, &places)? {
+        let mut block = BlockWriter::new(cells.encoding.width(), rows.len());
+        for value in cells.iter() {
+            block.push(value)?;
+        }
+        merged.push(ColumnWriter { name: cells.name, kind: cells.kind, encoding: cells.encoding, block });
+    }
+    ChunkWriter {
+        whole: oldest.whole,
+        first: oldest.first,
+        last: newest.last,
+        key_groups: oldest.key_groups,
+        rows: &rows,
+        removed: &removed,
+        integers,
+        texts,
+        timers,
+        columns: merged,
+        locals: lineage.locals().into_iter().map(|(name, value)| (name, value.to_vec())).collect(),
+    }
+    .finish()
+}
+
+/// Returns group and slot of the rows that are the newest of their slots, in order, and where they stand.
+fn newest_rows(lineage: &Lineage<'_>) -> (Vec<(u32, u32)>, Vec<Place>) {
+    let mut rows = Vec::with_capacity(lineage.places.len());
+    for (index, chunk) in lineage.chunks.iter().enumerate() {
+        for group in &chunk.groups {
+            for row in group.rows.clone() {
+                let (slot, place) = (chunk.slot(row), Place { chunk: index as u32, row: row as u32 });
+                if lineage.places.get(slot as usize) == Some(&place) {
+                    rows.push((group.group, slot));
+                }
+            }
+        }
+    }
+    // The rows of each chunk are in order already, which a stable sort makes use of.
+    rows.sort();
+    let places = rows.iter().map(|(_, slot)| lineage.places[*slot as usize]).collect();
+    (rows, places)
+}
+
+/// Returns group and slot of every key that went in any of the chunks. Some may have come in one of them too, and
+/// were never there for whoever reads the merged chunk; to take nothing away is harmless.
+fn removed(chunks: &[Chunk<'_>]) -> Vec<(u32, u32)> {
+    let mut removed = Vec::new();
+    for chunk in chunks {
+        for group in &chunk.groups {
+            removed.extend(group.removed.clone().map(|index| (group.group, chunk.removed(index))));
+        }
+    }
+    removed.sort_unstable();
+    removed.dedup();
+    removed
+}

@@ -1,0 +1,143 @@
+//! Writes a chunk.
+
+use super::block::BlockWriter;
+use super::encoding::Encoding;
+use super::{Kind, MAGIC, VERSION};
+use crate::{Error, Result};
+
+/// A column on its way into a chunk.
+pub(in crate::state) struct ColumnWriter<'a> {
+    pub(in crate::state) name: &'a str,
+    pub(in crate::state) kind: Kind,
+    pub(in crate::state) encoding: Encoding,
+    pub(in crate::state) block: BlockWriter,
+}
+
+/// Everything that a chunk says, ready to be written.
+pub(in crate::state) struct ChunkWriter<'a> {
+    pub(in crate::state) whole: bool,
+    pub(in crate::state) first: u64,
+    pub(in crate::state) last: u64,
+    pub(in crate::state) key_groups: u32,
+    /// Group and slot of each row, in order.
+    pub(in crate::state) rows: &'a [(u32, u32)],
+    /// Group and slot of each key that went, in order.
+    pub(in crate::state) removed: &'a [(u32, u32)],
+    pub(in crate::state) integers: BlockWriter,
+    pub(in crate::state) texts: BlockWriter,
+    pub(in crate::state) timers: BlockWriter,
+    pub(in crate::state) columns: Vec<ColumnWriter<'a>>,
+    pub(in crate::state) locals: Vec<(&'a str, Vec<u8>)>,
+}
+
+impl ChunkWriter<'_> {
+    /// Writes the chunk; columns without a value are left out, the others are put in order of their names.
+    ///
+    /// # Errors
+    /// If a name or a local value is too long.
+    pub(in crate::state) fn finish(mut self) -> Result<Vec<u8>> {
+        self.columns.retain(|column| !column.block.is_empty());
+        self.columns.sort_by_key(|column| column.name);
+        self.locals.sort_by_key(|(name, _)| *name);
+        let directory = directory(self.rows, self.removed);
+        let mut out = Vec::with_capacity(self.size(directory.len()));
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.push(u8::from(self.whole));
+        out.extend_from_slice(&self.first.to_le_bytes());
+        out.extend_from_slice(&self.last.to_le_bytes());
+        put(&mut out, self.key_groups);
+        put_length(&mut out, self.rows.len())?;
+        put_length(&mut out, self.removed.len())?;
+        put_length(&mut out, directory.len())?;
+        for (group, rows, removed) in directory {
+            put(&mut out, group);
+            put(&mut out, rows);
+            put(&mut out, removed);
+        }
+        for (_, slot) in self.rows.iter().chain(self.removed) {
+            put(&mut out, *slot);
+        }
+        self.integers.finish(&mut out);
+        self.texts.finish(&mut out);
+        self.timers.finish(&mut out);
+        put_length(&mut out, self.columns.len())?;
+        for column in &self.columns {
+            put_text(&mut out, column.name)?;
+            out.push(match column.kind {
+                Kind::Value => 0,
+                Kind::Map => 1,
+                Kind::List => 2,
+            });
+            put_text(&mut out, column.encoding.name())?;
+            column.block.finish(&mut out);
+        }
+        put_length(&mut out, self.locals.len())?;
+        for (name, value) in &self.locals {
+            put_text(&mut out, name)?;
+            put_length(&mut out, value.len())?;
+            out.extend_from_slice(value);
+        }
+        let checksum = crc32fast::hash(&out);
+        put(&mut out, checksum);
+        Ok(out)
+    }
+
+    /// Returns about how long the chunk will be, so that it is allocated once.
+    fn size(&self, groups: usize) -> usize {
+        let columns: usize = self.columns.iter().map(|column| column.name.len() + 16 + column.block.len()).sum();
+        let locals: usize = self.locals.iter().map(|(name, value)| name.len() + 6 + value.len()).sum();
+        let keys = self.integers.len() + self.texts.len() + self.timers.len();
+        64 + groups * 12 + (self.rows.len() + self.removed.len()) * 4 + keys + columns + locals
+    }
+}
+
+/// Counts rows and removed keys of each group.
+fn directory(rows: &[(u32, u32)], removed: &[(u32, u32)]) -> Vec<(u32, u32, u32)> {
+    let mut directory: Vec<(u32, u32, u32)> = Vec::new();
+    let (mut rows, mut removed) = (rows.iter().peekable(), removed.iter().peekable());
+    loop {
+        let group = match (rows.peek(), removed.peek()) {
+            (Some((row, _)), Some((gone, _))) => *row.min(gone),
+            (Some((group, _)), None) | (None, Some((group, _))) => *group,
+            (None, None) => return directory,
+        };
+        let mut counts = (group, 0, 0);
+        while rows.next_if(|(of, _)| *of == group).is_some() {
+            counts.1 += 1;
+        }
+        while removed.next_if(|(of, _)| *of == group).is_some() {
+            counts.2 += 1;
+        }
+        directory.push(counts);
+    }
+}
+
+fn put(out: &mut Vec<u8>, number: u32) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+fn put_length(out: &mut Vec<u8>, length: usize) -> Result {
+    let length = u32::try_from(length).map_err(|_| Error::invalid("a part of state is longer than 4 GiB"))?;
+    put(out, length);
+    Ok(())
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) -> Result {
+    let length = u16::try_from(text.len())
+        .map_err(|_| Error::invalid(format!("the name of a state has {} bytes: 65535 are the most", text.len())))?;
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::directory;
+
+    #[test]
+    fn the_directory_counts_by_group() {
+        let counts = directory(&[(1, 4), (1, 9), (5, 0)], &[(0, 3), (5, 7)]);
+        assert_eq!(counts, [(0, 0, 1), (1, 2, 0), (5, 1, 1)]);
+    }
+}

@@ -1,0 +1,115 @@
+//! The columns of a store, by name.
+
+use std::any::{Any, type_name};
+
+use super::chunk::{ColumnWriter, Kind};
+use super::column::{AnyColumn, Column, RawColumn};
+use super::handle::StateValue;
+use crate::state::chunk::BlockWriter;
+use crate::{Error, Result, short_type_name};
+
+/// The columns of a store.
+///
+/// An operator has few names, so they are searched one after the other: handles are constants, so that comparing
+/// the address of a name is enough once it was seen.
+#[derive(Default)]
+pub(super) struct Columns {
+    columns: Vec<Named>,
+}
+
+struct Named {
+    name: String,
+    /// The name as the last handle had it, once the column was found to be of that handle's type.
+    alias: Option<&'static str>,
+    kind: Kind,
+    type_name: &'static str,
+    data: Box<dyn AnyColumn>,
+}
+
+impl Columns {
+    /// Adds a restored column.
+    pub(super) fn add(&mut self, name: &str, kind: Kind, data: Box<dyn AnyColumn>) {
+        let type_name = data.encoding().name();
+        self.columns.push(Named { name: name.to_string(), alias: None, kind, type_name, data });
+    }
+
+    /// Returns the column of a name, making or decoding it if this is its first use.
+    ///
+    /// # Errors
+    /// If the name is in use for something else.
+    #[inline]
+    pub(super) fn typed<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<&mut Column<T>> {
+        let known = self.columns.iter().position(|named| named.alias.is_some_and(|alias| std::ptr::eq(alias, name)));
+        let index = match known {
+            Some(index) => index,
+            None => self.find::<T>(name, kind)?,
+        };
+        let named = &mut self.columns[index];
+        let (held_kind, held_type) = (named.kind, named.type_name);
+        let data: &mut dyn Any = &mut *named.data;
+        match data.downcast_mut() {
+            Some(column) if held_kind == kind => Ok(column),
+            _ => Err(other_type::<T>(name, kind, held_kind, held_type)),
+        }
+    }
+
+    #[cold]
+    fn find<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<usize> {
+        let Some(index) = self.columns.iter().position(|named| named.name == name) else {
+            let data = Box::new(Column::<T>::new());
+            let type_name = type_name::<T>();
+            self.columns.push(Named { name: name.to_string(), alias: Some(name), kind, type_name, data });
+            return Ok(self.columns.len() - 1);
+        };
+        let named = &mut self.columns[index];
+        let data: &dyn Any = &*named.data;
+        if let Some(raw) = data.downcast_ref::<RawColumn>() {
+            // The encoding of a raw column is MessagePack, and what is written raw never has that encoding.
+            if named.kind != kind || super::chunk::Encoding::of::<T>() != named.data.encoding() {
+                return Err(other_type::<T>(name, kind, named.kind, named.type_name));
+            }
+            named.data = Box::new(raw.typed::<T>(name)?);
+        } else if named.kind != kind || !data.is::<Column<T>>() {
+            return Err(other_type::<T>(name, kind, named.kind, named.type_name));
+        }
+        named.type_name = type_name::<T>();
+        named.alias = Some(name);
+        Ok(index)
+    }
+
+    /// Returns whether a slot has a value in any column.
+    pub(super) fn has(&self, slot: u32) -> bool {
+        self.columns.iter().any(|named| named.data.has(slot))
+    }
+
+    /// Encodes the values of these slots (group and slot).
+    pub(super) fn encode(&self, slots: &[(u32, u32)]) -> Result<Vec<ColumnWriter<'_>>> {
+        let mut columns = Vec::with_capacity(self.columns.len());
+        for named in &self.columns {
+            let encoding = named.data.encoding();
+            let mut block = BlockWriter::new(encoding.width(), slots.len());
+            let encoded = named.data.encode(slots, &mut block);
+            encoded.map_err(|error| error.context(format_args!("state \"{}\" cannot be written", named.name)))?;
+            columns.push(ColumnWriter { name: &named.name, kind: named.kind, encoding, block });
+        }
+        Ok(columns)
+    }
+
+    /// Renumbers the slots: `old` is the old slot of each new one, in ascending order.
+    pub(super) fn pack(&mut self, old: &[u32]) {
+        for named in &mut self.columns {
+            named.data.pack(old);
+        }
+    }
+}
+
+#[cold]
+fn other_type<T>(name: &str, kind: Kind, held_kind: Kind, held_type: &str) -> Error {
+    Error::invalid(format!(
+        "state \"{name}\" is a {} of {}, but is used here as a {} of {}: give one of them another name",
+        held_kind.word(),
+        short_type_name(held_type),
+        kind.word(),
+        short_type_name(type_name::<T>()),
+    ))
+}

@@ -1,0 +1,310 @@
+//! Which key has which slot.
+//!
+//! Every key with state or timers has one slot number, shared by all columns. The numbers are dense: a new key takes
+//! the smallest free one. So the numbering is a function of what happened, not of how a hash table was laid out,
+//! and a restored store goes on numbering exactly as the one that was cut.
+//!
+//! The index holds slot numbers only. The hash of each key is kept beside it; for an integer key it *is* the key (it
+//! is a bijection), so only keys of bytes are kept and compared in full.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use hashbrown::HashTable;
+
+use super::bits::Bits;
+use crate::key::{Key, group_of, unmix};
+
+/// Marks an index entry as that of an integer key.
+const INTEGER: u32 = 1 << 31;
+
+/// How many slots there can be.
+pub(super) const MAX_SLOTS: usize = INTEGER as usize;
+
+/// A store may have this many slots more than eight for each key before a cut packs it together.
+const SPARSE_SLACK: usize = 4096;
+
+/// The keys of one store by slot, and which of them changed since the last cut.
+pub(super) struct Slots {
+    index: HashTable<u32>,
+    hashes: Vec<u64>,
+    /// Only as long as there are keys of bytes.
+    texts: Vec<Option<Key>>,
+    occupied: Bits,
+    free: BinaryHeap<Reverse<u32>>,
+    dirty: Bits,
+    /// Slots whose present key is in the chunks cut so far: if it goes, a chunk must say so.
+    cut: Bits,
+    /// Group and slot of the keys that went since the last cut and are in the chunks before it.
+    removed: Vec<(u32, u32)>,
+    key_groups: u32,
+}
+
+/// Where in the index a hash belongs. The highest bits of the hash choose the key group, so they are much the same
+/// for all keys of a subtask; `hashbrown` takes its tags from the highest bits, which must therefore be others.
+#[inline]
+fn place(hash: u64) -> u64 {
+    hash.rotate_right(7)
+}
+
+impl Slots {
+    pub(super) fn new(key_groups: u32) -> Slots {
+        Slots {
+            index: HashTable::new(),
+            hashes: Vec::new(),
+            texts: Vec::new(),
+            occupied: Bits::default(),
+            free: BinaryHeap::new(),
+            dirty: Bits::default(),
+            cut: Bits::default(),
+            removed: Vec::new(),
+            key_groups,
+        }
+    }
+
+    /// Makes room for this many keys more.
+    pub(super) fn reserve(&mut self, keys: usize) {
+        let hashes = &self.hashes;
+        self.index.reserve(keys, |entry| place(hashes[(entry & !INTEGER) as usize]));
+        self.hashes.reserve(keys);
+    }
+
+    /// Returns the slot of a key.
+    #[inline]
+    pub(super) fn find(&self, key: &Key) -> Option<u32> {
+        let hash = key.hash();
+        let entry = if key.as_u64().is_some() {
+            self.index
+                .find(place(hash), |entry| entry & INTEGER != 0 && self.hashes[(entry & !INTEGER) as usize] == hash)
+        } else {
+            self.index.find(place(hash), |entry| {
+                entry & INTEGER == 0
+                    && self.hashes[*entry as usize] == hash
+                    && self.texts[*entry as usize].as_ref() == Some(key)
+            })
+        };
+        entry.map(|entry| entry & !INTEGER)
+    }
+
+    /// Gives a key that has none the smallest free slot; nothing if there is none left.
+    pub(super) fn insert(&mut self, key: &Key) -> Option<u32> {
+        let slot = match self.free.pop() {
+            Some(Reverse(slot)) => slot,
+            None if self.hashes.len() < MAX_SLOTS => {
+                self.hashes.push(0);
+                self.hashes.len() as u32 - 1
+            }
+            None => return None,
+        };
+        self.occupy(slot, key);
+        Some(slot)
+    }
+
+    fn occupy(&mut self, slot: u32, key: &Key) {
+        let hash = key.hash();
+        self.hashes[slot as usize] = hash;
+        let mut entry = slot;
+        if key.as_u64().is_some() {
+            entry |= INTEGER;
+        } else {
+            if self.texts.len() <= slot as usize {
+                self.texts.resize(slot as usize + 1, None);
+            }
+            self.texts[slot as usize] = Some(key.clone());
+        }
+        let hashes = &self.hashes;
+        self.index.insert_unique(place(hash), entry, |entry| place(hashes[(entry & !INTEGER) as usize]));
+        self.occupied.insert(slot);
+    }
+
+    /// Puts a key into the next slot when a state is restored; slots between are left free by [`Slots::skip`].
+    ///
+    /// Returns whether the key is new.
+    pub(super) fn append(&mut self, key: &Key) -> bool {
+        if self.find(key).is_some() {
+            return false;
+        }
+        let slot = self.hashes.len() as u32;
+        self.hashes.push(0);
+        self.occupy(slot, key);
+        true
+    }
+
+    /// Leaves the next slot free.
+    pub(super) fn skip(&mut self) {
+        self.free.push(Reverse(self.hashes.len() as u32));
+        self.hashes.push(0);
+    }
+
+    /// Frees a slot, which has no value and no timer any more.
+    pub(super) fn release(&mut self, slot: u32) {
+        let hash = self.hashes[slot as usize];
+        if let Ok(entry) = self.index.find_entry(place(hash), |entry| entry & !INTEGER == slot) {
+            entry.remove();
+        }
+        if let Some(text) = self.texts.get_mut(slot as usize) {
+            *text = None;
+        }
+        self.occupied.remove(slot);
+        self.dirty.remove(slot);
+        if self.cut.remove(slot) {
+            self.removed.push((group_of(hash, self.key_groups), slot));
+        }
+        self.free.push(Reverse(slot));
+    }
+
+    /// Notes that the state of a slot changed.
+    #[inline]
+    pub(super) fn touch(&mut self, slot: u32) {
+        self.dirty.insert(slot);
+    }
+
+    /// Returns the key in an occupied slot.
+    pub(super) fn key(&self, slot: u32) -> Key {
+        match self.texts.get(slot as usize) {
+            Some(Some(key)) => key.clone(),
+            _ => Key::from(unmix(self.hashes[slot as usize])),
+        }
+    }
+
+    /// Returns the integer of the key in an occupied slot, unless it is one of bytes.
+    pub(super) fn integer(&self, slot: u32) -> Option<u64> {
+        match self.texts.get(slot as usize) {
+            Some(Some(_)) => None,
+            _ => Some(unmix(self.hashes[slot as usize])),
+        }
+    }
+
+    /// Returns the bytes of the key in an occupied slot, unless it is an integer.
+    pub(super) fn bytes(&self, slot: u32) -> Option<&[u8]> {
+        self.texts.get(slot as usize)?.as_ref()?.as_bytes()
+    }
+
+    pub(super) fn occupied(&self) -> &Bits {
+        &self.occupied
+    }
+
+    /// Returns whether a cut has something to say about keys.
+    pub(super) fn is_dirty(&self) -> bool {
+        !self.removed.is_empty() || !self.dirty.is_empty()
+    }
+
+    /// Returns group and slot of what a cut must write, ordered by group, then slot.
+    pub(super) fn changed(&self, everything: bool) -> Vec<(u32, u32)> {
+        self.by_group(if everything { &self.occupied } else { &self.dirty })
+    }
+
+    /// Returns group and slot of the keys that went since the last cut, ordered by group, then slot.
+    pub(super) fn removed(&self) -> Vec<(u32, u32)> {
+        let mut removed = self.removed.clone();
+        removed.sort_unstable();
+        removed
+    }
+
+    /// A counting sort: the slots come in ascending order, and there are few groups.
+    fn by_group(&self, slots: &Bits) -> Vec<(u32, u32)> {
+        let group = |slot: u32| group_of(self.hashes[slot as usize], self.key_groups);
+        let mut next = vec![0; self.key_groups as usize + 1];
+        for slot in slots.iter() {
+            next[group(slot) as usize + 1] += 1usize;
+        }
+        for index in 1..next.len() {
+            next[index] += next[index - 1];
+        }
+        let mut sorted = vec![(0, 0); next[self.key_groups as usize]];
+        for slot in slots.iter() {
+            let group = group(slot);
+            sorted[next[group as usize]] = (group, slot);
+            next[group as usize] += 1;
+        }
+        sorted
+    }
+
+    /// Notes that everything is in the chunks cut so far.
+    pub(super) fn mark_cut(&mut self, everything: bool) {
+        if everything {
+            self.cut = self.occupied.clone();
+        } else {
+            self.cut.union(&self.dirty);
+        }
+        self.dirty.clear();
+        self.removed.clear();
+    }
+
+    /// Returns whether there are so many free slots between the occupied ones that a chunk could not be restored
+    /// without allocating out of proportion to its rows.
+    pub(super) fn is_sparse(&self) -> bool {
+        // Counted to the last occupied slot, so that a restored store answers as the one that was cut did.
+        let span = self.occupied.last().map_or(0, |last| u64::from(last) + 1);
+        is_sparse(span, self.index.len() as u64)
+    }
+
+    /// Moves the keys together, keeping their order, and returns the old slot of each.
+    pub(super) fn pack(&mut self) -> Vec<u32> {
+        let old: Vec<u32> = self.occupied.iter().collect();
+        let mut packed = Slots::new(self.key_groups);
+        packed.reserve(old.len());
+        for slot in &old {
+            let key = self.key(*slot);
+            packed.hashes.push(0);
+            packed.occupy(packed.hashes.len() as u32 - 1, &key);
+        }
+        *self = packed;
+        old
+    }
+}
+
+/// Returns whether so many slots are too many for so many keys.
+pub(super) fn is_sparse(slots: u64, keys: u64) -> bool {
+    slots > keys.saturating_mul(8).saturating_add(SPARSE_SLACK as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_free_slot_is_taken_first() {
+        let mut slots = Slots::new(16);
+        for key in 0u64..4 {
+            assert_eq!(slots.insert(&Key::from(key)), Some(key as u32));
+        }
+        slots.release(2);
+        slots.release(0);
+        assert_eq!(slots.find(&Key::from(0u64)), None);
+        assert_eq!(slots.insert(&Key::from("tea")), Some(0));
+        assert_eq!(slots.insert(&Key::from("milk")), Some(2));
+        assert_eq!(slots.insert(&Key::from(9u64)), Some(4));
+        assert_eq!(slots.find(&Key::from("tea")), Some(0));
+        assert_eq!(slots.key(2).as_str(), Some("milk"));
+        assert_eq!(slots.key(3), Key::from(3u64));
+    }
+
+    #[test]
+    fn an_integer_and_a_text_of_the_same_hash_are_two_keys() {
+        let text = Key::from("tea");
+        let integer = Key::from(unmix(text.hash()));
+        assert_eq!(text.hash(), integer.hash());
+        let mut slots = Slots::new(16);
+        slots.insert(&text);
+        assert_eq!(slots.find(&integer), None);
+        slots.insert(&integer);
+        assert_eq!((slots.find(&text), slots.find(&integer)), (Some(0), Some(1)));
+    }
+
+    #[test]
+    fn only_a_key_that_was_cut_leaves_a_tombstone() {
+        let mut slots = Slots::new(16);
+        slots.insert(&Key::from(1u64));
+        slots.touch(0);
+        slots.release(0);
+        assert!(!slots.is_dirty());
+        slots.insert(&Key::from(2u64));
+        slots.touch(0);
+        slots.mark_cut(false);
+        slots.release(0);
+        slots.insert(&Key::from(3u64));
+        slots.release(0);
+        assert_eq!(slots.removed(), [(Key::from(2u64).group(16), 0)]);
+    }
+}

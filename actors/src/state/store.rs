@@ -1,0 +1,331 @@
+//! All state of one operator instance.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::chunk::{self, BlockWriter, ChunkWriter, Kind, Picked};
+use super::column;
+use super::columns::Columns;
+use super::current::{Current, Wanted};
+use super::entry::{ListEntry, LocalEntry, MapEntry, ValueEntry};
+use super::handle::{ListState, LocalState, MapState, StateValue, ValueState};
+use super::local::Locals;
+use super::slots::Slots;
+use super::timers::Timers;
+use crate::key::Key;
+use crate::time::{Timer, TimerKind, Timestamp};
+use crate::{Error, Result};
+
+/// All state of one operator instance: columns by name, timers, and values that belong to no key.
+pub struct StateStore {
+    current: Current,
+    slots: Slots,
+    columns: Columns,
+    timers: Timers,
+    pub(super) locals: Locals,
+    /// The number of the next cut.
+    next: u64,
+    /// Whether the next cut must write everything.
+    whole: bool,
+}
+
+impl StateStore {
+    /// Makes an empty store for a range of key groups, out of `key_groups`.
+    pub fn new(own: Range<u32>, key_groups: u32) -> StateStore {
+        StateStore {
+            current: Current::new(own, key_groups),
+            slots: Slots::new(key_groups),
+            columns: Columns::default(),
+            timers: Timers::default(),
+            locals: Locals::default(),
+            next: 0,
+            whole: true,
+        }
+    }
+
+    /// Sets whether the operator was planned as one with keys; if not, keyed state is out of reach, because its
+    /// records are not partitioned by key.
+    pub fn set_keyed(&mut self, keyed: bool) {
+        self.current.set_keyed(keyed);
+    }
+
+    /// Makes a key current.
+    #[inline]
+    pub fn enter(&mut self, key: Key) {
+        self.current.enter(key);
+    }
+
+    /// Returns the current key.
+    pub fn key(&self) -> &Key {
+        self.current.key()
+    }
+
+    /// Returns the keys that have state or timers, in the order of their slots: an order that a restore preserves.
+    pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
+        self.slots.occupied().iter().map(|slot| self.slots.key(slot))
+    }
+
+    /// Returns one value of the current key.
+    #[inline]
+    pub fn value<T: StateValue>(&mut self, handle: ValueState<T>) -> ValueEntry<'_, T> {
+        ValueEntry { store: self, name: handle.name, of: PhantomData }
+    }
+
+    /// Returns the map of the current key.
+    #[inline]
+    pub fn map<K: StateValue + Ord, V: StateValue>(&mut self, handle: MapState<K, V>) -> MapEntry<'_, K, V> {
+        MapEntry { store: self, name: handle.name, of: PhantomData }
+    }
+
+    /// Returns the list of the current key.
+    #[inline]
+    pub fn list<T: StateValue>(&mut self, handle: ListState<T>) -> ListEntry<'_, T> {
+        ListEntry { store: self, name: handle.name, of: PhantomData }
+    }
+
+    /// Returns a value that belongs to no key.
+    pub fn local<T: StateValue + Default>(&mut self, handle: LocalState<T>) -> LocalEntry<'_, T> {
+        LocalEntry { store: self, name: handle.name, of: PhantomData }
+    }
+
+    /// Sets a timer of the current key. Setting it again changes nothing.
+    ///
+    /// # Errors
+    /// If there is no current key.
+    pub fn set_timer(&mut self, kind: TimerKind, at: Timestamp) -> Result {
+        let slot = self.current.find_or_insert(&mut self.slots, Wanted::Timer)?;
+        if self.timers.set(slot, kind, at) {
+            self.slots.touch(slot);
+        }
+        Ok(())
+    }
+
+    /// Takes a timer of the current key away; nothing happens if there is none.
+    ///
+    /// # Errors
+    /// If there is no current key.
+    pub fn delete_timer(&mut self, kind: TimerKind, at: Timestamp) -> Result {
+        if let Some(slot) = self.current.find(&self.slots, Wanted::Timer)?
+            && self.timers.remove(slot, kind, at)
+        {
+            self.slots.touch(slot);
+            self.release_if_free(slot);
+        }
+        Ok(())
+    }
+
+    /// Removes the earliest timer of this kind that is due at `now`, makes its key current and returns it. Timers of
+    /// the same time come in the order of their keys' slots.
+    pub fn pop_due(&mut self, kind: TimerKind, now: Timestamp) -> Option<Timer> {
+        let (at, slot) = self.timers.first(kind).filter(|(at, _)| *at <= now)?;
+        self.timers.remove(slot, kind, at);
+        self.slots.touch(slot);
+        let key = self.slots.key(slot);
+        self.current.enter_slot(key.clone(), slot);
+        self.release_if_free(slot);
+        Some(Timer { at, key, kind })
+    }
+
+    /// Returns when the earliest timer of this kind is due.
+    pub fn next_timer(&self, kind: TimerKind) -> Option<Timestamp> {
+        self.timers.first(kind).map(|(at, _)| at)
+    }
+
+    /// Returns whether anything changed since the last cut.
+    pub fn is_dirty(&self) -> bool {
+        let something = self.next > 0 || !self.slots.occupied().is_empty() || !self.locals.is_empty();
+        (self.whole && something) || self.slots.is_dirty() || self.locals.is_dirty()
+    }
+
+    /// Encodes what changed since the last cut (everything, the first time) as one chunk; empty if nothing changed.
+    ///
+    /// Every chunk must be kept until one that holds everything has followed, or it was merged with its neighbour: a
+    /// change says nothing about what did not change. A cut whose chunk was lost ends the lineage.
+    ///
+    /// # Errors
+    /// If a value cannot be serialised. Nothing is lost: the next cut writes it again.
+    pub fn cut(&mut self) -> Result<Vec<u8>> {
+        if !self.is_dirty() {
+            return Ok(Vec::new());
+        }
+        if self.slots.is_sparse() {
+            self.pack();
+        }
+        let chunk = self.encode(self.whole, self.next)?;
+        self.slots.mark_cut(self.whole);
+        self.locals.mark_cut();
+        self.whole = false;
+        self.next += 1;
+        Ok(chunk)
+    }
+
+    /// Encodes what changed, or everything, under this number.
+    pub(super) fn encode(&self, whole: bool, number: u64) -> Result<Vec<u8>> {
+        let rows = self.slots.changed(whole);
+        let removed = if whole { Vec::new() } else { self.slots.removed() };
+        let mut integers = BlockWriter::new(Some(size_of::<u64>()), rows.len());
+        let mut texts = BlockWriter::new(None, 0);
+        let mut timers = BlockWriter::new(None, 0);
+        let mut of_slot = Vec::new();
+        for (_, slot) in &rows {
+            integers.push(self.slots.integer(*slot).map(u64::to_le_bytes).as_ref().map(<[u8; 8]>::as_slice))?;
+            texts.push(self.slots.bytes(*slot))?;
+            of_slot.clear();
+            let some = self.timers.encode(*slot, &mut of_slot);
+            timers.push(some.then_some(&*of_slot))?;
+        }
+        ChunkWriter {
+            whole,
+            first: number,
+            last: number,
+            key_groups: self.current.key_groups(),
+            rows: &rows,
+            removed: &removed,
+            integers,
+            texts,
+            timers,
+            columns: self.columns.encode(&rows)?,
+            locals: self.locals.encode(whole)?,
+        }
+        .finish()
+    }
+
+    /// Moves the keys together where most slots have become free. Their order stays; the next cut writes everything.
+    fn pack(&mut self) {
+        let old = self.slots.pack();
+        self.columns.pack(&old);
+        self.timers.pack(&old);
+        self.current.forget();
+        self.whole = true;
+    }
+
+    /// Replaces everything by what the chunks of one subtask hold, oldest first.
+    ///
+    /// If this subtask owns all key groups in the chunks, it goes on where they end: every key has its slot again,
+    /// nothing is dirty, and the next cut follows on the last. Otherwise the rest is left out and it is as with
+    /// [`adopt`](StateStore::adopt).
+    ///
+    /// # Errors
+    /// If a chunk is damaged or missing; the store is then as before.
+    pub fn restore(&mut self, chunks: &[Vec<u8>]) -> Result {
+        match chunk::restore(chunks, self.current.own(), self.current.key_groups())? {
+            Some(picked) => self.load(&picked),
+            None => {
+                self.replace(StateStore::new(self.current.own().clone(), self.current.key_groups()));
+                Ok(())
+            }
+        }
+    }
+
+    /// Replaces everything by what belongs to this subtask in the chunks of several, after the parallelism was
+    /// changed: each lineage oldest first, the lineages in the order of the old subtasks.
+    ///
+    /// The next cut writes everything and begins a new lineage. Local values are those of the first lineage, so it is
+    /// for the caller to give it to one subtask only.
+    ///
+    /// # Errors
+    /// As [`restore`](StateStore::restore).
+    pub fn adopt(&mut self, lineages: &[Vec<Vec<u8>>]) -> Result {
+        let picked = chunk::adopt(lineages, self.current.own(), self.current.key_groups())?;
+        self.load(&picked)
+    }
+
+    fn load(&mut self, picked: &Picked<'_>) -> Result {
+        let mut store = StateStore::new(self.current.own().clone(), self.current.key_groups());
+        store.slots.reserve(picked.slots());
+        for slot in 0..picked.slots() {
+            let Some((key, timers)) = picked.row(slot)? else {
+                store.slots.skip();
+                continue;
+            };
+            let owned = self.current.own().contains(&key.group(self.current.key_groups()));
+            if !owned || !store.slots.append(&key) {
+                return Err(Error::invalid(format!("a chunk of state is damaged: key {key:?} is misplaced")));
+            }
+            if let Some(timers) = timers
+                && store.timers.decode(slot as u32, timers).is_none()
+            {
+                return Err(Error::invalid(format!("a chunk of state is damaged: the timers of key {key:?}")));
+            }
+        }
+        for cells in picked.columns()? {
+            if let Some(column) = column::decode(&cells)? {
+                store.columns.add(cells.name, cells.kind, column);
+            }
+        }
+        store.locals = Locals::restore(&picked.locals);
+        if let Some(next) = picked.next {
+            store.next = next;
+            store.whole = false;
+            store.slots.mark_cut(true);
+        }
+        self.replace(store);
+        Ok(())
+    }
+
+    fn replace(&mut self, mut store: StateStore) {
+        store.current.set_keyed(self.current.is_keyed());
+        *self = store;
+    }
+
+    /// Returns the value of the current key.
+    pub(super) fn read<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<Option<&T>> {
+        let column = self.columns.typed::<T>(name, kind)?;
+        let slot = self.current.find(&self.slots, Wanted::State(name))?;
+        Ok(slot.and_then(|slot| column.get(slot)))
+    }
+
+    /// Returns the value of the current key to be changed; `make` makes it if there is none.
+    #[inline]
+    pub(super) fn change<T: StateValue>(
+        &mut self,
+        name: &'static str,
+        kind: Kind,
+        make: impl FnOnce() -> T,
+    ) -> Result<&mut T> {
+        let column = self.columns.typed::<T>(name, kind)?;
+        let slot = self.current.find_or_insert(&mut self.slots, Wanted::State(name))?;
+        self.slots.touch(slot);
+        Ok(column.get_or_insert_with(slot, make))
+    }
+
+    /// Returns the value of the current key to be changed, if there is one.
+    pub(super) fn change_existing<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<Option<&mut T>> {
+        let column = self.columns.typed::<T>(name, kind)?;
+        let Some(slot) = self.current.find(&self.slots, Wanted::State(name))? else { return Ok(None) };
+        let value = column.get_mut(slot);
+        if value.is_some() {
+            self.slots.touch(slot);
+        }
+        Ok(value)
+    }
+
+    /// Sets the value of the current key.
+    #[inline]
+    pub(super) fn put<T: StateValue>(&mut self, name: &'static str, kind: Kind, value: T) -> Result {
+        let column = self.columns.typed::<T>(name, kind)?;
+        let slot = self.current.find_or_insert(&mut self.slots, Wanted::State(name))?;
+        self.slots.touch(slot);
+        column.set(slot, value);
+        Ok(())
+    }
+
+    /// Takes the value of the current key away.
+    pub(super) fn take<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<Option<T>> {
+        let column = self.columns.typed::<T>(name, kind)?;
+        let Some(slot) = self.current.find(&self.slots, Wanted::State(name))? else { return Ok(None) };
+        let taken = column.remove(slot);
+        if taken.is_some() {
+            self.slots.touch(slot);
+            self.release_if_free(slot);
+        }
+        Ok(taken)
+    }
+
+    fn release_if_free(&mut self, slot: u32) {
+        if !self.columns.has(slot) && !self.timers.has(slot) {
+            self.slots.release(slot);
+            self.current.forget();
+        }
+    }
+}
