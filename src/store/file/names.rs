@@ -78,7 +78,8 @@ mod tests {
     fn names_are_safe_and_distinct() {
         let long = "é".repeat(200);
         let longer = format!("{long}x");
-        let names = ["", ".", "..", "a/b", "a%2Fb", "a.tmp", "A", "a b", "é", "a~", "\0", long.as_str(), longer.as_str()];
+        let names =
+            ["", ".", "..", "a/b", "a%2Fb", "a.tmp", "A", "a b", "é", "a~", "\0", long.as_str(), longer.as_str()];
         let escaped: BTreeSet<String> = names.iter().map(|name| escape(name)).collect();
         assert_eq!(escaped.len(), names.len());
         for name in &escaped {

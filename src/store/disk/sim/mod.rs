@@ -252,23 +252,15 @@ impl Disk for SimDisk {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world.lock();
         let verdict = world.step(Step::Sync)?;
-        let mut rng = world.rng.clone();
         let dir = world.dir(path)?;
-        let result = match verdict {
-            Verdict::Go => {
-                dir.sync();
-                Ok(())
-            }
-            Verdict::Fail(error) => {
-                dir.sync_badly(&mut rng);
-                Err(error)
-            }
-        };
-        world.rng = rng;
+        match verdict {
+            Verdict::Go => dir.sync(),
+            Verdict::Fail(error) => return Err(error),
+        }
         if world.calls.is_multiple_of(COLLECT_EVERY) {
             world.collect();
         }
-        result
+        Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
