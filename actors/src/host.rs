@@ -279,8 +279,7 @@ impl<O: Operator> Keyer for OperatorKeyer<O> {
         let Some(prototype) = &self.prototype else {
             return Err(Error::invalid("the operator behind a keyed edge could not be made"));
         };
-        let batch =
-            O::In::batch(self.port, batch).ok_or_else(|| Error::invalid("a batch of another type than planned"))?;
+        let batch = O::In::batch(self.port, batch).ok_or_else(|| Error::invalid("a batch of another type than planned"))?;
         hashes.clear();
         O::In::each(&batch, |record, _| {
             hashes.push(prototype.key(record).hash());

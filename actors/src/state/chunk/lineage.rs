@@ -114,6 +114,13 @@ pub(in crate::state) struct Picked<'a> {
     pub(in crate::state) next: Option<u64>,
 }
 
+/// What belongs to one key, without its columns.
+pub(in crate::state) struct Row<'a> {
+    pub(in crate::state) key: Key,
+    /// As they were written.
+    pub(in crate::state) timers: Option<&'a [u8]>,
+}
+
 /// Picks what a lineage holds. If nothing has to be left out, every row keeps its slot.
 ///
 /// # Errors
@@ -191,15 +198,16 @@ impl<'a> Picked<'a> {
         self.places.len()
     }
 
-    /// Returns the key in a slot, and its timers as they were written; nothing if the slot is free.
+    /// Returns the key in a slot and its timers; nothing if the slot is free.
     #[inline]
-    pub(in crate::state) fn row(&self, slot: usize) -> Result<Option<(Key, Option<&'a [u8]>)>> {
+    pub(in crate::state) fn row(&self, slot: usize) -> Result<Option<Row<'a>>> {
         let place = self.places[slot];
         if place == VACANT {
             return Ok(None);
         }
         let chunk = &self.chunks[place.chunk as usize];
-        Ok(Some((chunk.key(place.row as usize)?, chunk.timers.get(place.row as usize))))
+        let row = place.row as usize;
+        Ok(Some(Row { key: chunk.key(row)?, timers: chunk.timers.get(row) }))
     }
 
     /// Returns the columns, in order of their names.

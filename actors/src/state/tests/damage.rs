@@ -68,7 +68,7 @@ fn wrong_bytes_with_a_right_checksum_do_no_harm() {
         }
     }
     let seed = 1;
-    println!("seed {seed}");
+    eprintln!("seed {seed}");
     let mut rng = Pcg64Mcg::seed_from_u64(seed);
     for _ in 0..20_000 {
         let mut damaged = chunk.clone();

@@ -197,7 +197,7 @@ fn check_rescaled(rng: &mut Pcg64Mcg, chunks: &[Vec<u8>], model: &Model, ids: u8
 }
 
 fn history(seed: u64) {
-    println!("seed {seed}");
+    eprintln!("seed {seed}");
     let mut rng = Pcg64Mcg::seed_from_u64(seed);
     let ids = rng.random_range(1..60);
     let (mut store, mut model) = (StateStore::new(0..GROUPS, GROUPS), Model::default());
