@@ -129,6 +129,13 @@ pub trait OperatorKind: Send + Sync {
         inputs: &[RecordType],
         site: &Site,
     ) -> Result<OperatorBlueprint, Vec<Fault>>;
+
+    /// Returns what is wrong with the options alone. Asked instead of [`plan`](OperatorKind::plan) when what the
+    /// inputs carry is not known, because something upstream is wrong: its mistakes are then told all the same.
+    fn check(&self, options: &mut Options<'_>, site: &Site) -> Vec<Fault> {
+        let _ = (options, site);
+        Vec::new()
+    }
 }
 
 /// A kind of sink.
@@ -141,6 +148,12 @@ pub trait SinkKind: Send + Sync {
     /// # Errors
     /// Everything that is wrong, at once.
     fn plan(&self, options: &mut Options<'_>, inputs: &[RecordType], site: &Site) -> Result<SinkBlueprint, Vec<Fault>>;
+
+    /// Returns what is wrong with the options alone, like [`OperatorKind::check`].
+    fn check(&self, options: &mut Options<'_>, site: &Site) -> Vec<Fault> {
+        let _ = (options, site);
+        Vec::new()
+    }
 }
 
 /// Reads the options of a kind into its settings.
@@ -214,6 +227,10 @@ where
         let prototype: O = read_options(options)?;
         check_inputs::<O::In>(inputs)?;
         operator_blueprint(Arc::new(move || Ok(prototype.clone())))
+    }
+
+    fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {
+        read_options::<O>(options).err().unwrap_or_default()
     }
 }
 

@@ -1,0 +1,184 @@
+//! Markers and watermarks of several input channels, combined into one.
+//!
+//! A window ends at the subtask when the last channel has delivered its marker. If that marker asks for a snapshot,
+//! each channel that has delivered it is blocked until the others have (aligned snapshots, as in Carbone et al.,
+//! "Lightweight Asynchronous Snapshots for Distributed Dataflows"); a plain marker blocks nothing.
+
+use std::collections::BTreeSet;
+
+use piton_actors::{Timestamp, WATERMARK_MIN, WindowId};
+
+use crate::protocol::element::Marker;
+use crate::protocol::mutant::{self, Mutant};
+
+struct Channel {
+    /// The last window whose marker it has delivered.
+    window: WindowId,
+    watermark: Timestamp,
+    blocked: bool,
+    ended: bool,
+}
+
+/// The channels of one subtask.
+pub(crate) struct Aligner {
+    channels: Vec<Channel>,
+    /// The last window that has ended here.
+    window: WindowId,
+    /// Windows above that which end with a snapshot, as far as their markers have come.
+    snapshots: BTreeSet<WindowId>,
+    /// Whether a snapshot marker blocks its channel: exactly-once; not: at-least-once.
+    blocks: bool,
+    watermark: Timestamp,
+}
+
+impl Aligner {
+    pub(crate) fn new(channels: usize, window: WindowId, blocks: bool) -> Aligner {
+        let channel = || Channel { window, watermark: WATERMARK_MIN, blocked: false, ended: false };
+        Aligner {
+            channels: (0..channels).map(|_| channel()).collect(),
+            window,
+            snapshots: BTreeSet::new(),
+            blocks: blocks && !mutant::is(Mutant::NoAlignment),
+            watermark: WATERMARK_MIN,
+        }
+    }
+
+    /// Returns whether elements of a channel may be taken.
+    pub(crate) fn is_open(&self, channel: usize) -> bool {
+        !self.channels[channel].blocked
+    }
+
+    /// Takes a marker of a channel.
+    ///
+    /// # Errors
+    /// If the channel skipped or repeated a window: it lost or doubled elements.
+    pub(crate) fn marker(&mut self, channel: usize, marker: Marker) -> Result<(), String> {
+        let state = &mut self.channels[channel];
+        if marker.window != state.window.next() {
+            return Err(format!(
+                "channel {channel} delivered the end of window {} after that of window {}",
+                marker.window, state.window
+            ));
+        }
+        state.window = marker.window;
+        if marker.snapshot {
+            self.snapshots.insert(marker.window);
+            state.blocked = self.blocks;
+        }
+        Ok(())
+    }
+
+    /// Returns the next window that every channel has ended, if there is one, and counts it as ended here.
+    pub(crate) fn next_ended(&mut self) -> Option<Marker> {
+        let slowest = self.channels.iter().map(|channel| channel.window).min()?;
+        if slowest <= self.window {
+            return None;
+        }
+        self.window = self.window.next();
+        Some(Marker { window: self.window, snapshot: self.snapshots.remove(&self.window) })
+    }
+
+    /// Opens the channels that wait at the end of the window that has ended last.
+    pub(crate) fn unblock(&mut self) {
+        for channel in &mut self.channels {
+            if channel.window <= self.window {
+                channel.blocked = false;
+            }
+        }
+    }
+
+    /// Takes a watermark of a channel; returns the combined one if it has advanced.
+    pub(crate) fn watermark(&mut self, channel: usize, watermark: Timestamp) -> Option<Timestamp> {
+        let state = &mut self.channels[channel];
+        state.watermark = state.watermark.max(watermark);
+        let channels = self.channels.iter().map(|channel| channel.watermark);
+        let combined = if mutant::is(Mutant::WatermarkOfFastest) { channels.max() } else { channels.min() }?;
+        if combined <= self.watermark {
+            return None;
+        }
+        self.watermark = combined;
+        Some(combined)
+    }
+
+    /// Returns the combined watermark.
+    pub(crate) fn combined_watermark(&self) -> Timestamp {
+        self.watermark
+    }
+
+    /// Sets the watermark of a subtask without input channels: its source's.
+    pub(crate) fn set_watermark(&mut self, watermark: Timestamp) {
+        self.watermark = self.watermark.max(watermark);
+    }
+
+    /// Returns whether snapshot markers block their channel.
+    pub(crate) fn blocks(&self) -> bool {
+        self.blocks
+    }
+
+    /// Returns each channel's watermark.
+    pub(crate) fn watermarks(&self) -> Vec<Timestamp> {
+        self.channels.iter().map(|channel| channel.watermark).collect()
+    }
+
+    /// Puts the watermarks of a snapshot back.
+    pub(crate) fn restore_watermarks(&mut self, combined: Timestamp, channels: &[Timestamp]) {
+        self.watermark = combined;
+        for (channel, watermark) in self.channels.iter_mut().zip(channels) {
+            channel.watermark = *watermark;
+        }
+    }
+
+    /// Takes the end of a channel; returns whether all have ended now.
+    pub(crate) fn end(&mut self, channel: usize) -> bool {
+        self.channels[channel].ended = true;
+        self.channels.iter().all(|channel| channel.ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marker(window: u64, snapshot: bool) -> Marker {
+        Marker { window: WindowId(window), snapshot }
+    }
+
+    #[test]
+    fn a_plain_marker_blocks_nothing_and_a_snapshot_marker_blocks_its_channel() {
+        let mut aligner = Aligner::new(2, WindowId(0), true);
+        aligner.marker(0, marker(1, false)).unwrap();
+        aligner.marker(0, marker(2, false)).unwrap();
+        assert!(aligner.is_open(0));
+        assert_eq!(aligner.next_ended(), None);
+        aligner.marker(0, marker(3, true)).unwrap();
+        assert!(!aligner.is_open(0));
+        aligner.marker(1, marker(1, false)).unwrap();
+        assert_eq!(aligner.next_ended(), Some(marker(1, false)));
+        assert_eq!(aligner.next_ended(), None);
+        aligner.unblock();
+        assert!(!aligner.is_open(0), "it waits at window 3");
+        aligner.marker(1, marker(2, false)).unwrap();
+        aligner.marker(1, marker(3, true)).unwrap();
+        assert_eq!(aligner.next_ended(), Some(marker(2, false)));
+        assert_eq!(aligner.next_ended(), Some(marker(3, true)));
+        aligner.unblock();
+        assert!(aligner.is_open(0) && aligner.is_open(1));
+    }
+
+    #[test]
+    fn a_skipped_or_repeated_window_is_an_error() {
+        let mut aligner = Aligner::new(1, WindowId(4), true);
+        assert!(aligner.marker(0, marker(6, false)).is_err());
+        aligner.marker(0, marker(5, false)).unwrap();
+        assert!(aligner.marker(0, marker(5, false)).is_err());
+    }
+
+    #[test]
+    fn the_slowest_channel_sets_the_watermark() {
+        let mut aligner = Aligner::new(2, WindowId(0), true);
+        assert_eq!(aligner.watermark(0, 10), None);
+        assert_eq!(aligner.watermark(1, 5), Some(5));
+        assert_eq!(aligner.watermark(1, 4), None, "a watermark never goes back");
+        assert_eq!(aligner.watermark(1, 20), Some(10));
+    }
+}

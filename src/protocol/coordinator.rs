@@ -1,0 +1,462 @@
+//! The checkpoints of one attempt of a region: when windows close, which of them are checkpoints, when one is complete.
+//!
+//! The rules are those of Flink's checkpoint coordinator: interval, minimum pause, timeout, a bound on how many are
+//! under way, and a number of failures in a row that is borne. A newer checkpoint that completes replaces older ones
+//! that have not; windows are never committed out of order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use piton_actors::{Timestamp, WindowId};
+
+use crate::ids::{Fence, SubtaskId};
+use crate::protocol::commit::{Commit, CommitError};
+use crate::protocol::element::Marker;
+use crate::protocol::failure::Failure;
+use crate::protocol::manifest::{JoinedOutput, Manifest, SubtaskSnapshot};
+use crate::protocol::mutant::{self, Mutant};
+use crate::protocol::subtask::Ack;
+
+/// How a region takes its checkpoints; times in ms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointSettings {
+    /// The length of a window.
+    pub window_ms: u64,
+    /// Every how many windows one ends with a checkpoint.
+    pub every: u64,
+    /// After how long a checkpoint that is not complete is given up.
+    pub timeout_ms: u64,
+    /// How long after a checkpoint completed the next may begin at the earliest.
+    pub min_pause_ms: u64,
+    /// How many may be under way at the same time.
+    pub max_concurrent: usize,
+    /// How many counted failures in a row are borne; nothing if any number.
+    pub tolerable_failures: Option<u32>,
+}
+
+impl Default for CheckpointSettings {
+    fn default() -> Self {
+        CheckpointSettings {
+            window_ms: 100,
+            every: 10,
+            timeout_ms: 600_000,
+            min_pause_ms: 0,
+            max_concurrent: 1,
+            tolerable_failures: None,
+        }
+    }
+}
+
+/// How many windows may be closed beyond a checkpoint that is not complete: it bounds the markers in mailboxes.
+const MAX_WINDOWS_AHEAD: u64 = 64;
+
+/// Why a checkpoint did not complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FailureReason {
+    /// It took longer than the timeout; names those who had not acknowledged it.
+    Expired(Vec<SubtaskId>),
+    /// The snapshot of a subtask could not be made durable.
+    Declined(SubtaskId, String),
+    /// The commit did not happen.
+    CommitFailed(String),
+    /// A newer one completed first.
+    Subsumed(WindowId),
+}
+
+impl FailureReason {
+    /// Returns whether it counts against the failures that are borne (as Flink counts them).
+    pub fn counts(&self) -> bool {
+        !matches!(self, FailureReason::Subsumed(_))
+    }
+}
+
+impl fmt::Display for FailureReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FailureReason::Expired(missing) => {
+                f.write_str("expired: no snapshot came from")?;
+                for (index, subtask) in missing.iter().take(3).enumerate() {
+                    write!(f, "{} {subtask}", if index == 0 { "" } else { "," })?;
+                }
+                if missing.len() > 3 { write!(f, " and {} more", missing.len() - 3) } else { Ok(()) }
+            }
+            FailureReason::Declined(subtask, reason) => {
+                write!(f, "declined: the snapshot of {subtask} could not be kept: {reason}")
+            }
+            FailureReason::CommitFailed(reason) => write!(f, "commit failed: {reason}"),
+            FailureReason::Subsumed(by) => write!(f, "subsumed: window {by} completed first"),
+        }
+    }
+}
+
+/// What happens to a coordinator.
+#[derive(Debug)]
+pub enum Event {
+    /// A subtask is open.
+    Ready(SubtaskId),
+    /// A source has sent the marker of a window.
+    Closed(SubtaskId, WindowId),
+    /// A subtask's snapshot is durable.
+    Ack(SubtaskId, Box<Ack>),
+    /// A subtask's snapshot could not be made durable.
+    Declined(SubtaskId, WindowId, String),
+    /// A subtask has seen a commit through.
+    Told(SubtaskId, WindowId),
+    /// All inputs of a subtask have ended.
+    Finished(SubtaskId),
+    /// The store's answer to a commit.
+    Outcome(WindowId, Result<(), CommitError>),
+    /// Someone asks for a checkpoint as soon as possible.
+    Trigger,
+    /// The job is to stop with a last checkpoint.
+    Stop,
+    /// Time has passed.
+    Tick,
+}
+
+/// What a coordinator asks of its driver.
+#[derive(Debug)]
+pub enum Command {
+    /// Tell every source to close this window.
+    Close(Marker),
+    /// Commit this.
+    Commit(Box<Commit>),
+    /// Tell every subtask that this window is committed.
+    Committed {
+        /// The window.
+        window: WindowId,
+        /// How many bytes of state it refers to.
+        bytes: u64,
+        /// How long it took from its trigger, in ms.
+        took_ms: i64,
+    },
+    /// A checkpoint did not complete.
+    CheckpointFailed(WindowId, FailureReason),
+    /// The attempt cannot go on.
+    Failed(Failure),
+    /// Nothing is left to do: the last checkpoint is committed and every output published.
+    Done {
+        /// The last committed window.
+        window: WindowId,
+        /// Whether the input has ended, rather than the job been stopped.
+        finished: bool,
+    },
+}
+
+struct Pending {
+    triggered_ms: i64,
+    acks: BTreeMap<SubtaskId, SubtaskSnapshot>,
+    joined: Vec<JoinedOutput>,
+}
+
+/// Who takes part, and in whose name.
+#[derive(Clone, Debug)]
+pub struct Members {
+    /// The name of the job.
+    pub job: String,
+    /// The name of the region.
+    pub region: String,
+    /// The topology, as manifests keep it.
+    pub topology: Vec<u8>,
+    /// All subtasks, in the order of the plan.
+    pub subtasks: Vec<SubtaskId>,
+    /// Those with a source at their head.
+    pub sources: Vec<SubtaskId>,
+}
+
+/// The state machine. See the module.
+pub struct Coordinator {
+    members: Members,
+    settings: CheckpointSettings,
+    fence: Fence,
+    unready: BTreeSet<SubtaskId>,
+    /// Sources that have not yet sent the marker of `window`.
+    closing: BTreeSet<SubtaskId>,
+    unfinished: BTreeSet<SubtaskId>,
+    /// The last window that was closed, or is being closed.
+    window: WindowId,
+    next_close: Timestamp,
+    since_snapshot: u64,
+    pending: BTreeMap<WindowId, Pending>,
+    /// The checkpoint that the store is making true, with its trigger time and size.
+    committing: Option<(WindowId, i64, u64)>,
+    /// One that is complete and waits for the store.
+    complete: Option<Commit>,
+    head: WindowId,
+    last_completion: Option<Timestamp>,
+    failures_in_a_row: u32,
+    triggered: bool,
+    stopping: bool,
+    /// The window of the last checkpoint, once it was triggered for the end or the stop.
+    last: Option<WindowId>,
+    /// Subtasks that have not yet seen the last commit through.
+    untold: BTreeSet<SubtaskId>,
+    done: bool,
+    commands: Vec<Command>,
+}
+
+impl Coordinator {
+    /// Begins an attempt that continues behind a committed window.
+    pub fn new(
+        members: Members,
+        settings: CheckpointSettings,
+        fence: Fence,
+        head: WindowId,
+        now: Timestamp,
+    ) -> Coordinator {
+        Coordinator {
+            unready: members.subtasks.iter().cloned().collect(),
+            unfinished: members.subtasks.iter().cloned().collect(),
+            closing: BTreeSet::new(),
+            window: head,
+            next_close: now.saturating_add(settings.window_ms as i64),
+            since_snapshot: 0,
+            pending: BTreeMap::new(),
+            committing: None,
+            complete: None,
+            head,
+            last_completion: None,
+            failures_in_a_row: 0,
+            triggered: false,
+            stopping: false,
+            last: None,
+            untold: BTreeSet::new(),
+            done: false,
+            commands: Vec::new(),
+            members,
+            settings,
+            fence,
+        }
+    }
+
+    /// Takes an event; what is to be done about it is in [`Coordinator::commands`] afterwards.
+    pub fn on(&mut self, event: Event, now: Timestamp) {
+        match event {
+            Event::Ready(subtask) => {
+                self.unready.remove(&subtask);
+                if self.unready.is_empty() {
+                    self.next_close = now.saturating_add(self.settings.window_ms as i64);
+                }
+            }
+            Event::Closed(subtask, window) => {
+                if window == self.window {
+                    self.closing.remove(&subtask);
+                }
+            }
+            Event::Ack(subtask, ack) => self.acknowledged(subtask, *ack, now),
+            Event::Declined(subtask, window, reason) => {
+                if self.pending.remove(&window).is_some() {
+                    self.checkpoint_failed(window, FailureReason::Declined(subtask, reason));
+                }
+            }
+            Event::Told(subtask, window) => {
+                if self.last.is_some_and(|last| window >= last) {
+                    self.untold.remove(&subtask);
+                }
+            }
+            Event::Finished(subtask) => {
+                self.unfinished.remove(&subtask);
+            }
+            Event::Outcome(window, outcome) => self.outcome(window, outcome, now),
+            Event::Trigger => self.triggered = true,
+            Event::Stop => self.stopping = true,
+            Event::Tick => {}
+        }
+        self.expire(now);
+        self.close_window(now);
+        self.see_done();
+    }
+
+    /// Returns the commands given since the last call.
+    pub fn commands(&mut self) -> std::vec::Drain<'_, Command> {
+        self.commands.drain(..)
+    }
+
+    /// Returns whether the store is making a checkpoint true: a rollback has to wait for the outcome.
+    pub fn is_committing(&self) -> bool {
+        self.committing.is_some()
+    }
+
+    /// Returns the last committed window that is known here.
+    pub fn head(&self) -> WindowId {
+        self.head
+    }
+
+    /// Returns when it wants a [`Event::Tick`] at the latest.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        if self.done {
+            return None;
+        }
+        let timeout = self.settings.timeout_ms as i64;
+        let expiry = self.pending.values().map(|pending| pending.triggered_ms.saturating_add(timeout)).min();
+        let may_close = self.unready.is_empty() && self.closing.is_empty() && self.last.is_none();
+        let close = may_close.then_some(self.next_close);
+        [expiry, close].into_iter().flatten().min()
+    }
+
+    fn acknowledged(&mut self, subtask: SubtaskId, ack: Ack, now: Timestamp) {
+        if ack.fence != self.fence && !mutant::is(Mutant::StaleAckAccepted) {
+            return;
+        }
+        // Acks may arrive after the timeout has given this checkpoint up; they are dropped, not an error.
+        let Some(pending) = self.pending.get_mut(&ack.window) else { return };
+        if pending.acks.insert(subtask, ack.snapshot).is_none() {
+            pending.joined.extend(ack.joined);
+        }
+        let wanted = self.members.subtasks.len();
+        let enough = if mutant::is(Mutant::EarlyCommit) { wanted.saturating_sub(1).max(1) } else { wanted };
+        if pending.acks.len() < enough {
+            return;
+        }
+        let window = ack.window;
+        let Some(pending) = self.pending.remove(&window) else { return };
+        let newer = self.pending.split_off(&window);
+        for older in std::mem::replace(&mut self.pending, newer).into_keys() {
+            self.checkpoint_failed(older, FailureReason::Subsumed(window));
+        }
+        if let Some(replaced) = self.complete.take() {
+            self.checkpoint_failed(replaced.manifest.window, FailureReason::Subsumed(window));
+        }
+        self.complete = Some(self.commit_of(window, pending, now));
+        self.commit_next();
+    }
+
+    fn commit_of(&self, window: WindowId, mut pending: Pending, now: Timestamp) -> Commit {
+        let subtasks: Vec<_> = self.members.subtasks.iter().filter_map(|id| pending.acks.remove(id)).collect();
+        let manifest = Manifest {
+            job: self.members.job.clone(),
+            region: self.members.region.clone(),
+            window,
+            fence: self.fence,
+            triggered_ms: pending.triggered_ms,
+            completed_ms: now,
+            finished: subtasks.iter().all(|subtask| subtask.finished),
+            topology: self.members.topology.clone(),
+            subtasks,
+        };
+        Commit { manifest, joined: pending.joined }
+    }
+
+    fn commit_next(&mut self) {
+        if self.committing.is_some() {
+            return;
+        }
+        let Some(commit) = self.complete.take() else { return };
+        let manifest = &commit.manifest;
+        let (window, bytes) = (manifest.window, manifest.bytes());
+        let triggered_ms = manifest.triggered_ms;
+        self.committing = Some((window, triggered_ms, bytes));
+        if mutant::is(Mutant::TellBeforeDurable) {
+            self.commands.push(Command::Committed { window, bytes, took_ms: 0 });
+        }
+        self.commands.push(Command::Commit(Box::new(commit)));
+    }
+
+    fn outcome(&mut self, window: WindowId, outcome: Result<(), CommitError>, now: Timestamp) {
+        let Some((_, triggered_ms, bytes)) = self.committing.take_if(|(committing, ..)| *committing == window) else {
+            return;
+        };
+        match outcome {
+            Ok(()) => {
+                self.head = window;
+                self.last_completion = Some(now);
+                self.failures_in_a_row = 0;
+                let took_ms = now.saturating_sub(triggered_ms);
+                if !mutant::is(Mutant::TellBeforeDurable) {
+                    self.commands.push(Command::Committed { window, bytes, took_ms });
+                }
+            }
+            Err(CommitError::Failed(reason)) => {
+                self.checkpoint_failed(window, FailureReason::CommitFailed(reason));
+            }
+            Err(error @ CommitError::Unknown(_)) => self.fail(error.to_string()),
+            Err(error @ CommitError::Fenced { .. }) => self.fail(error.to_string()),
+        }
+        self.commit_next();
+    }
+
+    fn expire(&mut self, now: Timestamp) {
+        let timeout = self.settings.timeout_ms as i64;
+        let expired: Vec<WindowId> = self
+            .pending
+            .iter()
+            .filter(|(_, pending)| now.saturating_sub(pending.triggered_ms) >= timeout)
+            .map(|(window, _)| *window)
+            .collect();
+        for window in expired {
+            let Some(pending) = self.pending.remove(&window) else { continue };
+            let missing = self.members.subtasks.iter().filter(|id| !pending.acks.contains_key(id)).cloned().collect();
+            self.checkpoint_failed(window, FailureReason::Expired(missing));
+        }
+    }
+
+    fn checkpoint_failed(&mut self, window: WindowId, reason: FailureReason) {
+        if self.last == Some(window) {
+            // The end or the stop still needs its checkpoint: the next window takes it.
+            self.last = None;
+        }
+        let message = format!("the checkpoint of window {window} failed: {reason}");
+        let counts = reason.counts();
+        self.commands.push(Command::CheckpointFailed(window, reason));
+        if !counts {
+            return;
+        }
+        self.failures_in_a_row += 1;
+        if let Some(tolerable) = self.settings.tolerable_failures
+            && self.failures_in_a_row > tolerable
+        {
+            self.fail(format!("{message} (checkpoint.tolerable_failures = {tolerable})"));
+        }
+    }
+
+    fn fail(&mut self, message: String) {
+        self.commands.push(Command::Failed(Failure::engine(&self.members.region, message)));
+    }
+
+    fn close_window(&mut self, now: Timestamp) {
+        if self.done || !self.unready.is_empty() || !self.closing.is_empty() || self.last.is_some() {
+            return;
+        }
+        let ending = self.stopping || self.unfinished.is_empty();
+        if now < self.next_close && !ending && !self.triggered {
+            return;
+        }
+        let oldest = self.pending.keys().next().copied();
+        if oldest.is_some_and(|oldest| self.window.0 - oldest.0 >= MAX_WINDOWS_AHEAD) {
+            self.next_close = now.saturating_add(self.settings.window_ms as i64);
+            return;
+        }
+        let under_way = self.pending.len() + usize::from(self.committing.is_some()) + usize::from(self.complete.is_some());
+        let room = under_way < self.settings.max_concurrent;
+        let paused = self.last_completion.is_some_and(|completion| {
+            now.saturating_sub(completion) < self.settings.min_pause_ms as i64
+        });
+        let asked = self.triggered || self.since_snapshot + 1 >= self.settings.every;
+        let snapshot = room && (ending || (asked && !paused));
+        if (ending || self.triggered) && !snapshot && now < self.next_close {
+            return;
+        }
+        self.window = self.window.next();
+        self.next_close = now.saturating_add(self.settings.window_ms as i64);
+        self.since_snapshot = if snapshot { 0 } else { self.since_snapshot + 1 };
+        self.closing = self.members.sources.iter().cloned().collect();
+        if snapshot {
+            self.triggered = false;
+            let pending = Pending { triggered_ms: now, acks: BTreeMap::new(), joined: Vec::new() };
+            self.pending.insert(self.window, pending);
+            if ending {
+                self.last = Some(self.window);
+                self.untold = self.members.subtasks.iter().cloned().collect();
+            }
+        }
+        self.commands.push(Command::Close(Marker { window: self.window, snapshot }));
+    }
+
+    fn see_done(&mut self) {
+        let Some(last) = self.last else { return };
+        if !self.done && self.head >= last && self.untold.is_empty() {
+            self.done = true;
+            self.commands.push(Command::Done { window: self.head, finished: self.unfinished.is_empty() });
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What travels from subtask to subtask, in order, on one channel.
+
+use piton_actors::{Batch, Timestamp};
+
+use crate::ids::WindowId;
+
+/// Closes a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marker {
+    /// The window that ends here.
+    pub window: WindowId,
+    /// Whether the end of this window is a checkpoint.
+    pub snapshot: bool,
+}
+
+/// One element of a channel.
+#[derive(Clone)]
+pub enum Element {
+    /// Records.
+    Batch(Batch),
+    /// No record at or before this time (ms) is expected any more on this channel.
+    Watermark(Timestamp),
+    /// A window ends.
+    Marker(Marker),
+    /// No records will follow; markers still do.
+    End,
+}
+
+impl Element {
+    /// Returns whether a channel must have room for it. Only batches take room: a marker that had to wait for credit
+    /// could not pass a consumer that waits for markers.
+    pub fn needs_credit(&self) -> bool {
+        matches!(self, Element::Batch(_))
+    }
+}
+
+impl std::fmt::Debug for Element {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Element::Batch(batch) => write!(f, "Batch({} rows)", batch.len()),
+            Element::Watermark(time) => write!(f, "Watermark({time})"),
+            Element::Marker(marker) => {
+                write!(f, "Marker({}{})", marker.window, if marker.snapshot { ", snapshot" } else { "" })
+            }
+            Element::End => f.write_str("End"),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! A failure of user code, and the guard that turns a panic into one.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use piton_actors::{Error, ErrorKind};
+
+/// What the supervisor has to act on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The operator, source or sink to blame, by its name in the topology.
+    pub operator: String,
+    /// What kind of failure it is.
+    pub kind: FailureKind,
+    /// What it said.
+    pub message: String,
+}
+
+/// Why user code did not come back with `Ok`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// It panicked.
+    Panic,
+    /// It returned an error of this kind.
+    Error(ErrorKindTag),
+    /// Nothing that user code did: the engine or the store.
+    Engine,
+}
+
+/// [`ErrorKind`] as a value that can be compared and copied into events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKindTag {
+    /// See [`ErrorKind::Poison`].
+    Poison,
+    /// See [`ErrorKind::Failed`].
+    Failed,
+    /// See [`ErrorKind::Unavailable`].
+    Unavailable,
+    /// See [`ErrorKind::Invalid`].
+    Invalid,
+}
+
+impl From<ErrorKind> for ErrorKindTag {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Poison => ErrorKindTag::Poison,
+            ErrorKind::Failed => ErrorKindTag::Failed,
+            ErrorKind::Unavailable => ErrorKindTag::Unavailable,
+            ErrorKind::Invalid => ErrorKindTag::Invalid,
+        }
+    }
+}
+
+impl Failure {
+    /// Makes a failure of what user code returned.
+    pub fn error(operator: impl Into<String>, error: &Error) -> Failure {
+        Failure {
+            operator: operator.into(),
+            kind: FailureKind::Error(error.kind().into()),
+            message: error.to_string(),
+        }
+    }
+
+    /// Makes a failure of a caught panic.
+    pub fn panic(operator: impl Into<String>, payload: &(dyn Any + Send)) -> Failure {
+        Failure { operator: operator.into(), kind: FailureKind::Panic, message: panic_message(payload) }
+    }
+
+    /// Makes a failure of a panic of which only the message is left.
+    pub fn from_panic(operator: impl Into<String>, message: String) -> Failure {
+        Failure { operator: operator.into(), kind: FailureKind::Panic, message }
+    }
+
+    /// Makes a failure of the engine itself.
+    pub fn engine(operator: impl Into<String>, message: impl Into<String>) -> Failure {
+        Failure { operator: operator.into(), kind: FailureKind::Engine, message: message.into() }
+    }
+
+    /// Returns whether restarting cannot help.
+    pub fn is_final(&self) -> bool {
+        self.kind == FailureKind::Error(ErrorKindTag::Invalid)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let did = match self.kind {
+            FailureKind::Panic => "panicked",
+            FailureKind::Error(_) | FailureKind::Engine => "failed",
+        };
+        write!(f, "\"{}\" {did}: {}", self.operator, self.message)
+    }
+}
+
+/// Returns what a panic said.
+pub fn panic_message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic without a message").to_string()
+}
+
+/// Calls user code, turning an error or a panic into a failure of `operator`.
+///
+/// After a panic the callee may be half-way through a change: the caller must not use it again, only drop it.
+pub(crate) fn guard<T>(operator: &str, call: impl FnOnce() -> piton_actors::Result<T>) -> Result<T, Failure> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Failure::error(operator, &error)),
+        Err(payload) => Err(Failure::panic(operator, &*payload)),
+    }
+}

@@ -1,0 +1,178 @@
+//! What a checkpoint is made of: the manifest of a region, the snapshots of its subtasks, the chunks of their state.
+//!
+//! A manifest is self-contained: whoever holds it and the chunks it lists can restore the region, without any other
+//! file. It lists positions of sources and pending outputs of sinks, so there is nothing to agree on beside it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Fence, SubtaskId, WindowId};
+
+/// The complete checkpoint of a region as of the end of one window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The name of the job.
+    pub job: String,
+    /// The name of the region: its first operator's.
+    pub region: String,
+    /// The window that the checkpoint closes; its only number.
+    pub window: WindowId,
+    /// The life of the region that took it.
+    pub fence: Fence,
+    /// When it was triggered, in ms since 1970.
+    pub triggered_ms: i64,
+    /// When the last acknowledgement came in, in ms since 1970.
+    pub completed_ms: i64,
+    /// Whether every subtask had finished: nothing is left to run.
+    pub finished: bool,
+    /// What the topology looked like, as the topology itself encodes it.
+    pub topology: Vec<u8>,
+    /// One snapshot for each subtask of the region, in the order of the plan.
+    pub subtasks: Vec<SubtaskSnapshot>,
+}
+
+impl Manifest {
+    /// Returns the snapshot of a subtask, if the manifest has one.
+    pub fn subtask(&self, subtask: &SubtaskId) -> Option<&SubtaskSnapshot> {
+        self.subtasks.iter().find(|snapshot| snapshot.subtask == *subtask)
+    }
+
+    /// Returns all chunks that it refers to.
+    pub fn chunks(&self) -> impl Iterator<Item = &ChunkRef> {
+        self.subtasks.iter().flat_map(|subtask| &subtask.operators).flat_map(|operator| &operator.chunks)
+    }
+
+    /// Returns the number of bytes of state that it refers to or holds.
+    pub fn bytes(&self) -> u64 {
+        self.chunks().map(ChunkRef::len).sum()
+    }
+}
+
+/// One subtask's part of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubtaskSnapshot {
+    /// Whose it is.
+    pub subtask: SubtaskId,
+    /// Whether its inputs had ended and it was closed: it stays so when it is restored.
+    pub finished: bool,
+    /// The combined watermark at the cut, in ms.
+    pub watermark: i64,
+    /// The watermark each input channel had delivered, in ms, in the order of the channels.
+    pub channel_watermarks: Vec<i64>,
+    /// How many rows were sent so far by each routed output edge, in the order of the edges: round robin goes by it.
+    pub cursors: Vec<u64>,
+    /// How many records its source has emitted since the job began.
+    pub read: u64,
+    /// How many records its sink has taken since the job began.
+    pub written: u64,
+    /// The operators of the chain, head first.
+    pub operators: Vec<OperatorSnapshot>,
+}
+
+/// One operator's part of a subtask's snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorSnapshot {
+    /// The operator's name in the topology.
+    pub operator: String,
+    /// Its state: a base and what changed since, oldest first.
+    pub chunks: Vec<ChunkRef>,
+    /// Where a source is, as the source encodes it.
+    pub position: Option<Vec<u8>>,
+    /// What a source's watermark generator has seen, in ms.
+    pub max_time: Option<i64>,
+    /// What a sink has prepared and not yet seen committed, oldest first.
+    pub pending: Vec<PendingOutput>,
+}
+
+impl OperatorSnapshot {
+    /// Returns the snapshot of an operator without state.
+    pub fn empty(operator: impl Into<String>) -> OperatorSnapshot {
+        OperatorSnapshot {
+            operator: operator.into(),
+            chunks: Vec::new(),
+            position: None,
+            max_time: None,
+            pending: Vec::new(),
+        }
+    }
+}
+
+/// An output that a sink has made durable but not visible.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingOutput {
+    /// The window at whose end it was prepared.
+    pub window: WindowId,
+    /// What the sink needs to publish it, as the sink encodes it.
+    #[serde(with = "serde_bytes")]
+    pub output: Vec<u8>,
+}
+
+/// Names a chunk: no two chunks ever have the same name, not even across crashes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ChunkId {
+    /// The region it belongs to.
+    pub region: String,
+    /// The operator whose state it holds.
+    pub operator: String,
+    /// The index of the subtask.
+    pub index: u32,
+    /// The life of the region that wrote it.
+    pub fence: Fence,
+    /// Counts the chunks of this subtask and life.
+    pub sequence: u64,
+}
+
+impl fmt::Display for ChunkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ChunkId { operator, index, fence, sequence, .. } = self;
+        write!(f, "{operator}-{index}-{}-{}-{sequence}", fence.incarnation, fence.attempt)
+    }
+}
+
+/// Where a chunk of state is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChunkRef {
+    /// In the manifest itself.
+    Inline {
+        /// The chunk.
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
+    },
+    /// In a file of its own, beside the catalogue.
+    Blob {
+        /// Its name.
+        id: ChunkId,
+        /// The length of the chunk in bytes.
+        len: u64,
+        /// The xxh3 checksum of the chunk.
+        checksum: u64,
+    },
+}
+
+impl ChunkRef {
+    /// Returns the length of the chunk in bytes.
+    pub fn len(&self) -> u64 {
+        match self {
+            ChunkRef::Inline { bytes } => bytes.len() as u64,
+            ChunkRef::Blob { len, .. } => *len,
+        }
+    }
+
+    /// Returns whether the chunk has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What a joined sink contributes to the commit itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinedOutput {
+    /// The subtask of the sink.
+    pub subtask: SubtaskId,
+    /// The sink's name in the topology (it may be the tail of a chain).
+    pub operator: String,
+    /// What becomes visible with the commit, as the sink encodes it.
+    #[serde(with = "serde_bytes")]
+    pub output: Vec<u8>,
+}

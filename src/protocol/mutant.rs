@@ -1,0 +1,94 @@
+//! Deliberate bugs in the protocol, for testing the tests.
+//!
+//! A simulator that finds nothing proves nothing unless it finds bugs that are known to be there. With the feature
+//! `mutants`, a test switches one of them on for its own thread; without it, every question here is answered "no" at
+//! compile time.
+
+/// A deliberate bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// A snapshot marker does not block its channel until the others have delivered theirs.
+    NoAlignment,
+    /// The checkpoint counts as complete when all but one subtask have acknowledged it.
+    EarlyCommit,
+    /// `committed` is told before the store has answered.
+    TellBeforeDurable,
+    /// Acknowledgements of an earlier attempt are accepted.
+    StaleAckAccepted,
+    /// Elements of an earlier attempt are delivered.
+    StaleElementAccepted,
+    /// A sink's pending outputs are not put into its snapshot.
+    PendingForgotten,
+    /// A sink commits what it has prepared at once, not when the window is committed.
+    SinkCommitsEarly,
+    /// Pending outputs of a restored checkpoint are not committed again.
+    PendingNotRecommitted,
+    /// The position of a source in a snapshot is that after the next poll.
+    PositionAhead,
+    /// What waits in the routers is not flushed before a marker.
+    MarkerOvertakesRows,
+    /// Only what changed since the last cut is restored, without its base.
+    BaseForgotten,
+    /// What a failed write did not make durable is left out of the next one.
+    FailedWriteForgotten,
+    /// A rollback does not wait for the outcome of a commit under way.
+    RollbackDuringCommit,
+    /// The combined watermark is the highest, not the lowest, of the channels'.
+    WatermarkOfFastest,
+    /// The round-robin cursor is not restored.
+    CursorForgotten,
+    /// The store leaves out the fsync of blob files before the commit.
+    NoBlobSync,
+    /// The store leaves out the fsync of the head.
+    NoHeadSync,
+    /// The store does not look at checksums.
+    NoChecksum,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: &'static [Mutant] = &[
+        Mutant::NoAlignment,
+        Mutant::EarlyCommit,
+        Mutant::TellBeforeDurable,
+        Mutant::StaleAckAccepted,
+        Mutant::StaleElementAccepted,
+        Mutant::PendingForgotten,
+        Mutant::SinkCommitsEarly,
+        Mutant::PendingNotRecommitted,
+        Mutant::PositionAhead,
+        Mutant::MarkerOvertakesRows,
+        Mutant::BaseForgotten,
+        Mutant::FailedWriteForgotten,
+        Mutant::RollbackDuringCommit,
+        Mutant::WatermarkOfFastest,
+        Mutant::CursorForgotten,
+        Mutant::NoBlobSync,
+        Mutant::NoHeadSync,
+        Mutant::NoChecksum,
+    ];
+}
+
+#[cfg(feature = "mutants")]
+std::thread_local! {
+    static ACTIVE: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
+}
+
+/// Switches one bug on, and all others off, for this thread.
+#[cfg(feature = "mutants")]
+pub fn activate(mutant: Option<Mutant>) {
+    ACTIVE.set(mutant);
+}
+
+/// Returns whether this bug is switched on.
+#[cfg(feature = "mutants")]
+pub(crate) fn is(mutant: Mutant) -> bool {
+    ACTIVE.get() == Some(mutant)
+}
+
+/// Returns whether this bug is switched on: never, in this build.
+#[cfg(not(feature = "mutants"))]
+#[inline(always)]
+pub(crate) fn is(_mutant: Mutant) -> bool {
+    false
+}

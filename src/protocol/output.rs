@@ -1,0 +1,210 @@
+//! The output side of a subtask: routing by edge, and the outbox in which elements wait for credit.
+//!
+//! Routing is a function of the record (its key) or of its number (round robin), never of load or timing, so that a
+//! replay sends every record where it went before. The number is in the snapshot.
+
+use std::collections::VecDeque;
+
+use piton_actors::host::Keyer;
+use piton_actors::{Batch, Scatter, Timestamp, group_of, subtask_of};
+
+use crate::protocol::element::{Element, Marker};
+use crate::protocol::failure::{Failure, guard};
+use crate::protocol::mutant::{self, Mutant};
+
+/// How records are spread over the channels of an edge.
+pub enum Partition {
+    /// To the one channel there is.
+    Forward,
+    /// To all channels.
+    Broadcast,
+    /// To one channel after the other.
+    Rebalance,
+    /// To the channel of the subtask that owns the key's group.
+    Keyed {
+        /// Computes the hashes of the keys.
+        keyer: Box<dyn Keyer>,
+        /// The key groups of the job.
+        key_groups: u32,
+    },
+}
+
+/// One output edge of a subtask, as it is to be made.
+pub struct OutputSpec {
+    /// How records are spread.
+    pub partition: Partition,
+    /// How many channels it has: one for each subtask of the consumer, or one if it is a forward edge.
+    pub channels: usize,
+    /// The operator it leads to: a panic in its `key` is its own.
+    pub consumer: String,
+}
+
+struct Edge {
+    partition: Partition,
+    first: usize,
+    channels: usize,
+    consumer: String,
+    scatter: Option<Box<dyn Scatter>>,
+    /// How many records went over this edge so far.
+    cursor: u64,
+}
+
+/// All output edges of a subtask.
+pub(crate) struct Outputs {
+    edges: Vec<Edge>,
+    /// What waits for credit, for each channel of all edges, in their order.
+    outbox: Vec<VecDeque<Element>>,
+    waiting: usize,
+    hashes: Vec<u64>,
+    targets: Vec<u32>,
+    ready: Vec<(usize, Batch)>,
+}
+
+impl Outputs {
+    pub(crate) fn new(specs: Vec<OutputSpec>, mut scatter: impl FnMut(usize) -> Box<dyn Scatter>) -> Outputs {
+        let mut edges = Vec::with_capacity(specs.len());
+        let mut first = 0;
+        for spec in specs {
+            let spreads = matches!(spec.partition, Partition::Keyed { .. } | Partition::Rebalance);
+            edges.push(Edge {
+                scatter: (spreads && spec.channels > 1).then(|| scatter(spec.channels)),
+                partition: spec.partition,
+                first,
+                channels: spec.channels,
+                consumer: spec.consumer,
+                cursor: 0,
+            });
+            first += spec.channels;
+        }
+        let outbox = (0..first).map(|_| VecDeque::new()).collect();
+        Outputs { edges, outbox, waiting: 0, hashes: Vec::new(), targets: Vec::new(), ready: Vec::new() }
+    }
+
+    /// Sends a batch over every edge.
+    pub(crate) fn send(&mut self, batch: &Batch) -> Result<(), Failure> {
+        for index in 0..self.edges.len() {
+            self.send_over(index, batch)?;
+        }
+        Ok(())
+    }
+
+    fn send_over(&mut self, index: usize, batch: &Batch) -> Result<(), Failure> {
+        let edge = &mut self.edges[index];
+        let channels = edge.channels as u32;
+        match &edge.partition {
+            Partition::Keyed { keyer, key_groups } if edge.scatter.is_some() => {
+                let (hashes, key_groups) = (&mut self.hashes, *key_groups);
+                guard(&edge.consumer, || keyer.hashes(batch, hashes))?;
+                self.targets.clear();
+                self.targets
+                    .extend(self.hashes.iter().map(|hash| subtask_of(group_of(*hash, key_groups), channels, key_groups)));
+            }
+            Partition::Rebalance if edge.scatter.is_some() => {
+                self.targets.clear();
+                let next = edge.cursor..edge.cursor + batch.len() as u64;
+                self.targets.extend(next.map(|number| (number % u64::from(channels)) as u32));
+            }
+            Partition::Forward | Partition::Broadcast | Partition::Keyed { .. } | Partition::Rebalance => {
+                edge.cursor += batch.len() as u64;
+                let channels = edge.first..edge.first + edge.channels;
+                for channel in channels {
+                    self.put(channel, Element::Batch(Batch::clone(batch)));
+                }
+                return Ok(());
+            }
+        }
+        edge.cursor += batch.len() as u64;
+        if let Some(scatter) = &mut edge.scatter {
+            scatter.add(batch, &self.targets, &mut self.ready);
+        }
+        self.put_ready(index);
+        Ok(())
+    }
+
+    /// Sends what the routers have collected, in batches that are not full.
+    pub(crate) fn flush(&mut self) {
+        for index in 0..self.edges.len() {
+            if let Some(scatter) = &mut self.edges[index].scatter {
+                scatter.flush(&mut self.ready);
+            }
+            self.put_ready(index);
+        }
+    }
+
+    /// Sends a watermark to every channel, behind all records so far.
+    pub(crate) fn send_watermark(&mut self, watermark: Timestamp) {
+        self.flush();
+        self.send_to_all(&Element::Watermark(watermark));
+    }
+
+    /// Sends a marker to every channel, behind all records so far.
+    pub(crate) fn send_marker(&mut self, marker: Marker) {
+        if !mutant::is(Mutant::MarkerOvertakesRows) {
+            self.flush();
+        }
+        self.send_to_all(&Element::Marker(marker));
+    }
+
+    /// Sends the end to every channel, behind all records so far.
+    pub(crate) fn send_end(&mut self) {
+        self.flush();
+        self.send_to_all(&Element::End);
+    }
+
+    fn send_to_all(&mut self, element: &Element) {
+        for channel in 0..self.outbox.len() {
+            self.put(channel, element.clone());
+        }
+    }
+
+    fn put_ready(&mut self, edge: usize) {
+        let first = self.edges[edge].first;
+        let mut ready = std::mem::take(&mut self.ready);
+        for (channel, batch) in ready.drain(..) {
+            self.put(first + channel, Element::Batch(batch));
+        }
+        self.ready = ready;
+    }
+
+    fn put(&mut self, channel: usize, element: Element) {
+        self.outbox[channel].push_back(element);
+        self.waiting += 1;
+    }
+
+    /// Returns whether nothing waits for credit.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// Returns the number of channels of all edges.
+    pub(crate) fn channels(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Returns the next element of a channel without taking it.
+    pub(crate) fn peek(&self, channel: usize) -> Option<&Element> {
+        self.outbox[channel].front()
+    }
+
+    /// Takes the next element of a channel.
+    pub(crate) fn take(&mut self, channel: usize) -> Option<Element> {
+        let element = self.outbox[channel].pop_front()?;
+        self.waiting -= 1;
+        Some(element)
+    }
+
+    /// Returns how many records went over each edge.
+    pub(crate) fn cursors(&self) -> Vec<u64> {
+        self.edges.iter().map(|edge| edge.cursor).collect()
+    }
+
+    /// Continues counting where a snapshot stopped.
+    pub(crate) fn restore_cursors(&mut self, cursors: &[u64]) {
+        if mutant::is(Mutant::CursorForgotten) {
+            return;
+        }
+        for (edge, cursor) in self.edges.iter_mut().zip(cursors) {
+            edge.cursor = *cursor;
+        }
+    }
+}

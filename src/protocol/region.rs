@@ -1,0 +1,275 @@
+//! One region over all its attempts: a coordinator while it runs, and what happens when it fails.
+//!
+//! A failure rolls the whole region back to its last committed window:
+//!
+//! ```text
+//! Running → (failure) Halt → [a commit is under way: wait for its outcome] → ask the store for its head
+//!         → wait as the restart policy says → Start the next attempt from that head → Running
+//! ```
+//!
+//! The target of a rollback is always read from the store: only it knows whether the last commit happened.
+
+use piton_actors::{Timestamp, WindowId};
+
+use crate::ids::{Fence, SubtaskId};
+use crate::protocol::coordinator::{self, CheckpointSettings, Coordinator, Members};
+use crate::protocol::failure::Failure;
+use crate::protocol::mutant::{self, Mutant};
+use crate::protocol::restart::{Decision, RestartPolicy};
+
+/// What happens to a region.
+#[derive(Debug)]
+pub enum Event {
+    /// The process has started: begin from this committed window, or from nothing.
+    Begin(WindowId),
+    /// Something for the coordinator of an attempt; dropped if that attempt is over.
+    Coordinator(Fence, coordinator::Event),
+    /// A subtask of an attempt has failed, or the attempt could not be started.
+    Failed(Fence, Option<SubtaskId>, Failure),
+    /// The store's head of this region; `Err` if the store cannot be read.
+    Head(Result<WindowId, String>),
+    /// The job is to stop with a last checkpoint.
+    Stop,
+    /// Time has passed; `chance` in `[0, 1)` decides the jitter of delays.
+    Tick,
+}
+
+/// What a region asks of its driver.
+#[derive(Debug)]
+pub enum Command {
+    /// Something that the coordinator asks, in the name of the current attempt.
+    Coordinator(coordinator::Command),
+    /// Drop all subtasks of the attempt, in whatever state they are, and fence them off.
+    Halt,
+    /// Answer with [`Event::Head`]; open the store again before, if asked to.
+    ReadHead {
+        /// Whether a write has failed, so that what the files hold is not known.
+        reopen: bool,
+    },
+    /// Make all subtasks from the checkpoint of this window (or from nothing), in the life of this fence.
+    Start {
+        /// The life.
+        fence: Fence,
+        /// The committed window; [`WindowId::NONE`] for a start from nothing.
+        window: WindowId,
+    },
+    /// Tell the user: it failed and will start again.
+    Restarting {
+        /// The subtask that failed, if it was one.
+        subtask: Option<SubtaskId>,
+        /// What happened.
+        failure: Failure,
+        /// In how many ms.
+        delay_ms: u64,
+    },
+    /// It is over, for this reason.
+    GaveUp {
+        /// What happened last.
+        failure: Failure,
+        /// Why there is no restart.
+        reason: String,
+    },
+}
+
+enum Phase {
+    Created,
+    Running,
+    /// Failed; the outcome of a commit is still open.
+    AwaitingOutcome { reopen: bool },
+    AskingHead,
+    BackingOff { until: Timestamp, window: WindowId },
+    Over,
+}
+
+/// The state machine. See the module.
+pub struct Region {
+    members: Members,
+    settings: CheckpointSettings,
+    policy: RestartPolicy,
+    fence: Fence,
+    coordinator: Coordinator,
+    phase: Phase,
+    /// How long to wait before the next attempt, once the head is known.
+    delay_ms: u64,
+    stopping: bool,
+    commands: Vec<Command>,
+}
+
+impl Region {
+    /// Makes a region that has not begun, in its first attempt of this incarnation.
+    pub fn new(members: Members, settings: CheckpointSettings, policy: RestartPolicy, fence: Fence) -> Region {
+        let coordinator = Coordinator::new(members.clone(), settings.clone(), fence, WindowId::NONE, 0);
+        Region {
+            members,
+            settings,
+            policy,
+            fence,
+            coordinator,
+            phase: Phase::Created,
+            delay_ms: 0,
+            stopping: false,
+            commands: Vec::new(),
+        }
+    }
+
+    /// Takes an event; `chance` in `[0, 1)` decides jitter. What is to be done about it is in [`Region::commands`].
+    pub fn on(&mut self, event: Event, now: Timestamp, chance: f64) {
+        match event {
+            Event::Begin(window) => self.start(window, now),
+            Event::Coordinator(fence, event) => self.coordinate(fence, event, now, chance),
+            Event::Failed(fence, subtask, failure) => {
+                if fence == self.fence && matches!(self.phase, Phase::Running) {
+                    self.failed(subtask, failure, now, chance);
+                }
+            }
+            Event::Head(head) => self.head_read(head, now),
+            Event::Stop => {
+                self.stopping = true;
+                if matches!(self.phase, Phase::Running) {
+                    self.coordinate(self.fence, coordinator::Event::Stop, now, chance);
+                }
+            }
+            Event::Tick => match self.phase {
+                Phase::Running => self.coordinate(self.fence, coordinator::Event::Tick, now, chance),
+                Phase::BackingOff { until, window } if until <= now => {
+                    self.fence.attempt += 1;
+                    self.start(window, now);
+                }
+                _ => {}
+            },
+        }
+    }
+
+    /// Returns the commands given since the last call.
+    pub fn commands(&mut self) -> std::vec::Drain<'_, Command> {
+        self.commands.drain(..)
+    }
+
+    /// Returns the life of the current attempt.
+    pub fn fence(&self) -> Fence {
+        self.fence
+    }
+
+    /// Returns its name.
+    pub fn name(&self) -> &str {
+        &self.members.region
+    }
+
+    /// Returns whether it is over, well or not.
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
+    }
+
+    /// Returns whether it is between two attempts.
+    pub fn is_restarting(&self) -> bool {
+        matches!(self.phase, Phase::AwaitingOutcome { .. } | Phase::AskingHead | Phase::BackingOff { .. })
+    }
+
+    /// Returns when it wants a [`Event::Tick`] at the latest.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        match self.phase {
+            Phase::Running => self.coordinator.wake_at(),
+            Phase::BackingOff { until, .. } => Some(until),
+            Phase::Created | Phase::AwaitingOutcome { .. } | Phase::AskingHead | Phase::Over => None,
+        }
+    }
+
+    fn start(&mut self, window: WindowId, now: Timestamp) {
+        self.coordinator = Coordinator::new(self.members.clone(), self.settings.clone(), self.fence, window, now);
+        self.phase = Phase::Running;
+        self.commands.push(Command::Start { fence: self.fence, window });
+        if self.stopping {
+            self.coordinator.on(coordinator::Event::Stop, now);
+        }
+    }
+
+    fn coordinate(&mut self, fence: Fence, event: coordinator::Event, now: Timestamp, chance: f64) {
+        if let coordinator::Event::Outcome(_, outcome) = &event
+            && let Phase::AwaitingOutcome { reopen } = self.phase
+            && fence == self.fence
+        {
+            let unknown = matches!(outcome, Err(crate::protocol::commit::CommitError::Unknown(_)));
+            self.ask_head(reopen || unknown);
+            return;
+        }
+        let stale_ack = matches!(event, coordinator::Event::Ack(..)) && mutant::is(Mutant::StaleAckAccepted);
+        if (fence != self.fence && !stale_ack) || !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        let unknown =
+            matches!(&event, coordinator::Event::Outcome(_, Err(crate::protocol::commit::CommitError::Unknown(_))));
+        self.coordinator.on(event, now);
+        let commands: Vec<_> = self.coordinator.commands().collect();
+        for command in commands {
+            match command {
+                coordinator::Command::Failed(failure) => {
+                    self.failed_with(None, failure, unknown, now, chance);
+                    return;
+                }
+                done @ coordinator::Command::Done { .. } => {
+                    self.phase = Phase::Over;
+                    self.commands.push(Command::Coordinator(done));
+                }
+                other => self.commands.push(Command::Coordinator(other)),
+            }
+        }
+    }
+
+    fn failed(&mut self, subtask: Option<SubtaskId>, failure: Failure, now: Timestamp, chance: f64) {
+        self.failed_with(subtask, failure, false, now, chance);
+    }
+
+    fn failed_with(
+        &mut self,
+        subtask: Option<SubtaskId>,
+        failure: Failure,
+        reopen: bool,
+        now: Timestamp,
+        chance: f64,
+    ) {
+        self.commands.push(Command::Halt);
+        let decision = if failure.is_final() {
+            Decision::GiveUp("a restart cannot mend it".into())
+        } else {
+            self.policy.on_failure(now, chance)
+        };
+        match decision {
+            Decision::GiveUp(reason) => {
+                self.phase = Phase::Over;
+                self.commands.push(Command::GaveUp { failure, reason });
+            }
+            Decision::RestartAfter(delay_ms) => {
+                self.delay_ms = delay_ms;
+                self.commands.push(Command::Restarting { subtask, failure, delay_ms });
+                if self.coordinator.is_committing() && !mutant::is(Mutant::RollbackDuringCommit) {
+                    self.phase = Phase::AwaitingOutcome { reopen };
+                } else {
+                    self.ask_head(reopen);
+                }
+            }
+        }
+    }
+
+    fn ask_head(&mut self, reopen: bool) {
+        self.phase = Phase::AskingHead;
+        self.commands.push(Command::ReadHead { reopen });
+    }
+
+    fn head_read(&mut self, head: Result<WindowId, String>, now: Timestamp) {
+        if !matches!(self.phase, Phase::AskingHead) {
+            return;
+        }
+        match head {
+            Ok(window) => {
+                let until = now.saturating_add(i64::try_from(self.delay_ms).unwrap_or(i64::MAX));
+                self.phase = Phase::BackingOff { until, window };
+            }
+            Err(reason) => {
+                self.phase = Phase::Over;
+                let failure = Failure::engine(&self.members.region, reason);
+                let reason = "the store cannot be read".into();
+                self.commands.push(Command::GaveUp { failure, reason });
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! The sink at the end of a subtask: its calls one after the other, and its half of the two-phase commit.
+//!
+//! `prepare(w)` gives a pending output, which is listed in every snapshot from that of *w* on until its commit has
+//! been seen through: a crash between the commit of the checkpoint and the publishing of the output loses nothing.
+//! A checkpoint that is aborted does not abort the pending output: it stays listed and becomes visible with the next.
+//! Only a rollback below its window throws it away.
+
+use std::collections::VecDeque;
+
+use piton_actors::host::{AnySink, SinkCall};
+use piton_actors::{Batch, Delivery, Error, ErrorKind, Result as UserResult, Subtask, Timestamp, WindowId};
+
+use crate::ids::SubtaskId;
+use crate::protocol::failure::{Failure, FailureKind};
+use crate::protocol::manifest::{JoinedOutput, PendingOutput};
+use crate::protocol::mutant::{self, Mutant};
+
+/// How long to wait before an unavailable outside is asked again, in ms: doubled up to the maximum.
+const FIRST_RETRY_MS: i64 = 50;
+const LAST_RETRY_MS: i64 = 10_000;
+
+/// Counts the waiting for something that is unavailable.
+#[derive(Default)]
+pub(crate) struct Retry {
+    delay: i64,
+    at: Option<Timestamp>,
+}
+
+impl Retry {
+    /// Waits longer than the last time.
+    pub(crate) fn later(&mut self, now: Timestamp) {
+        self.delay = (self.delay * 2).clamp(FIRST_RETRY_MS, LAST_RETRY_MS);
+        self.at = Some(now + self.delay);
+    }
+
+    /// It worked.
+    pub(crate) fn reset(&mut self) {
+        *self = Retry::default();
+    }
+
+    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
+        self.at.is_none_or(|at| at <= now)
+    }
+
+    pub(crate) fn at(&self) -> Option<Timestamp> {
+        self.at
+    }
+}
+
+#[derive(Clone)]
+enum Work {
+    Open(Vec<PendingOutput>),
+    Write(usize, Batch),
+    Prepare(WindowId),
+    Commit(PendingOutput),
+    Abort(PendingOutput),
+}
+
+/// What the subtask learns from an answer of its sink.
+pub(crate) enum SinkNews {
+    /// Nothing that it waits for.
+    Nothing,
+    /// The sink is open.
+    Opened,
+    /// Everything before the end of this window is prepared.
+    Prepared(WindowId),
+}
+
+/// The sink of a subtask.
+pub(crate) struct SinkTail {
+    pub(crate) name: String,
+    subtask: Subtask,
+    sink: Option<Box<dyn AnySink>>,
+    delivery: Delivery,
+    queue: VecDeque<Work>,
+    in_flight: Option<Work>,
+    retry: Retry,
+    /// Prepared and not yet seen committed, oldest first.
+    pending: Vec<PendingOutput>,
+}
+
+impl SinkTail {
+    pub(crate) fn new(name: String, sink: Box<dyn AnySink>, subtask: Subtask) -> SinkTail {
+        let delivery = sink.delivery();
+        SinkTail {
+            name,
+            subtask,
+            sink: Some(sink),
+            delivery,
+            queue: VecDeque::new(),
+            in_flight: None,
+            retry: Retry::default(),
+            pending: Vec::new(),
+        }
+    }
+
+    /// Opens the sink with the pending outputs of the restored checkpoint; those of a rolled back attempt are aborted.
+    pub(crate) fn open(&mut self, restored: Vec<PendingOutput>, abandoned: Vec<PendingOutput>) {
+        self.pending.clone_from(&restored);
+        self.queue.push_back(Work::Open(restored));
+        self.queue.extend(abandoned.into_iter().map(Work::Abort));
+    }
+
+    /// Queues a batch.
+    pub(crate) fn write(&mut self, port: usize, batch: Batch) {
+        self.queue.push_back(Work::Write(port, batch));
+    }
+
+    /// Queues the end of a window that is a checkpoint.
+    pub(crate) fn prepare(&mut self, window: WindowId) {
+        self.queue.push_back(Work::Prepare(window));
+    }
+
+    /// The checkpoint of a window is true: queues the commit of every output up to it.
+    pub(crate) fn committed(&mut self, window: WindowId) {
+        match self.delivery {
+            Delivery::Staged => {
+                let due = self.pending.iter().filter(|pending| pending.window <= window);
+                // One that is already queued or under way is committed twice, which it must bear anyway.
+                self.queue.extend(due.cloned().map(Work::Commit));
+            }
+            // They became visible in the commit itself.
+            Delivery::Joined => self.pending.retain(|pending| pending.window > window),
+            Delivery::Immediate => {}
+        }
+    }
+
+    /// Returns whether nothing is queued or under way.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.queue.is_empty() && self.in_flight.is_none()
+    }
+
+    /// Returns whether no output up to this window waits for its commit.
+    pub(crate) fn has_published(&self, window: WindowId) -> bool {
+        self.pending.iter().all(|pending| pending.window > window)
+    }
+
+    /// Returns what a snapshot lists.
+    pub(crate) fn listed(&self) -> Vec<PendingOutput> {
+        if self.delivery == Delivery::Joined || mutant::is(Mutant::PendingForgotten) {
+            return Vec::new();
+        }
+        self.pending.clone()
+    }
+
+    /// Returns what takes part in the commit of a window.
+    pub(crate) fn joined(&self, id: &SubtaskId, window: WindowId) -> Vec<JoinedOutput> {
+        if self.delivery != Delivery::Joined {
+            return Vec::new();
+        }
+        let due = self.pending.iter().filter(|pending| pending.window <= window);
+        due.map(|pending| JoinedOutput {
+            subtask: id.clone(),
+            operator: self.name.clone(),
+            output: pending.output.clone(),
+        })
+        .collect()
+    }
+
+    /// Returns the pending outputs of windows above this one: what a rollback to it abandons.
+    pub(crate) fn above(&self, window: WindowId) -> Vec<PendingOutput> {
+        self.pending.iter().filter(|pending| pending.window > window).cloned().collect()
+    }
+
+    /// Returns when a call is to be repeated, if one is.
+    pub(crate) fn retry_at(&self) -> Option<Timestamp> {
+        self.retry.at().filter(|_| !self.queue.is_empty())
+    }
+
+    /// Returns the next call and the sink to make it on, if there is one and the sink is here.
+    pub(crate) fn next_call(&mut self, now: Timestamp) -> Option<(SinkCall, Box<dyn AnySink>)> {
+        if !self.retry.is_due(now) || self.queue.is_empty() {
+            return None;
+        }
+        let sink = self.sink.take()?;
+        let work = self.queue.pop_front()?;
+        let call = match &work {
+            Work::Open(pending) => {
+                let outputs = pending.iter().map(|pending| pending.output.clone()).collect();
+                SinkCall::Open(outputs, self.subtask.clone())
+            }
+            Work::Write(port, batch) => SinkCall::Write(*port, Batch::clone(batch)),
+            Work::Prepare(window) => SinkCall::Prepare(*window),
+            Work::Commit(pending) => SinkCall::Commit(pending.output.clone()),
+            Work::Abort(pending) => SinkCall::Abort(pending.output.clone()),
+        };
+        self.in_flight = Some(work);
+        Some((call, sink))
+    }
+
+    /// Takes the answer to a call.
+    pub(crate) fn answered(
+        &mut self,
+        sink: Option<Box<dyn AnySink>>,
+        answer: Result<UserResult<Option<Vec<u8>>>, Failure>,
+        now: Timestamp,
+    ) -> Result<SinkNews, Failure> {
+        self.sink = sink;
+        let Some(work) = self.in_flight.take() else {
+            return Err(Failure::engine(&self.name, "the sink answered without having been asked"));
+        };
+        let answer = match answer? {
+            Err(error) if error.kind() == ErrorKind::Unavailable && self.sink.is_some() => {
+                self.queue.push_front(work);
+                self.retry.later(now);
+                return Ok(SinkNews::Nothing);
+            }
+            Err(error) => return Err(self.blame(&error)),
+            Ok(answer) => answer,
+        };
+        self.retry.reset();
+        Ok(match work {
+            Work::Open(_) => SinkNews::Opened,
+            Work::Write(..) | Work::Abort(_) => SinkNews::Nothing,
+            Work::Prepare(window) => {
+                if let Some(output) = answer {
+                    self.pending.push(PendingOutput { window, output });
+                    if mutant::is(Mutant::SinkCommitsEarly) {
+                        self.committed(window);
+                    }
+                }
+                SinkNews::Prepared(window)
+            }
+            Work::Commit(done) => {
+                self.pending.retain(|pending| *pending != done);
+                SinkNews::Nothing
+            }
+        })
+    }
+
+    fn blame(&self, error: &Error) -> Failure {
+        Failure {
+            operator: self.name.clone(),
+            kind: FailureKind::Error(error.kind().into()),
+            message: error.to_string(),
+        }
+    }
+}

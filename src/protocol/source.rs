@@ -1,0 +1,211 @@
+//! The source at the head of a subtask: its calls one after the other, its position and its watermarks.
+
+use std::collections::BTreeMap;
+
+use piton_actors::host::{AnySource, Polled};
+use piton_actors::{
+    AnyBatch, Error, ErrorKind, Progress, Result as UserResult, Subtask, Timestamp, WATERMARK_MAX, WATERMARK_MIN,
+    WindowId,
+};
+
+use crate::protocol::failure::Failure;
+use crate::protocol::sink::Retry;
+
+/// A call of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceCall {
+    /// `open` at a position.
+    Open(Option<Vec<u8>>, Subtask),
+    /// `poll`.
+    Poll,
+    /// `committed`.
+    Tell(WindowId, Vec<u8>),
+}
+
+/// What a source answered.
+pub enum SourceAnswer {
+    /// To `open`.
+    Opened(UserResult),
+    /// To `poll`.
+    Polled(UserResult<Polled>),
+    /// To `committed`.
+    Told(UserResult),
+}
+
+/// What the subtask learns from an answer of its source.
+pub(crate) enum SourceNews {
+    /// Nothing that it waits for.
+    Nothing,
+    /// The source is open.
+    Opened,
+    /// It has polled; if nothing more will come, it is done.
+    Polled(Polled),
+}
+
+/// The source of a subtask.
+pub(crate) struct SourceHead {
+    pub(crate) name: String,
+    subtask: Subtask,
+    source: Option<Box<dyn AnySource>>,
+    opening: Option<SourceCall>,
+    in_flight: bool,
+    told: BTreeMap<WindowId, Vec<u8>>,
+    due: Option<SourceCall>,
+    idle_until: Option<Timestamp>,
+    retry: Retry,
+    pub(crate) done: bool,
+    /// Where the source is behind everything it has emitted, encoded.
+    pub(crate) position: Option<Vec<u8>>,
+    watermarks: Watermarks,
+}
+
+/// The watermark of a source partition: as far behind the newest event time as records may come late. (Flink calls it
+/// the bounded-out-of-orderness strategy.)
+pub(crate) struct Watermarks {
+    out_of_order: i64,
+    pub(crate) max_time: Timestamp,
+}
+
+impl Watermarks {
+    /// Takes a batch's event times; returns the new watermark if it has advanced.
+    fn see(&mut self, batch: &dyn AnyBatch) -> Option<Timestamp> {
+        let newest = batch.times()?.iter().copied().max()?;
+        if newest <= self.max_time {
+            return None;
+        }
+        self.max_time = newest;
+        Some(newest.saturating_sub(self.out_of_order).saturating_sub(1))
+    }
+}
+
+impl SourceHead {
+    pub(crate) fn new(name: String, source: Box<dyn AnySource>, subtask: Subtask, out_of_order: i64) -> SourceHead {
+        SourceHead {
+            name,
+            subtask,
+            source: Some(source),
+            opening: None,
+            in_flight: false,
+            told: BTreeMap::new(),
+            due: None,
+            idle_until: None,
+            retry: Retry::default(),
+            done: false,
+            position: None,
+            watermarks: Watermarks { out_of_order, max_time: WATERMARK_MIN },
+        }
+    }
+
+    /// Asks for the source to be opened at a position.
+    pub(crate) fn open(&mut self, position: Option<Vec<u8>>, max_time: Option<Timestamp>) {
+        self.position.clone_from(&position);
+        self.watermarks.max_time = max_time.unwrap_or(WATERMARK_MIN);
+        self.opening = Some(SourceCall::Open(position, self.subtask.clone()));
+    }
+
+    /// Returns what its watermark generator has seen.
+    pub(crate) fn max_time(&self) -> Timestamp {
+        self.watermarks.max_time
+    }
+
+    /// Notes the position that a checkpoint was taken at.
+    pub(crate) fn cut(&mut self, window: WindowId) {
+        if let Some(position) = &self.position {
+            self.told.insert(window, position.clone());
+        }
+    }
+
+    /// The checkpoint of a window is true: tells the source, with the position it was taken at.
+    pub(crate) fn committed(&mut self, window: WindowId) {
+        if let Some(position) = self.told.remove(&window) {
+            self.due = Some(SourceCall::Tell(window, position));
+        }
+        self.told = self.told.split_off(&window);
+    }
+
+    /// Returns whether nothing but polling is left to do.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.due.is_none() && self.opening.is_none() && !self.in_flight
+    }
+
+    /// Returns when there is something to do, if there is a time for it.
+    pub(crate) fn wake_at(&self) -> Option<Timestamp> {
+        self.idle_until.max(self.retry.at()).filter(|_| !self.done && !self.in_flight)
+    }
+
+    /// Returns the next call and the source to make it on. Polls only if `may_poll`.
+    pub(crate) fn next_call(&mut self, now: Timestamp, may_poll: bool) -> Option<(SourceCall, Box<dyn AnySource>)> {
+        self.source.as_ref()?;
+        if !self.retry.is_due(now) {
+            return None;
+        }
+        let call = if let Some(opening) = self.opening.clone() {
+            opening
+        } else if let Some(due) = self.due.take() {
+            due
+        } else if may_poll && !self.done && self.idle_until.is_none_or(|until| until <= now) {
+            SourceCall::Poll
+        } else {
+            return None;
+        };
+        self.in_flight = true;
+        self.source.take().map(|source| (call, source))
+    }
+
+    /// Takes the answer to a call.
+    pub(crate) fn answered(
+        &mut self,
+        source: Option<Box<dyn AnySource>>,
+        answer: Result<SourceAnswer, Failure>,
+        now: Timestamp,
+    ) -> Result<SourceNews, Failure> {
+        self.source = source;
+        self.in_flight = false;
+        match answer? {
+            SourceAnswer::Opened(Ok(())) => {
+                self.opening = None;
+                self.retry.reset();
+                Ok(SourceNews::Opened)
+            }
+            SourceAnswer::Told(Ok(())) => Ok(SourceNews::Nothing),
+            SourceAnswer::Polled(Ok(polled)) => self.polled(polled, now),
+            SourceAnswer::Opened(Err(error)) | SourceAnswer::Told(Err(error)) | SourceAnswer::Polled(Err(error)) => {
+                self.unavailable(&error, now)?;
+                Ok(SourceNews::Nothing)
+            }
+        }
+    }
+
+    fn polled(&mut self, polled: Polled, now: Timestamp) -> Result<SourceNews, Failure> {
+        self.idle_until = None;
+        match &polled.progress {
+            Ok(Progress::More) => self.retry.reset(),
+            Ok(Progress::Idle(pause)) => {
+                self.retry.reset();
+                self.idle_until = Some(now.saturating_add(i64::try_from(*pause).unwrap_or(i64::MAX)));
+            }
+            Ok(Progress::Done) => self.done = true,
+            Err(error) => self.unavailable(error, now)?,
+        }
+        self.position = Some(polled.position.clone());
+        Ok(SourceNews::Polled(polled))
+    }
+
+    /// Returns the watermark behind a batch, if it has advanced.
+    pub(crate) fn watermark_behind(&mut self, batch: &dyn AnyBatch) -> Option<Timestamp> {
+        self.watermarks.see(batch)
+    }
+
+    /// Returns the watermark of the end.
+    pub(crate) fn last_watermark(&self) -> Timestamp {
+        WATERMARK_MAX
+    }
+
+    fn unavailable(&mut self, error: &Error, now: Timestamp) -> Result<(), Failure> {
+        if error.kind() != ErrorKind::Unavailable || self.source.is_none() {
+            return Err(Failure::error(&self.name, error));
+        }
+        self.retry.later(now);
+        Ok(())
+    }
+}

@@ -1,0 +1,315 @@
+//! From a plan to subtasks: which channels there are, and who makes what.
+//!
+//! The subtasks of a region are made anew for every attempt; their mailboxes stay.
+
+use std::sync::Arc;
+
+use piton_actors::Error as UserError;
+use piton_actors::blueprint::{OperatorBlueprint, SinkBlueprint, SourceBlueprint};
+use piton_actors::host::Keyer;
+
+use crate::ids::{Fence, SubtaskId};
+use crate::protocol::output::{OutputSpec, Partition};
+use crate::protocol::subtask::{Subtask, SubtaskSpec};
+use crate::runtime::port::Port;
+use crate::topology::{self as plan, Chain, NodeKind, Plan, Region};
+
+/// How records get from one chain to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// From each subtask to the one of the same index.
+    Forward,
+    /// To the subtask that owns the key.
+    Keyed,
+    /// To one subtask after the other.
+    Rebalance,
+    /// To all subtasks.
+    Broadcast,
+}
+
+/// An edge between two chains of a region.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    /// The input port of the first operator of `to`.
+    pub(crate) port: usize,
+    pub(crate) route: Route,
+}
+
+/// A chain: what becomes one subtask for each index.
+pub(crate) struct ChainBlueprint {
+    pub(crate) name: Arc<str>,
+    pub(crate) parallelism: u32,
+    /// With its name and how late its records may come, in ms.
+    pub(crate) source: Option<(String, SourceBlueprint, i64)>,
+    pub(crate) operators: Vec<(String, OperatorBlueprint)>,
+    pub(crate) sink: Option<(String, SinkBlueprint)>,
+    /// Whether each of its subtasks needs a thread of its own.
+    pub(crate) dedicated: bool,
+}
+
+impl ChainBlueprint {
+    /// Returns the names of its nodes, head first.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let source = self.source.iter().map(|(name, ..)| name.as_str());
+        let operators = self.operators.iter().map(|(name, _)| name.as_str());
+        source.chain(operators).chain(self.sink.iter().map(|(name, _)| name.as_str()))
+    }
+
+    /// Returns the name of the operator (or sink) that reads the chain's inputs.
+    fn reader(&self) -> &str {
+        let operator = self.operators.first().map(|(name, _)| name.as_str());
+        operator.or(self.sink.as_ref().map(|(name, _)| name.as_str())).unwrap_or(&self.name)
+    }
+}
+
+/// A region: what is checkpointed and restarted together.
+pub(crate) struct RegionBlueprint {
+    pub(crate) name: String,
+    pub(crate) chains: Vec<ChainBlueprint>,
+    pub(crate) links: Vec<Link>,
+}
+
+/// What is the same for all subtasks of a job.
+#[derive(Clone, Debug)]
+pub(crate) struct Common {
+    pub(crate) key_groups: u32,
+    pub(crate) seed: u64,
+    pub(crate) batch_rows: usize,
+    pub(crate) mailbox_capacity: usize,
+    pub(crate) aligned: bool,
+}
+
+/// One subtask and the mailboxes that its output channels lead to.
+pub(crate) struct Built {
+    pub(crate) subtask: Subtask,
+    /// For each output channel: the consumer, as an index into the region's subtasks, and the channel in its mailbox.
+    pub(crate) outputs: Vec<(usize, usize)>,
+}
+
+impl RegionBlueprint {
+    /// Reads a region of a plan.
+    pub(crate) fn of_plan(plan: &Plan, region: &Region) -> RegionBlueprint {
+        let chains = region.chains.iter().map(|chain| chain_of(plan, &plan.chains[*chain])).collect();
+        let within = |node: usize| region.chains.iter().position(|chain| plan.chains[*chain].nodes.contains(&node));
+        let mut links = Vec::new();
+        for edge in &plan.edges {
+            let (Some(from), Some(to)) = (within(edge.from), within(edge.to)) else { continue };
+            if from == to {
+                continue;
+            }
+            let route = match edge.partition {
+                plan::Partition::Forward => Route::Forward,
+                plan::Partition::Keyed => Route::Keyed,
+                plan::Partition::Rebalance => Route::Rebalance,
+                plan::Partition::Broadcast => Route::Broadcast,
+            };
+            links.push(Link { from, to, port: edge.port, route });
+        }
+        RegionBlueprint { name: region.name.to_string(), chains, links }
+    }
+
+    /// Returns for each subtask the names of its nodes, in the order of [`RegionBlueprint::subtasks`].
+    pub(crate) fn members(&self) -> Vec<Vec<String>> {
+        let of = |chain: &ChainBlueprint| {
+            let names: Vec<String> = chain.names().map(String::from).collect();
+            std::iter::repeat_n(names, chain.parallelism as usize)
+        };
+        self.chains.iter().flat_map(of).collect()
+    }
+
+    /// Returns for each subtask whether it needs a thread of its own.
+    pub(crate) fn dedicated(&self) -> Vec<bool> {
+        let of = |chain: &ChainBlueprint| std::iter::repeat_n(chain.dedicated, chain.parallelism as usize);
+        self.chains.iter().flat_map(of).collect()
+    }
+
+    /// Returns all subtasks, chain by chain.
+    pub(crate) fn subtasks(&self) -> Vec<SubtaskId> {
+        let of = |chain: &ChainBlueprint| {
+            let name = Arc::clone(&chain.name);
+            (0..chain.parallelism).map(move |index| SubtaskId::new(Arc::clone(&name), index))
+        };
+        self.chains.iter().flat_map(of).collect()
+    }
+
+    /// Returns the subtasks with a source at their head.
+    pub(crate) fn sources(&self) -> Vec<SubtaskId> {
+        let chains = self.chains.iter().filter(|chain| chain.source.is_some());
+        chains
+            .flat_map(|chain| (0..chain.parallelism).map(|index| SubtaskId::new(Arc::clone(&chain.name), index)))
+            .collect()
+    }
+
+    /// Makes the mailboxes of all subtasks, in their order.
+    pub(crate) fn ports(&self, fence: Fence, common: &Common) -> Vec<Arc<Port>> {
+        let mut ports = Vec::new();
+        for (index, chain) in self.chains.iter().enumerate() {
+            let channels = self.inputs(index).len();
+            for _ in 0..chain.parallelism {
+                ports.push(Arc::new(Port::new(fence, channels, common.mailbox_capacity)));
+            }
+        }
+        ports
+    }
+
+    /// Makes all subtasks of an attempt, in their order.
+    ///
+    /// # Errors
+    /// The operator whose factory failed, and its error.
+    pub(crate) fn build(&self, fence: Fence, common: &Common) -> Result<Vec<Built>, (String, UserError)> {
+        let mut built = Vec::new();
+        for index in 0..self.chains.len() {
+            for subtask in 0..self.chains[index].parallelism {
+                built.push(self.build_subtask(index, subtask, fence, common)?);
+            }
+        }
+        Ok(built)
+    }
+
+    fn build_subtask(
+        &self,
+        index: usize,
+        subtask: u32,
+        fence: Fence,
+        common: &Common,
+    ) -> Result<Built, (String, UserError)> {
+        let chain = &self.chains[index];
+        let info = self.info(chain, subtask, fence, common);
+        let blame = |name: &str| {
+            let name = name.to_string();
+            move |error| (name, error)
+        };
+        let source = match &chain.source {
+            None => None,
+            Some((name, blueprint, out_of_order)) => {
+                let source = (blueprint.make)(common.batch_rows).map_err(blame(name))?;
+                Some((name.clone(), source, *out_of_order))
+            }
+        };
+        let mut operators = Vec::new();
+        for (name, blueprint) in &chain.operators {
+            let info = piton_actors::Subtask { operator: name.as_str().into(), ..info.clone() };
+            let operator = (blueprint.make)(info, common.batch_rows).map_err(blame(name))?;
+            operators.push((name.clone(), operator));
+        }
+        let sink = match &chain.sink {
+            None => None,
+            Some((name, blueprint)) => Some((name.clone(), (blueprint.make)().map_err(blame(name))?)),
+        };
+        let mut outputs = Vec::new();
+        let mut channels = Vec::new();
+        for (number, link) in self.links.iter().enumerate().filter(|(_, link)| link.from == index) {
+            let consumer = &self.chains[link.to];
+            let targets = match link.route {
+                Route::Forward => subtask..subtask + 1,
+                Route::Keyed | Route::Rebalance | Route::Broadcast => 0..consumer.parallelism,
+            };
+            let partition = match link.route {
+                Route::Forward => Partition::Forward,
+                Route::Broadcast => Partition::Broadcast,
+                Route::Rebalance => Partition::Rebalance,
+                Route::Keyed => Partition::Keyed {
+                    keyer: self.keyer(link, fence, common).map_err(blame(consumer.reader()))?,
+                    key_groups: common.key_groups,
+                },
+            };
+            outputs.push(OutputSpec {
+                partition,
+                channels: targets.len(),
+                consumer: consumer.reader().to_string(),
+            });
+            let first = self.first_subtask(link.to);
+            for target in targets {
+                let channel = self.channel(link.to, number, subtask);
+                channels.push((first + target as usize, channel));
+            }
+        }
+        let spec = SubtaskSpec {
+            id: SubtaskId::new(Arc::clone(&chain.name), subtask),
+            region: self.name.clone(),
+            fence,
+            source,
+            operators,
+            sink,
+            info,
+            inputs: self.inputs(index).into_iter().map(|(port, ..)| port).collect(),
+            outputs,
+            batch_rows: common.batch_rows,
+            aligned: common.aligned,
+        };
+        Ok(Built { subtask: Subtask::new(spec), outputs: channels })
+    }
+
+    fn info(&self, chain: &ChainBlueprint, index: u32, fence: Fence, common: &Common) -> piton_actors::Subtask {
+        piton_actors::Subtask {
+            operator: Arc::clone(&chain.name),
+            index,
+            parallelism: chain.parallelism,
+            key_groups: common.key_groups,
+            incarnation: fence.incarnation,
+            attempt: fence.attempt,
+            seed: common.seed,
+        }
+    }
+
+    /// Makes what computes the keys of an edge's records: the consumer's own `key`, on an instance that serves no
+    /// other purpose.
+    fn keyer(&self, link: &Link, fence: Fence, common: &Common) -> Result<Box<dyn Keyer>, UserError> {
+        let consumer = &self.chains[link.to];
+        let Some((name, blueprint)) = consumer.operators.first() else {
+            return Err(UserError::invalid("a keyed edge leads to something without a key"));
+        };
+        let info = self.info(consumer, 0, fence, common);
+        let info = piton_actors::Subtask { operator: name.as_str().into(), ..info };
+        Ok((blueprint.make)(info, 1)?.keyer(link.port))
+    }
+
+    /// Returns the input channels of each subtask of a chain: the port, the link and the producing subtask.
+    fn inputs(&self, chain: usize) -> Vec<(usize, usize, u32)> {
+        let mut channels = Vec::new();
+        for (number, link) in self.links.iter().enumerate().filter(|(_, link)| link.to == chain) {
+            let producers = if link.route == Route::Forward { 1 } else { self.chains[link.from].parallelism };
+            channels.extend((0..producers).map(|producer| (link.port, number, producer)));
+        }
+        channels
+    }
+
+    /// Returns which input channel of a chain's subtasks belongs to a producing subtask.
+    fn channel(&self, chain: usize, link: usize, producer: u32) -> usize {
+        let producer = if self.links[link].route == Route::Forward { 0 } else { producer };
+        let inputs = self.inputs(chain);
+        let found = inputs.iter().position(|(_, number, from)| *number == link && *from == producer);
+        found.expect("every link of a chain has its channels")
+    }
+
+    /// Returns where a chain's subtasks begin among those of the region.
+    fn first_subtask(&self, chain: usize) -> usize {
+        self.chains[..chain].iter().map(|chain| chain.parallelism as usize).sum()
+    }
+}
+
+fn chain_of(plan: &Plan, chain: &Chain) -> ChainBlueprint {
+    let mut blueprint = ChainBlueprint {
+        name: Arc::clone(&plan.nodes[chain.head()].name),
+        parallelism: chain.parallelism,
+        source: None,
+        operators: Vec::new(),
+        sink: None,
+        dedicated: chain.nodes.iter().any(|node| plan.nodes[*node].dedicated),
+    };
+    for node in &chain.nodes {
+        let node = &plan.nodes[*node];
+        let name = node.name.to_string();
+        match &node.kind {
+            NodeKind::Source(source, time) => {
+                let out_of_order = i64::try_from(time.out_of_order.millis()).unwrap_or(i64::MAX);
+                blueprint.source = Some((name, source.clone(), out_of_order));
+            }
+            NodeKind::Operator(operator) => blueprint.operators.push((name, operator.clone())),
+            NodeKind::Sink(sink) => blueprint.sink = Some((name, sink.clone())),
+        }
+    }
+    blueprint
+}

@@ -1,0 +1,89 @@
+//! What happens to a job, as it is told to the outside: one JSON object for each event.
+
+use serde::Serialize;
+
+/// An event of a running job. Times are in ms, sizes in bytes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The job has started.
+    Started {
+        /// Its name.
+        job: String,
+        /// The committed window of each region that it continues from; empty for a start from nothing.
+        resumed_from: std::collections::BTreeMap<String, u64>,
+        /// How often it was started from its state directory.
+        incarnation: u64,
+    },
+    /// A checkpoint was triggered.
+    CheckpointStarted {
+        /// The region.
+        region: String,
+        /// The window that it closes.
+        window: u64,
+    },
+    /// A checkpoint is durable everywhere; written only after it is true on disk.
+    Committed {
+        /// The region.
+        region: String,
+        /// The window that it closes.
+        window: u64,
+        /// How much state it refers to.
+        bytes: u64,
+        /// How long it took from its trigger.
+        took_ms: i64,
+    },
+    /// A checkpoint did not complete. The job goes on; the next one covers its records.
+    CheckpointFailed {
+        /// The region.
+        region: String,
+        /// The window that it would have closed.
+        window: u64,
+        /// Why.
+        reason: String,
+        /// The operator that is to blame, if one is.
+        operator: Option<String>,
+    },
+    /// Something failed and runs again.
+    Restarted {
+        /// The region.
+        region: String,
+        /// The operator that failed.
+        operator: String,
+        /// Which of its subtasks, if it is known.
+        subtask: Option<u32>,
+        /// What was restarted: `region`.
+        scope: &'static str,
+        /// How often the region has been restarted in this process.
+        attempt: u64,
+        /// The committed window that it went back to.
+        window: u64,
+        /// How many records were replayed from journals.
+        replayed: u64,
+        /// How long it took to put state back.
+        restore_ms: i64,
+        /// How long the replay took.
+        replay_ms: i64,
+        /// How long it took from the failure until new input was processed again.
+        took_ms: i64,
+        /// What happened.
+        reason: String,
+    },
+    /// The job has come to its end, or was stopped.
+    Finished {
+        /// The last committed window (of the region with the highest).
+        window: u64,
+        /// How many records its sources have emitted since it first began.
+        records_in: u64,
+        /// How many records its sinks have taken since it first began.
+        records_out: u64,
+    },
+    /// The job has failed and will not start again by itself.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Takes the events of a job; called on the supervisor's thread, so it must not block for long.
+pub type Listener = Box<dyn FnMut(&Event) + Send>;

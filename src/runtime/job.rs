@@ -1,0 +1,304 @@
+//! One job from its start to its end: opens the state, starts the supervisor, waits.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::{Actor as _, Addr, Arbiter};
+use parking_lot::Mutex;
+
+use crate::clock::{Clock, rng};
+use crate::config::{Limit, Mode, RestartStrategy, Settings};
+use crate::error::{Error, Result};
+use crate::ids::{Fence, WindowId};
+use crate::protocol::coordinator::{CheckpointSettings, Members};
+use crate::protocol::region::Region;
+use crate::protocol::restart::{RestartPolicy, Strategy};
+use crate::runtime::build::{Common, RegionBlueprint};
+use crate::runtime::event::{Event, Listener};
+use crate::runtime::storage::{Opener, Storage};
+use crate::runtime::supervisor::{Outcome, Stop, Supervisor, SupervisorSpec};
+use crate::runtime::time::Time;
+use crate::store::{CheckpointStore, OpenOptions, SledStore, StoreError};
+use crate::topology::{Fingerprint, Plan};
+
+/// How a job is run, beside what its topology file says.
+pub struct RunOptions {
+    /// Whether SIGTERM and Ctrl-C stop the job with a last checkpoint; a second one ends the process at once.
+    pub handle_signals: bool,
+    /// How many threads run subtasks; nothing for one for each core.
+    pub threads: Option<usize>,
+    /// Whether to start from an older checkpoint if the newest is damaged.
+    pub allow_rollback: bool,
+    /// Tells the time.
+    pub clock: Clock,
+    /// Takes the events.
+    pub listener: Listener,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        RunOptions {
+            handle_signals: false,
+            threads: None,
+            allow_rollback: false,
+            clock: Clock::system(),
+            listener: Box::new(|_| {}),
+        }
+    }
+}
+
+/// How a run has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It had finished before: nothing was started and nothing written.
+    AlreadyFinished(Outcome),
+    /// It ran.
+    Ran(Outcome),
+}
+
+/// Runs a job until its input ends, it is stopped, or it gives up.
+///
+/// # Errors
+/// Of kind `State` if the state directory was refused; of kind `Failed` if the job could not be started. A job that
+/// ran and gave up is no error here: see [`Outcome::failures`].
+pub fn run(plan: &Plan, options: RunOptions) -> Result<Ended> {
+    let path = plan.settings.store.path.clone();
+    let open_options =
+        OpenOptions { retain: plan.settings.checkpoint.retain as usize, allow_rollback: options.allow_rollback };
+    run_in(plan, options, Box::new(move || open(&path, open_options.clone())))
+}
+
+/// Runs a job like [`run`], with its checkpoints in a store of the caller's; it is opened again after a failed write.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_in(plan: &Plan, options: RunOptions, mut opener: Opener) -> Result<Ended> {
+    let mut store = opener().map_err(refused)?;
+    let regions = look(plan, store.as_mut())?;
+    if !regions.is_empty() && regions.iter().all(|region| region.finished.is_some()) {
+        let mut outcome = Outcome { finished: true, ..Outcome::default() };
+        for region in regions {
+            outcome.windows.insert(region.blueprint.name, region.head);
+            let (read, written) = region.finished.unwrap_or_default();
+            outcome.records_in += read;
+            outcome.records_out += written;
+        }
+        return Ok(Ended::AlreadyFinished(outcome));
+    }
+    let incarnation = store.claim_incarnation().map_err(refused)?;
+    run_regions(plan, options, store, opener, regions, incarnation).map(Ended::Ran)
+}
+
+/// A region and what the store holds of it.
+struct Found {
+    blueprint: RegionBlueprint,
+    fingerprint: Fingerprint,
+    head: WindowId,
+    /// If it has finished: how many records it has read and written.
+    finished: Option<(u64, u64)>,
+}
+
+fn open(path: &Path, options: OpenOptions) -> Result<Box<dyn CheckpointStore>, StoreError> {
+    let (store, report) = SledStore::open(path, options)?;
+    for repair in &report.repairs {
+        tracing::warn!("{repair}");
+    }
+    Ok(Box::new(store))
+}
+
+fn refused(error: StoreError) -> Error {
+    Error::state(error.to_string())
+}
+
+/// Finds out where each region stands, and refuses a topology that does not fit.
+fn look(plan: &Plan, store: &mut dyn CheckpointStore) -> Result<Vec<Found>> {
+    let mut stored: Vec<String> = store.regions().map_err(refused)?;
+    let mut found = Vec::new();
+    let mut misfits = Vec::new();
+    for (index, region) in plan.regions.iter().enumerate() {
+        let blueprint = RegionBlueprint::of_plan(plan, region);
+        let fingerprint = plan.fingerprint(index);
+        stored.retain(|name| *name != blueprint.name);
+        let head = store.head(&blueprint.name).map_err(refused)?.map_or(WindowId::NONE, |(window, _)| window);
+        let mut finished = None;
+        if head > WindowId::NONE {
+            let manifest = store.load(&blueprint.name, head).map_err(refused)?;
+            match Fingerprint::decode(&manifest.topology) {
+                Ok(was) => misfits.extend(fingerprint.fits(&was).err().unwrap_or_default()),
+                Err(error) => misfits.push(error),
+            }
+            if manifest.finished {
+                let sum = |count: fn(&crate::protocol::manifest::SubtaskSnapshot) -> u64| {
+                    manifest.subtasks.iter().map(count).sum::<u64>()
+                };
+                finished = Some((sum(|subtask| subtask.read), sum(|subtask| subtask.written)));
+            }
+        }
+        found.push(Found { blueprint, fingerprint, head, finished });
+    }
+    for name in stored {
+        misfits.push(format!(
+            "the state directory holds checkpoints of a region \"{name}\", which this topology does not have"
+        ));
+    }
+    if misfits.is_empty() {
+        return Ok(found);
+    }
+    let place = plan.settings.store.path.display();
+    misfits.insert(0, format!("the state in \"{place}\" does not fit the topology:"));
+    misfits.push("start with `--resume none --discard-state`, or with another `--state`, to begin anew".into());
+    Err(Error::new(crate::error::ErrorKind::State, misfits))
+}
+
+fn run_regions(
+    plan: &Plan,
+    mut options: RunOptions,
+    store: Box<dyn CheckpointStore>,
+    opener: Opener,
+    found: Vec<Found>,
+    incarnation: u64,
+) -> Result<Outcome> {
+    let settings = &plan.settings;
+    let fence = Fence { incarnation, attempt: 0 };
+    let time = Time::new(options.clock.clone());
+    let storage = Storage::start(store, opener)?;
+
+    let mut resumed_from = BTreeMap::new();
+    let mut before = Outcome { finished: true, ..Outcome::default() };
+    let mut regions = Vec::new();
+    for region in found {
+        let Found { blueprint, fingerprint, head, finished } = region;
+        if head > WindowId::NONE {
+            resumed_from.insert(blueprint.name.clone(), head.0);
+        }
+        if let Some((read, written)) = finished {
+            before.windows.insert(blueprint.name, head);
+            before.records_in += read;
+            before.records_out += written;
+            continue;
+        }
+        let members = Members {
+            job: settings.job.name.clone(),
+            region: blueprint.name.clone(),
+            topology: fingerprint.encode(),
+            subtasks: blueprint.subtasks(),
+            sources: blueprint.sources(),
+        };
+        let policy = RestartPolicy::new(strategy(&settings.recovery.restart()));
+        regions.push((Region::new(members, checkpoints(settings), policy, fence), blueprint, head));
+    }
+    (options.listener)(&Event::Started { job: settings.job.name.clone(), resumed_from, incarnation });
+
+    let outcome = Arc::new(Mutex::new(None));
+    let system = actix::System::new();
+    let threads = options.threads.unwrap_or_else(cores).max(1);
+    let spec_outcome = Arc::clone(&outcome);
+    let common = Common {
+        key_groups: settings.job.key_groups,
+        seed: settings.job.seed,
+        batch_rows: settings.mailbox.batch,
+        mailbox_capacity: settings.mailbox.capacity,
+        aligned: settings.checkpoint.mode == Mode::ExactlyOnce,
+    };
+    let timeout = Duration::from_millis(settings.checkpoint.timeout.millis());
+    let seed = settings.job.seed ^ incarnation;
+    let handle_signals = options.handle_signals;
+    system.block_on(async move {
+        let spec = SupervisorSpec {
+            regions,
+            common,
+            storage,
+            arbiters: (0..threads).map(|_| Arbiter::new()).collect(),
+            time,
+            rng: rng(seed, "restart jitter"),
+            listener: options.listener,
+            outcome: spec_outcome,
+        };
+        let supervisor = Supervisor::new(spec).start();
+        if handle_signals {
+            actix_rt::spawn(stop_on_signal(supervisor, timeout));
+        }
+    });
+    system.run().map_err(|error| Error::failed(format!("the engine stopped: {error}")))?;
+    let ran = outcome.lock().take();
+    let mut ran: Outcome = ran.ok_or_else(|| Error::failed("the engine stopped before the job had ended"))?;
+    ran.finished &= before.finished;
+    ran.windows.extend(before.windows);
+    ran.records_in += before.records_in;
+    ran.records_out += before.records_out;
+    Ok(ran)
+}
+
+/// The first signal stops the job with a checkpoint, the second ends the process.
+async fn stop_on_signal(supervisor: Addr<Supervisor>, timeout: Duration) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::warn!("signals cannot be caught: Ctrl-C ends the process without a last checkpoint");
+        return;
+    };
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping with a last checkpoint; a second signal ends the process at once");
+    supervisor.do_send(Stop);
+    let why = tokio::select! {
+        biased;
+        _ = terminate.recv() => "stopped at once",
+        _ = interrupt.recv() => "stopped at once",
+        () = actix_rt::time::sleep(timeout) => "the last checkpoint did not complete within checkpoint.timeout",
+    };
+    tracing::error!("{why}: the next start continues from the last committed window");
+    std::process::exit(1);
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn checkpoints(settings: &Settings) -> CheckpointSettings {
+    let checkpoint = &settings.checkpoint;
+    CheckpointSettings {
+        window_ms: settings.window_interval().millis(),
+        every: settings.windows_per_checkpoint(),
+        timeout_ms: checkpoint.timeout.millis(),
+        min_pause_ms: checkpoint.min_pause.millis(),
+        max_concurrent: checkpoint.max_concurrent as usize,
+        tolerable_failures: match checkpoint.tolerable_failures {
+            Limit::Unlimited => None,
+            Limit::Of(count) => Some(count),
+        },
+    }
+}
+
+fn strategy(strategy: &RestartStrategy) -> Strategy {
+    let limit = |limit: Limit| match limit {
+        Limit::Unlimited => None,
+        Limit::Of(count) => Some(count),
+    };
+    match *strategy {
+        RestartStrategy::None => Strategy::None,
+        RestartStrategy::FixedDelay { attempts, delay } => {
+            Strategy::FixedDelay { attempts: limit(attempts).unwrap_or(u32::MAX), delay_ms: delay.millis() }
+        }
+        RestartStrategy::FailureRate { max_failures, interval, delay } => Strategy::FailureRate {
+            max_failures_per_interval: max_failures,
+            interval_ms: interval.millis(),
+            delay_ms: delay.millis(),
+        },
+        RestartStrategy::ExponentialDelay { initial, max, multiplier, reset_after, jitter, attempts } => {
+            Strategy::ExponentialDelay {
+                initial_backoff_ms: initial.millis(),
+                max_backoff_ms: max.millis(),
+                backoff_multiplier: multiplier,
+                jitter_factor: jitter,
+                reset_backoff_threshold_ms: reset_after.millis(),
+                attempts: limit(attempts),
+            }
+        }
+    }
+}

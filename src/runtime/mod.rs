@@ -1,0 +1,15 @@
+//! The engine on actix: the only module that names it.
+mod actor;
+mod build;
+mod event;
+mod job;
+mod port;
+mod restore;
+mod storage;
+mod supervisor;
+mod time;
+
+pub use event::{Event, Listener};
+pub use job::{Ended, RunOptions, run, run_in};
+pub use storage::Opener;
+pub use supervisor::Outcome;

@@ -1,0 +1,120 @@
+//! A mailbox that several threads reach: the consumer's actor takes, the producers' actors push.
+//!
+//! It is held by all of them and by the supervisor, so it outlives every actor. The lock is held for a push or a take
+//! and never across user code. Whoever has nothing to take, or no room to push, leaves a waker under the same lock,
+//! so no wake-up is lost.
+
+use std::task::Waker;
+
+use parking_lot::Mutex;
+
+use crate::ids::Fence;
+use crate::protocol::element::Element;
+use crate::protocol::mailbox::Mailbox;
+
+/// The mailbox of one subtask, shared.
+pub(crate) struct Port {
+    state: Mutex<State>,
+}
+
+struct State {
+    mailbox: Mailbox,
+    reader: Option<Waker>,
+    writers: Vec<Option<Waker>>,
+}
+
+impl Port {
+    pub(crate) fn new(fence: Fence, channels: usize, capacity: usize) -> Port {
+        let writers = (0..channels).map(|_| None).collect();
+        Port { state: Mutex::new(State { mailbox: Mailbox::new(fence, channels, capacity), reader: None, writers }) }
+    }
+
+    /// Drops everything and lets only senders of a new attempt in from now on.
+    pub(crate) fn reset(&self, fence: Fence) {
+        let mut state = self.state.lock();
+        state.mailbox.reset(fence);
+        state.reader = None;
+        state.writers.iter_mut().for_each(|writer| *writer = None);
+    }
+
+    /// Pushes the elements that `next` gives, as long as there is room for them. If there is none, the waker is called
+    /// as soon as there is. An element of a past attempt's sender is dropped.
+    pub(crate) fn push(
+        &self,
+        fence: Fence,
+        channel: usize,
+        waker: &Waker,
+        mut next: impl FnMut(Look) -> Option<Element>,
+    ) {
+        let mut state = self.state.lock();
+        let mut pushed = false;
+        loop {
+            let room = state.mailbox.room(channel) > 0;
+            let Some(element) = next(if room { Look::Any } else { Look::WithoutCredit }) else {
+                if !room {
+                    state.writers[channel] = Some(waker.clone());
+                }
+                break;
+            };
+            if state.mailbox.push(fence, channel, element).is_err() {
+                break;
+            }
+            pushed = true;
+        }
+        let reader = if pushed { state.reader.take() } else { None };
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    /// Takes the first element of an open channel, beginning with channel `first`; leaves the waker if there is none.
+    pub(crate) fn take(
+        &self,
+        first: usize,
+        waker: &Waker,
+        is_open: impl Fn(usize) -> bool,
+    ) -> Option<(usize, Element)> {
+        let mut state = self.state.lock();
+        let channels = state.mailbox.channels();
+        if !state.mailbox.is_empty() {
+            for offset in 0..channels {
+                let channel = (first + offset) % channels;
+                if !state.mailbox.has(channel) || !is_open(channel) {
+                    continue;
+                }
+                let element = state.mailbox.pop(channel)?;
+                // A producer is woken when half of the room is there, not for every batch: a wake-up costs more.
+                let writer = if state.mailbox.room(channel) * 2 >= state.mailbox.capacity() {
+                    state.writers[channel].take()
+                } else {
+                    None
+                };
+                drop(state);
+                if let Some(writer) = writer {
+                    writer.wake();
+                }
+                return Some((channel, element));
+            }
+        }
+        state.reader = Some(waker.clone());
+        None
+    }
+
+    /// Returns how many batches wait, over all channels, and how many could.
+    pub(crate) fn fill(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        let channels = state.mailbox.channels();
+        let waiting = (0..channels).map(|channel| state.mailbox.batches(channel)).sum();
+        (waiting, channels * state.mailbox.capacity())
+    }
+}
+
+/// What may be pushed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Whatever comes next.
+    Any,
+    /// Only what needs no credit.
+    WithoutCredit,
+}

@@ -1,0 +1,547 @@
+//! The supervisor: one actor that owns the regions of a job and turns their commands into messages.
+//!
+//! It decides nothing: every decision is the [`Region`]'s, a plain state machine. No user code runs here, and nothing
+//! blocks: the store has a thread of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix::prelude::{Actor, ActorContext as _, Addr, Arbiter, AsyncContext, Context, Handler, Message, SpawnHandle};
+use parking_lot::Mutex;
+use piton_actors::Timestamp;
+use rand::Rng as _;
+use rand_pcg::Pcg64Mcg;
+
+use crate::ids::{Fence, SubtaskId, WindowId};
+use crate::protocol::commit::CommitError;
+use crate::protocol::coordinator::{self, FailureReason};
+use crate::protocol::failure::Failure;
+use crate::protocol::manifest::PendingOutput;
+use crate::protocol::region::{self, Region};
+use crate::protocol::subtask::Event as SubtaskEvent;
+use crate::runtime::actor::{ActorSpec, Control, Gauges, NoteKind, SubtaskActor};
+use crate::runtime::build::{Common, RegionBlueprint};
+use crate::runtime::event::{Event, Listener};
+use crate::runtime::port::Port;
+use crate::runtime::restore;
+use crate::runtime::storage::{Loaded, Storage};
+use crate::runtime::time::Time;
+
+/// How a job has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether the input of every region has ended.
+    pub finished: bool,
+    /// The last committed window of each region.
+    pub windows: BTreeMap<String, WindowId>,
+    /// How many records the sources have emitted since the job first began.
+    pub records_in: u64,
+    /// How many records the sinks have taken since the job first began.
+    pub records_out: u64,
+    /// How many restarts of regions there were in this process.
+    pub restarts: u64,
+    /// Why regions gave up; empty if none did.
+    pub failures: Vec<String>,
+}
+
+/// What a subtask's actor says.
+pub(crate) struct Note {
+    pub(crate) region: usize,
+    pub(crate) fence: Fence,
+    pub(crate) subtask: SubtaskId,
+    pub(crate) what: NoteKind,
+}
+
+/// What the storage thread answers.
+enum Answer {
+    Outcome { region: usize, fence: Fence, window: WindowId, outcome: Result<(), CommitError> },
+    Head { region: usize, head: Result<WindowId, String> },
+    Loaded { region: usize, fence: Fence, loaded: Result<Box<Loaded>, String> },
+}
+
+/// Someone asks for the job to be stopped with a last checkpoint.
+pub(crate) struct Stop;
+
+struct Tick;
+
+/// A region as the supervisor holds it.
+struct Held {
+    machine: Region,
+    blueprint: RegionBlueprint,
+    ids: Vec<SubtaskId>,
+    sources: BTreeSet<SubtaskId>,
+    /// The names of each subtask's nodes.
+    members: Vec<Vec<String>>,
+    /// The threads of those subtasks that need one of their own.
+    dedicated: Vec<Option<Arbiter>>,
+    ports: Vec<Arc<Port>>,
+    gauges: Vec<Arc<Gauges>>,
+    actors: Vec<Addr<SubtaskActor>>,
+    /// How many actors of the last attempt have not yet ended.
+    halting: usize,
+    /// The next attempt, while it waits for those.
+    next: Option<(Fence, WindowId)>,
+    /// Outputs that the last attempt has left unpublished.
+    unpublished: BTreeMap<SubtaskId, Vec<PendingOutput>>,
+    unready: BTreeSet<SubtaskId>,
+    restart: Option<Restart>,
+    committed: WindowId,
+    finished: bool,
+    over: bool,
+}
+
+struct Restart {
+    subtask: Option<SubtaskId>,
+    failure: Failure,
+    failed_at: Timestamp,
+    started_at: Timestamp,
+    window: WindowId,
+}
+
+/// What a supervisor is made of.
+pub(crate) struct SupervisorSpec {
+    pub(crate) regions: Vec<(Region, RegionBlueprint, WindowId)>,
+    pub(crate) common: Common,
+    pub(crate) storage: Storage,
+    pub(crate) arbiters: Vec<Arbiter>,
+    pub(crate) time: Time,
+    pub(crate) rng: Pcg64Mcg,
+    pub(crate) listener: Listener,
+    pub(crate) outcome: Arc<Mutex<Option<Outcome>>>,
+}
+
+/// The actor. See the module.
+pub(crate) struct Supervisor {
+    regions: Vec<Held>,
+    begin: Vec<WindowId>,
+    common: Common,
+    storage: Storage,
+    arbiters: Vec<Arbiter>,
+    time: Time,
+    rng: Pcg64Mcg,
+    listener: Listener,
+    outcome: Arc<Mutex<Option<Outcome>>>,
+    restarts: u64,
+    failures: Vec<String>,
+    armed: Option<(Timestamp, SpawnHandle)>,
+}
+
+impl Supervisor {
+    pub(crate) fn new(spec: SupervisorSpec) -> Supervisor {
+        let mut begin = Vec::new();
+        let mut regions = Vec::new();
+        for (machine, blueprint, window) in spec.regions {
+            begin.push(window);
+            let ids = blueprint.subtasks();
+            regions.push(Held {
+                sources: blueprint.sources().into_iter().collect(),
+                members: blueprint.members(),
+                dedicated: blueprint.dedicated().into_iter().map(|own| own.then(Arbiter::new)).collect(),
+                ports: blueprint.ports(machine.fence(), &spec.common),
+                gauges: ids.iter().map(|_| Arc::default()).collect(),
+                actors: Vec::new(),
+                halting: 0,
+                next: None,
+                unpublished: BTreeMap::new(),
+                unready: BTreeSet::new(),
+                restart: None,
+                committed: window,
+                finished: false,
+                over: false,
+                machine,
+                blueprint,
+                ids,
+            });
+        }
+        Supervisor {
+            regions,
+            begin,
+            common: spec.common,
+            storage: spec.storage,
+            arbiters: spec.arbiters,
+            time: spec.time,
+            rng: spec.rng,
+            listener: spec.listener,
+            outcome: spec.outcome,
+            restarts: 0,
+            failures: Vec::new(),
+            armed: None,
+        }
+    }
+
+    fn tell(&mut self, event: &Event) {
+        (self.listener)(event);
+    }
+
+    /// Hands an event to a region's machine and carries out what it asks for.
+    fn on(&mut self, index: usize, event: region::Event, ctx: &mut Context<Supervisor>) {
+        let chance = self.rng.next_u64() as f64 / (u64::MAX as f64 + 1.0);
+        let now = self.time.now();
+        self.regions[index].machine.on(event, now, chance);
+        let commands: Vec<_> = self.regions[index].machine.commands().collect();
+        for command in commands {
+            self.carry_out(index, command, ctx);
+        }
+        self.arm(ctx);
+    }
+
+    fn carry_out(&mut self, index: usize, command: region::Command, ctx: &mut Context<Supervisor>) {
+        let region = &mut self.regions[index];
+        match command {
+            region::Command::Coordinator(command) => self.coordinate(index, command, ctx),
+            region::Command::Halt => region.halt(),
+            region::Command::ReadHead { reopen } => {
+                let own = ctx.address();
+                let name = region.machine.name().to_string();
+                self.storage.head(name, reopen, move |head| own.do_send(Answer::Head { region: index, head }));
+            }
+            region::Command::Start { fence, window } => {
+                region.next = Some((fence, window));
+                self.start_if_clear(index, ctx);
+            }
+            region::Command::Restarting { subtask, failure, delay_ms } => {
+                tracing::warn!(region = region.machine.name(), delay_ms, "{failure}; the region restarts");
+                let now = self.time.now();
+                region.restart = Some(Restart {
+                    subtask,
+                    failure,
+                    failed_at: now,
+                    started_at: now,
+                    window: WindowId::NONE,
+                });
+                self.restarts += 1;
+            }
+            region::Command::GaveUp { failure, reason } => {
+                let message = format!("region \"{}\" gave up: {failure}; {reason}", region.machine.name());
+                tracing::error!("{message}");
+                region.over = true;
+                self.failures.push(message);
+                self.end_if_over(ctx);
+            }
+        }
+    }
+
+    fn coordinate(&mut self, index: usize, command: coordinator::Command, ctx: &mut Context<Supervisor>) {
+        let region = &mut self.regions[index];
+        let name = region.machine.name().to_string();
+        match command {
+            coordinator::Command::Close(marker) => {
+                for (id, actor) in region.ids.iter().zip(&region.actors) {
+                    if region.sources.contains(id) {
+                        actor.do_send(Control::Event(SubtaskEvent::CloseWindow(marker)));
+                    }
+                }
+                if marker.snapshot {
+                    self.tell(&Event::CheckpointStarted { region: name, window: marker.window.0 });
+                }
+            }
+            coordinator::Command::Commit(commit) => {
+                let own = ctx.address();
+                let (fence, window) = (commit.fence(), commit.manifest.window);
+                self.storage.commit(commit, move |outcome| {
+                    own.do_send(Answer::Outcome { region: index, fence, window, outcome });
+                });
+            }
+            coordinator::Command::Committed { window, bytes, took_ms } => {
+                region.committed = window;
+                for actor in &region.actors {
+                    actor.do_send(Control::Event(SubtaskEvent::Committed(window)));
+                }
+                self.tell(&Event::Committed { region: name, window: window.0, bytes, took_ms });
+            }
+            coordinator::Command::CheckpointFailed(window, reason) => {
+                tracing::warn!(region = name, %window, "the checkpoint failed: {reason}");
+                let operator = match &reason {
+                    FailureReason::Declined(subtask, _) => Some(subtask.operator.to_string()),
+                    FailureReason::Expired(missing) => missing.first().map(|subtask| subtask.operator.to_string()),
+                    FailureReason::CommitFailed(_) | FailureReason::Subsumed(_) => None,
+                };
+                let reason = reason.to_string();
+                self.tell(&Event::CheckpointFailed { region: name, window: window.0, reason, operator });
+            }
+            coordinator::Command::Done { finished, .. } => {
+                region.finished = finished;
+                region.over = true;
+                region.halt();
+                self.end_if_over(ctx);
+            }
+            coordinator::Command::Failed(failure) => {
+                unreachable!("the region keeps failures of its coordinator to itself: {failure}")
+            }
+        }
+    }
+
+    /// Starts the next attempt of a region, once every actor of the last one has ended.
+    fn start_if_clear(&mut self, index: usize, ctx: &mut Context<Supervisor>) {
+        let region = &mut self.regions[index];
+        if region.halting > 0 {
+            return;
+        }
+        let Some((fence, window)) = region.next.take() else { return };
+        if let Some(restart) = &mut region.restart {
+            restart.started_at = self.time.now();
+            restart.window = window;
+        }
+        if window == WindowId::NONE {
+            self.build(index, fence, window, None, ctx);
+            return;
+        }
+        let own = ctx.address();
+        let name = region.machine.name().to_string();
+        self.storage.load(name, window, move |loaded| own.do_send(Answer::Loaded { region: index, fence, loaded }));
+    }
+
+    fn build(
+        &mut self,
+        index: usize,
+        fence: Fence,
+        window: WindowId,
+        loaded: Option<Box<Loaded>>,
+        ctx: &mut Context<Supervisor>,
+    ) {
+        let region = &mut self.regions[index];
+        let built = match region.blueprint.build(fence, &self.common) {
+            Ok(built) => built,
+            Err((operator, error)) => {
+                let failure = Failure::error(operator, &error);
+                self.on(index, region::Event::Failed(fence, None, failure), ctx);
+                return;
+            }
+        };
+        let mut restored = loaded.map(|loaded| restore::split(*loaded, &region.ids, &region.members)).unwrap_or_default();
+        for port in &region.ports {
+            port.reset(fence);
+        }
+        region.unready = region.ids.iter().cloned().collect();
+        region.actors.clear();
+        for (number, built) in built.into_iter().enumerate() {
+            let id = built.subtask.id().clone();
+            let lane = id.index as usize % self.arbiters.len();
+            let spec = ActorSpec {
+                region: index,
+                subtask: built.subtask,
+                port: Arc::clone(&region.ports[number]),
+                outputs: built
+                    .outputs
+                    .into_iter()
+                    .map(|(consumer, channel)| (Arc::clone(&region.ports[consumer]), channel))
+                    .collect(),
+                gauges: Arc::clone(&region.gauges[number]),
+                supervisor: ctx.address(),
+                storage: self.storage.clone(),
+                time: self.time.clone(),
+            };
+            let arbiter = region.dedicated[number].as_ref().unwrap_or(&self.arbiters[lane]);
+            let actor = SubtaskActor::start_in_arbiter(&arbiter.handle(), |_| SubtaskActor::new(spec));
+            let mut start = restored.remove(&id);
+            if let Some(restored) = &mut start {
+                let unpublished = region.unpublished.remove(&id).unwrap_or_default();
+                restored.abandoned = unpublished.into_iter().filter(|pending| pending.window > window).collect();
+            }
+            actor.do_send(Control::Event(SubtaskEvent::Start(start)));
+            region.actors.push(actor);
+        }
+        region.unpublished.clear();
+    }
+
+    fn note(&mut self, note: Note, ctx: &mut Context<Supervisor>) {
+        let Note { region: index, fence, subtask, what } = note;
+        let event = match what {
+            NoteKind::Ready => {
+                self.ready(index, fence, &subtask);
+                coordinator::Event::Ready(subtask)
+            }
+            NoteKind::Closed(window) => coordinator::Event::Closed(subtask, window),
+            NoteKind::Ack(ack) => coordinator::Event::Ack(subtask, ack),
+            NoteKind::Declined(window, reason) => coordinator::Event::Declined(subtask, window, reason),
+            NoteKind::Told(window) => coordinator::Event::Told(subtask, window),
+            NoteKind::Finished => coordinator::Event::Finished(subtask),
+            NoteKind::Failed(failure) => {
+                self.on(index, region::Event::Failed(fence, Some(subtask), failure), ctx);
+                return;
+            }
+            NoteKind::Halted(unpublished) => {
+                let region = &mut self.regions[index];
+                region.halting = region.halting.saturating_sub(1);
+                region.unpublished.insert(subtask, unpublished);
+                self.start_if_clear(index, ctx);
+                self.end_if_over(ctx);
+                return;
+            }
+        };
+        self.on(index, region::Event::Coordinator(fence, event), ctx);
+    }
+
+    fn ready(&mut self, index: usize, fence: Fence, subtask: &SubtaskId) {
+        let now = self.time.now();
+        let region = &mut self.regions[index];
+        if fence != region.machine.fence() {
+            return;
+        }
+        region.unready.remove(subtask);
+        if !region.unready.is_empty() {
+            return;
+        }
+        let Some(restart) = region.restart.take() else { return };
+        let event = Event::Restarted {
+            region: region.machine.name().to_string(),
+            operator: restart.failure.operator.clone(),
+            subtask: restart.subtask.map(|subtask| subtask.index),
+            scope: "region",
+            attempt: fence.attempt,
+            window: restart.window.0,
+            replayed: 0,
+            restore_ms: now - restart.started_at,
+            replay_ms: 0,
+            took_ms: now - restart.failed_at,
+            reason: restart.failure.to_string(),
+        };
+        self.tell(&event);
+    }
+
+    /// Ends the job once every region is over and all actors have ended.
+    fn end_if_over(&mut self, ctx: &mut Context<Supervisor>) {
+        if self.regions.iter().any(|region| !region.over || region.halting > 0) || self.outcome.lock().is_some() {
+            return;
+        }
+        let gauges = || self.regions.iter().flat_map(|region| &region.gauges);
+        let outcome = Outcome {
+            finished: self.regions.iter().all(|region| region.finished),
+            windows: self
+                .regions
+                .iter()
+                .map(|region| (region.machine.name().to_string(), region.committed))
+                .collect(),
+            records_in: gauges().map(|gauges| gauges.read.load(Ordering::Relaxed)).sum(),
+            records_out: gauges().map(|gauges| gauges.written.load(Ordering::Relaxed)).sum(),
+            restarts: self.restarts,
+            failures: self.failures.clone(),
+        };
+        *self.outcome.lock() = Some(outcome);
+        self.storage.stop();
+        let dedicated = self.regions.iter().flat_map(|region| region.dedicated.iter().flatten());
+        for arbiter in self.arbiters.iter().chain(dedicated) {
+            arbiter.stop();
+        }
+        ctx.stop();
+        actix::System::current().stop();
+    }
+
+    /// Sees to it that a region whose time comes is told.
+    fn arm(&mut self, ctx: &mut Context<Supervisor>) {
+        let earliest = self.regions.iter().filter_map(|region| region.machine.wake_at()).min();
+        if self.armed.map(|(at, _)| at) == earliest {
+            return;
+        }
+        if let Some((_, handle)) = self.armed.take() {
+            ctx.cancel_future(handle);
+        }
+        if let Some(at) = earliest {
+            let pause = u64::try_from(at.saturating_sub(self.time.now())).unwrap_or(0);
+            let handle = ctx.notify_later(Tick, Duration::from_millis(pause.clamp(1, 3_600_000)));
+            self.armed = Some((at, handle));
+        }
+    }
+}
+
+impl Held {
+    fn halt(&mut self) {
+        self.halting += self.actors.len();
+        for actor in self.actors.drain(..) {
+            actor.do_send(Control::Halt);
+        }
+    }
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Supervisor>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        for index in 0..self.regions.len() {
+            let window = self.begin[index];
+            self.on(index, region::Event::Begin(window), ctx);
+        }
+    }
+}
+
+impl Handler<Note> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, note: Note, ctx: &mut Self::Context) {
+        self.note(note, ctx);
+    }
+}
+
+impl Handler<Answer> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, answer: Answer, ctx: &mut Self::Context) {
+        match answer {
+            Answer::Outcome { region, fence, window, outcome } => {
+                let event = coordinator::Event::Outcome(window, outcome);
+                self.on(region, region::Event::Coordinator(fence, event), ctx);
+            }
+            Answer::Head { region, head } => self.on(region, region::Event::Head(head), ctx),
+            Answer::Loaded { region, fence, loaded } => {
+                if fence != self.regions[region].machine.fence() || self.regions[region].over {
+                    return;
+                }
+                match loaded {
+                    Ok(loaded) => {
+                        let window = loaded.manifest.window;
+                        self.build(region, fence, window, Some(loaded), ctx);
+                    }
+                    Err(message) => {
+                        let failure = Failure::engine(self.regions[region].machine.name(), message);
+                        self.on(region, region::Event::Failed(fence, None, failure), ctx);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Handler<Stop> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        for index in 0..self.regions.len() {
+            if !self.regions[index].over {
+                self.on(index, region::Event::Stop, ctx);
+            }
+        }
+    }
+}
+
+impl Handler<Tick> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
+        self.armed = None;
+        let now = self.time.now();
+        for index in 0..self.regions.len() {
+            if self.regions[index].machine.wake_at().is_some_and(|at| at <= now) {
+                self.on(index, region::Event::Tick, ctx);
+            }
+        }
+        self.arm(ctx);
+    }
+}
+
+impl Message for Note {
+    type Result = ();
+}
+
+impl Message for Answer {
+    type Result = ();
+}
+
+impl Message for Stop {
+    type Result = ();
+}
+
+impl Message for Tick {
+    type Result = ();
+}

@@ -1,0 +1,101 @@
+//! Makes a cut durable: adds chunks to the lineages of a subtask's state, and merges lineages that have grown long.
+//!
+//! It runs where the store lives, never on an actor. A lineage small enough to travel inside the manifest is kept as
+//! one chunk. A longer one is merged in tiers, as log-structured stores do it: many deltas of about the same size
+//! become one, and all become the new base when they outweigh the old one. So what is written stays proportional to
+//! what has changed, and what a restore reads to the size of the state.
+
+use piton_actors::state::merge_chunks;
+
+use crate::protocol::lineage::{OperatorWrite, WriteRequest};
+use crate::protocol::manifest::ChunkRef;
+use crate::store::{CheckpointStore, INLINE_LIMIT};
+
+/// A lineage of at most so many bytes is kept as one chunk, which then travels in the manifest.
+const SMALL: u64 = INLINE_LIMIT as u64;
+
+/// So many deltas of about the same size are merged into one.
+const TIER: usize = 16;
+
+/// Deltas are of about the same size if none is so many times as long as the newest.
+const SAME_SIZE: u64 = 4;
+
+/// Carries a request out; returns the new lineage of each operator.
+///
+/// # Errors
+/// Why it could not be made durable, in words. Nothing that was durable before is affected.
+pub fn write(store: &mut dyn CheckpointStore, request: &WriteRequest) -> Result<Vec<Vec<ChunkRef>>, String> {
+    request.operators.iter().map(|operator| write_operator(store, operator)).collect()
+}
+
+fn write_operator(store: &mut dyn CheckpointStore, write: &OperatorWrite) -> Result<Vec<ChunkRef>, String> {
+    let mut lineage = write.lineage.clone();
+    if write.fresh.is_empty() {
+        return Ok(lineage);
+    }
+    let mut id = write.id.clone();
+    let lengths: Vec<u64> = lineage.iter().map(ChunkRef::len).collect();
+    let fresh: u64 = write.fresh.iter().map(|fresh| fresh.len() as u64).sum();
+    if let Some(first) = merge_from(&lengths, fresh, write.fresh.len()) {
+        let mut chunks = Vec::with_capacity(lineage.len() - first + write.fresh.len());
+        for chunk in lineage.drain(first..) {
+            chunks.push(store.read_chunk(&chunk).map_err(|error| error.to_string())?);
+        }
+        chunks.extend(write.fresh.iter().map(|fresh| fresh.to_vec()));
+        let merged = merge_chunks(&chunks)
+            .map_err(|error| format!("the state of {} could not be merged: {error}", write.id.operator))?;
+        lineage.push(store.put_chunk(id, &merged).map_err(|error| error.to_string())?);
+        return Ok(lineage);
+    }
+    for fresh in &write.fresh {
+        lineage.push(store.put_chunk(id.clone(), fresh).map_err(|error| error.to_string())?);
+        id.sequence += 1;
+    }
+    Ok(lineage)
+}
+
+/// Returns the first chunk of a lineage that is to be merged with everything behind it, if any is.
+fn merge_from(lengths: &[u64], fresh: u64, fresh_chunks: usize) -> Option<usize> {
+    let (base, deltas) = lengths.split_first()?;
+    let deltas_length = deltas.iter().sum::<u64>() + fresh;
+    if base + deltas_length <= SMALL || deltas_length > *base {
+        return Some(0);
+    }
+    let same_size = |length: &&u64| **length <= fresh.max(SMALL) * SAME_SIZE;
+    let run = deltas.iter().rev().take_while(same_size).count();
+    (run + fresh_chunks >= TIER).then_some(lengths.len() - run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_lineage_is_one_chunk() {
+        assert_eq!(merge_from(&[], 100, 1), None);
+        assert_eq!(merge_from(&[100], 100, 1), Some(0));
+        assert_eq!(merge_from(&[SMALL], 100, 1), None);
+    }
+
+    #[test]
+    fn one_percent_of_change_writes_less_than_five_percent_of_the_state() {
+        let (state, change) = (1_000_000_000, 10_000_000);
+        let mut lengths = vec![state];
+        let mut written = 0;
+        let checkpoints = 1_000;
+        for _ in 0..checkpoints {
+            match merge_from(&lengths, change, 1) {
+                Some(0) => lengths = vec![state],
+                Some(first) => {
+                    let merged = lengths.drain(first..).sum::<u64>() + change;
+                    lengths.push(merged);
+                }
+                None => lengths.push(change),
+            }
+            written += lengths.last().unwrap();
+            assert!(lengths.len() < 64, "{} chunks", lengths.len());
+            assert!(lengths.iter().sum::<u64>() <= 2 * state + change);
+        }
+        assert!(written / checkpoints < state / 20, "{} bytes a checkpoint", written / checkpoints);
+    }
+}

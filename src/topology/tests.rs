@@ -1,0 +1,243 @@
+//! What a plan looks like for topologies that are right.
+
+use std::collections::BTreeMap;
+
+use crate::config::{Duration, Overrides};
+use crate::topology::testing::{plan, registry, try_plan, wrong};
+use crate::topology::{Fingerprint, Format, Guarantee, NodeKind, Partition, Plan, load_text};
+
+const WORDS: &str = r#"
+[job]
+name = "words"
+parallelism = 2
+
+[sources.ticks]
+type = "numbers"
+limit = 10
+
+[operators.scaled]
+type = "scale"
+inputs = ["ticks"]
+factor = 2
+
+[operators.counts]
+type = "count"
+inputs = ["scaled"]
+
+[sinks.out]
+type = "keep"
+inputs = ["counts"]
+"#;
+
+fn chains(plan: &Plan) -> Vec<String> {
+    let name = |node: &usize| plan.nodes[*node].name.to_string();
+    plan.chains.iter().map(|chain| chain.nodes.iter().map(name).collect::<Vec<_>>().join("+")).collect()
+}
+
+fn partitions(plan: &Plan) -> Vec<Partition> {
+    plan.edges.iter().map(|edge| edge.partition).collect()
+}
+
+#[test]
+fn forward_edges_are_chained_and_keyed_ones_are_not() {
+    let plan = plan(WORDS);
+    assert_eq!(chains(&plan), ["ticks+scaled", "counts+out"]);
+    assert_eq!(partitions(&plan), [Partition::Forward, Partition::Keyed, Partition::Forward]);
+    assert_eq!(plan.subtask_count(), 4);
+    let subtasks: Vec<String> = plan.subtasks(1).map(|subtask| subtask.to_string()).collect();
+    assert_eq!(subtasks, ["counts[0]", "counts[1]"]);
+}
+
+#[test]
+fn with_one_subtask_each_a_keyed_edge_is_a_forward_edge() {
+    let plan = plan(&WORDS.replace("parallelism = 2", "parallelism = 1"));
+    assert_eq!(chains(&plan), ["ticks+scaled+counts+out"]);
+}
+
+#[test]
+fn chaining_off_gives_each_node_its_own_actor() {
+    let plan = plan(&WORDS.replace("[job]", "[job]\nchaining = \"off\""));
+    assert_eq!(chains(&plan), ["ticks", "scaled", "counts", "out"]);
+    assert_eq!(partitions(&plan), [Partition::Forward, Partition::Keyed, Partition::Forward]);
+}
+
+#[test]
+fn a_dedicated_operator_and_a_fan_out_end_a_chain() {
+    let dedicated = plan(&WORDS.replace("factor = 2", "dedicated = true"));
+    assert_eq!(chains(&dedicated), ["ticks", "scaled", "counts+out"]);
+    let fan_out = format!("{WORDS}\n[sinks.copy]\ntype = \"show\"\ninputs = [\"counts\"]");
+    assert_eq!(chains(&plan(&fan_out)), ["ticks+scaled", "counts", "out", "copy"]);
+}
+
+#[test]
+fn unequal_parallelism_is_rebalanced_and_partition_decides_otherwise() {
+    let wider = WORDS.replace("factor = 2", "parallelism = 3");
+    assert_eq!(partitions(&plan(&wider))[0], Partition::Rebalance);
+    let broadcast = WORDS.replace("factor = 2", "partition = \"broadcast\"");
+    assert_eq!(partitions(&plan(&broadcast))[0], Partition::Broadcast);
+    assert_eq!(chains(&plan(&broadcast)), ["ticks", "scaled", "counts+out"]);
+}
+
+#[test]
+fn a_sink_inherits_the_parallelism_of_what_it_reads() {
+    let plan = plan(&WORDS.replace("inputs = [\"scaled\"]", "inputs = [\"scaled\"]\nparallelism = 5"));
+    assert_eq!(plan.nodes[plan.node("out").unwrap()].parallelism, 5);
+}
+
+#[test]
+fn nodes_come_after_what_they_read_whatever_the_order_of_the_file() {
+    let text = r#"
+        [sinks.out]
+        type = "keep"
+        inputs = ["pairs"]
+        [operators.pairs]
+        type = "pair"
+        inputs = ["b", "a"]
+        [sources.a]
+        type = "numbers"
+        limit = 1
+        [sources.b]
+        type = "numbers"
+        limit = 1
+    "#;
+    let plan = plan(text);
+    let names: Vec<&str> = plan.nodes.iter().map(|node| &*node.name).collect();
+    assert_eq!(names, ["a", "b", "pairs", "out"]);
+    let ports: Vec<(usize, usize)> =
+        plan.inputs(plan.node("pairs").unwrap()).map(|edge| (edge.port, edge.from)).collect();
+    assert_eq!(ports, [(0, 1), (1, 0)]);
+}
+
+#[test]
+fn pipelines_that_share_no_edge_are_regions_of_their_own() {
+    let text = format!("{WORDS}\n[sources.b]\ntype=\"pipe\"\n[sinks.c]\ntype=\"show\"\ninputs=[\"b\"]");
+    let plan = plan(&text);
+    let names: Vec<&str> = plan.regions.iter().map(|region| &*region.name).collect();
+    assert_eq!(names, ["ticks", "b"]);
+    assert_eq!(plan.region_of(plan.chain_of(plan.node("c").unwrap())), 1);
+}
+
+#[test]
+fn paths_and_names_follow_from_the_file() {
+    let text = "[sources.a]\ntype = \"pipe\"\nout_of_order = \"5s\"";
+    let plan = plan(text);
+    assert_eq!(plan.settings.job.name, "job");
+    assert_eq!(plan.settings.store.path, std::path::Path::new("/jobs/.piton/job"));
+    let NodeKind::Source(_, event_time) = &plan.nodes[0].kind else { panic!("a source") };
+    assert_eq!(event_time.out_of_order, Duration::from_secs(5));
+    let [unread, lossy] = plan.warnings.as_slice() else { panic!("two warnings: {:?}", plan.warnings) };
+    assert_eq!(unread, "/jobs/job.toml:1:10: nothing reads source \"a\": what it emits is dropped");
+    assert!(lossy.contains("source \"a\" cannot go back"));
+}
+
+#[test]
+fn later_layers_win() {
+    let overrides = Overrides {
+        environment: [
+            ("PITON__CHECKPOINT__INTERVAL", "300ms"),
+            ("PITON__SOURCES__TICKS__LIMIT", "7"),
+            ("PITON__HTTP__TOKEN", "12345"),
+            ("LIMIT", "3"),
+            ("HOME", "/root"),
+        ]
+        .map(|(name, value)| (name.to_string(), value.to_string()))
+        .into(),
+        set: vec!["checkpoint.interval=200ms".into(), "operators.counts.parallelism=4".into()],
+    };
+    let text = WORDS.replace("factor = 2", "factor = \"${LIMIT}\"");
+    let plan = load_text(&text, std::path::Path::new("job.toml"), &overrides, &registry()).unwrap();
+    assert_eq!(plan.settings.checkpoint.interval, Duration::from_millis(200));
+    assert_eq!(plan.settings.http.token.as_deref(), Some("12345"));
+    assert_eq!(plan.nodes[plan.node("counts").unwrap()].parallelism, 4);
+}
+
+#[test]
+fn what_is_odd_but_possible_is_a_warning() {
+    let checkpoint = "[checkpoint]\ntimeout = \"500ms\"\nmin_pause = \"2s\"\nmax_concurrent = 2\n";
+    let plan = plan(&format!("{WORDS}{checkpoint}[recovery]\nstrategy = \"none\"\ndelay = \"1s\""));
+    let expected = [
+        "shorter than checkpoint.interval (1s): is the unit right?",
+        "so the interval never counts",
+        "so checkpoint.max_concurrent never counts",
+        "belongs to strategy \"fixed-delay\" or \"failure-rate\", but the strategy is \"none\"",
+    ];
+    assert_eq!(plan.warnings.len(), expected.len(), "{:#?}", plan.warnings);
+    for (warning, expected) in plan.warnings.iter().zip(expected) {
+        assert!(warning.contains(expected), "{warning}");
+    }
+}
+
+#[test]
+fn explain_names_chains_edges_and_guarantees() {
+    let text = format!("{WORDS}\n[sources.p]\ntype=\"pipe\"\n[sinks.s]\ntype=\"show\"\ninputs=[\"p\", \"scaled\"]");
+    let plan = plan(&text);
+    let guarantees: Vec<Guarantee> = plan.guarantees().into_iter().map(|path| path.guarantee).collect();
+    assert_eq!(guarantees, [Guarantee::ExactlyOnce, Guarantee::AtLeastOnce, Guarantee::BestEffort]);
+    let explained = plan.explain(Format::Text);
+    for expected in [
+        "counts => out (2 subtasks)",
+        "operator counts: count, emits u64, keyed (512 key groups each)",
+        "reads scaled by keyed (2 to 2, by key)",
+        "ticks -> scaled -> counts -> out: exactly-once",
+        "source \"p\" cannot go back",
+        "8 subtasks in 1 region, 1024 key groups",
+    ] {
+        assert!(explained.contains(expected), "{expected} is not in\n{explained}");
+    }
+    let dot = plan.explain(Format::Dot);
+    assert!(dot.starts_with("digraph \"words\"") && dot.contains("\"scaled\" -> \"counts\" [label = \"keyed\"]"));
+    let mermaid = plan.explain(Format::Mermaid);
+    assert!(mermaid.starts_with("flowchart LR") && mermaid.contains("n1 -->|keyed| n2"), "{mermaid}");
+}
+
+#[test]
+fn a_topology_fits_its_own_checkpoint_and_may_grow() {
+    let old = plan(WORDS);
+    let stored = Fingerprint::decode(&old.fingerprint(0).encode()).unwrap();
+    assert_eq!(stored, old.fingerprint(0));
+    let grown = plan(&format!("{WORDS}\n[sinks.copy]\ntype = \"show\"\ninputs = [\"counts\"]"));
+    let stored: BTreeMap<String, Fingerprint> = [("ticks".to_string(), stored)].into();
+    assert_eq!(grown.fits(&stored), Ok(()));
+}
+
+fn misfits(new: &str) -> String {
+    let stored = [("ticks".to_string(), plan(WORDS).fingerprint(0))].into();
+    plan(new).fits(&stored).unwrap_err().join("\n")
+}
+
+#[test]
+fn what_does_not_fit_is_told_with_its_remedy() {
+    let renamed = misfits(&WORDS.replace("counts", "count"));
+    assert!(renamed.contains("\"counts\" is gone") && renamed.contains("\"count\" is new"), "{renamed}");
+    let rescaled = misfits(&WORDS.replace("parallelism = 2", "parallelism = 4"));
+    assert_eq!(rescaled.lines().count(), 4, "{rescaled}");
+    assert!(rescaled.contains("\"counts\" has parallelism 4, but the checkpoint was made with 2"));
+    let regrouped = misfits(&WORDS.replace("[job]", "[job]\nkey_groups = 128"));
+    assert!(regrouped.contains("job.key_groups is 128, but the state was made with 1024"), "{regrouped}");
+    let retyped = misfits(&WORDS.replace("type = \"count\"", "type = \"scale\""));
+    assert!(retyped.contains("was of type \"count\" and now is of type \"scale\""), "{retyped}");
+    let moved = misfits(&WORDS.replace("ticks", "tocks"));
+    assert!(moved.contains("begins with \"ticks\"") && moved.contains("did you mean \"tocks\"?"), "{moved}");
+}
+
+#[test]
+fn mistakes_far_apart_are_told_together_in_the_order_of_the_file() {
+    let text = WORDS
+        .replace("parallelism = 2", "parallelism = -2")
+        .replace("limit = 10", "limit = \"ten\"\nmore = 1")
+        .replace("factor = 2", "facto = 2")
+        .replace("type = \"count\"", "type = \"cuont\"");
+    let error = wrong(&text);
+    let lines: Vec<usize> = error
+        .lines()
+        .iter()
+        .map(|line| line.trim_start_matches("/jobs/job.toml:").split(':').next().unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(lines, [4, 8, 9, 14, 17], "{error}");
+}
+
+#[test]
+fn a_job_plans_the_same_way_every_time() {
+    let explain = || try_plan(WORDS).unwrap().explain(Format::Text);
+    assert_eq!(explain(), explain());
+}
