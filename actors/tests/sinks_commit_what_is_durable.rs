@@ -43,7 +43,12 @@ impl Sink for Files {
     type Pending = u64;
 
     async fn open(&mut self, pending: Vec<u64>, _: &Subtask) -> Result {
-        self.outside.0.lock().expect("no test panics while it holds it").staged.retain(|window, _| pending.contains(window));
+        self.outside
+            .0
+            .lock()
+            .expect("no test panics while it holds it")
+            .staged
+            .retain(|window, _| pending.contains(window));
         Ok(())
     }
 
@@ -56,7 +61,12 @@ impl Sink for Files {
         if self.rows.is_empty() {
             return Ok(None);
         }
-        self.outside.0.lock().expect("no test panics while it holds it").staged.insert(window.0, std::mem::take(&mut self.rows));
+        self.outside
+            .0
+            .lock()
+            .expect("no test panics while it holds it")
+            .staged
+            .insert(window.0, std::mem::take(&mut self.rows));
         Ok(Some(window.0))
     }
 

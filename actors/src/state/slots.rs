@@ -22,8 +22,8 @@ pub(super) const MAX_SLOTS: usize = 1 << 31;
 /// Into how many parts the keys are sorted before they are put into the index.
 const INDEX_PARTS: usize = 256;
 
-/// A store may have this many slots more than eight for each key before a cut packs it together.
-const SPARSE_SLACK: usize = 4096;
+/// A store may have this many slots more than eight for each key before a cut packs it together. Tests have few keys.
+const SPARSE_SLACK: u64 = if cfg!(test) { 16 } else { 4096 };
 
 /// The keys of one store by slot, and which of them changed since the last cut.
 pub(super) struct Slots {
@@ -293,7 +293,7 @@ impl Slots {
 
 /// Returns whether so many slots are too many for so many keys.
 pub(super) fn is_sparse(slots: u64, keys: u64) -> bool {
-    slots > keys.saturating_mul(8).saturating_add(SPARSE_SLACK as u64)
+    slots > keys.saturating_mul(8).saturating_add(SPARSE_SLACK)
 }
 
 #[cfg(test)]
