@@ -4,6 +4,7 @@ pub mod config;
 mod error;
 pub mod ids;
 pub mod protocol;
+pub mod runtime;
 pub mod store;
 pub mod topology;
 

@@ -5,17 +5,35 @@
 //! chunks and manifests, so that an object store can stand here too.
 //!
 //! All calls block and belong on a thread of their own.
+//!
+//! [`SledStore`] is the default, [`MemoryStore`] forgets with the process, [`SimStore`] runs on a disk that crashes and
+//! fails on demand. All of them pass [`conformance`].
 
+pub mod catalogue;
+pub mod conformance;
+pub mod disk;
+pub mod file;
+mod memory;
+mod sled;
 pub mod writer;
+
+use std::path::Path;
 
 use crate::ids::{Fence, WindowId};
 use crate::protocol::commit::CommitLog;
-use crate::protocol::manifest::{ChunkId, ChunkRef, Manifest};
+use crate::protocol::manifest::{ChunkId, ChunkRef, JoinedOutput, Manifest};
+
+pub use file::{FileStore, OpenOptions, OpenReport, SimStore, SledStore};
+pub use memory::MemoryStore;
+pub use sled::SledCatalogue;
+
+/// Chunks up to this length are kept in their manifest.
+pub const INLINE_LIMIT: usize = 32 << 10;
 
 /// Why a store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The disk said no: full, read-only, a failed write or fsync. Nothing that was acknledged is affected.
+    /// The disk said no: full, read-only, a failed write or fsync. Nothing that was acknowledged is affected.
     #[error("{what}: {source}")]
     Io {
         /// What was being done, with the path.
@@ -37,6 +55,12 @@ pub enum StoreError {
     Poisoned(String),
 }
 
+impl StoreError {
+    fn io(what: &str, path: &Path, source: std::io::Error) -> StoreError {
+        StoreError::Io { what: format!("{what} {}", path.display()), source }
+    }
+}
+
 /// One checkpoint that a store holds, without its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckpointInfo {
@@ -56,9 +80,25 @@ pub struct CheckpointInfo {
     pub finished: bool,
 }
 
+impl CheckpointInfo {
+    /// Returns what there is to say of a manifest.
+    pub fn of(manifest: &Manifest) -> CheckpointInfo {
+        CheckpointInfo {
+            region: manifest.region.clone(),
+            window: manifest.window,
+            fence: manifest.fence,
+            triggered_ms: manifest.triggered_ms,
+            completed_ms: manifest.completed_ms,
+            bytes: manifest.bytes(),
+            finished: manifest.finished,
+        }
+    }
+}
+
 /// Keeps checkpoints. See the module for the promises.
 pub trait CheckpointStore: CommitLog + Send {
-    /// Keeps a chunk: small ones come back inside the reference, larger ones are durable in a file when this returns.
+    /// Keeps a chunk: small ones come back inside the reference, the content of larger ones is durable in a file
+    /// when this returns, its name at the latest before the commit that lists it.
     ///
     /// # Errors
     /// [`StoreError::Io`] leaves the store usable: an unfinished chunk is garbage that no manifest refers to.
@@ -105,4 +145,13 @@ pub trait CheckpointStore: CommitLog + Send {
     /// # Errors
     /// Never fails as a whole: returns what is damaged, one line for each.
     fn verify(&mut self) -> Vec<String>;
+}
+
+/// Gives back what joined sinks made visible through commits.
+pub trait JoinedOutputs {
+    /// Returns all joined outputs that a region has committed, each with its window, in the order of the commits.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn joined(&mut self, region: &str) -> Result<Vec<(WindowId, JoinedOutput)>, StoreError>;
 }

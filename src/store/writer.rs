@@ -9,10 +9,10 @@ use piton_actors::state::merge_chunks;
 
 use crate::protocol::lineage::{OperatorWrite, WriteRequest};
 use crate::protocol::manifest::ChunkRef;
-use crate::store::CheckpointStore;
+use crate::store::{CheckpointStore, INLINE_LIMIT};
 
-/// A lineage of at most so many bytes is kept as one chunk.
-const SMALL: u64 = 32 * 1024;
+/// A lineage of at most so many bytes is kept as one chunk, which then travels in the manifest.
+const SMALL: u64 = INLINE_LIMIT as u64;
 
 /// So many deltas of about the same size are merged into one.
 const TIER: usize = 16;

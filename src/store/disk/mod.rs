@@ -1,0 +1,147 @@
+//! What the file part of a store asks of a disk, and the disks there are.
+//!
+//! The calls are few and each says what it makes durable, because that is what a store gets wrong: content is durable
+//! when [`Disk::write_new`], [`Disk::overwrite`] or [`Disk::sync`] return, a *name* only after [`Disk::sync_dir`] of
+//! the folder it stands in. [`RealDisk`] is the file system, [`SimDisk`] is one in memory that crashes and fails on
+//! demand, [`ShadowDisk`] is the file system plus a record of what a power cut would leave of it.
+
+mod real;
+mod shadow;
+mod sim;
+
+use std::io;
+use std::path::Path;
+
+pub use real::RealDisk;
+pub use shadow::ShadowDisk;
+pub use sim::{DiskFault, FaultRates, SimDisk};
+
+/// One name in a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name, without the folder.
+    pub name: String,
+    /// Whether it is a folder itself.
+    pub is_dir: bool,
+    /// The length of the file in bytes.
+    pub len: u64,
+}
+
+/// What is held while a lock is: dropping it releases the lock, and so does the end of the process.
+pub type DiskLock = Box<dyn Send + Sync>;
+
+/// The calls a store makes on a disk. All of them block; paths are absolute or relative to the process.
+pub trait Disk: Clone + Send + Sync + 'static {
+    /// Makes a folder whose parent exists; one that is there already is left alone. The name is not yet durable.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Makes a new file of all `parts`, one after the other, in place of any that has the name. The content is
+    /// durable on return, the name is not.
+    ///
+    /// # Errors
+    /// What the system says; a part of the file may be there.
+    fn write_new(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()>;
+
+    /// Writes over a part of an existing file, or beyond its end; durable on return.
+    ///
+    /// # Errors
+    /// What the system says; any part of the bytes may have been written.
+    fn overwrite(&self, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes durable what anybody has written to a file.
+    ///
+    /// # Errors
+    /// What the system says. After a failure the content is *not* durable even if a second call succeeds.
+    fn sync(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in a folder durable: new ones, changed ones, removed ones.
+    ///
+    /// # Errors
+    /// As for [`Disk::sync`].
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Gives a file or folder another name in the same folder, in place of any file that has it: after a crash either
+    /// the old names are there or the new one.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes an empty folder.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Reads `len` bytes from `offset` on, less if the file ends before.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read_at(&self, path: &Path, offset: u64, len: u64) -> io::Result<Vec<u8>>;
+
+    /// Lists a folder, in order of the names.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
+
+    /// Locks a file for this life of the process, making it if need be.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] at once if somebody else holds it.
+    fn lock(&self, path: &Path) -> io::Result<DiskLock>;
+
+    /// Reads a whole file.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.read_at(path, 0, u64::MAX)
+    }
+}
+
+/// Lists a folder; one that does not exist is empty.
+pub(crate) fn list_or_empty<D: Disk>(disk: &D, dir: &Path) -> io::Result<Vec<Entry>> {
+    match disk.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other,
+    }
+}
+
+/// Removes a folder with all that is in it.
+pub(crate) fn remove_tree<D: Disk>(disk: &D, dir: &Path) -> io::Result<()> {
+    for entry in disk.list(dir)? {
+        let path = dir.join(&entry.name);
+        if entry.is_dir {
+            remove_tree(disk, &path)?;
+        } else {
+            disk.remove(&path)?;
+        }
+    }
+    disk.remove_dir(dir)
+}
+
+/// Makes a folder and those above it that are missing; all the names are durable on return.
+pub(crate) fn create_dirs<D: Disk>(disk: &D, dir: &Path) -> io::Result<()> {
+    if disk.list(dir).is_ok() {
+        return Ok(());
+    }
+    let parent = match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => {
+            create_dirs(disk, parent)?;
+            parent
+        }
+        _ => Path::new("."),
+    };
+    disk.create_dir(dir)?;
+    disk.sync_dir(parent)
+}

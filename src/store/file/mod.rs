@@ -1,0 +1,290 @@
+//! The store that keeps checkpoints on a disk: chunks in files, manifests in a catalogue, a witness beside it.
+//!
+//! ```text
+//! FORMAT                              what this directory is
+//! LOCK                                held for the life of the process
+//! ROOT                                two slots: the incarnation, the regions
+//! catalog/                            the catalogue: manifests, joined outputs
+//! regions/REGION/HEAD                 two slots: the newest manifest, and the one before
+//! regions/REGION/WINDOW.manifest      a manifest that is too long for the two above
+//! regions/REGION/blobs/CHUNK          a chunk that is too long for its manifest
+//! ```
+//!
+//! A commit makes durable, in this order: the chunks, the manifest if it is a file, one batch of the catalogue, the
+//! slot in `HEAD`. The catalogue is therefore never behind `HEAD`, except where it was damaged; a slot is never torn
+//! but by a crash before the commit was acknowledged, or by damage. Opening compares the two and repairs the one from
+//! the other ([`open`]). What was acknowledged and cannot be found whole is an error, never an older state.
+//!
+//! After any failure that leaves open what the disk holds, the store refuses every call until it is opened again.
+
+mod blob;
+mod commit;
+mod judge;
+mod keys;
+mod names;
+mod open;
+mod record;
+mod region;
+mod slots;
+mod witness;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use tracing::warn;
+
+use self::record::{Place, Record, Root};
+use self::region::Region;
+use self::slots::{Content, Kind, SlotFile};
+use crate::ids::{Fence, WindowId};
+use crate::protocol::manifest::{ChunkId, ChunkRef, JoinedOutput, Manifest};
+use crate::store::catalogue::{Batch, Catalogue, LogCatalogue};
+use crate::store::disk::{Disk, DiskLock, RealDisk, SimDisk};
+use crate::store::sled::SledCatalogue;
+use crate::store::{CheckpointInfo, CheckpointStore, INLINE_LIMIT, JoinedOutputs, StoreError};
+
+/// How a store is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// How many checkpoints of each region are kept, the newest included; at least one.
+    pub retain: usize,
+    /// Whether to go back to an older checkpoint if the newest is damaged. What was published since then is
+    /// published again.
+    pub allow_rollback: bool,
+}
+
+impl Default for OpenOptions {
+    fn default() -> OpenOptions {
+        OpenOptions { retain: 3, allow_rollback: false }
+    }
+}
+
+/// What was found and mended when a store was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    /// One line for each thing that was not as it should be and is now.
+    pub repairs: Vec<String>,
+    /// The regions that went back: from which window, to which.
+    pub rolled_back: Vec<(String, WindowId, WindowId)>,
+    /// How many files were removed that belong to no checkpoint.
+    pub swept: usize,
+}
+
+impl OpenReport {
+    fn repair(&mut self, what: String) {
+        warn!(repair = %what, "the state directory was damaged");
+        self.repairs.push(what);
+    }
+}
+
+/// The default store: files, and a catalogue in sled.
+pub type SledStore = FileStore<RealDisk, SledCatalogue<RealDisk>>;
+
+/// The same store on a simulated disk.
+pub type SimStore = FileStore<SimDisk, LogCatalogue<SimDisk>>;
+
+/// A store on a disk; see the module.
+pub struct FileStore<D: Disk, C: Catalogue<D>> {
+    disk: D,
+    dir: PathBuf,
+    options: OpenOptions,
+    // Before the lock: whoever gets the lock next must find the catalogue closed.
+    catalogue: C,
+    root: Root,
+    root_file: SlotFile,
+    regions: BTreeMap<String, Region>,
+    poisoned: Option<String>,
+    _lock: DiskLock,
+}
+
+impl SledStore {
+    /// Opens a state directory, making it if it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] if another process has it, [`StoreError::Format`] if it is something else,
+    /// [`StoreError::Damaged`] if the newest committed checkpoint of a region is not there whole.
+    pub fn open(dir: &Path, options: OpenOptions) -> Result<(SledStore, OpenReport), StoreError> {
+        FileStore::open_on(RealDisk, dir, options)
+    }
+}
+
+impl SimStore {
+    /// Opens the store on a simulated disk; see [`SledStore::open`].
+    ///
+    /// # Errors
+    /// As for [`SledStore::open`], and whatever faults the disk injects.
+    pub fn open(disk: SimDisk, options: OpenOptions) -> Result<(SimStore, OpenReport), StoreError> {
+        FileStore::open_on(disk, Path::new("/state"), options)
+    }
+}
+
+impl<D: Disk, C: Catalogue<D>> FileStore<D, C> {
+    fn usable(&self) -> Result<(), StoreError> {
+        match &self.poisoned {
+            None => Ok(()),
+            Some(reason) => Err(StoreError::Poisoned(reason.clone())),
+        }
+    }
+
+    /// Notes that what the disk holds is not known any more.
+    fn poison<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &result
+            && self.poisoned.is_none()
+        {
+            warn!(%error, directory = %self.dir.display(), "the store has to be opened again");
+            self.poisoned = Some(error.to_string());
+        }
+        result
+    }
+
+    fn region(&self, region: &str) -> Option<&Region> {
+        self.regions.get(region)
+    }
+
+    /// Makes the folder of a region that has none, with the witness that nothing was committed in it.
+    fn ensure_region(&mut self, region: &str) -> Result<(), StoreError> {
+        if self.regions.contains_key(region) {
+            return Ok(());
+        }
+        let created = Region::create(&self.disk, &self.dir, region, self.free_number());
+        let created = self.poison(created)?;
+        self.root.regions.push(region.to_owned());
+        self.root.regions.sort();
+        let written = self.write_root();
+        self.poison(written)?;
+        self.regions.insert(region.to_owned(), created);
+        Ok(())
+    }
+
+    fn free_number(&self) -> u32 {
+        self.regions.values().map(|region| region.number + 1).max().unwrap_or(0)
+    }
+
+    fn write_root(&mut self) -> Result<(), StoreError> {
+        let content = root_content(&self.root);
+        let failed = |error| StoreError::io("cannot write", &self.dir.join(names::ROOT), error);
+        self.root_file.write(&self.disk, &content).map_err(failed)
+    }
+
+    /// Reads the record of a retained window.
+    fn record(&mut self, region: &str, window: WindowId) -> Result<Record, StoreError> {
+        self.usable()?;
+        let found = self.region(region).and_then(|region| Some((region.retained.get(&window)?.place, region)));
+        let Some((place, kept)) = found else {
+            return Err(StoreError::Damaged(format!(
+                "region \"{region}\" has no checkpoint of window {window} in {}",
+                self.dir.display()
+            )));
+        };
+        let (number, folder) = (kept.number, kept.folder.clone());
+        match place {
+            Place::Catalogue => {
+                let sealed = keys::join(self.catalogue.scan(&keys::record(number, window))?);
+                record::open(&sealed, &self.dir.join(names::CATALOGUE), region, window)
+            }
+            Place::File { .. } => region::read_manifest(&self.disk, &folder, region, window),
+        }
+    }
+}
+
+fn root_content(root: &Root) -> Content {
+    let fence = Fence { incarnation: root.incarnation, attempt: 0 };
+    Content { kind: Kind::Root, window: WindowId::NONE, fence, body: record::encode(root) }
+}
+
+impl<D: Disk, C: Catalogue<D>> CheckpointStore for FileStore<D, C> {
+    fn put_chunk(&mut self, id: ChunkId, bytes: &[u8]) -> Result<ChunkRef, StoreError> {
+        self.usable()?;
+        if bytes.len() <= INLINE_LIMIT {
+            return Ok(ChunkRef::Inline { bytes: bytes.to_vec() });
+        }
+        self.ensure_region(&id.region)?;
+        let region = self.regions.get_mut(&id.region).expect("the region was just made");
+        region.put_blob(&self.disk, id, bytes)
+    }
+
+    fn read_chunk(&mut self, chunk: &ChunkRef) -> Result<Vec<u8>, StoreError> {
+        self.usable()?;
+        match chunk {
+            ChunkRef::Inline { bytes } => Ok(bytes.clone()),
+            ChunkRef::Blob { id, len, checksum } => {
+                let path = region::blob_path(&region::folder(&self.dir, &id.region), id);
+                blob::read(&self.disk, &path, id, *len, *checksum)
+            }
+        }
+    }
+
+    fn regions(&mut self) -> Result<Vec<String>, StoreError> {
+        self.usable()?;
+        let with_head = self.regions.iter().filter(|(_, region)| region.head.is_some());
+        Ok(with_head.map(|(name, _)| name.clone()).collect())
+    }
+
+    fn head(&mut self, region: &str) -> Result<Option<(WindowId, Fence)>, StoreError> {
+        self.usable()?;
+        Ok(self.region(region).and_then(|region| region.head))
+    }
+
+    fn load(&mut self, region: &str, window: WindowId) -> Result<Manifest, StoreError> {
+        Ok(self.record(region, window)?.manifest)
+    }
+
+    fn list(&mut self, region: &str) -> Result<Vec<CheckpointInfo>, StoreError> {
+        self.usable()?;
+        let retained = self.region(region).into_iter().flat_map(|region| region.retained.values());
+        Ok(retained.map(|retained| retained.info.clone()).collect())
+    }
+
+    fn claim_incarnation(&mut self) -> Result<u64, StoreError> {
+        self.usable()?;
+        let next = self.root.incarnation + 1;
+        // The catalogue first, as in a commit: only damage leaves it behind its witness.
+        let mut batch = Batch::default();
+        batch.put(keys::incarnation(), next.to_be_bytes().to_vec());
+        let applied = self.catalogue.apply(batch);
+        self.poison(applied)?;
+        self.root.incarnation = next;
+        let written = self.write_root();
+        self.poison(written)?;
+        Ok(next)
+    }
+
+    fn verify(&mut self) -> Vec<String> {
+        let mut damage = Vec::new();
+        let windows: Vec<(String, WindowId)> = self
+            .regions
+            .iter()
+            .flat_map(|(name, region)| region.retained.keys().map(|window| (name.clone(), *window)))
+            .collect();
+        if let Err(error) = self.usable() {
+            return vec![error.to_string()];
+        }
+        for (region, window) in windows {
+            let record = match self.record(&region, window) {
+                Ok(record) => record,
+                Err(error) => {
+                    damage.push(error.to_string());
+                    continue;
+                }
+            };
+            let folder = region::folder(&self.dir, &region);
+            match region::check_chunks(&self.disk, &folder, &record.manifest, region::Depth::Content) {
+                Ok(found) => {
+                    let line = |what| format!("checkpoint of window {window} of region \"{region}\": {what}");
+                    damage.extend(found.into_iter().map(line));
+                }
+                Err(error) => damage.push(error.to_string()),
+            }
+        }
+        damage
+    }
+}
+
+impl<D: Disk, C: Catalogue<D>> JoinedOutputs for FileStore<D, C> {
+    fn joined(&mut self, region: &str) -> Result<Vec<(WindowId, JoinedOutput)>, StoreError> {
+        self.usable()?;
+        let Some(number) = self.region(region).map(|region| region.number) else { return Ok(Vec::new()) };
+        let outputs = witness::read_joined(&mut self.catalogue, &self.dir, region, number)?;
+        Ok(outputs.into_iter().map(|(window, _, output)| (window, output)).collect())
+    }
+}
