@@ -38,7 +38,8 @@ fn every_option_is_shown_at_its_default() {
 fn every_option_says_what_it_does() {
     let text = include_str!("../config.toml");
     let mut names = BTreeSet::new();
-    for line in text.lines().filter(|line| line.starts_with("# ") && line.contains(" = ") && !line.starts_with("#   ")) {
+    for line in text.lines().filter(|line| line.starts_with("# ") && line.contains(" = ") && !line.starts_with("#   "))
+    {
         let (option, doc) = line.split_once(" # ").unwrap_or((line, ""));
         assert!(!doc.trim().is_empty(), "{option}: no word about it");
         names.insert(option);
