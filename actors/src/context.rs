@@ -52,6 +52,13 @@ impl<Out: Output> Context<Out> {
         self.state.enter(key);
     }
 
+    /// Makes `key` the current key without counting a record: for operators that touch the state of the keys of a
+    /// batch in another order than that of its records.
+    #[inline]
+    pub fn enter_key(&mut self, key: Key) {
+        self.state.enter(key);
+    }
+
     /// Returns the current key: the record's, or the timer's.
     pub fn key(&self) -> &Key {
         self.state.key()

@@ -21,6 +21,10 @@ mod operator;
 mod probe;
 mod record;
 pub mod state;
+#[cfg(feature = "sql")]
+pub mod stock;
+#[cfg(feature = "sql")]
+mod table;
 mod time;
 
 pub use context::Context;
@@ -35,6 +39,8 @@ pub use record::{
     short_type_name,
 };
 pub use state::{ListState, LocalState, MapState, ValueState};
+#[cfg(feature = "sql")]
+pub use table::{Table, TableBuffer, TableRow, table};
 pub use time::{Timer, TimerKind, Timestamp, WATERMARK_MAX, WATERMARK_MIN};
 
 /// What a file of operators imports.

@@ -38,6 +38,21 @@ pub trait Operator: Send + Sized + 'static {
         Key::None
     }
 
+    /// Replaces the content of `hashes` by the hash of each record's key.
+    ///
+    /// The default calls [`key`](Operator::key) for each record; an operator that computes the keys of a whole batch
+    /// faster does so here. Both must agree.
+    ///
+    /// # Errors
+    /// If the keys of this batch cannot be computed.
+    fn key_hashes(&self, batch: &<Self::In as Inputs>::Batch, hashes: &mut Vec<u64>) -> Result {
+        hashes.clear();
+        Self::In::each(batch, |record, _| {
+            hashes.push(self.key(record).hash());
+            Ok(())
+        })
+    }
+
     /// Returns whether [`key`](Operator::key) ever gives a key: it decides which edge leads here.
     ///
     /// The default finds out by calling `key` with a made-up record (all numbers zero, all texts empty). An operator
