@@ -138,9 +138,10 @@ impl AnyBatch for Table {
 
     fn memory(&self) -> usize {
         // Only what the slices show: a batch that shares its buffers with others does not count them whole.
-        let columns = self.batch.columns().iter().map(|column| {
-            column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
-        });
+        let columns =
+            self.batch.columns().iter().map(|column| {
+                column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
+            });
         columns.sum::<usize>() + self.times.as_ref().map_or(0, |times| size_of_val(&times[..]))
     }
 }

@@ -26,7 +26,9 @@ impl EventTime {
             DataType::Timestamp(..) | DataType::Date32 | DataType::Int64 | DataType::Int32 => {
                 Ok(EventTime { column, name: name.into() })
             }
-            other => Err(format!("column `{name}` is of type {other}; an event time is a timestamp, a date, or an integer of ms since 1970")),
+            other => Err(format!(
+                "column `{name}` is of type {other}; an event time is a timestamp, a date, or an integer of ms since 1970"
+            )),
         }
     }
 

@@ -11,10 +11,10 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_common::{DFSchema, DataFusionError, SchemaError};
 use datafusion_expr::execution_props::ExecutionProps;
+use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::simplify::SimplifyContext;
 use datafusion_expr::{Expr, ExprSchemable, Volatility};
 use datafusion_optimizer::simplify_expressions::ExprSimplifier;
-use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion_sql::parser::DFParserBuilder;
 use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
@@ -77,12 +77,14 @@ impl Scope {
         let tell = |error: DataFusionError| self.explain(&error);
         let parser = DFParserBuilder::new(text).build();
         let sql = parser.and_then(|mut parser| parser.parse_into_expr()).map_err(tell)?;
-        let options = ParserOptions::new().with_enable_ident_normalization(false).with_map_string_types_to_utf8view(false);
+        let options =
+            ParserOptions::new().with_enable_ident_normalization(false).with_map_string_types_to_utf8view(false);
         let planner = SqlToRel::new_with_options(functions(), options);
         let alias = sql.alias.map(|alias| alias.value);
         let expr = planner.sql_to_expr(sql.expr, &self.schema, &mut PlannerContext::new()).map_err(tell)?;
         refuse(&expr)?;
-        let simplifier = ExprSimplifier::new(SimplifyContext::builder().with_schema(Arc::new(self.schema.clone())).build());
+        let simplifier =
+            ExprSimplifier::new(SimplifyContext::builder().with_schema(Arc::new(self.schema.clone())).build());
         let expr = simplifier.coerce(expr, &self.schema).map_err(tell)?;
         let aliased = alias.is_some();
         let name = alias.unwrap_or_else(|| match &expr {
@@ -95,7 +97,8 @@ impl Scope {
     /// Turns an expression without aggregate functions into one that computes.
     pub(super) fn plan(&self, parsed: Parsed) -> Result<Expression, String> {
         let tell = |error: DataFusionError| self.explain(&error);
-        let simplifier = ExprSimplifier::new(SimplifyContext::builder().with_schema(Arc::new(self.schema.clone())).build());
+        let simplifier =
+            ExprSimplifier::new(SimplifyContext::builder().with_schema(Arc::new(self.schema.clone())).build());
         let expr = simplifier.simplify(parsed.expr).map_err(tell)?;
         let physical =
             create_physical_expr(&expr, &self.schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())

@@ -43,7 +43,7 @@ pub fn forget_failures() {
 
 /// Passes rows on and panics at those for which a condition holds, a number of times for each.
 #[derive(Clone)]
-pub struct Fail {
+pub(super) struct Fail {
     place: Arc<Place>,
     condition: Expression,
     /// 0 stands for always.

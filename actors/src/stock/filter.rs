@@ -15,7 +15,7 @@ use crate::{Context, Operator, Result};
 
 /// Passes on the rows for which a condition is true; a row for which it is NULL is left out.
 #[derive(Clone)]
-pub struct Filter {
+pub(super) struct Filter {
     condition: Expression,
 }
 

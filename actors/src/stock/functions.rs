@@ -66,11 +66,6 @@ impl Functions {
         names.dedup();
         names
     }
-
-    /// Returns whether there is a function of this name.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.scalars.contains_key(name) || self.aggregates.contains_key(name)
-    }
 }
 
 fn names(name: &str, aliases: &[String]) -> Vec<String> {

@@ -20,7 +20,7 @@ use crate::{Feed, Progress, Result, Source, Subtask};
 
 /// Makes rows that follow from their number.
 #[derive(Clone)]
-pub struct Generate {
+pub(super) struct Generate {
     settings: Arc<Settings>,
     schema: SchemaRef,
     event_time: Option<EventTime>,
@@ -32,7 +32,7 @@ pub struct Generate {
 
 /// Where a `generate` source is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NextRow {
+pub(super) struct NextRow {
     /// The id of the next row.
     next: u64,
 }

@@ -31,13 +31,7 @@ use crate::operator::{Operator, Source};
 use crate::record::RecordType;
 use crate::table::Table;
 
-pub use aggregate::Aggregate;
-pub use blackhole::Blackhole;
-pub use fail::{Fail, forget_failures};
-pub use filter::Filter;
-pub use generate::Generate;
-pub use print::Print;
-pub use select::Select;
+pub use fail::forget_failures;
 
 /// Returns the kinds of sources by name.
 pub fn sources() -> Vec<(&'static str, Arc<dyn SourceKind>)> {
@@ -152,8 +146,7 @@ mod tests {
 
     /// Makes a table of integer columns.
     pub(crate) fn int_table(columns: &[(&str, &[Option<i64>])], times: Option<&[i64]>) -> Table {
-        let fields: Vec<Field> =
-            columns.iter().map(|(name, _)| Field::new(*name, DataType::Int64, true)).collect();
+        let fields: Vec<Field> = columns.iter().map(|(name, _)| Field::new(*name, DataType::Int64, true)).collect();
         let arrays = columns.iter().map(|(_, values)| Arc::new(Int64Array::from(values.to_vec())) as ArrayRef);
         let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays.collect()).unwrap();
         Table::with_times(batch, times.map(|times| times.to_vec().into()))
@@ -183,11 +176,15 @@ mod tests {
         }
 
         pub(crate) fn named(kind: &dyn OperatorKind, options: Value, input: &Table, name: &str) -> Bench {
+            let mut bench = Bench::unopened(kind, options, input, name);
+            bench.0.open().unwrap();
+            bench
+        }
+
+        pub(crate) fn unopened(kind: &dyn OperatorKind, options: Value, input: &Table, name: &str) -> Bench {
             let inputs = [RecordType::Table(input.schema())];
             let blueprint = with_options(&options, |options| kind.plan(options, &inputs, &site(name))).unwrap();
-            let mut operator = (blueprint.make)(Subtask::single(name), 1024).unwrap();
-            operator.open().unwrap();
-            Bench(operator)
+            Bench((blueprint.make)(Subtask::single(name), 1024).unwrap())
         }
 
         pub(crate) fn push(&mut self, input: &Table) -> Vec<Table> {

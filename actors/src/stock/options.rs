@@ -42,7 +42,8 @@ pub(super) fn unknown(what: &str, name: &str, known: &[&str]) -> String {
 /// Returns the known name that a wrong one was probably meant to be.
 pub(super) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let lower = name.to_lowercase();
-    let closest = known.iter().map(|known| (distance(&lower, &known.to_lowercase()), *known)).min_by_key(|near| near.0)?;
+    let closest =
+        known.iter().map(|known| (distance(&lower, &known.to_lowercase()), *known)).min_by_key(|near| near.0)?;
     let tolerance = 1 + name.chars().count() / 4;
     (closest.0 <= tolerance).then_some(closest.1)
 }

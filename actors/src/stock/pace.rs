@@ -80,7 +80,9 @@ mod tests {
 
     #[test]
     fn the_rate_is_kept_over_time() {
-        for (rate, shares, expected) in [(5000.0, 1, 50_000), (333.0, 1, 3330), (10.0, 1, 100), (1_000_000.0, 4, 2_500_000)] {
+        for (rate, shares, expected) in
+            [(5000.0, 1, 50_000), (333.0, 1, 3330), (10.0, 1, 100), (1_000_000.0, 4, 2_500_000)]
+        {
             let rows = rows_in(Pace::new(Some(rate), shares), 10_000);
             assert!(rows.abs_diff(expected) <= expected / 100 + 1, "{rate}/{shares}: {rows}");
         }

@@ -21,7 +21,7 @@ use crate::table::Table;
 use crate::{Delivery, Error, Result, Sink, Subtask, WindowId};
 
 /// Shows rows on standard output once they are committed.
-pub struct Print {
+pub(super) struct Print {
     shared: Arc<Mutex<Shared>>,
     text: Vec<u8>,
     incarnation: u64,
@@ -37,7 +37,7 @@ struct Shared {
 
 /// Rows that are not shown yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PrintPending {
+pub(super) struct PrintPending {
     incarnation: u64,
     subtask: u32,
     window: WindowId,
@@ -108,7 +108,12 @@ impl SinkKind for PrintKind {
         }
     }
 
-    fn plan(&self, options: &mut Options<'_>, inputs: &[RecordType], _site: &Site) -> Result<SinkBlueprint, Vec<Fault>> {
+    fn plan(
+        &self,
+        options: &mut Options<'_>,
+        inputs: &[RecordType],
+        _site: &Site,
+    ) -> Result<SinkBlueprint, Vec<Fault>> {
         let Settings {} = read(options, &self.doc())?;
         input_schema(inputs)?;
         let shared = Arc::new(Mutex::new(Shared { out: Box::new(std::io::stdout()), shown: BTreeMap::new() }));

@@ -16,7 +16,7 @@ use crate::{Context, Operator, Result};
 
 /// Computes the columns of each row anew.
 #[derive(Clone)]
-pub struct Select {
+pub(super) struct Select {
     columns: Vec<Expression>,
     schema: SchemaRef,
 }

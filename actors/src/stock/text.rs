@@ -7,10 +7,14 @@
 
 use std::io::Write;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray, UInt64Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray, UInt64Array,
+};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Date32Type, Float32Type, Float64Type, Int64Type, Schema, TimeUnit, TimestampMillisecondType, UInt64Type};
+use arrow::datatypes::{
+    DataType, Date32Type, Float32Type, Float64Type, Int64Type, Schema, TimeUnit, TimestampMillisecondType, UInt64Type,
+};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use crate::Result;
@@ -104,7 +108,11 @@ enum Values {
     Times(arrow::array::TimestampMillisecondArray),
     /// Days since 1970.
     Dates(arrow::array::Date32Array),
-    Lists { offsets: OffsetBuffer<i32>, items: Box<Column>, shown: Vec<String> },
+    Lists {
+        offsets: OffsetBuffer<i32>,
+        items: Box<Column>,
+        shown: Vec<String>,
+    },
     /// Of a type that has no number, text or time of its own: as Arrow displays it.
     Shown(Vec<String>),
 }
@@ -113,9 +121,13 @@ impl Column {
     fn new(array: &ArrayRef) -> Result<Column> {
         let as_type = |data_type: DataType| cast(array, &data_type);
         let values = match array.data_type() {
-            DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::UInt8 | DataType::UInt16 | DataType::UInt32 => {
-                Values::Integers(as_type(DataType::Int64)?.as_primitive::<Int64Type>().clone())
-            }
+            DataType::Int8
+            | DataType::Int16
+            | DataType::Int32
+            | DataType::Int64
+            | DataType::UInt8
+            | DataType::UInt16
+            | DataType::UInt32 => Values::Integers(as_type(DataType::Int64)?.as_primitive::<Int64Type>().clone()),
             DataType::UInt64 => Values::Unsigned(array.as_primitive::<UInt64Type>().clone()),
             DataType::Float64 => Values::Doubles(array.as_primitive::<Float64Type>().clone()),
             DataType::Float16 | DataType::Float32 => {
@@ -259,7 +271,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{ListArray, RecordBatch, TimestampMicrosecondArray};
-    use arrow::datatypes::{Field, Int32Type};
+    use arrow::datatypes::Int32Type;
 
     use super::*;
 

@@ -20,12 +20,12 @@ fn take(store: &mut StateStore, key: u64) {
 #[test]
 fn a_cut_holds_what_changed_and_no_more() {
     let mut store = StateStore::new(0..16, 16);
-    assert_eq!(store.cut().unwrap(), []);
+    assert_eq!(store.cut().unwrap(), [0u8; 0]);
     for key in 0..1000 {
         set(&mut store, key, key);
     }
     let base = store.cut().unwrap();
-    assert_eq!(store.cut().unwrap(), [], "nothing changed");
+    assert_eq!(store.cut().unwrap(), [0u8; 0], "nothing changed");
     set(&mut store, 3, 30);
     take(&mut store, 4);
     let change = store.cut().unwrap();
@@ -89,7 +89,7 @@ fn changes_merge_into_one_change() {
     let base = chunks[0].clone();
     assert_eq!(image(&restored(&[base.clone(), change.clone()])), image(&store));
     assert_eq!(merge_chunks(&[base, change]).unwrap(), merge_chunks(&chunks).unwrap());
-    assert_eq!(merge_chunks(&[]).unwrap(), []);
+    assert_eq!(merge_chunks(&[]).unwrap(), [0u8; 0]);
 }
 
 #[test]

@@ -212,7 +212,7 @@ fn history(seed: u64) {
                 store = restored(&chunks);
                 model = base.clone();
                 assert!(!store.is_dirty());
-                assert_eq!(store.cut().unwrap(), []);
+                assert_eq!(store.cut().unwrap(), [0u8; 0]);
             }
             1 if chunks.len() > 1 => {
                 let from = rng.random_range(0..chunks.len());

@@ -27,7 +27,7 @@ const STATE: ValueState<Packed> = ValueState::new("aggregates");
 
 /// Computes the running values of aggregate functions for each key.
 #[derive(Clone)]
-pub struct Aggregate {
+pub(super) struct Aggregate {
     plan: Arc<Plan>,
 }
 
@@ -57,7 +57,10 @@ impl Operator for Aggregate {
     type Out = Table;
 
     fn key(&self, row: TableRow<'_>) -> Key {
-        self.plan.keys.key(row.table, row.row).expect("the types of the key columns were checked when the plan was made")
+        self.plan
+            .keys
+            .key(row.table, row.row)
+            .expect("the types of the key columns were checked when the plan was made")
     }
 
     fn key_hashes(&self, table: &Arc<Table>, hashes: &mut Vec<u64>) -> Result {

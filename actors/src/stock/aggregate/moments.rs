@@ -126,6 +126,13 @@ impl GroupsAccumulator for MomentsAccumulator {
         Ok(())
     }
 
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        let rows: Vec<usize> = (0..values[0].len()).collect();
+        let mut each = MomentsAccumulator::new(self.measure);
+        each.update_batch(values, &rows, filter, rows.len())?;
+        each.state(EmitTo::All)
+    }
+
     fn size(&self) -> usize {
         self.groups.capacity() * size_of::<Moments>()
     }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion_common::Column;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion_expr::Expr;
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::expr::AggregateFunction;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion_expr::Expr;
 use datafusion_physical_expr::aggregate::LoweredAggregateBuilder;
 
 use super::super::expression::{Expression, Parsed, Scope, has_aggregate, plain};
@@ -105,7 +105,7 @@ impl Plan {
         let count = groups.keys.len();
         let mut kept = kept(groups.keys);
         let values = self.aggregates.advance(table.batch(), &groups.of_row, count, &mut kept)?;
-        let first = groups.first.into();
+        let first = UInt32Array::from(groups.first);
         let firsts = |column: &usize| Ok(arrow::compute::take(table.column(*column), &first, None)?);
         let keys = self.by.iter().map(firsts).collect::<Result<Vec<ArrayRef>>>()?;
         let inner = RecordBatch::try_new(Arc::clone(&self.inner), keys.iter().cloned().chain(values).collect())?;

@@ -28,7 +28,7 @@ pub(super) struct FilePlan {
 
 /// A file that is written but does not have its name yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FilePending {
+pub(super) struct FilePending {
     /// What it is called now.
     staged: String,
     /// What it is to be called.
@@ -38,7 +38,7 @@ pub struct FilePending {
 }
 
 /// Writes rows into files that appear by one rename.
-pub struct FileSink {
+pub(super) struct FileSink {
     plan: Arc<FilePlan>,
     subtask: Subtask,
     open: Option<Staged>,
@@ -196,7 +196,10 @@ impl FileSink {
 
     fn whole(&self) -> Result {
         if self.broken {
-            return Err(Error::failed(format!("sink \"{}\" goes on only after a restart: a write failed", self.plan.name)));
+            return Err(Error::failed(format!(
+                "sink \"{}\" goes on only after a restart: a write failed",
+                self.plan.name
+            )));
         }
         Ok(())
     }

@@ -69,7 +69,8 @@ impl SinkKind for FilesKind {
             return Err(vec![Fault::new("path", message)]);
         }
         if site.name.starts_with('.') || site.name.contains(['/', '\\']) {
-            let message = format!("the name `{}` cannot begin the name of a file; give the sink another name", site.name);
+            let message =
+                format!("the name `{}` cannot begin the name of a file; give the sink another name", site.name);
             return Err(vec![Fault::new("", message)]);
         }
         let plan = Arc::new(FilePlan {

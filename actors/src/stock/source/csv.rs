@@ -140,7 +140,9 @@ impl RowReader for CsvReader {
                 if self.null.is(text, self.texts[column]) {
                     columns.append_null(column);
                 } else {
-                    columns.append_text(column, text).map_err(|message| Error::failed(format!("line {line}: {message}")))?;
+                    columns
+                        .append_text(column, text)
+                        .map_err(|message| Error::failed(format!("line {line}: {message}")))?;
                 }
             }
         }

@@ -110,7 +110,7 @@ pub(super) struct FilePlan {
 
 /// Where a source of files is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FilePosition {
+pub(super) struct FilePosition {
     /// The files that are not read to their end, the current one first.
     files: Vec<String>,
     /// Where its next row begins.
@@ -122,7 +122,7 @@ pub struct FilePosition {
 }
 
 /// Reads rows out of files.
-pub struct FileSource {
+pub(super) struct FileSource {
     plan: Arc<FilePlan>,
     files: VecDeque<String>,
     current: Option<Current>,

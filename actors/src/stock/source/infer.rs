@@ -34,7 +34,8 @@ impl Guess {
         let code = digits.len() > 1 && digits.starts_with('0') && digits.as_bytes()[1].is_ascii_digit();
         self.integer &= !code && text.parse::<i64>().is_ok();
         // Words such as "inf" and "nan" are no sign of a number.
-        self.number &= !code && digits.starts_with(|first: char| first.is_ascii_digit() || first == '.')
+        self.number &= !code
+            && digits.starts_with(|first: char| first.is_ascii_digit() || first == '.')
             && text.parse::<f64>().is_ok();
         self.boolean &= boolean(text).is_some();
         self.date &= date(text).is_some();
@@ -43,7 +44,10 @@ impl Guess {
 
     /// Looks at a JSON value.
     pub(super) fn cell(&mut self, cell: &Cell<'_>) {
-        let before = std::mem::replace(self, Guess { seen: true, integer: false, number: false, boolean: false, date: false, timestamp: false });
+        let before = std::mem::replace(
+            self,
+            Guess { seen: true, integer: false, number: false, boolean: false, date: false, timestamp: false },
+        );
         match cell {
             Cell::Null => *self = before,
             Cell::Bool(_) => self.boolean = before.boolean,
@@ -91,7 +95,10 @@ mod tests {
         assert_eq!(of(&["1", "2.5", "1e3"]), DataType::Float64);
         assert_eq!(of(&["true", "False"]), DataType::Boolean);
         assert_eq!(of(&["2013-01-01"]), DataType::Date32);
-        assert_eq!(of(&["2013-01-01 05:00:00", "2013-01-01T05:00:00Z"]), DataType::Timestamp(TimeUnit::Millisecond, None));
+        assert_eq!(
+            of(&["2013-01-01 05:00:00", "2013-01-01T05:00:00Z"]),
+            DataType::Timestamp(TimeUnit::Millisecond, None)
+        );
         assert_eq!(of(&["1", "x"]), DataType::Utf8);
         assert_eq!(of(&[]), DataType::Utf8);
     }

@@ -46,7 +46,9 @@ impl<R: BufRead> Lines<R> {
             return Err(Error::failed(format!("line {number} is longer than {LONGEST_ROW} bytes")));
         }
         self.place = Place { offset: self.place.offset + read as u64, line: number };
-        text(&self.line).map(|line| Some((line, number))).ok_or_else(|| Error::failed(format!("line {number} is not UTF-8")))
+        text(&self.line)
+            .map(|line| Some((line, number)))
+            .ok_or_else(|| Error::failed(format!("line {number} is not UTF-8")))
     }
 }
 

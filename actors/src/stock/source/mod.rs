@@ -49,7 +49,10 @@ fn yes() -> bool {
 }
 
 fn path_option() -> OptionDoc {
-    required("path", "A file, a folder, or a glob such as \"data/2013-*.csv\"; files are read in the order of their names.")
+    required(
+        "path",
+        "A file, a folder, or a glob such as \"data/2013-*.csv\"; files are read in the order of their names.",
+    )
 }
 
 fn rate_option() -> OptionDoc {
@@ -68,7 +71,11 @@ impl SourceKind for CsvKind {
         let mut options = vec![
             path_option(),
             option("schema", "{}", columns::TYPES_DOC),
-            option("header", "true", "Whether the first line of each file names the columns; without, `schema` names them in order."),
+            option(
+                "header",
+                "true",
+                "Whether the first line of each file names the columns; without, `schema` names them in order.",
+            ),
             option(
                 "null",
                 "",
@@ -84,7 +91,8 @@ impl SourceKind for CsvKind {
         let settings: Settings = read(options, &self.doc())?;
         let files = list(&settings.path, site, &["csv"])?;
         let null = settings.null.clone().map_or(Null::Usual, Null::Text);
-        let sample = csv::sample(first(&files, site)?, settings.header, &null).map_err(|error| bad_sample(&files, &error))?;
+        let sample =
+            csv::sample(first(&files, site)?, settings.header, &null).map_err(|error| bad_sample(&files, &error))?;
         let mut guessed: Vec<(String, DataType)> =
             sample.names.into_iter().zip(sample.guesses.iter().map(infer::Guess::data_type)).collect();
         if !settings.header && !settings.schema.is_empty() {
@@ -127,7 +135,10 @@ impl SourceKind for NdjsonKind {
         let guessed = sample.into_iter().map(|(name, guess)| (name, guess.data_type())).collect();
         let schema = with_types(guessed, &settings.schema, Missing::IsAColumn)?;
         if schema.fields().is_empty() {
-            return Err(vec![Fault::new("path", format!("file `{}` is empty: give its columns in `schema`", files[0]))]);
+            return Err(vec![Fault::new(
+                "path",
+                format!("file `{}` is empty: give its columns in `schema`", files[0]),
+            )]);
         }
         let names = schema.fields().iter().enumerate().map(|(index, field)| (field.name().clone(), index));
         let format = lines::JsonFormat { columns: Arc::new(names.collect::<HashMap<_, _>>()) };
@@ -140,7 +151,10 @@ impl SourceKind for LinesKind {
         KindDoc {
             doc: "Reads lines of text, as column `line`.",
             options: vec![
-                required("path", "A file, a folder (its .txt and .log files), a glob, or \"-\" for standard input, which cannot be read again after a failure."),
+                required(
+                    "path",
+                    "A file, a folder (its .txt and .log files), a glob, or \"-\" for standard input, which cannot be read again after a failure.",
+                ),
                 rate_option(),
             ],
         }

@@ -44,7 +44,7 @@ fn read_all(mut input: impl Read, sender: &SyncSender<Piece>) {
 }
 
 /// Reads lines from standard input.
-pub struct StdinSource {
+pub(super) struct StdinSource {
     schema: SchemaRef,
     per_second: Option<f64>,
     pace: Pace,

@@ -2,8 +2,8 @@ use std::path::Path;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use arrow::compute::concat_batches;
 use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use arrow::util::pretty::pretty_format_batches;
 use serde_json::json;
 
@@ -330,7 +330,10 @@ fn lines_are_rows_of_one_column() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.txt"), "one\r\n\nthree\nno end").unwrap();
     let batch = read_all(&LinesKind, &json!({ "path": "a.txt" }), folder.path());
-    assert_eq!(shown(&batch), "+--------+\n| line   |\n+--------+\n| one    |\n|        |\n| three  |\n| no end |\n+--------+");
+    assert_eq!(
+        shown(&batch),
+        "+--------+\n| line   |\n+--------+\n| one    |\n|        |\n| three  |\n| no end |\n+--------+"
+    );
     resumes_everywhere(&LinesKind, &json!({ "path": "." }), folder.path());
 
     let blueprint = plan(&LinesKind, &json!({ "path": "-" }), folder.path()).unwrap();

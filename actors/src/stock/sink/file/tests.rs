@@ -40,8 +40,7 @@ impl Bed {
 
     fn names(&self, hidden: bool) -> Vec<String> {
         let entries = std::fs::read_dir(self.path()).unwrap();
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.retain(|name| name.starts_with('.') == hidden);
         names.sort();
         names
@@ -109,9 +108,7 @@ enum Killed {
 
 #[test]
 fn a_crash_between_any_two_steps_loses_and_repeats_nothing() {
-    for killed in
-        [Killed::Writing, Killed::Prepared, Killed::CheckpointDurable, Killed::Renamed, Killed::Committed]
-    {
+    for killed in [Killed::Writing, Killed::Prepared, Killed::CheckpointDurable, Killed::Renamed, Killed::Committed] {
         let mut bed = Bed::new();
         let mut sink = bed.start(&[]);
         write(&mut sink, &[1]);
@@ -175,11 +172,13 @@ fn only_own_left_overs_are_removed() {
     write(&mut sink, &[1]);
     let pending = prepare(&mut sink, 7);
     write(&mut sink, &[2]);
-    for name in [".rows-00004-4-1-1-0.tmp", ".rows-00003-2-1-1-0.tmp", ".rows-00003-4-1-1-0-9.tmp", ".note", "rows.csv"] {
+    for name in [".rows-00004-4-1-1-0.tmp", ".rows-00003-2-1-1-0.tmp", ".rows-00003-4-1-1-0-9.tmp", ".note", "rows.csv"]
+    {
         std::fs::write(bed.path().join(name), "x").unwrap();
     }
     bed.start(std::slice::from_ref(&pending));
-    let expected = [".note", ".rows-00003-2-1-1-0.tmp", ".rows-00003-4-1-1-0-9.tmp", &pending.staged, ".rows-00004-4-1-1-0.tmp"];
+    let expected =
+        [".note", ".rows-00003-2-1-1-0.tmp", ".rows-00003-4-1-1-0-9.tmp", &pending.staged, ".rows-00004-4-1-1-0.tmp"];
     let mut expected = expected.map(str::to_string).to_vec();
     expected.sort();
     assert_eq!(bed.names(true), expected);
