@@ -9,4 +9,5 @@ pub mod store;
 pub mod topology;
 
 pub use error::{Error, ErrorKind, Result};
+pub use piton_actors::{blueprint, files, harness, prelude, state};
 pub use topology::Registry;
