@@ -403,7 +403,8 @@ impl Subtask {
         if self.state == State::Created {
             return Ok(());
         }
-        while self.is_free() {
+        // A poll under way belongs to the window that it began in: its rows come before the marker.
+        while self.is_free() && self.source.as_ref().is_none_or(SourceHead::is_here) {
             let Some(marker) = self.closes.pop_front() else { break };
             self.end_window(marker, now)?;
             self.commands.push(Command::Closed(marker.window));

@@ -77,8 +77,14 @@ pub fn chunk_id(region: &str, fence: Fence, sequence: u64) -> ChunkId {
 
 /// Returns bytes that say what they are for, and differ from one seed to the next.
 pub fn content(seed: u64, len: usize) -> Vec<u8> {
-    let word = |nth: u64| (nth + 1).wrapping_mul(seed.wrapping_mul(2) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (0..len as u64).map(|nth| (word(nth / 8) >> (nth % 8 * 8)) as u8).collect()
+    let mut word = seed;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        word = word.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+        bytes.extend((word ^ (word >> 29)).to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
 }
 
 /// The first life of a region.

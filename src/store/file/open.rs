@@ -149,6 +149,9 @@ impl<D: Disk> Opening<'_, D> {
         }
         let catalogue = catalogue.expect("a catalogue that did not open was replaced");
 
+        // What an earlier life could not sync has names, but not durable ones.
+        let folder = self.dir.join(names::REGIONS);
+        self.disk.sync_dir(&folder).map_err(failed_to(&folder))?;
         let mut regions = BTreeMap::new();
         let mut free = numbers.values().map(|number| number + 1).max().unwrap_or(0);
         for (name, region) in &chosen {

@@ -2,8 +2,8 @@
 //!
 //! It keeps apart what the process sees and what the medium has. A power cut ([`SimDisk::crash`]) leaves, of all that
 //! was not synced, nothing, a prefix, or any subset of sectors and of names; a killed process ([`SimDisk::kill`])
-//! leaves everything. A failed sync is the worst kind: the pages count as clean, so that the content stays readable
-//! and no later sync makes it durable. Everything that happens is a function of the seed and the calls.
+//! leaves everything. A failed sync of a file is the worst kind: its pages count as clean, so that the content stays
+//! readable and no later sync makes it durable. Everything that happens is a function of the seed and the calls.
 
 mod node;
 mod world;
@@ -116,6 +116,14 @@ impl SimDisk {
     /// Makes the disk full until it is told otherwise.
     pub fn set_full(&self, full: bool) {
         self.world.lock().full = full;
+    }
+
+    /// Ends all faults: those at random, those planned, and that the disk is full.
+    pub fn heal(&self) {
+        let mut world = self.world.lock();
+        world.rates = FaultRates::default();
+        world.planned.clear();
+        world.full = false;
     }
 
     /// Returns how many faults took effect so far.

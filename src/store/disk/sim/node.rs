@@ -144,17 +144,24 @@ impl DirNode {
         }
     }
 
+    /// Lets some of the changes reach the medium. Unlike pages, the others stay due for a later sync: a file system
+    /// that cannot write its journal does not go on as if it had.
     pub(super) fn sync_badly(&mut self, rng: &mut impl Rng) {
         let luck = Luck::draw(rng, self.pending.len());
+        let mut due = Vec::new();
         for (nth, change) in self.pending.drain(..).enumerate() {
             if luck.keeps(nth, rng) {
                 apply(&mut self.durable, &change);
+            } else {
+                due.push(change);
             }
         }
+        self.pending = due;
     }
 
     pub(super) fn crash(&mut self, rng: &mut impl Rng) {
         self.sync_badly(rng);
+        self.pending.clear();
         self.current = self.durable.clone();
     }
 }
