@@ -27,7 +27,7 @@ impl<D: Disk, C: Catalogue<D>> FileStore<D, C> {
 }
 
 /// Makes sure that the directory is ours and nobody else's.
-fn take_directory<D: Disk, C: Catalogue<D>>(disk: &D, dir: &Path) -> Result<DiskLock, StoreError> {
+pub(super) fn take_directory<D: Disk, C: Catalogue<D>>(disk: &D, dir: &Path) -> Result<DiskLock, StoreError> {
     let failed = |error| StoreError::io("cannot open the state directory", dir, error);
     create_dirs(disk, dir).map_err(failed)?;
     // Not even a lock is left in a directory that is something else.
@@ -54,7 +54,7 @@ fn format_text<D: Disk, C: Catalogue<D>>() -> String {
 }
 
 /// Returns whether the directory has been made before.
-fn check_format<D: Disk, C: Catalogue<D>>(disk: &D, dir: &Path) -> Result<bool, StoreError> {
+pub(super) fn check_format<D: Disk, C: Catalogue<D>>(disk: &D, dir: &Path) -> Result<bool, StoreError> {
     let path = dir.join(names::FORMAT);
     let expected = format_text::<D, C>();
     match disk.read(&path) {
