@@ -34,7 +34,7 @@ pub(super) enum Command {
     /// Lists the types a topology file can name, or the options of one
     List(ListArgs),
     /// Shows what the state directory of a job holds, without running it
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  piton checkpoints list job.toml")]
     Checkpoints(CheckpointsCommand),
 }
 
@@ -145,6 +145,7 @@ pub(super) enum CheckpointsCommand {
 #[derive(Debug, Args)]
 pub(super) struct CheckpointsArgs {
     /// The topology file [default: config.toml in the current folder], then windows by their numbers, or "latest"
+    // The brackets in the middle make the usage say `[JOB.toml] [ID]...`; clap itself cannot tell the two apart.
     #[arg(value_name = "JOB.toml] [ID")]
     targets: Vec<String>,
     #[command(flatten)]

@@ -61,7 +61,8 @@ fn describe(role: Role, name: &str, doc: &KindDoc) -> String {
         }
         text.push_str(&table.to_text("  "));
     }
-    let engine: Vec<&str> = role.engine_options().iter().copied().filter(|option| *option != "type").collect();
+    let is_told = |name: &str| name == "type" || doc.options.iter().any(|option| option.name == name);
+    let engine: Vec<&str> = role.engine_options().iter().copied().filter(|option| !is_told(option)).collect();
     text.push_str(&format!("  and, as for every {role}: {}\n", engine.join(", ")));
     text
 }

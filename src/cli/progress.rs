@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use parking_lot::Mutex;
 
-use crate::cli::text::{count, number, span};
+use crate::cli::text::{count, number};
 use crate::clock::Clock;
 use crate::runtime::{Event, Progress};
 
@@ -53,7 +53,7 @@ impl Live {
             let told = told.lock();
             let records = progress.records_in();
             let rate = rate.lock().at(clock.monotonic(), records, told.resumed);
-            let elapsed = u64::try_from(state.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let elapsed = state.elapsed().as_secs();
             let out_of_it = progress.records_out();
             // A line that cannot be formatted is not drawn.
             line(out, &job, [records, rate, out_of_it], &told, elapsed).ok();
@@ -81,7 +81,7 @@ fn line(
     if told.restarts > 0 {
         write!(out, "  {}", count(told.restarts, "restart"))?;
     }
-    write!(out, "  {}", span(elapsed / 1_000 * 1_000))
+    write!(out, "  {}:{:02}", elapsed / 60, elapsed % 60)
 }
 
 /// How many records there are in a second, over the last moments.
@@ -138,7 +138,7 @@ mod tests {
         let live = Live::default();
         live.on(&Event::Committed { region: "in".into(), window: 34, bytes: 0, took_ms: 3 });
         let mut text = String::new();
-        line(&mut text, "flights", [1_234, 56, 7], &live.told.lock(), 12_345).unwrap();
-        assert_eq!(text, "flights  1,234 records in (56/s), 7 out  window 34 committed  12.0 s");
+        line(&mut text, "flights", [1_234, 56, 7], &live.told.lock(), 75).unwrap();
+        assert_eq!(text, "flights  1,234 records in (56/s), 7 out  window 34 committed  1:15");
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use indicatif::ProgressBar;
 use parking_lot::Mutex;
 
+const CLEAR_LINE: &[u8] = b"\r\x1b[2K";
+
 /// stderr. Clones are the same.
 #[derive(Clone)]
 pub(super) struct Terminal {
@@ -32,13 +34,15 @@ impl Terminal {
     pub(super) fn write(&self, text: &[u8]) {
         // Cloned, so that the lock is not held while the bar draws: that may log.
         let bar = self.bar.lock().clone();
-        let write = || {
+        let write = |text: &[u8]| {
             // Nobody is left to be told that stderr is gone.
             io::stderr().lock().write_all(text).ok();
         };
         match bar {
-            Some(bar) => bar.suspend(write),
-            None => write(),
+            // The bar does not touch the terminal while its thread panics, so its line is cleared by hand.
+            Some(_) if std::thread::panicking() => write(&[CLEAR_LINE, text].concat()),
+            Some(bar) => bar.suspend(|| write(text)),
+            None => write(text),
         }
     }
 

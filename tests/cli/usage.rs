@@ -1,0 +1,71 @@
+//! What is written on the command line.
+
+use super::*;
+
+const COMMANDS: [&[&str]; 9] = [
+    &[],
+    &["run"],
+    &["check"],
+    &["explain"],
+    &["list"],
+    &["checkpoints"],
+    &["checkpoints", "list"],
+    &["checkpoints", "show"],
+    &["checkpoints", "verify"],
+];
+
+#[test]
+fn every_command_has_help_with_an_example_on_stdout() {
+    let job = Job::new(1);
+    for command in COMMANDS {
+        let help = job.piton(&[command, &["--help"]].concat()).with(0);
+        help.prints(&["Usage:", "Example", &["  piton", command.first().unwrap_or(&"run")].join(" ")]);
+        assert_eq!(help.err, "", "{command:?}");
+    }
+    job.piton(&["--version"]).with(0).prints(&["piton ", env!("CARGO_PKG_VERSION")]);
+}
+
+#[test]
+fn mistakes_on_the_command_line_end_with_2_on_stderr() {
+    let job = Job::new(1);
+    let before = job.everything();
+    for (args, words) in [
+        (&["rnu", "job.toml"][..], &["error: ", "run"][..]),
+        (&["run", "job.toml", "--resum", "none"], &["error: ", "--resume"]),
+        (&["run", "job.toml", "more"], &["error: ", "more"]),
+        (&["explain", "job.toml", "--format", "dott"], &["error: ", "dot"]),
+        (&["checkpoints", "show", "job.toml", "newest"], &["error: ", "newest", "latest"]),
+        (&["run", "job.toml", "--discard-state"], &["error: ", "--discard-state", "--resume none"]),
+        (&["run", "job.toml", "--resume", "yesterday"], &["error: ", "yesterday", "latest"]),
+        (&["run", "job.toml", "--events", "no/such/folder/events"], &["error: ", "no/such/folder/events"]),
+        (&["run", "job.toml", "--set", "checkpoint.intervall=1s"], &["error: ", "did you mean \"interval\"?"]),
+        (&["check"], &["error: ", "config.toml"]),
+        (&[], &["Usage:"]),
+    ] {
+        let ended = job.piton(args).with(2);
+        ended.says(words);
+        assert_eq!(ended.out, "", "{args:?}");
+    }
+    assert_eq!(job.everything(), before, "a mistake created something");
+}
+
+#[test]
+fn a_log_level_that_there_is_not_is_a_mistake() {
+    let job = Job::new(1);
+    let output = job.command(&["list"]).env("PITON_LOG", "loud=very").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: PITON_LOG=loud=very"));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let job = Job::new(1);
+    for args in [&["explain", "job.toml"][..], &["list"], &["run", "job.toml", "--events", "-"]] {
+        let mut child = job.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {err}");
+        assert!(!err.contains("panicked") && !err.contains("error"), "{args:?}: {err}");
+    }
+}
