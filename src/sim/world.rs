@@ -201,7 +201,7 @@ impl<'a> World<'a> {
     }
 
     fn one_step(&mut self) {
-        if self.schedule.percent(self.settings.ms_percent) {
+        if self.schedule.percent(self.settings.ms_percent) && !self.is_settled() {
             self.now += 1;
         }
         let due = self.queue.first_key_value().is_some_and(|((at, _), _)| *at <= self.now);
