@@ -86,4 +86,8 @@ impl SinkKind for FilesKind {
             make: Arc::new(move || Ok(Box::new(HostedSink(FileSink::new(Arc::clone(&plan)))))),
         })
     }
+
+    fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {
+        read::<Settings>(options, &self.doc()).err().unwrap_or_default()
+    }
 }
