@@ -226,22 +226,12 @@ impl Layer {
         }
     }
 
-    /// Takes out the entries whose key is not known, in the order of their names, with their origins.
-    fn split(self, known: &[&str]) -> (Layer, Vec<(String, String)>) {
-        let (known, unknown): (Map<_, _>, BTreeMap<_, _>) = {
-            let mut left = Map::new();
-            let mut right = BTreeMap::new();
-            for (key, value) in self.0 {
-                if known.contains(&key.as_str()) {
-                    left.insert(key, value);
-                } else {
-                    right.insert(key, value);
-                }
-            }
-            (left, right)
-        };
-        let origin = |value: &config::Value| value.origin().unwrap_or(FILE).to_string();
-        (Layer(known), unknown.iter().map(|(key, value)| (key.clone(), origin(value))).collect())
+    /// Takes out the entries whose key is not known: returns their names, in order, with their origins.
+    fn split(self, known: &[&str]) -> (Layer, BTreeMap<String, String>) {
+        let is_known = |(key, _): &(String, config::Value)| known.contains(&key.as_str());
+        let (known, unknown): (Map<_, _>, Map<_, _>) = self.0.into_iter().partition(is_known);
+        let origin = |value: config::Value| value.origin().unwrap_or(FILE).to_string();
+        (Layer(known), unknown.into_iter().map(|(key, value)| (key, origin(value))).collect())
     }
 }
 

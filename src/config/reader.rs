@@ -71,8 +71,10 @@ pub(crate) enum Mistake {
 impl Mistake {
     /// Understands a message of serde's.
     pub(crate) fn of(message: &str) -> Mistake {
-        // The parser adds lines that say where; that is known better here.
-        let message = message.split("\n").next().unwrap_or_default().trim();
+        // The parser adds lines that say where; that is known better here. What is left becomes one line.
+        let lines = message.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("in `"));
+        let message = lines.collect::<Vec<_>>().join(" ");
+        let message = message.as_str();
         let quoted = |text: &str| -> Vec<String> { text.split('`').skip(1).step_by(2).map(str::to_string).collect() };
         let named = |start: &str| -> Option<(String, Vec<String>)> {
             let mut names = quoted(message.strip_prefix(start)?).into_iter();

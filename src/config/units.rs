@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{Error as _, Visitor};
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A length of time, exact to the millisecond: `"100ms"`, `"1s"`, `"1m30s"`, `"12h"`, `"7d"`.

@@ -128,6 +128,11 @@ impl SourceHead {
         self.due.is_none() && self.opening.is_none() && !self.in_flight
     }
 
+    /// Returns whether no call is under way.
+    pub(crate) fn is_here(&self) -> bool {
+        !self.in_flight
+    }
+
     /// Returns when there is something to do, if there is a time for it.
     pub(crate) fn wake_at(&self) -> Option<Timestamp> {
         self.idle_until.max(self.retry.at()).filter(|_| !self.done && !self.in_flight)

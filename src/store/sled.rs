@@ -72,7 +72,8 @@ impl<D: Disk> Catalogue<D> for SledCatalogue<D> {
 
     fn scan(&mut self, prefix: &[u8]) -> Result<Pairs, StoreError> {
         self.call("read", |database| {
-            let pair = |pair: sled::Result<(sled::IVec, sled::IVec)>| pair.map(|(key, value)| (key.to_vec(), value.to_vec()));
+            let pair =
+                |pair: sled::Result<(sled::IVec, sled::IVec)>| pair.map(|(key, value)| (key.to_vec(), value.to_vec()));
             database.scan_prefix(prefix).map(pair).collect()
         })
     }

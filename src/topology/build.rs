@@ -8,7 +8,7 @@ use std::sync::Arc;
 use piton_actors::RecordType;
 use piton_actors::blueprint::{Fault, KindDoc, Site};
 
-use crate::config::{DidYouMean, Layered, Problems, Settings, join, nearest};
+use crate::config::{DidYouMean, Layered, Mode, Problems, Settings, join, nearest};
 use crate::topology::graph::Graph;
 use crate::topology::options::ask;
 use crate::topology::plan::{Edge, EventTime, Node, NodeKind, Partition};
@@ -39,9 +39,9 @@ pub(crate) fn build(
     for index in &order {
         builder.plan(*index, &graph.inputs[*index], &mut built);
     }
-    for index in 0..specs.len() {
+    for (index, spec) in specs.iter().enumerate() {
         if !order.contains(&index) {
-            builder.check_options(&specs[index]);
+            builder.check_options(spec);
         }
     }
     built
@@ -124,6 +124,15 @@ impl Builder<'_, '_> {
             }
         }
         self.problems.append(found);
+        if blueprint.as_ref().is_some_and(|blueprint| !blueprint.replayable)
+            && self.settings.checkpoint.mode == Mode::ExactlyOnce
+        {
+            let message = format!(
+                "{} cannot go back: what it gave after the last committed window is lost in a crash, in spite of checkpoint.mode = \"exactly-once\"",
+                spec.title()
+            );
+            self.problems.warn(&spec.path, message);
+        }
         let event_time = EventTime { out_of_order: spec.out_of_order.unwrap_or_default() };
         blueprint.map(|blueprint| (NodeKind::Source(blueprint, event_time), bounded))
     }

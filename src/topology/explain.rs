@@ -154,8 +154,13 @@ fn details(node: &Node, plan: &Plan) -> String {
             details
         }
         NodeKind::Operator(blueprint) => {
-            let groups = plan.settings.job.key_groups.div_ceil(node.parallelism);
-            let keyed = if blueprint.keyed { format!(", keyed ({groups} key groups each)") } else { String::new() };
+            let groups = plan.settings.job.key_groups;
+            let (least, most) = (groups / node.parallelism, groups.div_ceil(node.parallelism));
+            let keyed = match blueprint.keyed {
+                true if least == most => format!(", keyed ({most} key groups each)"),
+                true => format!(", keyed ({least} or {most} key groups each)"),
+                false => String::new(),
+            };
             format!(", emits {}{keyed}", blueprint.output)
         }
         NodeKind::Sink(blueprint) => match &blueprint.folder {

@@ -12,7 +12,7 @@ use serde::de::Visitor;
 use serde::forward_to_deserialize_any;
 use toml::{Table, Value};
 
-use crate::config::{DidYouMean, Layered, Mistake, Problems, join, nearest, note, remove, replace};
+use crate::config::{Layered, Mistake, Problems, join, note, remove, replace};
 use crate::topology::spec::NodeSpec;
 
 /// Asks a kind to plan (or only to check) a node. Returns what it answered if nothing was wrong.
@@ -24,9 +24,8 @@ pub(crate) fn ask<B>(
     kind: impl Fn(&mut Options<'_>) -> Result<B, Vec<Fault>>,
 ) -> Option<B> {
     let mut asking = Asking { spec, layered, documented, options: spec.options.clone(), removed: Vec::new() };
-    // Whether the options that are left are still what the user asked for, but for unknown ones.
-    let mut intact = true;
-    let mut usable = true;
+    // Whether nothing was wrong; and whether what is left is what the user asked for, save options that do not exist.
+    let (mut clean, mut intact) = (true, true);
     loop {
         let mut seen = Seen::default();
         let reading = Reading { table: asking.options.clone(), seen: &mut seen };
@@ -37,30 +36,26 @@ pub(crate) fn ask<B>(
         };
         for key in &seen.ignored {
             asking.note_ignored(key, seen.fields, problems);
-            usable = false;
+            clean = false;
         }
         let faults = match answer {
-            Ok(answer) => return (intact && usable).then_some(answer),
+            Ok(answer) => return clean.then_some(answer),
             Err(faults) => faults,
         };
-        usable = false;
         let [fault] = faults.as_slice() else {
             asking.note_all(&faults, intact, problems);
             return None;
         };
         let mistake = Mistake::of(&fault.message);
         if asking.read_otherwise(fault, &mistake) {
-            usable = true;
             continue;
         }
-        let readable = matches!(mistake, Mistake::Other(_));
-        if !asking.note(fault, &mistake, intact, problems) || readable {
-            return None;
-        }
-        intact &= matches!(mistake, Mistake::UnknownField { .. });
+        asking.note(fault, &mistake, intact, problems);
         if !asking.take_out(fault, &mistake) {
             return None;
         }
+        clean = false;
+        intact &= matches!(mistake, Mistake::UnknownField { .. });
     }
 }
 
@@ -97,42 +92,55 @@ impl Asking<'_, '_> {
         }
     }
 
-    /// Notes a fault, unless it only comes from an option having been taken out. Returns whether it was noted.
-    fn note(&self, fault: &Fault, mistake: &Mistake, intact: bool, problems: &mut Problems) -> bool {
+    /// Notes a fault, unless it only comes from an option having been taken out.
+    fn note(&self, fault: &Fault, mistake: &Mistake, intact: bool, problems: &mut Problems) {
         let is_own_making = match mistake {
             Mistake::MissingField(name) => self.removed.contains(name),
             Mistake::Other(_) => !intact,
             _ => false,
         };
         if is_own_making {
-            return false;
+            return;
         }
         let who = format!("{}: ", self.spec.title());
         if let Some(index) = input_index(&fault.option) {
             let input = self.spec.inputs.get(index).map_or("", String::as_str);
             let message = format!("{who}input \"{input}\" {}", fault.message);
             problems.value(join(&self.spec.path, &fault.option), message);
-            return true;
+            return;
         }
         let path = if fault.option.is_empty() { self.spec.path.clone() } else { join(&self.spec.path, &fault.option) };
         note(mistake, path, self.spec.role.engine_options(), &who, problems);
-        true
     }
 
     fn note_ignored(&mut self, key: &str, fields: &[&str], problems: &mut Problems) {
-        let known: Vec<&str> = if fields.is_empty() { self.documented.to_vec() } else { fields.to_vec() };
-        let candidates = known.iter().chain(self.spec.role.engine_options()).copied();
-        let hint = DidYouMean(nearest(key, candidates));
-        let list = if known.is_empty() { String::new() } else { format!(" (known: {})", known.join(", ")) };
-        let message = format!("{}: unknown option \"{key}\"{hint}{list}", self.spec.title());
-        problems.key(join(&self.spec.path, key), message);
-        self.options.remove(key);
+        let known = match (key.contains('.'), fields) {
+            (true, _) => &[],
+            (false, []) => self.documented,
+            (false, fields) => fields,
+        };
+        let known = known.iter().map(|name| name.to_string()).collect();
+        let mistake = Mistake::UnknownField { name: key.rsplit('.').next().unwrap_or(key).to_string(), known };
+        let who = format!("{}: ", self.spec.title());
+        note(&mistake, join(&self.spec.path, key), self.spec.role.engine_options(), &who, problems);
+        remove(&mut self.options, key);
     }
 }
 
 /// Returns *i* of `inputs[i]`.
 fn input_index(option: &str) -> Option<usize> {
     option.strip_prefix("inputs[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// Writes a path as faults do: `a.?.0.b`, in which the mark stands for an `Option`, becomes `a[0].b`.
+fn path_of(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => String::new(),
+        Path::Map { parent, key } => join(&path_of(parent), key),
+        Path::Seq { parent, index } => format!("{}[{index}]", path_of(parent)),
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => path_of(parent),
+    }
 }
 
 /// What a kind did with its options.
@@ -153,12 +161,7 @@ impl<'de> Deserializer<'de> for Reading<'_> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
         let ignored = &mut self.seen.ignored;
-        let mut callback = |path: serde_ignored::Path<'_>| {
-            let path = path.to_string();
-            if !path.contains('.') {
-                ignored.push(path);
-            }
-        };
+        let mut callback = |path: serde_ignored::Path<'_>| ignored.push(path_of(&path));
         serde_ignored::Deserializer::new(Value::Table(self.table), &mut callback).deserialize_any(visitor)
     }
 

@@ -217,7 +217,8 @@ pub(crate) fn resolve(input: &str, specs: &[NodeSpec]) -> Result<usize, String> 
         let candidates = specs.iter().filter(|spec| spec.role != Role::Sink).map(|spec| spec.name.as_str());
         let defined: Vec<&str> = candidates.clone().collect();
         let hint = DidYouMean(nearest(name, candidates));
-        return Err(format!("which the topology does not define{hint} (defined: {})", defined.join(", ")));
+        let defined = if defined.is_empty() { "none".to_string() } else { defined.join(", ") };
+        return Err(format!("which the topology does not define{hint} (defined: {defined})"));
     };
     if specs[index].role == Role::Sink {
         return Err("which is a sink: nothing comes out of a sink".to_string());

@@ -125,7 +125,9 @@ fn paths_and_names_follow_from_the_file() {
     assert_eq!(plan.settings.store.path, std::path::Path::new("/jobs/.piton/job"));
     let NodeKind::Source(_, event_time) = &plan.nodes[0].kind else { panic!("a source") };
     assert_eq!(event_time.out_of_order, Duration::from_secs(5));
-    assert_eq!(plan.warnings, ["/jobs/job.toml:1:10: nothing reads source \"a\": what it emits is dropped"]);
+    let [unread, lossy] = plan.warnings.as_slice() else { panic!("two warnings: {:?}", plan.warnings) };
+    assert_eq!(unread, "/jobs/job.toml:1:10: nothing reads source \"a\": what it emits is dropped");
+    assert!(lossy.contains("source \"a\" cannot go back"));
 }
 
 #[test]
@@ -147,6 +149,22 @@ fn later_layers_win() {
     assert_eq!(plan.settings.checkpoint.interval, Duration::from_millis(200));
     assert_eq!(plan.settings.http.token.as_deref(), Some("12345"));
     assert_eq!(plan.nodes[plan.node("counts").unwrap()].parallelism, 4);
+}
+
+#[test]
+fn what_is_odd_but_possible_is_a_warning() {
+    let checkpoint = "[checkpoint]\ntimeout = \"500ms\"\nmin_pause = \"2s\"\nmax_concurrent = 2\n";
+    let plan = plan(&format!("{WORDS}{checkpoint}[recovery]\nstrategy = \"none\"\ndelay = \"1s\""));
+    let expected = [
+        "shorter than checkpoint.interval (1s): is the unit right?",
+        "so the interval never counts",
+        "so checkpoint.max_concurrent never counts",
+        "belongs to strategy \"fixed-delay\" or \"failure-rate\", but the strategy is \"none\"",
+    ];
+    assert_eq!(plan.warnings.len(), expected.len(), "{:#?}", plan.warnings);
+    for (warning, expected) in plan.warnings.iter().zip(expected) {
+        assert!(warning.contains(expected), "{warning}");
+    }
 }
 
 #[test]

@@ -1,0 +1,342 @@
+//! What must hold whatever fails: named predicates over plain data.
+//!
+//! The simulator, the tests and whoever watches a real run ask the same questions here, so that a name in a report
+//! means the same everywhere. None of the predicates knows how its data came about.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::ids::{Fence, WindowId};
+
+/// One promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub enum InvariantId {
+    /// In the end the committed output is that of a run without faults: nothing lost, nothing twice.
+    OutputComplete,
+    /// At every moment the committed output is the effect of a prefix of each source partition.
+    OutputIsPrefix,
+    /// No row is visible more often than a run without faults shows it.
+    OutputNotRepeated,
+    /// Nothing becomes visible before its window is committed.
+    InvisibleUntilCommitted,
+    /// The outputs of a sink's subtask become visible in the order of their windows.
+    OutputInOrder,
+    /// What a committed checkpoint lists as pending is there until it is published.
+    PendingNotLost,
+    /// Records of one key are counted 1, 2, 3, … also across restarts.
+    StateExactlyOnce,
+    /// A record goes the same way each time it is sent.
+    RoutingRepeats,
+    /// No record comes behind a watermark that should have been behind it.
+    NothingLate,
+    /// `committed` is told in strictly increasing order within an attempt, and never goes back across attempts.
+    CommittedIncreases,
+    /// `committed` is told only for windows that the store's head has reached.
+    CommittedIsDurable,
+    /// `committed` of a window follows `checkpointed` of it.
+    CheckpointedFirst,
+    /// After a restart the restored window is told as committed before the first record.
+    RestoredToldFirst,
+    /// The head of a region never goes back, not even across crashes.
+    HeadNeverBack,
+    /// Whatever the head names can be restored.
+    CheckpointRestorable,
+    /// A channel delivers what was sent, once, in order.
+    ChannelFifo,
+    /// A mailbox holds no more than its capacity.
+    MailboxBounded,
+    /// Nothing of an attempt that is over has an effect.
+    FenceHolds,
+    /// Once faults stop, checkpoints complete and the job ends.
+    Liveness,
+    /// The engine itself does not panic or contradict itself.
+    EngineSound,
+}
+
+impl InvariantId {
+    /// All of them.
+    pub const ALL: &'static [InvariantId] = &[
+        InvariantId::OutputComplete,
+        InvariantId::OutputIsPrefix,
+        InvariantId::OutputNotRepeated,
+        InvariantId::InvisibleUntilCommitted,
+        InvariantId::OutputInOrder,
+        InvariantId::PendingNotLost,
+        InvariantId::StateExactlyOnce,
+        InvariantId::RoutingRepeats,
+        InvariantId::NothingLate,
+        InvariantId::CommittedIncreases,
+        InvariantId::CommittedIsDurable,
+        InvariantId::CheckpointedFirst,
+        InvariantId::RestoredToldFirst,
+        InvariantId::HeadNeverBack,
+        InvariantId::CheckpointRestorable,
+        InvariantId::ChannelFifo,
+        InvariantId::MailboxBounded,
+        InvariantId::FenceHolds,
+        InvariantId::Liveness,
+        InvariantId::EngineSound,
+    ];
+
+    /// Returns its name as reports show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            InvariantId::OutputComplete => "output-complete",
+            InvariantId::OutputIsPrefix => "output-is-prefix",
+            InvariantId::OutputNotRepeated => "output-not-repeated",
+            InvariantId::InvisibleUntilCommitted => "invisible-until-committed",
+            InvariantId::OutputInOrder => "output-in-order",
+            InvariantId::PendingNotLost => "pending-not-lost",
+            InvariantId::StateExactlyOnce => "state-exactly-once",
+            InvariantId::RoutingRepeats => "routing-repeats",
+            InvariantId::NothingLate => "nothing-late",
+            InvariantId::CommittedIncreases => "committed-increases",
+            InvariantId::CommittedIsDurable => "committed-is-durable",
+            InvariantId::CheckpointedFirst => "checkpointed-first",
+            InvariantId::RestoredToldFirst => "restored-told-first",
+            InvariantId::HeadNeverBack => "head-never-back",
+            InvariantId::CheckpointRestorable => "checkpoint-restorable",
+            InvariantId::ChannelFifo => "channel-fifo",
+            InvariantId::MailboxBounded => "mailbox-bounded",
+            InvariantId::FenceHolds => "fence-holds",
+            InvariantId::Liveness => "liveness",
+            InvariantId::EngineSound => "engine-sound",
+        }
+    }
+
+    /// Makes the report that it was broken.
+    pub fn broken(self, message: impl Into<String>) -> Violation {
+        Violation { invariant: self, message: message.into() }
+    }
+}
+
+impl fmt::Display for InvariantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A promise that was broken, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which one.
+    pub invariant: InvariantId,
+    /// What was seen.
+    pub message: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.message)
+    }
+}
+
+/// What a predicate answers.
+pub type Verdict = Result<(), Violation>;
+
+/// Follows the windows that one operator instance hears of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CommittedOrder {
+    last: Option<(Fence, WindowId)>,
+}
+
+impl CommittedOrder {
+    /// `committed(window)` is told in the life of `fence`, while the store's head stands at `head`.
+    ///
+    /// # Errors
+    /// [`InvariantId::CommittedIncreases`] or [`InvariantId::CommittedIsDurable`].
+    pub fn told(&mut self, fence: Fence, window: WindowId, head: WindowId) -> Verdict {
+        if window > head {
+            let message = format!("window {window} was told as committed while the head is {head}");
+            return Err(InvariantId::CommittedIsDurable.broken(message));
+        }
+        if let Some((before, last)) = self.last {
+            let falls = if before == fence { window <= last } else { window < last };
+            if falls {
+                let message = format!("window {window} was told in {fence} after window {last} in {before}");
+                return Err(InvariantId::CommittedIncreases.broken(message));
+            }
+        }
+        self.last = Some((fence, window));
+        Ok(())
+    }
+}
+
+/// Follows the head of one region as the store and its callers see it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HeadOrder {
+    head: WindowId,
+}
+
+impl HeadOrder {
+    /// The head was read, or a commit was acknowledged.
+    ///
+    /// # Errors
+    /// [`InvariantId::HeadNeverBack`].
+    pub fn seen(&mut self, head: WindowId) -> Verdict {
+        if head < self.head {
+            let message = format!("the head is {head} after window {} was acknowledged", self.head);
+            return Err(InvariantId::HeadNeverBack.broken(message));
+        }
+        self.head = head;
+        Ok(())
+    }
+
+    /// Returns the newest head that was seen.
+    pub fn head(&self) -> WindowId {
+        self.head
+    }
+}
+
+/// Follows how often each thing was seen, of a known set of things and times.
+#[derive(Clone, Debug, Default)]
+pub struct Times<T: Ord> {
+    left: BTreeMap<T, u64>,
+    wanted: u64,
+    seen: u64,
+}
+
+impl<T: Ord + fmt::Debug> Times<T> {
+    /// So many more of a thing are to be seen.
+    pub fn want(&mut self, thing: T, times: u64) {
+        if times > 0 {
+            *self.left.entry(thing).or_default() += times;
+            self.wanted += times;
+        }
+    }
+
+    /// A thing was seen.
+    ///
+    /// # Errors
+    /// [`InvariantId::OutputNotRepeated`], if it was not to be seen, or not that often.
+    pub fn see(&mut self, thing: &T) -> Verdict {
+        match self.left.get_mut(thing) {
+            None => Err(InvariantId::OutputNotRepeated.broken(format!("{thing:?} should never be seen"))),
+            Some(0) => Err(InvariantId::OutputNotRepeated.broken(format!("{thing:?} was seen too often"))),
+            Some(left) => {
+                *left -= 1;
+                self.seen += 1;
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns how many were seen in all.
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Everything must have been seen.
+    ///
+    /// # Errors
+    /// [`InvariantId::OutputComplete`].
+    pub fn complete(&self) -> Verdict {
+        if self.seen == self.wanted {
+            return Ok(());
+        }
+        let missing = self.left.iter().find(|(_, left)| **left > 0);
+        let message = format!("{} of {} were seen; missing is {missing:?}", self.seen, self.wanted);
+        Err(InvariantId::OutputComplete.broken(message))
+    }
+}
+
+/// Follows the numbers that a counter gave to the records of each key.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// For each counter and key, how often each number was seen, from 1 on.
+    seen: BTreeMap<(u32, u64), Vec<u64>>,
+}
+
+impl Counts {
+    /// A number was seen, and may be seen so many times.
+    ///
+    /// # Errors
+    /// [`InvariantId::StateExactlyOnce`].
+    pub fn see(&mut self, counter: u32, key: u64, number: u64, times: u64) -> Verdict {
+        let seen = self.seen.entry((counter, key)).or_default();
+        let Some(index) = number.checked_sub(1).and_then(|index| usize::try_from(index).ok()) else {
+            return Err(InvariantId::StateExactlyOnce.broken(format!("operator {counter}, key {key}: number 0")));
+        };
+        if seen.len() <= index {
+            seen.resize(index + 1, 0);
+        }
+        seen[index] += 1;
+        if seen[index] > times {
+            let message = format!("operator {counter} counted record {number} of key {key} more than once");
+            return Err(InvariantId::StateExactlyOnce.broken(message));
+        }
+        Ok(())
+    }
+
+    /// The numbers seen must be a prefix of 1, 2, 3, …, each seen as often as it comes by.
+    ///
+    /// # Errors
+    /// [`InvariantId::StateExactlyOnce`].
+    pub fn are_prefixes(&self, times: impl Fn(u32) -> u64) -> Verdict {
+        for ((counter, key), seen) in &self.seen {
+            let wanted = times(*counter);
+            if let Some(hole) = seen.iter().position(|seen| *seen != wanted) {
+                let message =
+                    format!("operator {counter}, key {key}: number {} was seen {} times of {wanted}", hole + 1, seen[hole]);
+                return Err(InvariantId::StateExactlyOnce.broken(message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the highest number seen of a counter and key.
+    pub fn highest(&self, counter: u32, key: u64) -> u64 {
+        self.seen.get(&(counter, key)).map_or(0, |seen| seen.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fence(attempt: u64) -> Fence {
+        Fence { incarnation: 1, attempt }
+    }
+
+    #[test]
+    fn committed_repeats_only_in_a_new_attempt_and_never_goes_back() {
+        let mut order = CommittedOrder::default();
+        order.told(fence(0), WindowId(3), WindowId(3)).unwrap();
+        assert_eq!(order.told(fence(0), WindowId(3), WindowId(3)).unwrap_err().invariant, InvariantId::CommittedIncreases);
+        order.told(fence(1), WindowId(3), WindowId(3)).unwrap();
+        assert_eq!(order.told(fence(2), WindowId(2), WindowId(3)).unwrap_err().invariant, InvariantId::CommittedIncreases);
+        assert_eq!(order.told(fence(2), WindowId(4), WindowId(3)).unwrap_err().invariant, InvariantId::CommittedIsDurable);
+    }
+
+    #[test]
+    fn a_hole_in_the_numbers_is_no_prefix() {
+        let mut counts = Counts::default();
+        counts.see(1, 7, 1, 1).unwrap();
+        counts.see(1, 7, 3, 1).unwrap();
+        assert!(counts.are_prefixes(|_| 1).is_err());
+        counts.see(1, 7, 2, 1).unwrap();
+        counts.are_prefixes(|_| 1).unwrap();
+        assert!(counts.see(1, 7, 2, 1).is_err());
+        assert_eq!(counts.highest(1, 7), 3);
+    }
+
+    #[test]
+    fn what_is_seen_too_often_or_never_is_told_apart() {
+        let mut times = Times::default();
+        times.want("a", 2);
+        times.see(&"a").unwrap();
+        assert_eq!(times.complete().unwrap_err().invariant, InvariantId::OutputComplete);
+        times.see(&"a").unwrap();
+        times.complete().unwrap();
+        assert_eq!(times.see(&"a").unwrap_err().invariant, InvariantId::OutputNotRepeated);
+        assert!(times.see(&"b").is_err());
+    }
+
+    #[test]
+    fn names_are_told_apart() {
+        let mut names: Vec<_> = InvariantId::ALL.iter().map(|id| id.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), InvariantId::ALL.len());
+    }
+}

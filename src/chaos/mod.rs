@@ -1,0 +1,3 @@
+//! Breaking things on purpose, and what must hold all the same.
+
+pub mod invariants;

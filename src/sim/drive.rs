@@ -1,0 +1,514 @@
+//! Carries out what subtasks and regions ask for, as the runtime does.
+
+use piton_actors::WindowId;
+
+use crate::chaos::invariants::InvariantId;
+use crate::ids::Fence;
+use crate::protocol::commit::{Commit, CommitError};
+use crate::protocol::coordinator;
+use crate::protocol::failure::{ErrorKindTag, Failure, FailureKind};
+use crate::protocol::manifest::{JoinedOutput, Manifest};
+use crate::protocol::region::{self, Region};
+use crate::protocol::subtask::{self, Restored};
+use crate::sim::happening::{Address, Happening, call_sink, call_source};
+use crate::sim::outside::SimPending;
+use crate::sim::storage::Loaded;
+use crate::sim::topology::{RegionPlan, Topology};
+use crate::sim::trace::What;
+use crate::sim::world::{Attempt, Ended, World};
+use crate::store::StoreError;
+
+impl World<'_> {
+    pub(crate) fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Boot => self.boot(),
+            Happening::Start(address, event) => {
+                self.note(What::Begin, address.region, address.subtask, address.fence.attempt);
+                self.tell(address, *event);
+            }
+            Happening::ToRegion(region, event) => {
+                self.note(What::ToRegion, region, 0, 0);
+                self.tell_region(region, *event);
+            }
+            Happening::ToSubtask(address, event) => {
+                self.note(What::Tell, address.region, address.subtask, 0);
+                self.tell(address, *event);
+            }
+            Happening::Source(address, call, source) => {
+                self.note(What::SourceCall, address.region, address.subtask, 0);
+                let answer = call_source(&self.name_of(address), call, source);
+                self.tell(address, answer);
+            }
+            Happening::Sink(address, call, sink) => {
+                self.note(What::SinkCall, address.region, address.subtask, 0);
+                let answer = call_sink(&self.name_of(address), call, sink);
+                self.tell(address, answer);
+            }
+            Happening::Write(address, request) => {
+                let written = self.storage.write(&request);
+                self.note(What::Write, address.region, address.subtask, u64::from(written.is_ok()));
+                if !self.storage_crashed() {
+                    self.mend_storage();
+                }
+                if !self.storage_crashed() {
+                    self.tell(address, subtask::Event::Written(request.window, written));
+                }
+            }
+            Happening::Commit(region, fence, commit) => self.commit(region, fence, *commit),
+            Happening::Outcome(region, fence, window, outcome) => {
+                let outcome = coordinator::Event::Outcome(window, outcome);
+                self.tell_region(region, region::Event::Coordinator(fence, outcome));
+            }
+            Happening::ReadHead { region, reopen } => self.read_head(region, reopen),
+            Happening::Load { region, fence, window } => self.load(region, fence, window),
+            Happening::Zombie(address, channel, element) => {
+                let Some(attempt) = &mut self.regions[address.region].attempt else { return };
+                let mailbox = &mut attempt.subtasks[address.subtask].mailbox;
+                if attempt.fence == address.fence || (element.needs_credit() && mailbox.room(channel) == 0) {
+                    return;
+                }
+                if mailbox.push(address.fence, channel, element).is_ok() {
+                    let message = format!("an element of {} was accepted in {}", address.fence, attempt.fence);
+                    self.judge(Err(InvariantId::FenceHolds.broken(message)));
+                }
+                self.note(What::Zombie, address.region, address.subtask, 0);
+            }
+        }
+    }
+
+    fn note(&mut self, what: What, region: usize, subtask: usize, which: u64) {
+        self.trace.note(self.step, self.now, what, (region, subtask), which);
+    }
+
+    fn name_of(&self, address: Address) -> String {
+        let plan = &self.topology.regions[address.region];
+        plan.vertices[plan.subtasks[address.subtask].vertex].name.to_string()
+    }
+
+    /// Returns whether the process has ended within the last call of the storage.
+    fn storage_crashed(&mut self) -> bool {
+        let crashed = self.storage.has_crashed();
+        if crashed {
+            let power = self.storage.loses_power();
+            self.crash(power);
+        }
+        crashed
+    }
+
+    // Subtasks.
+
+    /// Tells a subtask, if its attempt is still running.
+    fn tell(&mut self, address: Address, event: subtask::Event) {
+        let attempt = self.regions[address.region].attempt.as_ref();
+        if attempt.is_some_and(|attempt| attempt.fence == address.fence) {
+            self.tell_subtask(address.region, address.subtask, event);
+        }
+    }
+
+    pub(crate) fn tell_subtask(&mut self, region: usize, number: usize, event: subtask::Event) {
+        let Some(attempt) = &mut self.regions[region].attempt else { return };
+        let fence = attempt.fence;
+        let running = &mut attempt.subtasks[number];
+        running.busy |= matches!(event, subtask::Event::Source(..));
+        running.machine.on(event, self.now);
+        let id = running.machine.id().clone();
+        let address = Address { region, subtask: number, fence };
+        for command in running.machine.commands().collect::<Vec<_>>() {
+            let upward = match command {
+                subtask::Command::Source(call, source) => {
+                    let at = self.now + self.call_delay();
+                    self.at(at, Happening::Source(address, call, source));
+                    continue;
+                }
+                subtask::Command::Sink(call, sink) => {
+                    let at = self.now + self.call_delay();
+                    self.at(at, Happening::Sink(address, call, sink));
+                    continue;
+                }
+                subtask::Command::Write(request) => {
+                    let at = self.now + self.storage_delay();
+                    self.at(at, Happening::Write(address, request));
+                    continue;
+                }
+                subtask::Command::Ready => coordinator::Event::Ready(id.clone()),
+                subtask::Command::Closed(window) => coordinator::Event::Closed(id.clone(), window),
+                subtask::Command::Ack(ack) => coordinator::Event::Ack(id.clone(), ack),
+                subtask::Command::Declined(window, why) => coordinator::Event::Declined(id.clone(), window, why),
+                subtask::Command::Told(window) => {
+                    self.told(region, number, window);
+                    coordinator::Event::Told(id.clone(), window)
+                }
+                subtask::Command::Finished => coordinator::Event::Finished(id.clone()),
+                subtask::Command::Failed(failure) => {
+                    self.upward(address, region::Event::Failed(fence, Some(id.clone()), failure));
+                    continue;
+                }
+            };
+            self.upward(address, region::Event::Coordinator(fence, upward));
+        }
+    }
+
+    /// A subtask has seen a window through: perhaps all sinks have.
+    fn told(&mut self, region: usize, number: usize, window: WindowId) {
+        let plan = &self.topology.regions[region];
+        let Some(attempt) = &mut self.regions[region].attempt else { return };
+        attempt.subtasks[number].told = window;
+        let state = self.outside.lock();
+        let head = state.oracle.head(region);
+        let mut sinks = plan.subtasks.iter().zip(&attempt.subtasks);
+        if sinks.all(|(place, running)| plan.vertices[place.vertex].sink.is_none() || running.told == head) {
+            let settled = state.oracle.settled(region);
+            drop(state);
+            self.judge(settled);
+            self.stats.settled += 1;
+        }
+    }
+
+    /// Sends a message of a subtask to its region.
+    fn upward(&mut self, address: Address, event: region::Event) {
+        let at = self.now + self.message_delay();
+        let Some(attempt) = &mut self.regions[address.region].attempt else { return };
+        let last = &mut attempt.upward[address.subtask];
+        *last = at.max(*last);
+        let at = *last;
+        self.at(at, Happening::ToRegion(address.region, Box::new(event)));
+    }
+
+    /// Sends a message of a region to a subtask of its attempt.
+    fn downward(&mut self, region: usize, subtask: usize, event: subtask::Event) {
+        let at = self.now + self.message_delay();
+        let Some(attempt) = &mut self.regions[region].attempt else { return };
+        let last = &mut attempt.downward[subtask];
+        *last = at.max(*last);
+        let (at, address) = (*last, Address { region, subtask, fence: attempt.fence });
+        self.at(at, Happening::ToSubtask(address, Box::new(event)));
+    }
+
+    // Regions.
+
+    pub(crate) fn tell_region(&mut self, region: usize, event: region::Event) {
+        let chance = self.schedule.unit();
+        let Some(machine) = &mut self.regions[region].machine else { return };
+        machine.on(event, self.now, chance);
+        for command in machine.commands().collect::<Vec<_>>() {
+            match command {
+                region::Command::Coordinator(command) => self.coordinate(region, command),
+                region::Command::Halt => self.halt(region),
+                region::Command::ReadHead { reopen } => {
+                    let at = self.now + self.storage_delay();
+                    self.at(at, Happening::ReadHead { region, reopen });
+                }
+                region::Command::Start { fence, window } => {
+                    self.note(What::Start, region, 0, window.0);
+                    let at = self.now + if window > WindowId::NONE { self.storage_delay() } else { 0 };
+                    self.at(at, Happening::Load { region, fence, window });
+                }
+                region::Command::Restarting { .. } => {
+                    self.stats.restarts += 1;
+                    self.note(What::Restarting, region, 0, 0);
+                }
+                region::Command::GaveUp { failure, reason } => {
+                    self.note(What::GaveUp, region, 0, 0);
+                    self.gave_up(&failure, &reason);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn coordinate(&mut self, region: usize, command: coordinator::Command) {
+        let plan = &self.topology.regions[region];
+        match command {
+            coordinator::Command::Close(marker) => {
+                self.note(What::Close, region, 0, marker.window.0);
+                for (number, place) in plan.subtasks.iter().enumerate() {
+                    if plan.vertices[place.vertex].source.is_some() {
+                        self.downward(region, number, subtask::Event::CloseWindow(marker));
+                    }
+                }
+            }
+            coordinator::Command::Commit(commit) => {
+                let at = self.now + self.storage_delay();
+                let fence = commit.fence();
+                self.at(at, Happening::Commit(region, fence, commit));
+            }
+            coordinator::Command::Committed { window, .. } => {
+                self.note(What::Committed, region, 0, window.0);
+                let head = self.outside.lock().oracle.head(region);
+                if window > head {
+                    let message = format!("window {window} is announced while the head is {head}");
+                    self.judge(Err(InvariantId::CommittedIsDurable.broken(message)));
+                }
+                self.stats.checkpoints += 1;
+                for number in 0..plan.subtasks.len() {
+                    self.downward(region, number, subtask::Event::Committed(window));
+                }
+            }
+            coordinator::Command::CheckpointFailed(window, _) => {
+                self.stats.failed_checkpoints += 1;
+                self.note(What::CheckpointFailed, region, 0, window.0);
+            }
+            coordinator::Command::Failed(failure) => {
+                let message = format!("a failure of the coordinator came through its region: {failure}");
+                self.judge(Err(InvariantId::EngineSound.broken(message)));
+            }
+            coordinator::Command::Done { window, finished } => {
+                self.note(What::Done, region, 0, window.0);
+                self.regions[region].attempt = None;
+                self.regions[region].ended = if finished { Ended::Finished } else { Ended::Stopped };
+                self.region_ended();
+            }
+        }
+    }
+
+    fn halt(&mut self, region: usize) {
+        self.note(What::Halt, region, 0, 0);
+        let Some(mut attempt) = self.regions[region].attempt.take() else { return };
+        for (number, running) in attempt.subtasks.iter_mut().enumerate() {
+            let pending = running.machine.pending_above(WindowId::NONE);
+            self.regions[region].unpublished.insert(number, pending);
+            // Its last elements may still be on their way to their consumers.
+            for output in 0..running.machine.output_channels() {
+                let (target, channel) = self.regions[region].wiring.targets[number][output];
+                if let Some(element) = running.machine.take_output(output).filter(|_| self.schedule.percent(50)) {
+                    let at = self.now + self.schedule.between(0, 60) as i64;
+                    let address = Address { region, subtask: target, fence: attempt.fence };
+                    self.at(at, Happening::Zombie(address, channel, element));
+                }
+            }
+        }
+    }
+
+    fn gave_up(&mut self, failure: &Failure, reason: &str) {
+        if failure.kind == FailureKind::Engine && self.storage.had_trouble() {
+            // The process ends with an error, and is started again.
+            return self.leave(false);
+        }
+        self.judge(Err(InvariantId::Liveness.broken(format!("the region gave up: {failure} ({reason})"))));
+    }
+
+    // The storage.
+
+    fn commit(&mut self, region: usize, fence: Fence, commit: Commit) {
+        let window = commit.manifest.window;
+        let positions = positions(&self.topology.regions[region], &commit.manifest);
+        let joined = commit.joined.clone();
+        let outcome = self.storage.commit(vec![commit]).pop();
+        self.note(What::Commit, region, 0, window.0);
+        if self.storage_crashed() {
+            return;
+        }
+        let Some(outcome) = outcome else {
+            return self.judge(Err(InvariantId::EngineSound.broken("the store did not answer a commit")));
+        };
+        self.mend_storage();
+        if self.storage_crashed() {
+            return;
+        }
+        if outcome.is_ok() {
+            self.head_moved(region, window, &positions);
+            self.joined_seen(region, joined.into_iter().map(|joined| (window, joined)).collect());
+        }
+        if matches!(outcome, Err(CommitError::Failed(_) | CommitError::Unknown(_))) && !self.storage.had_trouble() {
+            let message = format!("window {window} could not be committed: {outcome:?}");
+            self.judge(Err(InvariantId::EngineSound.broken(message)));
+        }
+        let at = self.now + self.message_delay();
+        self.at(at, Happening::Outcome(region, fence, window, outcome));
+    }
+
+    fn head_moved(&mut self, region: usize, head: WindowId, positions: &[(u32, u64)]) {
+        let mut state = self.outside.lock();
+        let seen = state.oracle.head_seen(region, head);
+        state.judge(seen);
+        state.oracle.positions_seen(positions);
+    }
+
+    /// Joined outputs have become visible.
+    fn joined_seen(&mut self, region: usize, joined: Vec<(WindowId, JoinedOutput)>) {
+        self.regions[region].joined += joined.len();
+        for (window, joined) in joined {
+            let sink = sink_of(self.topology, region, &joined.operator);
+            let (Some(sink), Ok((prepared, rows))) = (sink, SimPending::decode(&joined.output)) else {
+                let message = format!("a joined output of \"{}\" is not what was given", joined.operator);
+                self.judge(Err(InvariantId::EngineSound.broken(message)));
+                continue;
+            };
+            let mut state = self.outside.lock();
+            let shown = if prepared > window {
+                Err(InvariantId::InvisibleUntilCommitted.broken(format!("window {prepared} joined {window}")))
+            } else {
+                state.oracle.published(sink, joined.subtask.index, prepared, &rows)
+            };
+            state.judge(shown);
+        }
+    }
+
+    /// Reads where a region stands, and what has become visible since.
+    pub(crate) fn head_of(&mut self, region: usize) -> Result<WindowId, StoreError> {
+        let plan = &self.topology.regions[region];
+        let head = self.storage.head(&plan.name)?;
+        let known = self.outside.lock().oracle.head(region);
+        if head == known {
+            return Ok(head);
+        }
+        if head < known {
+            if self.decayed {
+                // Never silently: whoever lost a copy too many has to say so.
+                self.judge(Err(InvariantId::HeadNeverBack.broken(format!("the head is {head}, not {known}"))));
+            }
+            self.head_moved(region, head, &[]);
+            return Ok(head);
+        }
+        let manifest = self.storage.manifest(&plan.name, head)?;
+        let joined = self.storage.joined(&plan.name)?;
+        self.head_moved(region, head, &positions(plan, &manifest));
+        let known = self.regions[region].joined;
+        if joined.len() < known {
+            let message = format!("{} joined outputs are left of {known}", joined.len());
+            self.judge(Err(InvariantId::OutputComplete.broken(message)));
+        } else {
+            self.joined_seen(region, joined.into_iter().skip(known).collect());
+        }
+        Ok(head)
+    }
+
+    /// Opens the store again. What running attempts have kept since their last commit may be gone, so that all of
+    /// them have to be restored.
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        self.stats.reopened += 1;
+        let opened = self.storage.open();
+        for region in 0..self.regions.len() {
+            let Some(fence) = self.regions[region].machine.as_ref().map(Region::fence) else { continue };
+            let failure = Failure::engine(&self.topology.regions[region].name, "the store was opened again");
+            let failed = region::Event::Failed(fence, None, failure);
+            let at = self.now + self.message_delay();
+            self.at(at, Happening::ToRegion(region, Box::new(failed)));
+        }
+        opened
+    }
+
+    /// Opens the store again if the last call has left it unusable.
+    fn mend_storage(&mut self) {
+        if !self.storage.is_usable() {
+            // If it cannot be opened now, whoever needs it next tries again.
+            self.reopen().ok();
+        }
+    }
+
+    fn read_head(&mut self, region: usize, reopen: bool) {
+        self.note(What::ReadHead, region, 0, u64::from(reopen));
+        let opened = if self.storage.is_usable() { Ok(()) } else { self.reopen() };
+        let head = opened.and_then(|()| self.head_of(region));
+        if self.storage_crashed() {
+            return;
+        }
+        match head {
+            Err(error @ (StoreError::Damaged(_) | StoreError::Format(_))) => self.refuse(&error.to_string()),
+            head => self.tell_region(region, region::Event::Head(head.map_err(|error| error.to_string()))),
+        }
+    }
+
+    fn load(&mut self, region: usize, fence: Fence, window: WindowId) {
+        if self.regions[region].machine.as_ref().is_none_or(|machine| machine.fence() != fence || machine.is_over()) {
+            return;
+        }
+        self.note(What::Load, region, 0, window.0);
+        self.mend_storage();
+        let loaded = match window {
+            WindowId::NONE => Ok(None),
+            _ => self.storage.load(&self.topology.regions[region].name, window).map(Some),
+        };
+        if self.storage_crashed() {
+            return;
+        }
+        match loaded {
+            Ok(loaded) => self.start(region, fence, window, loaded),
+            Err(error @ (StoreError::Damaged(_) | StoreError::Format(_))) => self.refuse(&error.to_string()),
+            Err(error) => {
+                let failure = Failure::engine(&self.topology.regions[region].name, error.to_string());
+                self.tell_region(region, region::Event::Failed(fence, None, failure));
+            }
+        }
+    }
+
+    fn start(&mut self, region: usize, fence: Fence, window: WindowId, loaded: Option<Loaded>) {
+        let plan = &self.topology.regions[region];
+        let subtasks = match self.make(region, fence, window) {
+            Ok(subtasks) => subtasks,
+            Err(error) => {
+                let failure = Failure {
+                    operator: plan.name.clone(),
+                    kind: FailureKind::Error(ErrorKindTag::Failed),
+                    message: error.to_string(),
+                };
+                return self.tell_region(region, region::Event::Failed(fence, None, failure));
+            }
+        };
+        let count = subtasks.len();
+        let last = vec![self.now; count];
+        self.regions[region].attempt = Some(Attempt { fence, subtasks, upward: last.clone(), downward: last });
+        let mut unpublished = std::mem::take(&mut self.regions[region].unpublished);
+        let (manifest, mut chunks) = match loaded {
+            Some(Loaded { manifest, chunks }) => (Some(manifest), chunks),
+            None => (None, Vec::new()),
+        };
+        for number in 0..count {
+            let id = plan.id(plan.subtasks[number]);
+            let restored = match &manifest {
+                None => None,
+                Some(manifest) => {
+                    let found = manifest.subtasks.iter().position(|snapshot| snapshot.subtask == id);
+                    let Some(found) = found else {
+                        let message = format!("window {window} holds no snapshot of {id}");
+                        return self.judge(Err(InvariantId::CheckpointRestorable.broken(message)));
+                    };
+                    let abandoned = unpublished.remove(&number).unwrap_or_default();
+                    Some(Box::new(Restored {
+                        window,
+                        snapshot: manifest.subtasks[found].clone(),
+                        chunks: std::mem::take(&mut chunks[found]),
+                        abandoned: abandoned.into_iter().filter(|pending| pending.window > window).collect(),
+                    }))
+                }
+            };
+            let at = self.now + self.message_delay();
+            let Some(attempt) = &mut self.regions[region].attempt else { return };
+            attempt.downward[number] = at;
+            let address = Address { region, subtask: number, fence };
+            self.at(at, Happening::Start(address, Box::new(subtask::Event::Start(restored))));
+        }
+    }
+}
+
+impl RegionPlan {
+    pub(crate) fn members(&self) -> coordinator::Members {
+        let sources = self.subtasks.iter().filter(|place| self.vertices[place.vertex].source.is_some());
+        coordinator::Members {
+            job: "simulated".into(),
+            region: self.name.clone(),
+            topology: Vec::new(),
+            subtasks: self.subtasks.iter().map(|place| self.id(*place)).collect(),
+            sources: sources.map(|place| self.id(*place)).collect(),
+        }
+    }
+}
+
+/// Returns how far each source partition of a region is in a checkpoint.
+fn positions(plan: &RegionPlan, manifest: &Manifest) -> Vec<(u32, u64)> {
+    let mut positions = Vec::new();
+    for place in &plan.subtasks {
+        let Some(source) = &plan.vertices[place.vertex].source else { continue };
+        let Some(snapshot) = manifest.subtask(&plan.id(*place)) else { continue };
+        let position = snapshot.operators.first().and_then(|operator| operator.position.as_ref());
+        let position = position.and_then(|bytes| rmp_serde::from_slice(bytes).ok()).unwrap_or(0);
+        positions.push((source.first_partition + place.index, position));
+    }
+    positions
+}
+
+fn sink_of(topology: &Topology, region: usize, name: &str) -> Option<usize> {
+    let sinks = topology.regions[region].vertices.iter().filter_map(|vertex| vertex.sink.as_ref());
+    sinks.filter(|sink| sink.name == name).map(|sink| sink.id).next()
+}
+

@@ -1,0 +1,299 @@
+//! What goes wrong, and when: a plan is a list of faults with the step at which each strikes.
+//!
+//! A plan is drawn from the seed beforehand and is plain data: it can be cut down to the few faults that matter, kept
+//! in a file and played again.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sim::random::Random;
+use crate::sim::topology::Topology;
+
+/// A call of user code that can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "they are named as the hooks are")]
+pub enum Hook {
+    Restore,
+    Open,
+    Process,
+    Watermark,
+    BeginWindow,
+    EndWindow,
+    BeforeCheckpoint,
+    Cut,
+    Checkpointed,
+    Committed,
+    Close,
+    SourceOpen,
+    SourcePoll,
+    SourceCommitted,
+    SinkOpen,
+    SinkWrite,
+    SinkPrepare,
+    SinkCommit,
+    SinkAbort,
+}
+
+const OPERATOR_HOOKS: &[Hook] = &[
+    Hook::Restore,
+    Hook::Open,
+    Hook::Process,
+    Hook::Process,
+    Hook::Process,
+    Hook::Watermark,
+    Hook::BeginWindow,
+    Hook::EndWindow,
+    Hook::BeforeCheckpoint,
+    Hook::Cut,
+    Hook::Checkpointed,
+    Hook::Committed,
+    Hook::Close,
+];
+
+const SOURCE_HOOKS: &[Hook] = &[Hook::SourceOpen, Hook::SourcePoll, Hook::SourcePoll, Hook::SourceCommitted];
+
+const SINK_HOOKS: &[Hook] = &[
+    Hook::SinkOpen,
+    Hook::SinkWrite,
+    Hook::SinkPrepare,
+    Hook::SinkPrepare,
+    Hook::SinkCommit,
+    Hook::SinkCommit,
+    Hook::SinkAbort,
+];
+
+/// How a call of user code fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Act {
+    /// It panics instead of being carried out.
+    Panic,
+    /// It is carried out, then it panics.
+    PanicAfter,
+    /// It returns an error instead of being carried out.
+    Fail,
+    /// It is carried out, then it returns an error.
+    FailAfter,
+    /// It says so many times that the outside is unavailable.
+    Unavailable(u32),
+}
+
+/// Something that goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fault {
+    /// A call of user code fails: the next of this kind, once so many of them have passed.
+    Hook {
+        /// The region.
+        region: usize,
+        /// The vertex within the region.
+        vertex: usize,
+        /// The subtask.
+        index: u32,
+        /// Which operator of the chain; nothing to a source or a sink.
+        member: usize,
+        /// The call.
+        hook: Hook,
+        /// How it fails.
+        act: Act,
+        /// How many calls of this kind go well before.
+        after: u32,
+    },
+    /// The process ends at once: what was not durable may be lost.
+    Crash {
+        /// Whether the machine goes down too.
+        power: bool,
+    },
+    /// The process ends within the storage, at this call of the disk from now on.
+    CrashInStorage {
+        /// At which call.
+        call: u64,
+        /// Whether the machine goes down too.
+        power: bool,
+    },
+    /// Calls of the disk fail.
+    Disk {
+        /// How many calls go well before.
+        after: u64,
+        /// How many fail.
+        calls: u64,
+    },
+    /// Bits of what is on the disk flip.
+    Decay,
+    /// The storage is slow for so many jobs.
+    SlowStorage {
+        /// How many jobs.
+        jobs: u64,
+        /// How long each takes, in ms.
+        ms: u64,
+    },
+    /// Control messages are slow.
+    SlowMessages {
+        /// How many.
+        messages: u64,
+        /// How long each takes, in ms.
+        ms: u64,
+    },
+    /// The job is stopped with a last checkpoint and started again.
+    Stop,
+    /// Somebody asks for a checkpoint now.
+    Trigger,
+}
+
+impl Fault {
+    /// Returns what kind of fault it is, in a word or two.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Fault::Hook { act: Act::Panic | Act::PanicAfter, .. } => "panic",
+            Fault::Hook { act: Act::Fail | Act::FailAfter, .. } => "error",
+            Fault::Hook { act: Act::Unavailable(_), .. } => "unavailable",
+            Fault::Crash { power: false } => "kill",
+            Fault::Crash { power: true } => "power cut",
+            Fault::CrashInStorage { .. } => "crash in storage",
+            Fault::Disk { .. } => "disk error",
+            Fault::Decay => "bit flip",
+            Fault::SlowStorage { .. } => "slow storage",
+            Fault::SlowMessages { .. } => "slow messages",
+            Fault::Stop => "stop",
+            Fault::Trigger => "trigger",
+        }
+    }
+}
+
+/// The faults of a run, each with the step at which it strikes, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Step and fault.
+    pub faults: Vec<(u64, Fault)>,
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (step, fault)) in self.faults.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}step {step}: {fault:?}")?;
+        }
+        Ok(())
+    }
+}
+
+/// How often each kind of fault strikes in one run: each run has its own mix.
+struct Weights {
+    operator: u64,
+    source: u64,
+    sink: u64,
+    crash: u64,
+    crash_in_storage: u64,
+    disk: u64,
+    decay: u64,
+    slow_storage: u64,
+    slow_messages: u64,
+    stop: u64,
+    trigger: u64,
+}
+
+impl Weights {
+    fn draw(random: &mut Random) -> Weights {
+        let mut weight = |usual: u64| if random.percent(40) { 0 } else { usual * random.between(1, 4) };
+        Weights {
+            operator: weight(4),
+            source: weight(2),
+            sink: weight(3),
+            crash: weight(2),
+            crash_in_storage: weight(2),
+            disk: weight(2),
+            decay: weight(1),
+            slow_storage: weight(1),
+            slow_messages: weight(1),
+            stop: weight(1),
+            trigger: weight(1),
+        }
+    }
+}
+
+impl Plan {
+    /// Draws a plan for a topology.
+    pub(crate) fn draw(random: &mut Random, topology: &Topology) -> Plan {
+        let weights = Weights::draw(random);
+        let count = random.pick(&[0, 1, 2, 4, 6, 8, 12, 16]);
+        let gap = random.pick(&[10, 60, 200]);
+        let mut step = random.between(0, 300);
+        let mut faults = Vec::new();
+        for _ in 0..count {
+            if let Some(fault) = draw_fault(random, topology, &weights) {
+                faults.push((step, fault));
+            }
+            step += random.between(0, 2 * gap);
+        }
+        Plan { faults }
+    }
+}
+
+fn draw_fault(random: &mut Random, topology: &Topology, weights: &Weights) -> Option<Fault> {
+    let choices = [
+        weights.operator,
+        weights.source,
+        weights.sink,
+        weights.crash,
+        weights.crash_in_storage,
+        weights.disk,
+        weights.decay,
+        weights.slow_storage,
+        weights.slow_messages,
+        weights.stop,
+        weights.trigger,
+    ];
+    let total: u64 = choices.iter().sum();
+    if total == 0 {
+        return None;
+    }
+    let mut chance = random.below(total);
+    let mut choice = 0;
+    while chance >= choices[choice] {
+        chance -= choices[choice];
+        choice += 1;
+    }
+    Some(match choice {
+        0 => return draw_hook(random, topology, OPERATOR_HOOKS),
+        1 => return draw_hook(random, topology, SOURCE_HOOKS),
+        2 => return draw_hook(random, topology, SINK_HOOKS),
+        3 => Fault::Crash { power: random.percent(70) },
+        4 => Fault::CrashInStorage { call: random.between(0, 25), power: random.percent(80) },
+        5 => Fault::Disk { after: random.between(0, 15), calls: random.pick(&[1, 1, 2, 10]) },
+        6 => Fault::Decay,
+        7 => Fault::SlowStorage { jobs: random.between(1, 10), ms: random.pick(&[30, 200, 800]) },
+        8 => Fault::SlowMessages { messages: random.between(1, 20), ms: random.pick(&[20, 100, 400]) },
+        9 => Fault::Stop,
+        _ => Fault::Trigger,
+    })
+}
+
+fn draw_hook(random: &mut Random, topology: &Topology, hooks: &[Hook]) -> Option<Fault> {
+    let region = random.index(topology.regions.len());
+    let hook = random.pick(hooks);
+    let fits: Vec<usize> = (topology.regions[region].vertices.iter().enumerate())
+        .filter(|(_, vertex)| match hook {
+            _ if OPERATOR_HOOKS.contains(&hook) => !vertex.operators.is_empty(),
+            _ if SOURCE_HOOKS.contains(&hook) => vertex.source.is_some(),
+            _ => vertex.sink.is_some(),
+        })
+        .map(|(vertex, _)| vertex)
+        .collect();
+    if fits.is_empty() {
+        return None;
+    }
+    let vertex = random.pick(&fits);
+    let plan = &topology.regions[region].vertices[vertex];
+    let mut act = random.pick(&[Act::Panic, Act::PanicAfter, Act::Fail, Act::FailAfter, Act::Unavailable(1)]);
+    if act == Act::Unavailable(1) {
+        act = Act::Unavailable(random.between(1, 4) as u32);
+    }
+    Some(Fault::Hook {
+        region,
+        vertex,
+        index: random.below(u64::from(plan.parallelism)) as u32,
+        member: random.index(plan.operators.len().max(1)),
+        hook,
+        act,
+        after: random.pick(&[0, 0, 0, 1, 2, 5]),
+    })
+}

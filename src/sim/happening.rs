@@ -1,0 +1,107 @@
+//! What is under way in a world: messages, calls and jobs that arrive or are done at a time of their own.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use piton_actors::host::{AnySink, AnySource, SinkCall};
+
+use crate::ids::{Fence, WindowId};
+use crate::protocol::commit::{Commit, CommitError};
+use crate::protocol::element::Element;
+use crate::protocol::failure::{Failure, panic_message};
+use crate::protocol::lineage::WriteRequest;
+use crate::protocol::region;
+use crate::protocol::source::{SourceAnswer, SourceCall};
+use crate::protocol::subtask::Event;
+
+/// A subtask of an attempt of a region.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Address {
+    pub(crate) region: usize,
+    pub(crate) subtask: usize,
+    pub(crate) fence: Fence,
+}
+
+/// See the module.
+pub(crate) enum Happening {
+    /// The process starts.
+    Boot,
+    /// A subtask begins.
+    Start(Address, Box<Event>),
+    /// A message to a region.
+    ToRegion(usize, Box<region::Event>),
+    /// A message to a subtask.
+    ToSubtask(Address, Box<Event>),
+    /// A call of a source.
+    Source(Address, SourceCall, Box<dyn AnySource>),
+    /// A call of a sink.
+    Sink(Address, SinkCall, Box<dyn AnySink>),
+    /// A cut is made durable.
+    Write(Address, WriteRequest),
+    /// A checkpoint is made true.
+    Commit(usize, Fence, Box<Commit>),
+    /// The answer to a commit.
+    Outcome(usize, Fence, WindowId, Result<(), CommitError>),
+    /// The head is read.
+    ReadHead { region: usize, reopen: bool },
+    /// A checkpoint is loaded, to start an attempt from it.
+    Load { region: usize, fence: Fence, window: WindowId },
+    /// An element that an earlier attempt still had in hand.
+    Zombie(Address, usize, Element),
+}
+
+impl Happening {
+    /// Lets a call reach the outside although nobody waits for its answer any more.
+    pub(crate) fn reach_outside(self) {
+        match self {
+            Happening::Source(_, call, source) => {
+                call_source("a source", call, source);
+            }
+            Happening::Sink(_, call, sink) => {
+                call_sink("a sink", call, sink);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Runs a future that never waits.
+fn run<T>(mut future: Pin<Box<dyn Future<Output = T> + Send>>) -> T {
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
+            return value;
+        }
+    }
+}
+
+/// Makes a call on a source; returns what the subtask is to hear.
+pub(crate) fn call_source(name: &str, call: SourceCall, source: Box<dyn AnySource>) -> Event {
+    let called = catch_unwind(AssertUnwindSafe(|| match call {
+        SourceCall::Open(position, subtask) => {
+            let (source, opened) = run(source.open(position, subtask));
+            (source, SourceAnswer::Opened(opened))
+        }
+        SourceCall::Poll => {
+            let (source, polled) = run(source.poll());
+            (source, SourceAnswer::Polled(polled))
+        }
+        SourceCall::Tell(window, position) => {
+            let (source, told) = run(source.committed(window, position));
+            (source, SourceAnswer::Told(told))
+        }
+    }));
+    match called {
+        Ok((source, answer)) => Event::Source(Some(source), Ok(answer)),
+        Err(payload) => Event::Source(None, Err(Failure::from_panic(name, panic_message(&*payload)))),
+    }
+}
+
+/// Makes a call on a sink; returns what the subtask is to hear.
+pub(crate) fn call_sink(name: &str, call: SinkCall, sink: Box<dyn AnySink>) -> Event {
+    match catch_unwind(AssertUnwindSafe(|| run(sink.call(call)))) {
+        Ok((sink, answer)) => Event::Sink(Some(sink), Ok(answer)),
+        Err(payload) => Event::Sink(None, Err(Failure::from_panic(name, panic_message(&*payload)))),
+    }
+}

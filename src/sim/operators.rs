@@ -1,0 +1,252 @@
+//! The operators of simulated jobs: ordinary operators of the kit, chosen so that a mistake of the engine shows in
+//! what they emit.
+
+use std::sync::Arc;
+
+use piton_actors::host::{AnyOperator, Hosted};
+use piton_actors::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::sim::topology::OperatorKind;
+
+/// What travels on every edge of a simulated job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Row {
+    /// Where it comes from: a source partition, or an operator that makes rows of its own.
+    pub(crate) origin: u32,
+    /// Which row of its origin it is.
+    pub(crate) number: u64,
+    pub(crate) key: u64,
+    /// What the operator that made it found out.
+    pub(crate) value: u64,
+    /// The operator that counted it last, and what it counted.
+    pub(crate) counter: u32,
+    pub(crate) count: u64,
+    /// The operator behind a round-robin edge that it passed, and by which subtask.
+    pub(crate) stamp: u32,
+    pub(crate) stamped_by: u32,
+    /// Whether it came behind a watermark that should have been behind it.
+    pub(crate) late: bool,
+    /// Whether it met state that is not what was put there.
+    pub(crate) spoiled: bool,
+}
+
+impl Record for Row {}
+
+/// Event time, in ms, is cut into time windows of this length.
+pub(crate) const TIME_WINDOW_MS: i64 = 50;
+
+/// Returns the time window that a time falls in.
+pub(crate) fn time_window(time: i64) -> i64 {
+    time.div_euclid(TIME_WINDOW_MS)
+}
+
+/// Makes an operator.
+pub(crate) fn host(id: u32, kind: OperatorKind, subtask: Subtask, rows: usize) -> Result<Box<dyn AnyOperator>> {
+    Ok(match kind {
+        OperatorKind::Stamp => Box::new(Hosted::new(Arc::new(move || Ok(Stamp(id))), subtask, rows)?),
+        OperatorKind::Count => Box::new(Hosted::new(Arc::new(move || Ok(Count(id))), subtask, rows)?),
+        OperatorKind::Hoard => Box::new(Hosted::new(Arc::new(move || Ok(Hoard(id))), subtask, rows)?),
+        OperatorKind::Merge => Box::new(Hosted::new(Arc::new(move || Ok(Merge(id))), subtask, rows)?),
+        OperatorKind::Tumble => Box::new(Hosted::new(Arc::new(move || Ok(Tumble(id))), subtask, rows)?),
+        OperatorKind::Linger => {
+            Box::new(Hosted::new(Arc::new(|| Ok(Linger { buffer: Vec::new() })), subtask, rows)?)
+        }
+    })
+}
+
+/// Writes into each row which subtask it passed.
+struct Stamp(u32);
+
+impl Operator for Stamp {
+    type In = Row;
+    type Out = Row;
+
+    fn process(&mut self, row: &Row, ctx: &mut Context<Row>) -> Result {
+        let by = ctx.subtask().index;
+        ctx.emit(Row { stamp: self.0, stamped_by: by, ..row.clone() });
+        Ok(())
+    }
+
+    fn is_keyed(&self) -> bool {
+        false
+    }
+}
+
+const COUNT: ValueState<u64> = ValueState::new("count");
+
+/// Numbers the rows of each key: 1, 2, 3, …
+struct Count(u32);
+
+impl Operator for Count {
+    type In = Row;
+    type Out = Row;
+
+    fn key(&self, row: &Row) -> Key {
+        Key::from(row.key)
+    }
+
+    fn is_keyed(&self) -> bool {
+        true
+    }
+
+    fn process(&mut self, row: &Row, ctx: &mut Context<Row>) -> Result {
+        let count = ctx.state(COUNT).update(next)?;
+        ctx.emit(Row { counter: self.0, count, ..row.clone() });
+        Ok(())
+    }
+}
+
+/// How much a hoard keeps for each key, in bytes: a few keys are too much for a manifest.
+const HOARD: usize = 12 << 10;
+
+const HOARDED: ValueState<(u64, String)> = ValueState::new("hoarded");
+
+/// Numbers the rows of each key as `Count` does, with a large state, of which it looks at every byte.
+struct Hoard(u32);
+
+fn letter(count: u64) -> u8 {
+    b'a' + (count % 26) as u8
+}
+
+impl Operator for Hoard {
+    type In = Row;
+    type Out = Row;
+
+    fn key(&self, row: &Row) -> Key {
+        Key::from(row.key)
+    }
+
+    fn is_keyed(&self) -> bool {
+        true
+    }
+
+    fn process(&mut self, row: &Row, ctx: &mut Context<Row>) -> Result {
+        let (spoiled, count) = ctx.state(HOARDED).update(|(count, text)| {
+            let length = if *count == 0 { 0 } else { HOARD };
+            let spoiled = text.len() != length || text.bytes().any(|byte| byte != letter(*count));
+            *count += 1;
+            *text = char::from(letter(*count)).to_string().repeat(HOARD);
+            (spoiled, *count)
+        })?;
+        ctx.emit(Row { counter: self.0, count, spoiled: row.spoiled || spoiled, ..row.clone() });
+        Ok(())
+    }
+}
+
+/// Numbers the rows of each key over two inputs.
+struct Merge(u32);
+
+impl Operator for Merge {
+    type In = Either<Row, Row>;
+    type Out = Row;
+
+    fn key(&self, row: Either<&Row, &Row>) -> Key {
+        let (Either::Left(row) | Either::Right(row)) = row;
+        Key::from(row.key)
+    }
+
+    fn is_keyed(&self) -> bool {
+        true
+    }
+
+    fn process(&mut self, row: Either<&Row, &Row>, ctx: &mut Context<Row>) -> Result {
+        let (Either::Left(row) | Either::Right(row)) = row;
+        let count = ctx.state(COUNT).update(next)?;
+        ctx.emit(Row { counter: self.0, count, ..row.clone() });
+        Ok(())
+    }
+}
+
+fn next(count: &mut u64) -> u64 {
+    *count += 1;
+    *count
+}
+
+const WINDOWS: MapState<i64, u64> = MapState::new("windows");
+
+/// Counts the rows of each key and time window, and emits the count when the watermark has passed the window.
+struct Tumble(u32);
+
+impl Operator for Tumble {
+    type In = Row;
+    type Out = Row;
+
+    fn key(&self, row: &Row) -> Key {
+        Key::from(row.key)
+    }
+
+    fn is_keyed(&self) -> bool {
+        true
+    }
+
+    fn process(&mut self, row: &Row, ctx: &mut Context<Row>) -> Result {
+        let time = ctx.timestamp().ok_or_else(|| Error::failed("a row without a time"))?;
+        if time <= ctx.watermark() {
+            ctx.emit(Row { late: true, ..row.clone() });
+            return Ok(());
+        }
+        let window = time_window(time);
+        ctx.map_state(WINDOWS).update(window, next)?;
+        ctx.timer_at((window + 1) * TIME_WINDOW_MS - 1)
+    }
+
+    fn on_timer(&mut self, timer: Timer, ctx: &mut Context<Row>) -> Result {
+        let window = time_window(timer.at);
+        let value = ctx.map_state(WINDOWS).remove(&window)?.unwrap_or_default();
+        let key = timer.key.as_u64().ok_or_else(|| Error::failed("a timer without a key"))?;
+        ctx.emit(Row { origin: self.0, number: window as u64, key, value, ..Row::default() });
+        Ok(())
+    }
+}
+
+const BUFFER: LocalState<Vec<(i64, Row)>> = LocalState::new("buffer");
+
+/// Holds rows back in memory until the end of a window; puts them into state only before a checkpoint.
+struct Linger {
+    buffer: Vec<(i64, Row)>,
+}
+
+impl Linger {
+    fn emit(&mut self, ctx: &mut Context<Row>) {
+        for (time, row) in self.buffer.drain(..) {
+            ctx.emit_at(time, row);
+        }
+    }
+}
+
+impl Operator for Linger {
+    type In = Row;
+    type Out = Row;
+
+    fn is_keyed(&self) -> bool {
+        false
+    }
+
+    fn open(&mut self, ctx: &mut Context<Row>) -> Result {
+        self.buffer.clone_from(ctx.local(BUFFER).get()?);
+        Ok(())
+    }
+
+    fn process(&mut self, row: &Row, ctx: &mut Context<Row>) -> Result {
+        self.buffer.push((ctx.timestamp().unwrap_or_default(), row.clone()));
+        Ok(())
+    }
+
+    fn end_window(&mut self, _window: WindowId, ctx: &mut Context<Row>) -> Result {
+        if self.buffer.len() >= 4 {
+            self.emit(ctx);
+        }
+        Ok(())
+    }
+
+    fn before_checkpoint(&mut self, _window: WindowId, ctx: &mut Context<Row>) -> Result {
+        let buffer = self.buffer.clone();
+        ctx.local(BUFFER).set(buffer)
+    }
+
+    fn close(&mut self, ctx: &mut Context<Row>) -> Result {
+        self.emit(ctx);
+        Ok(())
+    }
+}

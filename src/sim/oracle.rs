@@ -1,0 +1,174 @@
+//! Looks at everything that becomes visible, and says whether it may.
+
+use std::collections::BTreeMap;
+
+use piton_actors::WindowId;
+
+use crate::chaos::invariants::{Counts, HeadOrder, InvariantId, Times, Verdict};
+use crate::sim::golden::Golden;
+use crate::sim::operators::Row;
+use crate::sim::topology::{FIRST_OPERATOR, Topology};
+
+/// A row, as far as it can be told from others.
+type Identity = (u32, u64, u64, u64);
+
+struct SinkView {
+    region: usize,
+    lingers: bool,
+    rows: Times<Identity>,
+    counts: Counts,
+    /// How often each count of a counter comes by.
+    counters: BTreeMap<u32, u64>,
+    /// How often each row of a source partition comes by, and how many were seen.
+    partitions: BTreeMap<u32, (u64, u64)>,
+    /// The newest window that each subtask has published.
+    windows: BTreeMap<u32, WindowId>,
+}
+
+/// See the module.
+pub(crate) struct Oracle {
+    sinks: Vec<SinkView>,
+    counted: BTreeMap<(u32, u64), u64>,
+    stamps: BTreeMap<u32, u32>,
+    heads: Vec<HeadOrder>,
+    /// For each source partition, up to where its rows are committed.
+    committed: Vec<u64>,
+}
+
+impl Oracle {
+    pub(crate) fn new(topology: &Topology) -> Oracle {
+        let golden = Golden::of(topology);
+        let mut sinks = Vec::new();
+        for sink in &topology.sinks {
+            let mut rows = Times::default();
+            for (origin, times) in &sink.flow.origins {
+                for made in &golden.origins[origin] {
+                    rows.want((*origin, made.number, made.key, made.value), *times);
+                }
+            }
+            let partitions = sink.flow.origins.iter().filter(|(origin, _)| **origin < FIRST_OPERATOR);
+            sinks.push(SinkView {
+                region: sink.region,
+                lingers: sink.flow.lingers,
+                rows,
+                counts: Counts::default(),
+                counters: sink.flow.counters.clone(),
+                partitions: partitions.map(|(origin, times)| (*origin, (*times, 0))).collect(),
+                windows: BTreeMap::new(),
+            });
+        }
+        Oracle {
+            sinks,
+            counted: golden.counted,
+            stamps: topology.stamps.clone(),
+            heads: vec![HeadOrder::default(); topology.regions.len()],
+            committed: vec![0; topology.partitions.len()],
+        }
+    }
+
+    /// Returns the newest window of a region that is known to be committed.
+    pub(crate) fn head(&self, region: usize) -> WindowId {
+        self.heads[region].head()
+    }
+
+    /// The head of a region was read, or has moved.
+    pub(crate) fn head_seen(&mut self, region: usize, head: WindowId) -> Verdict {
+        self.heads[region].seen(head)
+    }
+
+    /// The head of a region says that its source partitions are at these positions.
+    pub(crate) fn positions_seen(&mut self, positions: &[(u32, u64)]) {
+        for (partition, position) in positions {
+            self.committed[*partition as usize] = *position;
+        }
+    }
+
+    /// A subtask of a sink has made its output of a window visible.
+    pub(crate) fn published(&mut self, sink: usize, subtask: u32, window: WindowId, rows: &[Row]) -> Verdict {
+        let view = &mut self.sinks[sink];
+        let head = self.heads[view.region].head();
+        if window > head {
+            let message = format!("sink {sink}[{subtask}] shows window {window} while the head is {head}");
+            return Err(InvariantId::InvisibleUntilCommitted.broken(message));
+        }
+        let last = view.windows.entry(subtask).or_default();
+        if window <= *last {
+            let message = format!("sink {sink}[{subtask}] shows window {window} after window {last}");
+            return Err(InvariantId::OutputInOrder.broken(message));
+        }
+        *last = window;
+        for row in rows {
+            see(view, row, &self.committed, &self.stamps)?;
+        }
+        Ok(())
+    }
+
+    /// Everything that the head of a region covers is visible, and nothing else.
+    pub(crate) fn settled(&self, region: usize) -> Verdict {
+        for (number, sink) in self.sinks.iter().enumerate().filter(|(_, sink)| sink.region == region && !sink.lingers) {
+            for (partition, (times, seen)) in &sink.partitions {
+                let wanted = self.committed[*partition as usize] * times;
+                if *seen != wanted {
+                    let message = format!(
+                        "sink {number} shows {seen} rows of partition {partition}, of which {wanted} are committed"
+                    );
+                    return Err(InvariantId::OutputIsPrefix.broken(message));
+                }
+            }
+            sink.counts.are_prefixes(|counter| sink.counters.get(&counter).copied().unwrap_or_default())?;
+        }
+        Ok(())
+    }
+
+    /// The job has ended.
+    pub(crate) fn ended(&self) -> Verdict {
+        for sink in &self.sinks {
+            sink.rows.complete()?;
+            for ((counter, key), wanted) in &self.counted {
+                if sink.counters.contains_key(counter) && sink.counts.highest(*counter, *key) != *wanted {
+                    let highest = sink.counts.highest(*counter, *key);
+                    let message = format!("operator {counter} counted {highest} records of key {key}, not {wanted}");
+                    return Err(InvariantId::StateExactlyOnce.broken(message));
+                }
+            }
+            sink.counts.are_prefixes(|counter| sink.counters.get(&counter).copied().unwrap_or_default())?;
+        }
+        Ok(())
+    }
+
+    /// Returns how many rows are visible.
+    pub(crate) fn visible(&self) -> u64 {
+        self.sinks.iter().map(|sink| sink.rows.seen()).sum()
+    }
+}
+
+fn see(view: &mut SinkView, row: &Row, committed: &[u64], stamps: &BTreeMap<u32, u32>) -> Verdict {
+    if row.late {
+        return Err(InvariantId::NothingLate.broken(format!("{row:?}")));
+    }
+    if row.spoiled {
+        return Err(InvariantId::StateExactlyOnce.broken(format!("{row:?} met state that is not what was put there")));
+    }
+    view.rows.see(&(row.origin, row.number, row.key, row.value))?;
+    if let Some((_, seen)) = view.partitions.get_mut(&row.origin) {
+        *seen += 1;
+        let position = committed[row.origin as usize];
+        if row.number >= position {
+            let message = format!("{row:?} is visible while its partition is committed up to {position}");
+            return Err(InvariantId::OutputIsPrefix.broken(message));
+        }
+    }
+    if row.counter > 0 {
+        let Some(times) = view.counters.get(&row.counter) else {
+            return Err(InvariantId::EngineSound.broken(format!("{row:?} came by a counter that does not lead here")));
+        };
+        view.counts.see(row.counter, row.key, row.count, *times)?;
+    }
+    match stamps.get(&row.stamp) {
+        Some(parallelism) if u64::from(row.stamped_by) != row.number % u64::from(*parallelism) => {
+            let message = format!("{row:?} went to another subtask than before");
+            Err(InvariantId::RoutingRepeats.broken(message))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,566 @@
+//! The world of one run: everything there is, and the clock.
+//!
+//! It drives the very state machines that production drives, on one thread, with time that passes only when the
+//! schedule says so. The process of the job can end at any step; the disk and the outside outlive it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use piton_actors::WindowId;
+
+use crate::chaos::invariants::{InvariantId, Verdict, Violation};
+use crate::ids::Fence;
+use crate::protocol::manifest::PendingOutput;
+use crate::protocol::region::{self, Region};
+use crate::protocol::restart::RestartPolicy;
+use crate::sim::attempt::{Running, Wiring, Workshop};
+use crate::sim::faults::{Fault, Plan};
+use crate::sim::happening::Happening;
+use crate::sim::oracle::Oracle;
+use crate::sim::outside::{Armed, Outside, Who};
+use crate::sim::random::Random;
+use crate::sim::settings::Settings;
+use crate::sim::storage::Storage;
+use crate::sim::topology::Topology;
+use crate::sim::trace::{Trace, What};
+use crate::sim::{Options, Stats};
+
+/// The virtual time at which every run begins, in ms.
+const BEGIN: i64 = 1_000_000;
+
+/// After so long without a fault, in ms, nothing is slow any more.
+const SETTLE_MS: i64 = 5_000;
+
+/// After so long without a fault, in ms, the job must have ended.
+const PATIENCE_MS: i64 = 300_000;
+
+/// After so many steps without a fault the job must have ended.
+const PATIENCE_STEPS: u64 = 200_000;
+
+/// See the module.
+pub(crate) struct World<'a> {
+    pub(crate) topology: &'a Topology,
+    pub(crate) settings: Settings,
+    pub(crate) outside: Outside,
+    pub(crate) storage: Storage,
+    pub(crate) trace: Trace,
+    pub(crate) schedule: Random,
+    pub(crate) now: i64,
+    pub(crate) step: u64,
+    pub(crate) regions: Vec<RegionRun>,
+    pub(crate) stats: Stats,
+    /// How many of the next storage jobs take so many ms.
+    pub(crate) slow_storage: (u64, u64),
+    /// How many of the next messages take so many ms.
+    pub(crate) slow_messages: (u64, u64),
+    /// Whether bits on the disk were flipped: from then on the store may refuse.
+    pub(crate) decayed: bool,
+    queue: BTreeMap<(i64, u64), Happening>,
+    sequence: u64,
+    rows: Arc<Vec<u64>>,
+    faults: VecDeque<(u64, Fault)>,
+    last_fault: (i64, u64),
+    struck: u64,
+    over: bool,
+    refused: Option<String>,
+}
+
+/// One region of the world.
+pub(crate) struct RegionRun {
+    pub(crate) wiring: Wiring,
+    /// Nothing while the process is down.
+    pub(crate) machine: Option<Region>,
+    pub(crate) attempt: Option<Attempt>,
+    /// What the last attempt had prepared, by subtask: what of it is above the next attempt's window is aborted.
+    pub(crate) unpublished: BTreeMap<usize, Vec<PendingOutput>>,
+    /// How many joined outputs the store is known to hold.
+    pub(crate) joined: usize,
+    pub(crate) ended: Ended,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    No,
+    Stopped,
+    Finished,
+}
+
+/// One attempt of a region, whose subtasks are made.
+pub(crate) struct Attempt {
+    pub(crate) fence: Fence,
+    pub(crate) subtasks: Vec<Running>,
+    /// When the last message from each subtask to its coordinator arrives: messages do not overtake each other.
+    pub(crate) upward: Vec<i64>,
+    /// When the last message to each subtask arrives.
+    pub(crate) downward: Vec<i64>,
+}
+
+impl<'a> World<'a> {
+    pub(crate) fn new(topology: &'a Topology, seed: u64, plan: &Plan, options: &Options) -> World<'a> {
+        let region = |plan| RegionRun {
+            wiring: Wiring::of(plan),
+            machine: None,
+            attempt: None,
+            unpublished: BTreeMap::new(),
+            joined: 0,
+            ended: Ended::No,
+        };
+        World {
+            settings: Settings::draw(&mut Random::new(seed, "settings")),
+            outside: Outside::new(Oracle::new(topology)),
+            storage: Storage::new(seed),
+            trace: Trace::new(options.trace),
+            schedule: Random::new(seed, "schedule"),
+            now: BEGIN,
+            step: 0,
+            regions: topology.regions.iter().map(region).collect(),
+            stats: Stats::default(),
+            slow_storage: (0, 0),
+            slow_messages: (0, 0),
+            decayed: false,
+            queue: BTreeMap::new(),
+            sequence: 0,
+            rows: Arc::new(topology.partitions.iter().map(|partition| partition.rows).collect()),
+            faults: plan.faults.iter().cloned().collect(),
+            last_fault: (BEGIN, 0),
+            struck: 0,
+            over: false,
+            refused: None,
+            topology,
+        }
+    }
+
+    /// Runs until the job has ended, a promise was broken or the store has refused.
+    ///
+    /// # Errors
+    /// The promise that was broken.
+    pub(crate) fn run(&mut self) -> Result<Option<String>, Violation> {
+        self.at(self.now, Happening::Boot);
+        while !self.over {
+            self.step += 1;
+            self.strike();
+            self.one_step();
+            self.look()?;
+        }
+        if self.refused.is_some() {
+            return Ok(self.refused.take());
+        }
+        let ended = self.outside.lock().oracle.ended();
+        ended?;
+        self.look()?;
+        self.verify()?;
+        Ok(None)
+    }
+
+    /// Returns what was counted.
+    pub(crate) fn stats(&self) -> Stats {
+        let rows = self.outside.lock().oracle.visible();
+        Stats { steps: self.step, rows, virtual_ms: (self.now - BEGIN) as u64, ..self.stats }
+    }
+
+    fn verify(&mut self) -> Verdict {
+        if self.decayed {
+            return Ok(());
+        }
+        match self.storage.verify() {
+            Ok(()) => Ok(()),
+            Err(damage) => Err(InvariantId::CheckpointRestorable.broken(damage)),
+        }
+    }
+
+    /// Breaks off if a promise was broken, or if nothing moves any more.
+    fn look(&mut self) -> Verdict {
+        let mut state = self.outside.lock();
+        if let Some(violation) = state.violation.take() {
+            return Err(violation);
+        }
+        if state.struck > self.struck {
+            self.stats.faults += state.struck - self.struck;
+            self.struck = state.struck;
+            self.last_fault = (self.now, self.step);
+        }
+        drop(state);
+        if self.now > self.last_fault.0 + PATIENCE_MS || self.step > self.last_fault.1 + PATIENCE_STEPS {
+            let message = format!("{} ms after the last fault the job has not ended", self.now - self.last_fault.0);
+            return Err(InvariantId::Liveness.broken(message));
+        }
+        Ok(())
+    }
+
+    /// Returns whether it is long enough ago that something went wrong for everything to be fast again.
+    fn is_settled(&self) -> bool {
+        self.now > self.last_fault.0 + SETTLE_MS
+    }
+
+    // Time.
+
+    /// Lets something happen at a time.
+    pub(crate) fn at(&mut self, at: i64, happening: Happening) {
+        self.sequence += 1;
+        self.queue.insert((at, self.sequence), happening);
+    }
+
+    fn one_step(&mut self) {
+        if self.schedule.percent(self.settings.ms_percent) {
+            self.now += 1;
+        }
+        let due = self.queue.first_key_value().is_some_and(|((at, _), _)| *at <= self.now);
+        if due && self.schedule.percent(self.settings.due_percent) {
+            return self.next_happening();
+        }
+        if self.tick() {
+            return;
+        }
+        match self.data_step() {
+            Moved::Yes => {}
+            Moved::Later => self.now += 1,
+            Moved::No if due => self.next_happening(),
+            Moved::No => self.pass_time(),
+        }
+    }
+
+    fn next_happening(&mut self) {
+        if let Some((_, happening)) = self.queue.pop_first() {
+            self.happen(happening);
+        }
+    }
+
+    /// Nothing can move: goes to when the next thing happens.
+    fn pass_time(&mut self) {
+        let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
+        let mut next = queued;
+        for region in &self.regions {
+            let wake = region.machine.as_ref().and_then(Region::wake_at);
+            let attempt = region.attempt.iter().flat_map(|attempt| &attempt.subtasks);
+            let wakes = attempt.filter_map(|running| running.machine.wake_at().filter(|at| *at > running.woken));
+            next = [next, wake].into_iter().flatten().chain(wakes).min();
+        }
+        match next {
+            Some(next) => self.now = self.now.max(next),
+            None => {
+                let message = "nothing can happen any more, and the job has not ended";
+                self.judge(Err(InvariantId::Liveness.broken(message)));
+            }
+        }
+    }
+
+    /// Lets regions know of the time.
+    fn tick(&mut self) -> bool {
+        for region in 0..self.regions.len() {
+            let wake = self.regions[region].machine.as_ref().and_then(Region::wake_at);
+            if wake.is_some_and(|at| at <= self.now) {
+                self.tell_region(region, region::Event::Tick);
+                return true;
+            }
+        }
+        false
+    }
+
+    // Data.
+
+    fn data_step(&mut self) -> Moved {
+        let total: usize = self.regions.iter().map(|region| region.wiring.targets.len()).sum();
+        let start = self.schedule.index(total);
+        let mut later = false;
+        for offset in 0..total {
+            let number = (start + offset) % total;
+            let (region, subtask) = self.split(number);
+            if self.regions[region].attempt.is_none() {
+                continue;
+            }
+            let slow = number as u64 % 3 == self.settings.slow && self.settings.slow_percent < 100;
+            if slow && !self.is_settled() && !self.schedule.percent(self.settings.slow_percent) {
+                later = true;
+                continue;
+            }
+            if self.subtask_step(region, subtask) {
+                return Moved::Yes;
+            }
+        }
+        if later { Moved::Later } else { Moved::No }
+    }
+
+    fn split(&self, mut number: usize) -> (usize, usize) {
+        for (region, run) in self.regions.iter().enumerate() {
+            if number < run.wiring.targets.len() {
+                return (region, number);
+            }
+            number -= run.wiring.targets.len();
+        }
+        unreachable!("the number is below the total")
+    }
+
+    fn subtask_step(&mut self, region: usize, subtask: usize) -> bool {
+        if self.schedule.percent(50) {
+            self.move_output(region, subtask) || self.deliver(region, subtask) || self.nudge(region, subtask)
+        } else {
+            self.deliver(region, subtask) || self.nudge(region, subtask) || self.move_output(region, subtask)
+        }
+    }
+
+    /// Moves one element from a subtask's outbox to where there is room for it.
+    fn move_output(&mut self, region: usize, subtask: usize) -> bool {
+        let run = &mut self.regions[region];
+        let Some(attempt) = &mut run.attempt else { return false };
+        if attempt.subtasks[subtask].machine.outbox_is_clear() {
+            return false;
+        }
+        let targets = &run.wiring.targets[subtask];
+        let start = self.schedule.index(targets.len());
+        for offset in 0..targets.len() {
+            let output = (start + offset) % targets.len();
+            let (target, channel) = targets[output];
+            let Some(element) = attempt.subtasks[subtask].machine.peek_output(output) else { continue };
+            if element.needs_credit() && attempt.subtasks[target].mailbox.room(channel) == 0 {
+                continue;
+            }
+            let Some(element) = attempt.subtasks[subtask].machine.take_output(output) else { continue };
+            let pushed = attempt.subtasks[target].push(attempt.fence, channel, element);
+            let clear = attempt.subtasks[subtask].machine.outbox_is_clear();
+            self.trace.note(self.step, self.now, What::Move, (region, subtask), output as u64);
+            self.judge(pushed);
+            if clear {
+                self.tell_subtask(region, subtask, crate::protocol::subtask::Event::Wake);
+            }
+            return true;
+        }
+        false
+    }
+
+    /// Delivers one element to a subtask that takes it.
+    fn deliver(&mut self, region: usize, subtask: usize) -> bool {
+        let Some(attempt) = &mut self.regions[region].attempt else { return false };
+        let running = &mut attempt.subtasks[subtask];
+        let channels = running.machine.inputs();
+        if channels == 0 || running.mailbox.is_empty() || !running.machine.is_free() {
+            return false;
+        }
+        let start = self.schedule.index(channels);
+        for offset in 0..channels {
+            let channel = (start + offset) % channels;
+            if !running.mailbox.has(channel) || !running.machine.takes(channel) {
+                continue;
+            }
+            let (element, verdict) = running.pop(channel);
+            running.busy = true;
+            self.trace.note(self.step, self.now, What::Deliver, (region, subtask), channel as u64);
+            self.judge(verdict);
+            if let Some(element) = element {
+                self.tell_subtask(region, subtask, crate::protocol::subtask::Event::Element(channel, element));
+            }
+            return true;
+        }
+        false
+    }
+
+    /// Wakes a subtask that asked for it, or tells it that nothing comes.
+    fn nudge(&mut self, region: usize, subtask: usize) -> bool {
+        let Some(attempt) = &mut self.regions[region].attempt else { return false };
+        let running = &mut attempt.subtasks[subtask];
+        if running.woken < self.now && running.machine.wake_at().is_some_and(|at| at <= self.now) {
+            running.woken = self.now;
+            self.trace.note(self.step, self.now, What::Wake, (region, subtask), 0);
+            self.tell_subtask(region, subtask, crate::protocol::subtask::Event::Wake);
+            return true;
+        }
+        if running.busy && running.machine.is_free() && running.mailbox.is_empty() {
+            running.busy = false;
+            self.trace.note(self.step, self.now, What::Idle, (region, subtask), 0);
+            self.tell_subtask(region, subtask, crate::protocol::subtask::Event::Idle);
+            return true;
+        }
+        false
+    }
+
+    // The process.
+
+    /// The process ends at once, and perhaps the machine with it.
+    pub(crate) fn crash(&mut self, power: bool) {
+        self.trace.note(self.step, self.now, What::Crash, (0, 0), u64::from(power));
+        self.stats.crashes += 1;
+        for happening in std::mem::take(&mut self.queue).into_values() {
+            // What was asked of the outside may have happened all the same.
+            if self.schedule.percent(50) {
+                happening.reach_outside();
+            }
+        }
+        self.leave(power);
+    }
+
+    /// The process is gone; it is started again after a while.
+    pub(crate) fn leave(&mut self, power: bool) {
+        self.queue.clear();
+        for region in &mut self.regions {
+            region.machine = None;
+            region.attempt = None;
+            region.unpublished.clear();
+            region.ended = Ended::No;
+        }
+        self.storage.crash(power);
+        let down = self.schedule.between(0, self.settings.down_ms) as i64;
+        self.at(self.now + down, Happening::Boot);
+    }
+
+    /// The process starts.
+    pub(crate) fn boot(&mut self) {
+        self.trace.note(self.step, self.now, What::Boot, (0, 0), 0);
+        let booted = self.storage.open().and_then(|()| self.storage.claim_incarnation());
+        let incarnation = match booted {
+            Ok(incarnation) => incarnation,
+            Err(error) => return self.boot_failed(&error),
+        };
+        let mut heads = Vec::new();
+        for region in 0..self.regions.len() {
+            match self.head_of(region) {
+                Ok(head) => heads.push(head),
+                Err(error) => return self.boot_failed(&error),
+            }
+        }
+        for (region, head) in heads.into_iter().enumerate() {
+            let policy = RestartPolicy::new(self.settings.restart.clone());
+            let fence = Fence { incarnation, attempt: 0 };
+            let members = self.topology.regions[region].members();
+            let machine = Region::new(members, self.settings.checkpoint.clone(), policy, fence);
+            self.regions[region].machine = Some(machine);
+            self.tell_region(region, region::Event::Begin(head));
+        }
+    }
+
+    fn boot_failed(&mut self, error: &crate::store::StoreError) {
+        if self.storage.has_crashed() {
+            return self.crash(true);
+        }
+        if !matches!(error, crate::store::StoreError::Io { .. }) {
+            return self.refuse(&error.to_string());
+        }
+        // Somebody starts it again.
+        self.leave(false);
+    }
+
+    /// The store cannot give back what it was given.
+    pub(crate) fn refuse(&mut self, reason: &str) {
+        if self.decayed {
+            self.refused = Some(reason.to_string());
+            self.over = true;
+        } else {
+            self.judge(Err(InvariantId::CheckpointRestorable.broken(reason)));
+        }
+    }
+
+    /// A region has ended; perhaps the job has.
+    pub(crate) fn region_ended(&mut self) {
+        if self.regions.iter().any(|region| region.ended == Ended::No) {
+            return;
+        }
+        if self.regions.iter().all(|region| region.ended == Ended::Finished) {
+            self.over = true;
+        } else {
+            // It was stopped, and is started again.
+            self.leave(false);
+        }
+    }
+
+    // Faults.
+
+    fn strike(&mut self) {
+        while self.faults.front().is_some_and(|(step, _)| *step <= self.step) {
+            let Some((_, fault)) = self.faults.pop_front() else { return };
+            self.trace.note(self.step, self.now, What::Fault, (0, 0), self.faults.len() as u64);
+            self.last_fault = (self.now, self.step);
+            if !matches!(fault, Fault::Hook { .. }) {
+                self.stats.faults += 1;
+            }
+            self.apply(fault);
+        }
+    }
+
+    fn apply(&mut self, fault: Fault) {
+        let up = self.regions.iter().any(|region| region.machine.is_some());
+        match fault {
+            Fault::Hook { region, vertex, index, member, hook, act, after } => {
+                let who = Who { region, vertex, index, member };
+                self.outside.arm(Armed { who, hook, act, after });
+            }
+            Fault::Crash { power } if up => self.crash(power),
+            Fault::Crash { .. } => {}
+            Fault::CrashInStorage { call, power } => self.storage.crash_at(call, power),
+            Fault::Disk { after, calls } => self.storage.fail(after, calls),
+            Fault::Decay => {
+                self.decayed = true;
+                self.storage.decay();
+            }
+            Fault::SlowStorage { jobs, ms } => self.slow_storage = (jobs, ms),
+            Fault::SlowMessages { messages, ms } => self.slow_messages = (messages, ms),
+            Fault::Stop => {
+                for region in 0..self.regions.len() {
+                    self.tell_region(region, region::Event::Stop);
+                }
+            }
+            Fault::Trigger => {
+                for region in 0..self.regions.len() {
+                    if let Some(fence) = self.regions[region].machine.as_ref().map(Region::fence) {
+                        let trigger = crate::protocol::coordinator::Event::Trigger;
+                        self.tell_region(region, region::Event::Coordinator(fence, trigger));
+                    }
+                }
+            }
+        }
+    }
+
+    // What the other half of the world needs.
+
+    pub(crate) fn judge(&self, verdict: Verdict) {
+        self.outside.judge(verdict);
+    }
+
+    /// Makes all subtasks of a region.
+    pub(crate) fn make(
+        &self,
+        region: usize,
+        fence: Fence,
+        window: WindowId,
+    ) -> piton_actors::Result<Vec<Running>> {
+        let workshop =
+            Workshop { topology: self.topology, settings: &self.settings, outside: &self.outside, rows: &self.rows };
+        workshop.attempt(region, &self.regions[region].wiring, fence, window)
+    }
+
+    /// Returns how long a control message is under way, in ms.
+    pub(crate) fn message_delay(&mut self) -> i64 {
+        let mut delay = self.schedule.between(0, self.settings.message_ms);
+        if self.schedule.percent(self.settings.straggler_percent) {
+            delay = delay * 10 + 5;
+        }
+        if let (1.., ms) = self.slow_messages {
+            self.slow_messages.0 -= 1;
+            delay += ms;
+            self.last_fault = (self.now + ms as i64, self.step);
+        }
+        if self.is_settled() { 0 } else { delay as i64 }
+    }
+
+    /// Returns how long a job of the storage takes, in ms.
+    pub(crate) fn storage_delay(&mut self) -> i64 {
+        let mut delay = self.schedule.between(0, self.settings.storage_ms);
+        if let (1.., ms) = self.slow_storage {
+            self.slow_storage.0 -= 1;
+            delay += ms;
+            self.last_fault = (self.now + ms as i64, self.step);
+        }
+        if self.is_settled() { 0 } else { delay as i64 }
+    }
+
+    /// Returns how long a call of a source or a sink takes, in ms.
+    pub(crate) fn call_delay(&mut self) -> i64 {
+        self.schedule.between(0, self.settings.call_ms) as i64
+    }
+}
+
+enum Moved {
+    /// Something did.
+    Yes,
+    /// Nothing did, but something slow could.
+    Later,
+    /// Nothing can.
+    No,
+}

@@ -1,0 +1,111 @@
+//! Settings that are wrong, or do not go together.
+
+use super::*;
+
+#[test]
+fn an_unknown_table() {
+    broken(
+        "[checkpoint]",
+        "[checkpoints]",
+        &[("job.toml:3:2", &["unknown table \"checkpoints\"", "did you mean \"checkpoint\"?"])],
+    );
+}
+
+#[test]
+fn an_unknown_option() {
+    broken(
+        "interval",
+        "intervall",
+        &[("job.toml:4:1", &["unknown option \"intervall\"; did you mean \"interval\"?", "min_pause"])],
+    );
+}
+
+#[test]
+fn a_duration_without_a_unit() {
+    broken("\"1s\"", "10", &[("job.toml:4:12", &["`10` has no unit; write \"10s\" or \"10ms\""])]);
+    broken("\"1s\"", "\"10 secs\"", &[("job.toml:4:12", &["`secs` is not a unit of time", "ms, s, m, h, d"])]);
+}
+
+#[test]
+fn a_choice_that_there_is_not() {
+    broken(
+        "interval = \"1s\"",
+        "mode = \"exactly_once\"",
+        &[("job.toml:4:8", &["\"exactly_once\" is not one of the choices; did you mean \"exactly-once\"?"])],
+    );
+}
+
+#[test]
+fn a_value_of_another_type() {
+    broken(
+        "parallelism = 2",
+        "parallelism = \"two\"",
+        &[("job.toml:2:15", &["expected a whole number", "not the text \"two\""])],
+    );
+    broken("parallelism = 2", "name = 5", &[("job.toml:2:8", &["expected text in quotes, not 5"])]);
+    broken(
+        "[checkpoint]\ninterval = \"1s\"",
+        "[checkpoint]\nmode = 1",
+        &[("job.toml:4:8", &["expected text in quotes"])],
+    );
+}
+
+#[test]
+fn numbers_out_of_bounds() {
+    broken("parallelism = 2", "parallelism = 0", &[("job.toml:2:15", &["job.parallelism must be at least 1"])]);
+    broken("parallelism = 2", "key_groups = 0", &[("job.toml:2:14", &["job.key_groups must be at least 1"])]);
+    broken("parallelism = 2", "key_groups = 99999", &[("job.toml:2:14", &["at most 32768"])]);
+    broken(
+        "parallelism = 2",
+        "parallelism = 8\nkey_groups = 4",
+        &[("job.toml:3:14", &["key_groups (4) is less than job.parallelism (8)", "raise key_groups"])],
+    );
+    broken("interval = \"1s\"", "interval = \"0s\"", &[("job.toml:4:12", &["must be longer than 0s"])]);
+    broken("interval = \"1s\"", "max_concurrent = 0", &[("job.toml:4:18", &["must be at least 1"])]);
+}
+
+#[test]
+fn unaligned_checkpoints() {
+    let unaligned = "alignment = \"unaligned\"";
+    broken("interval = \"1s\"", unaligned, &[("job.toml:4:13", &["not available in this version", "\"aligned\""])]);
+    let concurrent = format!("{unaligned}\nmax_concurrent = 2");
+    broken("interval = \"1s\"", &concurrent, &[("job.toml:4:13", &["one at a time", "max_concurrent = 1"])]);
+    broken(
+        "interval = \"1s\"",
+        "aligned_timeout = \"1s\"",
+        &[("job.toml:4:19", &["remove checkpoint.aligned_timeout"])],
+    );
+}
+
+#[test]
+fn sizes_and_rates_of_recovery() {
+    let recovery = |lines: &str| format!("{GOOD}[recovery]\n{lines}\n");
+    check(&recovery("journal = 64"), &[("job.toml:19:11", &["`64` has no unit; write \"64MiB\""])]);
+    check(&recovery("journal = \"64mb\""), &[("job.toml:19:11", &["`mb` is not a unit of size", "MiB"])]);
+    check(
+        &recovery("journal = \"2GiB\""),
+        &[("job.toml:19:11", &["(2GiB) is more than recovery.journal_total (1GiB)"])],
+    );
+    check(&recovery("backoff_multiplier = 0.5"), &[("job.toml:19:22", &["at least 1"])]);
+    check(
+        &recovery("initial_backoff = \"2m\""),
+        &[("job.toml:19:19", &["(2m) is longer than recovery.max_backoff (1m)"])],
+    );
+    check(&recovery("strategy = \"exponential\""), &[("job.toml:19:12", &["did you mean \"exponential-delay\"?"])]);
+    check(&recovery("attempts = \"many\""), &[("job.toml:19:12", &["neither a number nor \"unlimited\""])]);
+    check(&recovery("jitter_factor = 2"), &[("job.toml:19:17", &["between 0 and 1"])]);
+}
+
+#[test]
+fn listening_off_loopback_without_a_token() {
+    let text = format!("{GOOD}[http]\nlisten = \"0.0.0.0:80\"\n");
+    check(&text, &[("job.toml:19:10", &["0.0.0.0 needs a token", "http.token"])]);
+    let text = format!("{GOOD}[http]\nlisten = \"somewhere\"\n");
+    check(&text, &[("job.toml:19:10", &["`somewhere` is not an address", "\"127.0.0.1:8080\""])]);
+}
+
+#[test]
+fn a_setting_where_a_table_should_be() {
+    let text = format!("window = 5\n{GOOD}");
+    check(&text, &[("job.toml:1:10", &["expected a table, not 5"])]);
+}
