@@ -41,8 +41,23 @@
 //!
 //! A [`Registry`] gives it a name that a topology file can use, [`topology::load`] makes a plan of such a file, and
 //! [`runtime::run`] runs it.
+//!
+//! # What it is not
+//!
+//! It is no cluster: a job runs in one process, on all its cores. It is no query engine either: the ready-made
+//! operators evaluate SQL expressions, but the topology is yours to write.
+//!
+//! # Where things are
+//!
+//! What an operator is made of comes from `piton-actors`, all of which is here, too; [`prelude`] has what a file of
+//! operators imports. [`cli`] is the command line. To run a job from a program of one's own, [`topology::load`] plans
+//! it and [`runtime::run`] runs it. Below that, [`protocol`] decides (plain state machines), [`runtime`] acts (actors)
+//! and [`store`] keeps (checkpoints).
+//!
+//! Operators fail with [`prelude::Error`]; commands, plans and runs with [`Error`].
 
 pub mod chaos;
+pub mod cli;
 pub mod clock;
 pub mod config;
 mod error;
@@ -55,16 +70,14 @@ pub mod topology;
 
 pub use config::Overrides;
 pub use error::{Error, ErrorKind, Result};
-pub use piton_actors::{
-    AnyBatch, Batch, Context, Delivery, Either, Feed, InputRef, Inputs, Key, ListState, LocalState, MapState, NoPosition,
-    Operator, Output, Progress, Record, RowBuffer, Rows, Sink, Source, Subtask, Timer, TimerKind, Timestamp, ValueState,
-    WindowId,
-};
-pub use piton_actors::{blueprint, files, harness, state};
+// What both have a name for is the engine's.
+#[doc(no_inline)]
+pub use piton_actors::*;
 pub use topology::Registry;
 
-/// What a file of operators imports.
+/// What a file of operators imports, and the registry to make them known by.
 pub mod prelude {
+    #[doc(no_inline)]
     pub use piton_actors::prelude::*;
 
     pub use crate::topology::Registry;

@@ -1,4 +1,5 @@
 //! Nothing acknowledged is lost and nothing is half there, wherever the power is cut and whatever the disk refuses.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod store_support;
 
@@ -8,7 +9,7 @@ use piton::store::disk::{DiskFault, FaultRates, SimDisk};
 use piton::store::{CheckpointStore, OpenOptions, SimStore, StoreError};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
-use store_support::{REGIONS, Step, Workload};
+use store_support::{REGIONS, Step, Workload, rounds};
 
 fn open(disk: &SimDisk) -> Result<SimStore, StoreError> {
     SimStore::open(disk.clone(), OpenOptions { retain: 2, allow_rollback: false }).map(|(store, _)| store)
@@ -47,14 +48,14 @@ fn calls_of_a_run() -> u64 {
 /// Lets the workload go on for two windows, and looks at everything.
 fn go_on(disk: &SimDisk, mut workload: Workload, context: &str) -> Workload {
     let mut store = reopen(disk, context);
-    workload.verify(&mut store);
+    workload.verify(&mut store, context);
     workload.begin(&mut store).unwrap();
     for _ in 0..2 {
         assert_eq!(workload.step(&mut store), Step::Acknowledged, "{context}");
     }
     drop(store);
     let mut store = reopen(disk, context);
-    workload.verify(&mut store);
+    workload.verify(&mut store, context);
     assert_eq!(store.verify(), Vec::<String>::new(), "{context}");
     workload
 }
@@ -75,7 +76,7 @@ fn a_power_cut_at_any_call_loses_nothing_acknowledged() {
             let after = disk.fork(seed);
             after.crash(&mut Pcg64Mcg::seed_from_u64(seed));
             let mut store = reopen(&after, &context);
-            workload.verify(&mut store);
+            workload.verify(&mut store, &context);
             for region in REGIONS {
                 let window = store.head(region).unwrap().map_or(0, |(window, _)| window.0);
                 let acknowledged = workload.acknowledged.get(region).copied().unwrap_or(0);
@@ -103,7 +104,8 @@ fn a_kill_at_any_call_loses_nothing_acknowledged() {
 
 #[test]
 fn crashes_upon_crashes_lose_nothing_acknowledged() {
-    for seed in 0..300 {
+    for seed in 0..rounds(300) {
+        let context = format!("seed {seed}");
         let mut rng = Pcg64Mcg::seed_from_u64(seed);
         let disk = SimDisk::new(seed);
         let mut workload = Workload::default();
@@ -119,11 +121,11 @@ fn crashes_upon_crashes_lose_nothing_acknowledged() {
                 _ => disk.crash(&mut rng),
             }
             if rng.random_bool(0.5) {
-                let mut store = reopen(&disk, &format!("seed {seed}"));
-                workload.verify(&mut store);
+                let mut store = reopen(&disk, &context);
+                workload.verify(&mut store, &context);
             }
         }
-        go_on(&disk, workload, &format!("seed {seed}"));
+        go_on(&disk, workload, &context);
     }
 }
 
@@ -142,7 +144,9 @@ fn persevere(disk: &SimDisk, workload: &mut Workload, windows: u64, context: &st
             continue;
         }
         for _ in 0..20 {
-            if workload.acknowledged.get("a").copied().unwrap_or(0) >= windows || workload.step(&mut store) == Step::Reopen {
+            if workload.acknowledged.get("a").copied().unwrap_or(0) >= windows
+                || workload.step(&mut store) == Step::Reopen
+            {
                 break;
             }
         }
@@ -173,18 +177,19 @@ fn a_refusal_at_any_call_is_survived_and_a_power_cut_after_it() {
 
 #[test]
 fn random_refusals_and_power_cuts_lose_nothing_acknowledged() {
-    for seed in 0..200 {
+    for seed in 0..rounds(200) {
+        let context = format!("seed {seed}");
         let mut rng = Pcg64Mcg::seed_from_u64(seed);
         let disk = SimDisk::new(seed);
         let mut workload = Workload::default();
         for round in 0..3 {
             let rate = 0.01;
             disk.set_rates(FaultRates { read: rate, write: rate, sync: rate, full: rate, ..FaultRates::default() });
-            persevere(&disk, &mut workload, 3 * (round + 1), &format!("seed {seed}"));
+            persevere(&disk, &mut workload, 3 * (round + 1), &context);
             disk.heal();
             disk.crash(&mut rng);
-            let mut store = reopen(&disk, &format!("seed {seed}"));
-            workload.verify(&mut store);
+            let mut store = reopen(&disk, &context);
+            workload.verify(&mut store, &context);
         }
     }
 }

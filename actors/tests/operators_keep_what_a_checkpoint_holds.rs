@@ -230,7 +230,7 @@ impl Operator for Sometimes {
 
 #[test]
 fn keyed_state_in_an_operator_planned_without_keys_is_an_error() -> Result {
-    let error = Harness::new(|| Sometimes { says_so: false }).push(1).map(|_| ()).unwrap_err();
+    let error = Harness::new(|| Sometimes { says_so: false }).push(1).map(|_| ()).expect_err("it cannot work");
     assert!(error.message().contains("is_keyed"), "{error}");
     Harness::new(|| Sometimes { says_so: true }).push(1)?;
     Ok(())

@@ -47,7 +47,8 @@ pub fn check<F: Fixture>(mut make: impl FnMut() -> F) {
 
 /// Returns a manifest with one subtask that has some chunks.
 pub fn manifest(region: &str, window: u64, fence: Fence, chunks: Vec<ChunkRef>) -> Manifest {
-    let operator = OperatorSnapshot { chunks, position: Some(vec![window as u8; 20]), ..OperatorSnapshot::empty("count") };
+    let operator =
+        OperatorSnapshot { chunks, position: Some(vec![window as u8; 20]), ..OperatorSnapshot::empty("count") };
     Manifest {
         job: "conformance".to_owned(),
         region: region.to_owned(),
@@ -91,7 +92,7 @@ pub fn content(seed: u64, len: usize) -> Vec<u8> {
 pub const FIRST: Fence = Fence { incarnation: 1, attempt: 0 };
 
 fn joined(window: u64, len: usize) -> JoinedOutput {
-    JoinedOutput { subtask: SubtaskId::new("sink", 1), operator: "sink".to_owned(), output: content(window, len) }
+    JoinedOutput { subtask: SubtaskId::new("sink", 1), operator: "sink".to_owned(), window: WindowId(window), output: content(window, len) }
 }
 
 fn commit_one<S: CheckpointStore>(store: &mut S, manifest: Manifest) -> Result<(), CommitError> {
@@ -151,10 +152,8 @@ fn groups_commit_each_on_its_own<F: Fixture>(fixture: &mut F) {
     let mut store = fixture.open();
     commit_one(&mut store, manifest("b", 7, FIRST, Vec::new())).expect("a window commits");
     let group = [("a", 1), ("b", 7), ("c", 3), ("a", 2), ("a", 2)];
-    let commits = group.map(|(region, window)| Commit {
-        manifest: manifest(region, window, FIRST, Vec::new()),
-        joined: Vec::new(),
-    });
+    let commits = group
+        .map(|(region, window)| Commit { manifest: manifest(region, window, FIRST, Vec::new()), joined: Vec::new() });
     let results = store.commit(commits.to_vec());
     let fenced = |head| Err(CommitError::Fenced { by: FIRST, head: WindowId(head) });
     assert_eq!(results, [Ok(()), fenced(7), Ok(()), Ok(()), fenced(2)]);

@@ -62,9 +62,14 @@ impl<T> Column<T> {
     fn cell(&mut self, slot: u32) -> &mut Option<T> {
         let slot = slot as usize;
         if slot >= self.cells.len() {
-            self.cells.resize_with(slot + 1, || None);
+            self.grow(slot);
         }
         &mut self.cells[slot]
+    }
+
+    #[cold]
+    fn grow(&mut self, slot: usize) {
+        self.cells.resize_with(slot + 1, || None);
     }
 }
 

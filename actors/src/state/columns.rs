@@ -37,7 +37,7 @@ impl Columns {
     ///
     /// # Errors
     /// If the name is in use for something else.
-    #[inline]
+    #[inline(always)]
     pub(super) fn typed<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<&mut Column<T>> {
         let known = self.columns.iter().position(|named| named.alias.is_some_and(|alias| std::ptr::eq(alias, name)));
         let index = match known {

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::chunk::{self, BlockWriter, ChunkWriter, Kind, Picked};
+use super::chunk::{self, BlockWriter, ChunkWriter, Kind, Picked, Row};
 use super::column;
 use super::columns::Columns;
 use super::current::{Current, Wanted};
@@ -232,21 +232,24 @@ impl StateStore {
 
     fn load(&mut self, picked: &Picked<'_>) -> Result {
         let mut store = StateStore::new(self.current.own().clone(), self.current.key_groups());
-        store.slots.reserve(picked.slots());
         for slot in 0..picked.slots() {
-            let Some((key, timers)) = picked.row(slot)? else {
+            let Some(Row { key, timers }) = picked.row(slot)? else {
                 store.slots.skip();
                 continue;
             };
             let owned = self.current.own().contains(&key.group(self.current.key_groups()));
-            if !owned || !store.slots.append(&key) {
+            if !owned {
                 return Err(Error::invalid(format!("a chunk of state is damaged: key {key:?} is misplaced")));
             }
+            store.slots.append(&key);
             if let Some(timers) = timers
                 && store.timers.decode(slot as u32, timers).is_none()
             {
                 return Err(Error::invalid(format!("a chunk of state is damaged: the timers of key {key:?}")));
             }
+        }
+        if !store.slots.index_all() {
+            return Err(Error::invalid("the chunks of state hold a key twice"));
         }
         for cells in picked.columns()? {
             if let Some(column) = column::decode(&cells)? {

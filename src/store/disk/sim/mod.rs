@@ -19,6 +19,7 @@ use rand_pcg::Pcg64Mcg;
 use self::node::{DirNode, FileNode};
 use self::world::{Node, Step, Verdict, World};
 use super::{Disk, DiskLock, Entry};
+use crate::protocol::mutant::{self, Mutant};
 
 /// After how many calls or so the content of removed files is given back.
 const COLLECT_EVERY: u64 = 64;
@@ -238,6 +239,7 @@ impl Disk for SimDisk {
         };
         world.file(path)?.write(offset, &bytes[..reached]);
         match verdict {
+            Verdict::Go if mutant::is(Mutant::NoHeadSync) => Ok(()),
             Verdict::Go => sync(&mut world, path),
             Verdict::Fail(error) => Err(error),
         }
@@ -250,23 +252,15 @@ impl Disk for SimDisk {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world.lock();
         let verdict = world.step(Step::Sync)?;
-        let mut rng = world.rng.clone();
         let dir = world.dir(path)?;
-        let result = match verdict {
-            Verdict::Go => {
-                dir.sync();
-                Ok(())
-            }
-            Verdict::Fail(error) => {
-                dir.sync_badly(&mut rng);
-                Err(error)
-            }
-        };
-        world.rng = rng;
+        match verdict {
+            Verdict::Go => dir.sync(),
+            Verdict::Fail(error) => return Err(error),
+        }
         if world.calls.is_multiple_of(COLLECT_EVERY) {
             world.collect();
         }
-        result
+        Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

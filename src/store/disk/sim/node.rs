@@ -81,8 +81,7 @@ impl FileNode {
             let index = at / SECTOR;
             let base = index * SECTOR;
             let to = (base + SECTOR).min(end);
-            let mut sector =
-                self.current.sectors.get(&index).cloned().unwrap_or_else(|| vec![0; SECTOR as usize]);
+            let mut sector = self.current.sectors.get(&index).cloned().unwrap_or_else(|| vec![0; SECTOR as usize]);
             sector[(at - base) as usize..(to - base) as usize]
                 .copy_from_slice(&bytes[(at - offset) as usize..(to - offset) as usize]);
             let write = SectorWrite { index, bytes: sector, end: to };
@@ -144,24 +143,15 @@ impl DirNode {
         }
     }
 
-    /// Lets some of the changes reach the medium. Unlike pages, the others stay due for a later sync: a file system
-    /// that cannot write its journal does not go on as if it had.
-    pub(super) fn sync_badly(&mut self, rng: &mut impl Rng) {
+    /// Of the changes that were not synced some survive, each as a whole. (A failed sync leaves them as they are:
+    /// unlike with pages, a file system that cannot write its journal does not go on as if it had.)
+    pub(super) fn crash(&mut self, rng: &mut impl Rng) {
         let luck = Luck::draw(rng, self.pending.len());
-        let mut due = Vec::new();
         for (nth, change) in self.pending.drain(..).enumerate() {
             if luck.keeps(nth, rng) {
                 apply(&mut self.durable, &change);
-            } else {
-                due.push(change);
             }
         }
-        self.pending = due;
-    }
-
-    pub(super) fn crash(&mut self, rng: &mut impl Rng) {
-        self.sync_badly(rng);
-        self.pending.clear();
         self.current = self.durable.clone();
     }
 }
