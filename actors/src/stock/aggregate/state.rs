@@ -5,7 +5,6 @@
 //! in Arrow's row encoding, which gives every value back to the bit. So what a crash leaves behind is the same as what
 //! the next batch would have started from anyway.
 
-use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
@@ -16,44 +15,16 @@ use datafusion_expr::{EmitTo, GroupsAccumulator};
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::GroupsAccumulatorAdapter;
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregate};
-use serde::de::{Error as _, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::super::expression::plain;
 use super::moments::{Measure, MomentsAccumulator};
 use crate::{Error, Result};
 
 /// The state of one key as it is kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Packed(pub Box<[u8]>);
-
-impl Serialize for Packed {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Packed {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Packed, D::Error> {
-        struct Bytes;
-        impl Visitor<'_> for Bytes {
-            type Value = Packed;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("bytes")
-            }
-
-            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> std::result::Result<Packed, E> {
-                Ok(Packed(bytes.into()))
-            }
-
-            fn visit_str<E: serde::de::Error>(self, _: &str) -> std::result::Result<Packed, E> {
-                Err(E::custom("the state of an aggregate is bytes, not text"))
-            }
-        }
-        deserializer.deserialize_bytes(Bytes).map_err(|error| D::Error::custom(error.to_string()))
-    }
-}
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Packed(#[serde(with = "serde_bytes")] pub Vec<u8>);
 
 /// Where the states of keys are kept while no batch is worked on.
 pub(super) trait Kept {
@@ -199,7 +170,7 @@ impl Aggregates {
             let mut bytes = Vec::with_capacity(self.layout.len() + row.as_ref().len());
             bytes.extend_from_slice(&self.layout);
             bytes.extend_from_slice(row.as_ref());
-            kept.save(group, Packed(bytes.into()))?;
+            kept.save(group, Packed(bytes))?;
         }
         Ok(values)
     }

@@ -247,7 +247,7 @@ fn the_rate_is_shared_by_the_subtasks_that_have_files() {
     std::fs::write(folder.path().join("a.csv"), format!("a\n{}", "1\n".repeat(500))).unwrap();
     let blueprint = plan(&CsvKind, &json!({ "path": "a.csv", "rate": "5000/s" }), folder.path()).unwrap();
     let mut tap = Tap::open(&blueprint, subtask(0, 4), None, 1000).unwrap();
-    assert_eq!(tap.poll().unwrap()[0].rows(), 100, "one subtask has the file: 100 rows in 20 ms");
+    assert_eq!(tap.poll().unwrap()[0].rows(), 250, "one subtask has the file: 250 rows in 50 ms");
 }
 
 #[test]
