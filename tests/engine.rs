@@ -25,6 +25,7 @@ fn topology(name: &str, rows: u64, panics: &str, extra: &str) -> String {
         type = "count"
         inputs = ["numbers"]
         panic_at = {panics}
+        tag = "{name}"
         [sinks.out]
         type = "collect"
         inputs = ["count"]

@@ -281,11 +281,7 @@ impl<O: Operator> Keyer for OperatorKeyer<O> {
         };
         let batch =
             O::In::batch(self.port, batch).ok_or_else(|| Error::invalid("a batch of another type than planned"))?;
-        hashes.clear();
-        O::In::each(&batch, |record, _| {
-            hashes.push(prototype.key(record).hash());
-            Ok(())
-        })
+        prototype.key_hashes(&batch, hashes)
     }
 }
 

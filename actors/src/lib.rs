@@ -13,6 +13,7 @@ pub mod blueprint;
 mod context;
 mod error;
 mod feed;
+pub mod files;
 pub mod harness;
 pub mod host;
 mod ids;
@@ -21,6 +22,10 @@ mod operator;
 mod probe;
 mod record;
 pub mod state;
+#[cfg(feature = "sql")]
+pub mod stock;
+#[cfg(feature = "sql")]
+mod table;
 mod time;
 
 pub use context::Context;
@@ -35,6 +40,8 @@ pub use record::{
     short_type_name,
 };
 pub use state::{ListState, LocalState, MapState, ValueState};
+#[cfg(feature = "sql")]
+pub use table::{Table, TableBuffer, TableRow, table};
 pub use time::{Timer, TimerKind, Timestamp, WATERMARK_MAX, WATERMARK_MIN};
 
 /// What a file of operators imports.

@@ -38,6 +38,21 @@ pub trait Operator: Send + Sized + 'static {
         Key::None
     }
 
+    /// Replaces the content of `hashes` by the hash of each record's key.
+    ///
+    /// The default calls [`key`](Operator::key) for each record; an operator that computes the keys of a whole batch
+    /// faster does so here. Both must agree.
+    ///
+    /// # Errors
+    /// If the keys of this batch cannot be computed.
+    fn key_hashes(&self, batch: &<Self::In as Inputs>::Batch, hashes: &mut Vec<u64>) -> Result {
+        hashes.clear();
+        Self::In::each(batch, |record, _| {
+            hashes.push(self.key(record).hash());
+            Ok(())
+        })
+    }
+
     /// Returns whether [`key`](Operator::key) ever gives a key: it decides which edge leads here.
     ///
     /// The default finds out by calling `key` with a made-up record (all numbers zero, all texts empty). An operator
@@ -63,11 +78,32 @@ pub trait Operator: Send + Sized + 'static {
 
     /// Takes a whole batch. The default enters each record's key and calls [`process`](Operator::process).
     ///
+    /// Where there is a lot of state it asks for the keys of the whole batch first, because looking their state up at
+    /// once is several times faster than waiting for memory record by record.
+    ///
     /// # Errors
     /// As `process`.
     fn process_batch(&mut self, batch: <Self::In as Inputs>::Batch, ctx: &mut Context<Self::Out>) -> Result {
+        if !ctx.is_large() {
+            return Self::In::each(&batch, |record, time| {
+                // Before the key, so that a panic there is blamed on its record.
+                ctx.entered += 1;
+                ctx.enter_counted(self.key(record), time);
+                self.process(record, ctx)
+            });
+        }
+        let before = ctx.entered;
+        let mut keys = Vec::new();
+        Self::In::each(&batch, |record, _| {
+            ctx.entered += 1;
+            keys.push(self.key(record));
+            Ok(())
+        })?;
+        ctx.entered = before;
+        ctx.fetch(&keys);
+        let mut keys = keys.into_iter();
         Self::In::each(&batch, |record, time| {
-            ctx.enter(self.key(record), time);
+            ctx.enter(keys.next().unwrap_or(Key::None), time);
             self.process(record, ctx)
         })
     }

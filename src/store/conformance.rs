@@ -47,7 +47,8 @@ pub fn check<F: Fixture>(mut make: impl FnMut() -> F) {
 
 /// Returns a manifest with one subtask that has some chunks.
 pub fn manifest(region: &str, window: u64, fence: Fence, chunks: Vec<ChunkRef>) -> Manifest {
-    let operator = OperatorSnapshot { chunks, position: Some(vec![window as u8; 20]), ..OperatorSnapshot::empty("count") };
+    let operator =
+        OperatorSnapshot { chunks, position: Some(vec![window as u8; 20]), ..OperatorSnapshot::empty("count") };
     Manifest {
         job: "conformance".to_owned(),
         region: region.to_owned(),
@@ -77,8 +78,14 @@ pub fn chunk_id(region: &str, fence: Fence, sequence: u64) -> ChunkId {
 
 /// Returns bytes that say what they are for, and differ from one seed to the next.
 pub fn content(seed: u64, len: usize) -> Vec<u8> {
-    let word = |nth: u64| (nth + 1).wrapping_mul(seed.wrapping_mul(2) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (0..len as u64).map(|nth| (word(nth / 8) >> (nth % 8 * 8)) as u8).collect()
+    let mut word = seed;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        word = word.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+        bytes.extend((word ^ (word >> 29)).to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
 }
 
 /// The first life of a region.
@@ -145,10 +152,8 @@ fn groups_commit_each_on_its_own<F: Fixture>(fixture: &mut F) {
     let mut store = fixture.open();
     commit_one(&mut store, manifest("b", 7, FIRST, Vec::new())).expect("a window commits");
     let group = [("a", 1), ("b", 7), ("c", 3), ("a", 2), ("a", 2)];
-    let commits = group.map(|(region, window)| Commit {
-        manifest: manifest(region, window, FIRST, Vec::new()),
-        joined: Vec::new(),
-    });
+    let commits = group
+        .map(|(region, window)| Commit { manifest: manifest(region, window, FIRST, Vec::new()), joined: Vec::new() });
     let results = store.commit(commits.to_vec());
     let fenced = |head| Err(CommitError::Fenced { by: FIRST, head: WindowId(head) });
     assert_eq!(results, [Ok(()), fenced(7), Ok(()), Ok(()), fenced(2)]);

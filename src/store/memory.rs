@@ -143,7 +143,9 @@ impl CheckpointStore for MemoryStore {
         };
         let found = xxh3_64(bytes);
         if bytes.len() as u64 != len || found != checksum {
-            return Err(StoreError::Damaged(format!("chunk {id}: checksum {checksum:016x} expected, {found:016x} found")));
+            return Err(StoreError::Damaged(format!(
+                "chunk {id}: checksum {checksum:016x} expected, {found:016x} found"
+            )));
         }
         Ok(bytes.clone())
     }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// Emits `(key, number)` for the numbers of its share, a batch at a time.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Numbers {
+pub(crate) struct Numbers {
     pub rows: u64,
     pub keys: u64,
     #[serde(default)]
@@ -57,11 +57,14 @@ static FAILED: LazyLock<Mutex<BTreeMap<String, u64>>> = LazyLock::new(Mutex::def
 /// Counts per key; panics at each multiple of `panic_every` numbers seen, `times` times in all.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Count {
+pub(crate) struct Count {
     #[serde(default)]
     pub panic_at: Vec<u64>,
     #[serde(default)]
     pub always: bool,
+    /// Tells the panics of one job from those of another in the same process.
+    #[serde(default)]
+    pub tag: String,
 }
 
 const SEEN: ValueState<u64> = ValueState::new("seen");
@@ -76,7 +79,7 @@ impl Operator for Count {
 
     fn process(&mut self, record: &(u64, u64), ctx: &mut Context<(u64, u64)>) -> Result {
         if self.panic_at.contains(&record.1) {
-            let place = format!("{}:{}", ctx.subtask(), record.1);
+            let place = format!("{}:{}:{}", self.tag, ctx.subtask(), record.1);
             let mut failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner);
             let times = failed.entry(place).or_default();
             *times += 1;
@@ -102,7 +105,7 @@ static PUBLISHED: LazyLock<Mutex<BTreeMap<(String, u32), Rows>>> = LazyLock::new
 /// Publishes into memory, in two phases.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Collect {
+pub(crate) struct Collect {
     pub name: String,
     #[serde(skip)]
     index: u32,
@@ -113,7 +116,7 @@ pub struct Collect {
 }
 
 #[derive(Clone, Serialize, Deserialize)]
-pub struct Staged {
+pub(crate) struct Staged {
     window: WindowId,
     rows: Rows,
 }
@@ -154,13 +157,13 @@ impl Sink for Collect {
 }
 
 /// Returns what a sink has published so far, subtask by subtask.
-pub fn published(name: &str) -> Vec<Rows> {
+pub(crate) fn published(name: &str) -> Vec<Rows> {
     let published = PUBLISHED.lock().unwrap_or_else(PoisonError::into_inner);
     published.iter().filter(|((sink, _), _)| sink == name).map(|(_, rows)| rows.clone()).collect()
 }
 
 /// Panics unless every key's counts are 1, 2, 3, … and there are as many as numbers with that key.
-pub fn check_counts(name: &str, rows: u64, keys: u64) {
+pub(crate) fn check_counts(name: &str, rows: u64, keys: u64) {
     let mut last: BTreeMap<u64, u64> = BTreeMap::new();
     for subtask in published(name) {
         for (key, count) in subtask {
@@ -175,13 +178,13 @@ pub fn check_counts(name: &str, rows: u64, keys: u64) {
     }
 }
 
-pub fn registry() -> Registry {
+pub(crate) fn registry() -> Registry {
     let mut registry = Registry::new();
     registry.source::<Numbers>("numbers").operator::<Count>("count").sink::<Collect>("collect");
     registry
 }
 
-pub fn run(folder: &Path, toml: &str, set: &[&str]) -> Outcome {
+pub(crate) fn run(folder: &Path, toml: &str, set: &[&str]) -> Outcome {
     let mut overrides = Overrides::default();
     for assignment in set {
         overrides = overrides.set(*assignment);

@@ -3,6 +3,9 @@
 //! A record cut off at the end of the log may be a batch that was under way in a crash, or damage to one that was
 //! acknowledged. The log cannot tell, so it opens without that record and leaves the judgement to whoever holds the
 //! other witness. A bad record with a good one after it is damage for certain.
+//!
+//! Opening writes the log anew: what an earlier life wrote may be readable without being durable, because it was
+//! killed before the sync or because the sync failed, and nothing but writing it again makes it so.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,8 +32,6 @@ pub struct LogCatalogue<D> {
     live: u64,
     sequence: u64,
     end: u64,
-    /// The file ends in something that is not a record: the next batch replaces the file instead of appending.
-    dirty_tail: bool,
 }
 
 impl<D: Disk> Catalogue<D> for LogCatalogue<D> {
@@ -45,11 +46,10 @@ impl<D: Disk> Catalogue<D> for LogCatalogue<D> {
             live: 0,
             sequence: 0,
             end: 0,
-            dirty_tail: true,
         };
         let content = match disk.read(&path) {
             Ok(content) => content,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(catalogue),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(StoreError::io("cannot read", &path, error)),
         };
         let mut at = 0;
@@ -68,8 +68,7 @@ impl<D: Disk> Catalogue<D> for LogCatalogue<D> {
                 path.display()
             )));
         }
-        catalogue.end = at as u64;
-        catalogue.dirty_tail = at != content.len() || content.is_empty();
+        catalogue.replace(&path)?;
         Ok(catalogue)
     }
 
@@ -80,7 +79,7 @@ impl<D: Disk> Catalogue<D> for LogCatalogue<D> {
         self.remember(batch.into_changes());
         self.sequence = next;
         let grown = self.end + appended.len() as u64;
-        if self.dirty_tail || (grown > COMPACT_ABOVE && grown > 4 * self.live) {
+        if grown > COMPACT_ABOVE && grown > 4 * self.live {
             return self.replace(&path);
         }
         self.disk
@@ -129,7 +128,6 @@ impl<D: Disk> LogCatalogue<D> {
         self.disk.rename(&temporary, path).map_err(failed)?;
         self.disk.sync_dir(&self.dir).map_err(failed)?;
         self.end = whole.len() as u64;
-        self.dirty_tail = false;
         Ok(())
     }
 }
@@ -214,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_tail_is_left_out_and_then_replaced() {
+    fn a_torn_tail_is_left_out() {
         let disk = SimDisk::new(1);
         let mut catalogue = open(&disk).unwrap();
         catalogue.apply(put(b"a", b"1")).unwrap();

@@ -130,18 +130,27 @@ pub(crate) fn remove_tree<D: Disk>(disk: &D, dir: &Path) -> io::Result<()> {
     disk.remove_dir(dir)
 }
 
-/// Makes a folder and those above it that are missing; all the names are durable on return.
+/// Makes a folder and those above it that are missing; its name is durable on return.
 pub(crate) fn create_dirs<D: Disk>(disk: &D, dir: &Path) -> io::Result<()> {
-    if disk.list(dir).is_ok() {
-        return Ok(());
-    }
     let parent = match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => {
-            create_dirs(disk, parent)?;
-            parent
-        }
-        _ => Path::new("."),
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Ok(()),
     };
-    disk.create_dir(dir)?;
+    if is_missing(disk, dir)? {
+        if is_missing(disk, parent)? {
+            create_dirs(disk, parent)?;
+        }
+        disk.create_dir(dir)?;
+    }
+    // Also if it was there: whoever made it may have been stopped before this.
     disk.sync_dir(parent)
+}
+
+fn is_missing<D: Disk>(disk: &D, dir: &Path) -> io::Result<bool> {
+    match disk.list(dir) {
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
 }

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rand::{Rng, RngExt};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
 
 use super::{Disk, DiskLock, Entry, RealDisk};
 
@@ -54,7 +55,8 @@ impl ShadowDisk {
         self.shadow.lock().syncs
     }
 
-    /// Writes an image into `folder`, named by the number of the sync, right after each of the syncs `at`.
+    /// Writes an image into `folder`, named by the number of the sync, right after each of the syncs `at`. Before a
+    /// sync of what somebody else wrote it also writes a torn one, named `NUMBER-torn`.
     pub fn keep_images(&self, folder: &Path, at: impl IntoIterator<Item = u64>) {
         self.shadow.lock().images = Some(Images { folder: folder.to_owned(), at: at.into_iter().collect() });
     }
@@ -155,6 +157,17 @@ impl Disk for ShadowDisk {
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {
+        let next = self.syncs() + 1;
+        let folder = self
+            .shadow
+            .lock()
+            .images
+            .as_ref()
+            .filter(|images| images.at.contains(&next))
+            .map(|images| images.folder.clone());
+        if let Some(folder) = folder {
+            self.image_torn(&folder.join(format!("{next}-torn")), &mut Pcg64Mcg::seed_from_u64(next))?;
+        }
         RealDisk.sync(path)?;
         self.note_content(path)
     }

@@ -56,7 +56,13 @@ pub(super) fn write<D: Disk>(disk: &D, path: &Path, id: &ChunkId, chunk: &[u8]) 
 }
 
 /// Reads a chunk and verifies it.
-pub(super) fn read<D: Disk>(disk: &D, path: &Path, id: &ChunkId, len: u64, checksum: u64) -> Result<Vec<u8>, StoreError> {
+pub(super) fn read<D: Disk>(
+    disk: &D,
+    path: &Path,
+    id: &ChunkId,
+    len: u64,
+    checksum: u64,
+) -> Result<Vec<u8>, StoreError> {
     check_header(disk, path, id, len)?;
     let chunk = disk.read_at(path, HEADER as u64, len).map_err(|error| unreadable(path, error))?;
     if chunk.len() as u64 != len {

@@ -116,7 +116,9 @@ impl<D: Disk, C: Catalogue<D>> FileStore<D, C> {
             _ => None,
         });
         if let Some(id) = unknown {
-            return Err(CommitError::Failed(format!("the manifest of window {window} lists chunk {id}, which the store does not have")));
+            return Err(CommitError::Failed(format!(
+                "the manifest of window {window} lists chunk {id}, which the store does not have"
+            )));
         }
 
         let joined_total = region.joined_total + joined.len() as u64;

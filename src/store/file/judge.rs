@@ -111,7 +111,8 @@ mod tests {
 
     fn found(slots: [Slot; 2]) -> RegionFound {
         let windows = slots.iter().filter_map(Slot::content).map(|content| content.window);
-        let records = windows.filter(|window| window.0 > 0).map(|window| (window, (Place::Catalogue, record(window.0))));
+        let records =
+            windows.filter(|window| window.0 > 0).map(|window| (window, (Place::Catalogue, record(window.0))));
         RegionFound { folder: PathBuf::from("a"), records: records.collect(), missing: BTreeMap::new(), slots }
     }
 

@@ -19,6 +19,7 @@
 
 mod blob;
 mod commit;
+mod discard;
 mod judge;
 mod keys;
 mod names;
@@ -105,6 +106,22 @@ impl SledStore {
     /// [`StoreError::Damaged`] if the newest committed checkpoint of a region is not there whole.
     pub fn open(dir: &Path, options: OpenOptions) -> Result<(SledStore, OpenReport), StoreError> {
         FileStore::open_on(RealDisk, dir, options)
+    }
+
+    /// Returns whether a directory is a state directory; see [`FileStore::is_there_on`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn is_there(dir: &Path) -> Result<bool, StoreError> {
+        SledStore::is_there_on(&RealDisk, dir)
+    }
+
+    /// Removes everything that a store has made in a directory; see [`FileStore::discard_on`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn discard(dir: &Path) -> Result<(), StoreError> {
+        SledStore::discard_on(&RealDisk, dir)
     }
 }
 

@@ -42,6 +42,13 @@ pub(super) fn is_manifest(name: &str) -> bool {
     name.ends_with(MANIFEST)
 }
 
+/// Returns whether the store has made what has this name in a state directory, `FORMAT` and `LOCK` aside.
+pub(super) fn is_own(name: &str) -> bool {
+    [ROOT, REGIONS, CATALOGUE, CATALOGUE_NEW].contains(&name)
+        || name.starts_with(CATALOGUE_BAD)
+        || [FORMAT, ROOT, HEAD].iter().any(|own| name.strip_suffix(UNFINISHED) == Some(own))
+}
+
 /// Returns the path under which a file is written before it gets its name.
 pub(super) fn unfinished(path: &Path) -> PathBuf {
     let mut name = path.file_name().expect("the store's own paths end in a name").to_owned();
@@ -78,7 +85,8 @@ mod tests {
     fn names_are_safe_and_distinct() {
         let long = "é".repeat(200);
         let longer = format!("{long}x");
-        let names = ["", ".", "..", "a/b", "a%2Fb", "a.tmp", "A", "a b", "é", "a~", "\0", long.as_str(), longer.as_str()];
+        let names =
+            ["", ".", "..", "a/b", "a%2Fb", "a.tmp", "A", "a b", "é", "a~", "\0", long.as_str(), longer.as_str()];
         let escaped: BTreeSet<String> = names.iter().map(|name| escape(name)).collect();
         assert_eq!(escaped.len(), names.len());
         for name in &escaped {

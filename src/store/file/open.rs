@@ -27,7 +27,7 @@ impl<D: Disk, C: Catalogue<D>> FileStore<D, C> {
 }
 
 /// Makes sure that the directory is ours and nobody else's.
-fn take_directory<D: Disk, C: Catalogue<D>>(disk: &D, dir: &Path) -> Result<DiskLock, StoreError> {
+pub(super) fn take_directory<D: Disk, C: Catalogue<D>>(disk: &D, dir: &Path) -> Result<DiskLock, StoreError> {
     let failed = |error| StoreError::io("cannot open the state directory", dir, error);
     create_dirs(disk, dir).map_err(failed)?;
     // Not even a lock is left in a directory that is something else.
@@ -58,7 +58,7 @@ fn format_text<D: Disk, C: Catalogue<D>>() -> String {
 }
 
 /// Returns whether the directory has been made before.
-fn check_format<D: Disk, C: Catalogue<D>>(disk: &D, dir: &Path) -> Result<bool, StoreError> {
+pub(super) fn check_format<D: Disk, C: Catalogue<D>>(disk: &D, dir: &Path) -> Result<bool, StoreError> {
     let path = dir.join(names::FORMAT);
     let expected = format_text::<D, C>();
     match disk.read(&path) {
@@ -127,7 +127,7 @@ impl<D: Disk> Opening<'_, D> {
         let incarnation_behind = root_says.as_ref().is_some_and(|root| says.incarnation < root.incarnation);
         let behind = all.iter().filter(|name| judge::is_behind(found.get(*name), says.regions.get(*name)));
         let behind: Vec<&String> = behind.collect();
-        if trust == Trust::Whole && (incarnation_behind || !behind.is_empty()) {
+        if incarnation_behind || !behind.is_empty() {
             trust = Trust::Damaged;
             let what = behind.first().map_or("the incarnation".to_owned(), |name| format!("region \"{name}\""));
             self.report.repair(format!(
@@ -155,6 +155,9 @@ impl<D: Disk> Opening<'_, D> {
         }
         let catalogue = catalogue.expect("a catalogue that did not open was replaced");
 
+        // What an earlier life could not sync has names, but not durable ones.
+        let folder = self.dir.join(names::REGIONS);
+        self.disk.sync_dir(&folder).map_err(failed_to(&folder))?;
         let mut regions = BTreeMap::new();
         let mut free = numbers.values().map(|number| number + 1).max().unwrap_or(0);
         for (name, region) in &chosen {
@@ -229,7 +232,9 @@ impl<D: Disk> Opening<'_, D> {
         let Evidence { proven, mut candidates, mut problems, doubt } = judge::weigh(name, found, says, trust);
         if let Some(doubt) = doubt {
             if !self.options.allow_rollback {
-                return Err(StoreError::Damaged(format!("{doubt}: which window of region \"{name}\" was committed last is not known")));
+                return Err(StoreError::Damaged(format!(
+                    "{doubt}: which window of region \"{name}\" was committed last is not known"
+                )));
             }
             self.report.repair(doubt);
         }
@@ -269,7 +274,10 @@ impl<D: Disk> Opening<'_, D> {
             if !self.options.allow_rollback {
                 return refuse(format!("but the newest whole checkpoint is that of window {start}"));
             }
-            self.report.repair(format!("region \"{name}\" goes back from window {proven} to {start}: {}", problems.join("; ")));
+            self.report.repair(format!(
+                "region \"{name}\" goes back from window {proven} to {start}: {}",
+                problems.join("; ")
+            ));
             self.report.rolled_back.push((name.to_owned(), proven, start));
         }
         candidates.retain(|window, _| *window <= start);
@@ -278,7 +286,12 @@ impl<D: Disk> Opening<'_, D> {
         let there = joined.len() as u64;
         let is_less = start < proven || there != head.joined_total;
         if there != head.joined_total {
-            let lost = format!("region \"{name}\" has committed {} joined outputs, {there} are left", head.joined_total);
+            let lost = format!(
+                "{}: region \"{name}\" has committed {} joined outputs, {there} are left: {}",
+                self.dir.join(names::CATALOGUE).display(),
+                head.joined_total,
+                self.report.repairs.join("; ")
+            );
             if !self.options.allow_rollback {
                 return Err(StoreError::Damaged(lost));
             }
@@ -307,7 +320,9 @@ impl<D: Disk> Opening<'_, D> {
         }
         for window in incomplete {
             candidates.remove(&window);
-            self.report.repair(format!("region \"{name}\": the older checkpoint of window {window} is not complete and was dropped"));
+            self.report.repair(format!(
+                "region \"{name}\": the older checkpoint of window {window} is not complete and was dropped"
+            ));
         }
         Ok(())
     }
@@ -365,7 +380,11 @@ impl<D: Disk> Opening<'_, D> {
         self.disk.rename(&folder, &bad).map_err(failed)?;
         self.disk.rename(&new, &folder).map_err(failed)?;
         self.disk.sync_dir(self.dir).map_err(failed)?;
-        self.report.repair(format!("{}: rebuilt from the heads of the regions; the damaged one is now {}", folder.display(), bad.display()));
+        self.report.repair(format!(
+            "{}: rebuilt from the heads of the regions; the damaged one is now {}",
+            folder.display(),
+            bad.display()
+        ));
         C::open(&self.disk, &folder)
     }
 
@@ -421,7 +440,8 @@ impl<D: Disk> Opening<'_, D> {
             let sealed = record::seal(&record::encode(record));
             region.retained.insert(*window, Retained::new(&record.manifest, *place, sealed.len()));
             for damage in region::check_chunks(&self.disk, &region.folder, &record.manifest, Depth::Length)? {
-                self.report.repair(format!("checkpoint of window {window} of region \"{name}\" cannot be restored: {damage}"));
+                self.report
+                    .repair(format!("checkpoint of window {window} of region \"{name}\" cannot be restored: {damage}"));
             }
         }
         self.sweep_region(&mut region, trust)?;

@@ -91,8 +91,9 @@ pub(super) fn unseal(sealed: &[u8]) -> Result<&[u8], String> {
 
 /// Reads a sealed record, naming the file it is from in the error.
 pub(super) fn open(sealed: &[u8], path: &Path, region: &str, window: WindowId) -> Result<Record, StoreError> {
-    let damaged =
-        |reason: String| StoreError::Damaged(format!("{}: manifest of window {window} of region \"{region}\": {reason}", path.display()));
+    let damaged = |reason: String| {
+        StoreError::Damaged(format!("{}: manifest of window {window} of region \"{region}\": {reason}", path.display()))
+    };
     let record: Record = decode(unseal(sealed).map_err(damaged)?)
         .ok_or_else(|| damaged("it is whole but cannot be understood".to_owned()))?;
     let Manifest { region: found, window: found_window, .. } = &record.manifest;

@@ -195,9 +195,7 @@ pub(super) fn slot_content(record: &Record, encoded: Vec<u8>, place: Place) -> C
     let Manifest { region, window, fence, .. } = &record.manifest;
     let (kind, body) = match place {
         Place::Catalogue => (Kind::Record, encoded),
-        Place::File { .. } => {
-            (Kind::Reference, record::encode(&record::Reference { region: region.clone(), place }))
-        }
+        Place::File { .. } => (Kind::Reference, record::encode(&record::Reference { region: region.clone(), place })),
     };
     debug_assert!(body.len() <= slots::MAX_BODY);
     Content { kind, window: *window, fence: *fence, body }

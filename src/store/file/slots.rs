@@ -52,9 +52,15 @@ pub(super) struct Content {
 /// A slot as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Slot {
-    Whole { sequence: u64, content: Content },
+    Whole {
+        sequence: u64,
+        content: Content,
+    },
     /// The header is whole, the body is not.
-    Torn { sequence: u64, window: WindowId },
+    Torn {
+        sequence: u64,
+        window: WindowId,
+    },
     Unreadable,
 }
 
@@ -206,7 +212,12 @@ mod tests {
     use crate::store::disk::SimDisk;
 
     fn content(window: u64) -> Content {
-        Content { kind: Kind::Record, window: WindowId(window), fence: Fence::default(), body: vec![window as u8; 3000] }
+        Content {
+            kind: Kind::Record,
+            window: WindowId(window),
+            fence: Fence::default(),
+            body: vec![window as u8; 3000],
+        }
     }
 
     fn written(windows: u64) -> (SimDisk, SlotFile) {

@@ -20,12 +20,12 @@ fn take(store: &mut StateStore, key: u64) {
 #[test]
 fn a_cut_holds_what_changed_and_no_more() {
     let mut store = StateStore::new(0..16, 16);
-    assert_eq!(store.cut().unwrap(), []);
+    assert_eq!(store.cut().unwrap(), [0u8; 0]);
     for key in 0..1000 {
         set(&mut store, key, key);
     }
     let base = store.cut().unwrap();
-    assert_eq!(store.cut().unwrap(), [], "nothing changed");
+    assert_eq!(store.cut().unwrap(), [0u8; 0], "nothing changed");
     set(&mut store, 3, 30);
     take(&mut store, 4);
     let change = store.cut().unwrap();
@@ -89,7 +89,43 @@ fn changes_merge_into_one_change() {
     let base = chunks[0].clone();
     assert_eq!(image(&restored(&[base.clone(), change.clone()])), image(&store));
     assert_eq!(merge_chunks(&[base, change]).unwrap(), merge_chunks(&chunks).unwrap());
-    assert_eq!(merge_chunks(&[]).unwrap(), []);
+    assert_eq!(merge_chunks(&[]).unwrap(), [0u8; 0]);
+}
+
+#[test]
+fn few_changes_of_a_large_store_merge() {
+    let mut store = StateStore::new(0..16, 16);
+    for key in 0..5000 {
+        set(&mut store, key, 1);
+    }
+    let mut chunks = vec![store.cut().unwrap()];
+    for key in [4999, 3, 4999] {
+        set(&mut store, key, key);
+        chunks.push(store.cut().unwrap());
+    }
+    let change = merge_chunks(&chunks[1..]).unwrap();
+    assert!(change.len() < 200, "{} bytes", change.len());
+    assert_eq!(image(&restored(&[chunks[0].clone(), change])), image(&store));
+}
+
+#[test]
+fn a_whole_chunk_in_the_middle_merges_without_a_gap() {
+    let mut store = StateStore::new(0..16, 16);
+    let mut chunks = Vec::new();
+    for key in 0..1000 {
+        set(&mut store, key, 1);
+    }
+    chunks.push(store.cut().unwrap());
+    set(&mut store, 999, 2);
+    chunks.push(store.cut().unwrap());
+    for key in 0..999 {
+        take(&mut store, key);
+    }
+    chunks.push(store.cut().unwrap());
+    set(&mut store, 5, 3);
+    chunks.push(store.cut().unwrap());
+    let merged = merge_chunks(&chunks[1..]).unwrap();
+    assert_eq!(image(&restored(&[chunks[0].clone(), merged])), image(&store));
 }
 
 #[test]

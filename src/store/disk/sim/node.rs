@@ -81,8 +81,7 @@ impl FileNode {
             let index = at / SECTOR;
             let base = index * SECTOR;
             let to = (base + SECTOR).min(end);
-            let mut sector =
-                self.current.sectors.get(&index).cloned().unwrap_or_else(|| vec![0; SECTOR as usize]);
+            let mut sector = self.current.sectors.get(&index).cloned().unwrap_or_else(|| vec![0; SECTOR as usize]);
             sector[(at - base) as usize..(to - base) as usize]
                 .copy_from_slice(&bytes[(at - offset) as usize..(to - offset) as usize]);
             let write = SectorWrite { index, bytes: sector, end: to };
@@ -144,17 +143,15 @@ impl DirNode {
         }
     }
 
-    pub(super) fn sync_badly(&mut self, rng: &mut impl Rng) {
+    /// Of the changes that were not synced some survive, each as a whole. (A failed sync leaves them as they are:
+    /// unlike with pages, a file system that cannot write its journal does not go on as if it had.)
+    pub(super) fn crash(&mut self, rng: &mut impl Rng) {
         let luck = Luck::draw(rng, self.pending.len());
         for (nth, change) in self.pending.drain(..).enumerate() {
             if luck.keeps(nth, rng) {
                 apply(&mut self.durable, &change);
             }
         }
-    }
-
-    pub(super) fn crash(&mut self, rng: &mut impl Rng) {
-        self.sync_badly(rng);
         self.current = self.durable.clone();
     }
 }

@@ -1,0 +1,168 @@
+//! The rows of a batch by their key.
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::row::{RowConverter, Rows, SortField};
+use hashbrown::HashTable;
+
+use crate::table::Table;
+use crate::{Key, Result, Timestamp};
+
+/// Makes keys of the values of some columns.
+///
+/// A key is Arrow's row encoding of the values: equal values give equal bytes, whatever batch they are in, and NULL is
+/// a value like others. The bytes decide the key group, so they are part of the format of a checkpoint.
+pub(super) struct Keys {
+    columns: Vec<usize>,
+    converter: RowConverter,
+}
+
+impl Keys {
+    /// Makes keys of the columns at these places.
+    pub(super) fn new(columns: Vec<usize>, schema: &SchemaRef) -> Result<Keys> {
+        let types = columns.iter().map(|column| SortField::new(schema.field(*column).data_type().clone()));
+        Ok(Keys { converter: RowConverter::new(types.collect())?, columns })
+    }
+
+    /// Returns whether a column of this type can be part of a key.
+    pub(super) fn supports(data_type: &DataType) -> bool {
+        RowConverter::supports_fields(&[SortField::new(data_type.clone())])
+    }
+
+    fn rows(&self, batch: &RecordBatch) -> Result<Option<Rows>> {
+        if self.columns.is_empty() {
+            return Ok(None);
+        }
+        let columns: Vec<ArrayRef> = self.columns.iter().map(|column| batch.column(*column).clone()).collect();
+        Ok(Some(self.converter.convert_columns(&columns)?))
+    }
+
+    /// Replaces the content of `hashes` by the hash of each row's key.
+    pub(super) fn hashes(&self, batch: &RecordBatch, hashes: &mut Vec<u64>) -> Result {
+        hashes.clear();
+        match self.rows(batch)? {
+            None => hashes.resize(batch.num_rows(), Key::bytes(&[]).hash()),
+            Some(rows) => hashes.extend(rows.iter().map(|row| Key::bytes(row.as_ref()).hash())),
+        }
+        Ok(())
+    }
+
+    /// Returns the key of one row.
+    pub(super) fn key(&self, table: &Table, row: usize) -> Result<Key> {
+        let rows = self.rows(table.slice(row, 1).batch())?;
+        Ok(rows.map_or_else(|| Key::bytes(&[]), |rows| Key::bytes(rows.row(0).as_ref())))
+    }
+
+    /// Returns the groups of rows with the same key, in the order in which the keys come up.
+    pub(super) fn groups(&self, table: &Table) -> Result<Groups> {
+        let mut groups = Groups { keys: Vec::new(), first: Vec::new(), times: Vec::new(), of_row: Vec::new() };
+        let Some(rows) = self.rows(table.batch())? else {
+            groups.keys.push(Key::bytes(&[]));
+            groups.first.push(0);
+            groups.times.push(None);
+            groups.of_row.resize(table.rows(), 0);
+            (0..table.rows()).for_each(|row| groups.touch(0, table.time(row)));
+            return Ok(groups);
+        };
+        let mut known: HashTable<usize> = HashTable::with_capacity(table.rows());
+        for (row, bytes) in (0u32..).zip(rows.iter()) {
+            let key = Key::bytes(bytes.as_ref());
+            let hash = key.hash();
+            let group = match known.find(hash, |group| groups.keys[*group] == key) {
+                Some(group) => *group,
+                None => {
+                    let group = groups.keys.len();
+                    groups.keys.push(key);
+                    groups.first.push(row);
+                    groups.times.push(None);
+                    known.insert_unique(hash, group, |group| groups.keys[*group].hash());
+                    group
+                }
+            };
+            groups.of_row.push(group);
+            groups.touch(group, table.time(row as usize));
+        }
+        Ok(groups)
+    }
+}
+
+/// The rows of a batch by their key.
+pub(super) struct Groups {
+    /// The key of each group.
+    pub keys: Vec<Key>,
+    /// The first row of each group.
+    pub first: Vec<u32>,
+    /// The latest event time in each group.
+    pub times: Vec<Option<Timestamp>>,
+    /// The group of each row.
+    pub of_row: Vec<usize>,
+}
+
+impl Groups {
+    fn touch(&mut self, group: usize, time: Option<Timestamp>) {
+        self.times[group] = self.times[group].max(time);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Float64Array, Int64Array, StringArray};
+
+    use super::*;
+
+    fn table() -> Table {
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("s", Arc::new(StringArray::from(vec![Some("b"), None, Some("b"), Some(""), None]))),
+            ("n", Arc::new(Int64Array::from(vec![1, 2, 1, 2, 2]))),
+            ("x", Arc::new(Float64Array::from(vec![0.0, 1.0, 2.0, 3.0, 4.0]))),
+        ];
+        Table::with_times(RecordBatch::try_from_iter(columns).unwrap(), Some(vec![9, 5, 7, 8, 6].into()))
+    }
+
+    #[test]
+    fn groups_come_in_the_order_of_their_first_rows() {
+        let table = table();
+        let groups = Keys::new(vec![0, 1], &table.schema()).unwrap().groups(&table).unwrap();
+        assert_eq!(groups.of_row, [0, 1, 0, 2, 1], "NULL is a key of its own, and not the empty text");
+        assert_eq!(groups.first, [0, 1, 3]);
+        assert_eq!(groups.times, [Some(9), Some(6), Some(8)]);
+    }
+
+    #[test]
+    fn without_columns_there_is_one_group() {
+        let table = table();
+        let keys = Keys::new(vec![], &table.schema()).unwrap();
+        let groups = keys.groups(&table).unwrap();
+        assert_eq!((groups.of_row, groups.times), (vec![0; 5], vec![Some(9)]));
+        assert!(!keys.key(&table, 3).unwrap().is_none());
+    }
+
+    #[test]
+    fn keys_are_the_same_row_by_row_and_in_any_batch() {
+        let table = table();
+        for columns in [vec![], vec![0], vec![1, 0], vec![2]] {
+            let keys = Keys::new(columns, &table.schema()).unwrap();
+            let mut hashes = Vec::new();
+            keys.hashes(table.batch(), &mut hashes).unwrap();
+            let groups = keys.groups(&table).unwrap();
+            assert_eq!(hashes.len(), table.rows());
+            for (row, hash) in hashes.iter().enumerate() {
+                let key = keys.key(&table, row).unwrap();
+                assert_eq!(key.hash(), *hash);
+                assert_eq!(key, groups.keys[groups.of_row[row]]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_key_are_part_of_the_format() {
+        let table = table();
+        let keys = Keys::new(vec![0, 1], &table.schema()).unwrap();
+        let bytes = keys.key(&table, 0).unwrap().as_bytes().unwrap().to_vec();
+        assert_eq!(bytes, [2, b'b', 0, 0, 0, 0, 0, 0, 0, 1, 1, 128, 0, 0, 0, 0, 0, 0, 1]);
+        let bytes = keys.key(&table, 1).unwrap().as_bytes().unwrap().to_vec();
+        assert_eq!(bytes, [0, 1, 128, 0, 0, 0, 0, 0, 0, 2]);
+    }
+}

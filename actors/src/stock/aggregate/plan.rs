@@ -1,0 +1,207 @@
+//! From the options of an `aggregate` to what it computes.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion_common::Column;
+use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion_expr::Expr;
+use datafusion_expr::execution_props::ExecutionProps;
+use datafusion_expr::expr::AggregateFunction;
+use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion_physical_expr::aggregate::LoweredAggregateBuilder;
+
+use super::super::expression::{Expression, Parsed, Scope, has_aggregate, plain};
+use super::super::options::unknown;
+use super::super::select::twice;
+use super::groups::Keys;
+use super::state::{Aggregates, Kept};
+use crate::Result;
+use crate::blueprint::Fault;
+use crate::table::Table;
+
+/// What an `aggregate` computes.
+pub(super) struct Plan {
+    /// The key columns.
+    pub keys: Keys,
+    by: Vec<usize>,
+    aggregates: Aggregates,
+    /// The key columns and the bare aggregates, of which the output columns are computed.
+    inner: SchemaRef,
+    columns: Vec<Expression>,
+    /// What comes out.
+    pub output: SchemaRef,
+}
+
+impl Plan {
+    /// Makes the plan of the options `by` and `columns` on an input.
+    pub(super) fn new(by: &[String], columns: &[String], input: &SchemaRef) -> Result<Plan, Vec<Fault>> {
+        let scope = Scope::new(input).map_err(|message| vec![Fault::new("inputs", message)])?;
+        let by = key_columns(by, input)?;
+        if columns.is_empty() {
+            return Err(vec![Fault::new("columns", "name at least one column, such as \"count(*) AS n\"")]);
+        }
+        let names: Vec<&str> = by.iter().map(|column| input.field(*column).name().as_str()).collect();
+        let mut bare = Bare { mark: mark(&names), found: Vec::new() };
+        let mut parsed = Vec::new();
+        let mut faults = Vec::new();
+        for (index, text) in columns.iter().enumerate() {
+            match scope.parse(text).and_then(|column| bare.take_from(column, &names)) {
+                Ok(column) => parsed.push((index, column)),
+                Err(message) => faults.push(Fault::new(format!("columns[{index}]"), message)),
+            }
+        }
+        let keys = names.iter().map(|name| (usize::MAX, *name));
+        faults.extend(twice(keys.chain(parsed.iter().map(|(index, column)| (*index, column.name.as_str())))));
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Plan::finish(&scope, input, by, &bare, parsed)
+    }
+
+    fn finish(
+        scope: &Scope,
+        input: &SchemaRef,
+        by: Vec<usize>,
+        bare: &Bare,
+        parsed: Vec<(usize, Parsed)>,
+    ) -> Result<Plan, Vec<Fault>> {
+        let of_columns = |message: String| vec![Fault::new("columns", message)];
+        let mut lowered = Vec::new();
+        let mut fields: Vec<Field> = by.iter().map(|column| input.field(*column).clone()).collect();
+        for (number, aggregate) in bare.found.iter().enumerate() {
+            let (props, context) = (ExecutionProps::new(), PhysicalPlanningContext::default());
+            let built = LoweredAggregateBuilder::new(aggregate, scope.schema(), input, &props, &context)
+                .with_name(bare.name(number))
+                .build()
+                .map_err(|error| of_columns(scope.explain(&error)))?;
+            fields.push(Field::new(bare.name(number), built.aggregate.field().data_type().clone(), true));
+            lowered.push((built, aggregate.schema_name().to_string()));
+        }
+        let inner = Arc::new(Schema::new(fields));
+        let outer = Scope::new(&inner).map_err(of_columns)?;
+        let mut columns = Vec::new();
+        let mut faults = Vec::new();
+        for (index, column) in parsed {
+            match outer.plan(column) {
+                Ok(column) => columns.push(column),
+                Err(message) => faults.push(Fault::new(format!("columns[{index}]"), message)),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let keys = Keys::new(by.clone(), input).map_err(|error| vec![Fault::new("by", error.to_string())])?;
+        let aggregates = Aggregates::new(lowered).map_err(|error| of_columns(error.to_string()))?;
+        let of_key = by.iter().map(|column| input.field(*column).clone());
+        let output = Schema::new(of_key.chain(columns.iter().map(Expression::field)).collect::<Vec<Field>>());
+        Ok(Plan { keys, by, aggregates, inner, columns, output: Arc::new(output) })
+    }
+
+    /// Adds a batch to the states of its keys and returns the new values of these keys.
+    pub(super) fn advance<K: Kept>(&self, table: &Table, kept: impl FnOnce(Vec<crate::Key>) -> K) -> Result<Table> {
+        let groups = self.keys.groups(table)?;
+        let count = groups.keys.len();
+        let mut kept = kept(groups.keys);
+        let values = self.aggregates.advance(table.batch(), &groups.of_row, count, &mut kept)?;
+        let first = UInt32Array::from(groups.first);
+        let firsts = |column: &usize| Ok(arrow::compute::take(table.column(*column), &first, None)?);
+        let keys = self.by.iter().map(firsts).collect::<Result<Vec<ArrayRef>>>()?;
+        let inner = RecordBatch::try_new(Arc::clone(&self.inner), keys.iter().cloned().chain(values).collect())?;
+        let mut columns = keys;
+        for column in &self.columns {
+            columns.push(column.evaluate(&inner)?);
+        }
+        let times: Option<Vec<i64>> = groups.times.into_iter().collect();
+        Ok(Table::with_times(RecordBatch::try_new(Arc::clone(&self.output), columns)?, times.map(Into::into)))
+    }
+}
+
+fn key_columns(by: &[String], input: &SchemaRef) -> Result<Vec<usize>, Vec<Fault>> {
+    let mut columns = Vec::new();
+    let mut faults = Vec::new();
+    for (index, name) in by.iter().enumerate() {
+        let option = format!("by[{index}]");
+        match input.column_with_name(name) {
+            None => {
+                let names: Vec<&str> = input.fields().iter().map(|field| field.name().as_str()).collect();
+                faults.push(Fault::new(option, unknown("column", name, &names)));
+            }
+            Some((column, _)) if columns.contains(&column) => {
+                faults.push(Fault::new(option, format!("column `{name}` is named twice")));
+            }
+            Some((_, field)) if !Keys::supports(field.data_type()) => {
+                let message = format!("column `{name}` is of type {}, which cannot be a key", field.data_type());
+                faults.push(Fault::new(option, message));
+            }
+            Some((column, _)) => columns.push(column),
+        }
+    }
+    if faults.is_empty() { Ok(columns) } else { Err(faults) }
+}
+
+/// Returns something that no name of a key column begins with.
+fn mark(names: &[&str]) -> String {
+    let mut mark = "#".to_string();
+    while names.iter().any(|name| name.starts_with(&mark)) {
+        mark.push('#');
+    }
+    mark
+}
+
+/// The aggregate functions that are used anywhere in the columns, each once.
+struct Bare {
+    mark: String,
+    found: Vec<Expr>,
+}
+
+impl Bare {
+    fn name(&self, number: usize) -> String {
+        format!("{}{number}", self.mark)
+    }
+
+    /// Takes the aggregate functions out of a column and leaves names in their places.
+    fn take_from(&mut self, column: Parsed, by: &[&str]) -> Result<Parsed, String> {
+        let mut wrong = None;
+        let taken = column.expr.transform_down(|part| {
+            let Expr::AggregateFunction(function) = &part else { return Ok(Transformed::no(part)) };
+            if let Err(message) = check(function) {
+                wrong.get_or_insert(message);
+            }
+            let number = self.found.iter().position(|known| *known == part).unwrap_or_else(|| {
+                self.found.push(part.clone());
+                self.found.len() - 1
+            });
+            let place = Expr::Column(Column::new_unqualified(self.name(number)));
+            Ok(Transformed::new(place, true, TreeNodeRecursion::Jump))
+        });
+        let expr = taken.map_err(|error| plain(&error))?.data;
+        if let Some(message) = wrong {
+            return Err(message);
+        }
+        let mut used: Vec<&Column> = expr.column_refs().into_iter().collect();
+        used.sort_unstable();
+        for used in used {
+            if !used.name.starts_with(&self.mark) && !by.contains(&used.name.as_str()) {
+                return Err(format!("column `{}` is neither in `by` nor inside an aggregate function", used.name));
+            }
+        }
+        Ok(Parsed { expr, ..column })
+    }
+}
+
+fn check(function: &AggregateFunction) -> Result<(), String> {
+    let (name, params) = (function.func.name(), &function.params);
+    if params.args.iter().any(has_aggregate) {
+        return Err(format!("`{name}` cannot be applied to another aggregate function"));
+    }
+    if !params.order_by.is_empty() {
+        return Err(format!("`{name}` takes rows in the order in which they come; leave ORDER BY away"));
+    }
+    // The order of the distinct values differs from run to run, and what depends on it could not be replayed.
+    if params.distinct && !["count", "min", "max"].contains(&name) {
+        return Err(format!("DISTINCT is possible with count, min and max, but not with `{name}`"));
+    }
+    Ok(())
+}

@@ -1,0 +1,291 @@
+use std::collections::BTreeMap;
+
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Float64Type};
+use serde_json::json;
+
+use super::super::tests::{Bench, int_table, ints, plan_operator};
+use super::*;
+
+/// Keeps states in a map, as the engine's store does.
+#[derive(Default)]
+struct Store(BTreeMap<Vec<u8>, Packed>);
+
+struct InStore<'a>(&'a mut Store, Vec<Key>);
+
+impl Kept for InStore<'_> {
+    fn load(&mut self, group: usize, bytes: &mut Vec<u8>) -> Result {
+        if let Some(state) = self.0.0.get(self.1[group].as_bytes().unwrap()) {
+            bytes.extend_from_slice(&state.0);
+        }
+        Ok(())
+    }
+
+    fn save(&mut self, group: usize, state: Packed) -> Result {
+        self.0.0.insert(self.1[group].as_bytes().unwrap().to_vec(), state);
+        Ok(())
+    }
+}
+
+impl Store {
+    fn push(&mut self, plan: &Plan, table: &Table) -> Table {
+        plan.advance(table, |keys| InStore(self, keys)).unwrap()
+    }
+}
+
+fn texts(values: &[&str]) -> Vec<String> {
+    values.iter().map(|text| text.to_string()).collect()
+}
+
+fn flights(rows: &[(Option<&str>, Option<i64>, f64)]) -> Table {
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("carrier", Arc::new(StringArray::from(rows.iter().map(|row| row.0).collect::<Vec<_>>()))),
+        ("delay", Arc::new(Int64Array::from(rows.iter().map(|row| row.1).collect::<Vec<_>>()))),
+        ("x", Arc::new(Float64Array::from(rows.iter().map(|row| row.2).collect::<Vec<_>>()))),
+    ];
+    Table::new(
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+            .unwrap(),
+    )
+}
+
+fn plan(by: &[&str], columns: &[&str]) -> Plan {
+    Plan::new(&texts(by), &texts(columns), &flights(&[]).schema()).unwrap()
+}
+
+fn faults(by: &[&str], columns: &[&str]) -> Vec<(String, String)> {
+    let faults = Plan::new(&texts(by), &texts(columns), &flights(&[]).schema()).err().unwrap();
+    faults.into_iter().map(|fault| (fault.option, fault.message)).collect()
+}
+
+fn doubles(table: &Table, name: &str) -> Vec<Option<f64>> {
+    table.batch().column_by_name(name).unwrap().as_primitive::<Float64Type>().iter().collect()
+}
+
+#[test]
+fn each_key_in_a_batch_gets_its_new_value() {
+    let plan = plan(&["carrier"], &["count(*) AS n", "sum(delay) AS total", "min(carrier) AS least"]);
+    let mut store = Store::default();
+    let first =
+        store.push(&plan, &flights(&[(Some("UA"), Some(1), 0.0), (None, Some(5), 0.0), (Some("UA"), Some(2), 0.0)]));
+    assert_eq!(first.column(0).as_string::<i32>().iter().collect::<Vec<_>>(), [Some("UA"), None]);
+    assert_eq!(ints(&first, "n"), [Some(2), Some(1)]);
+    assert_eq!(ints(&first, "total"), [Some(3), Some(5)]);
+    let second = store.push(&plan, &flights(&[(Some("DL"), None, 0.0), (None, Some(1), 0.0)]));
+    assert_eq!(ints(&second, "n"), [Some(1), Some(2)]);
+    assert_eq!(ints(&second, "total"), [None, Some(6)]);
+    assert_eq!(
+        second.batch().column_by_name("least").unwrap().as_string::<i32>().iter().collect::<Vec<_>>(),
+        [Some("DL"), None]
+    );
+}
+
+#[test]
+fn expressions_go_into_and_over_aggregates() {
+    let columns = [
+        "100.0 * sum(CASE WHEN delay > 15 THEN 1 ELSE 0 END) / count(*) AS late_percent",
+        "avg(delay) / 60 AS hours",
+        "count(*) FILTER (WHERE delay > 15) AS late",
+        "upper(carrier) || '!' AS name",
+        "count(DISTINCT delay) AS kinds",
+        "max(x) - min(x)",
+        "COUNT(delay)",
+    ];
+    let plan = plan(&["carrier"], &columns);
+    let mut store = Store::default();
+    store.push(&plan, &flights(&[(Some("ua"), Some(30), 1.5), (Some("ua"), Some(0), 0.5)]));
+    let table = store.push(&plan, &flights(&[(Some("ua"), None, -1.0), (Some("ua"), Some(30), 1.0)]));
+    assert_eq!(doubles(&table, "late_percent"), [Some(50.0)]);
+    assert_eq!(doubles(&table, "hours"), [Some(20.0 / 60.0)]);
+    assert_eq!(ints(&table, "late"), [Some(2)]);
+    assert_eq!(table.batch().column_by_name("name").unwrap().as_string::<i32>().value(0), "UA!");
+    assert_eq!(ints(&table, "kinds"), [Some(2)]);
+    assert_eq!(doubles(&table, "max(x) - min(x)"), [Some(2.5)]);
+    assert_eq!(ints(&table, "COUNT(delay)"), [Some(3)]);
+}
+
+const EVERYTHING: &[&str] = &[
+    "count(*) AS a",
+    "sum(x) AS b",
+    "avg(x) AS c",
+    "min(x) AS d",
+    "max(carrier) AS e",
+    "stddev(x) AS f",
+    "var_pop(x) AS g",
+    "median(x) AS h",
+    "count(DISTINCT x) AS i",
+    "first_value(x) AS j",
+    "last_value(x) AS k",
+    "array_agg(delay) AS l",
+    "string_agg(carrier, '+') AS m",
+    "bool_or(delay > 3) AS n",
+    "bit_xor(delay) AS o",
+    "approx_distinct(delay) AS p",
+    "percentile_cont(x, 0.25) AS q",
+    "avg(delay) AS r",
+    "stddev_pop(delay) AS s",
+];
+
+#[test]
+fn the_result_does_not_depend_on_how_rows_are_cut_into_batches() {
+    let rows: Vec<(Option<&str>, Option<i64>, f64)> = (0..60i64)
+        .map(|n| {
+            let carrier = [Some("UA"), Some("DL"), None][n as usize % 3];
+            (carrier, (n % 7 != 0).then_some(n * 37 % 11), (n as f64 * 0.7).sin() / 3.0)
+        })
+        .collect();
+    let plan = plan(&["carrier"], EVERYTHING);
+    let last_of = |size: usize| {
+        let mut store = Store::default();
+        let mut last: BTreeMap<String, String> = BTreeMap::new();
+        for rows in rows.chunks(size) {
+            let table = store.push(&plan, &flights(rows));
+            for row in 0..table.rows() {
+                let row = table.slice(row, 1);
+                // Debug output of a float is exact.
+                let cells: Vec<String> = row.batch().columns().iter().map(|column| format!("{column:?}")).collect();
+                last.insert(cells[0].clone(), cells.join("\n"));
+            }
+        }
+        last
+    };
+    let whole = last_of(60);
+    assert_eq!(whole.len(), 3);
+    for size in [1, 2, 7, 13] {
+        assert_eq!(last_of(size), whole, "{size} rows at a time");
+    }
+}
+
+#[test]
+fn a_state_goes_through_serde_unchanged() {
+    let plan = plan(&["carrier"], EVERYTHING);
+    let mut store = Store::default();
+    store.push(&plan, &flights(&[(Some("UA"), Some(1), 0.1), (None, None, f64::NAN)]));
+    for state in store.0.values() {
+        let bytes = rmp_serde::to_vec_named(state).unwrap();
+        assert!(bytes.len() <= state.0.len() + 5, "bytes are kept as bytes");
+        assert_eq!(rmp_serde::from_slice::<Packed>(&bytes).unwrap(), *state);
+    }
+}
+
+#[test]
+fn a_state_of_other_columns_is_refused() {
+    let mut store = Store::default();
+    let table = flights(&[(Some("UA"), Some(1), 0.1)]);
+    store.push(&plan(&["carrier"], &["sum(x) AS n"]), &table);
+    store.push(&plan(&["carrier"], &["sum( x ) AS other_name"]), &table);
+    for columns in [&["max(x) AS n"][..], &["sum(delay) AS n"], &["sum(x) AS n", "count(*) AS m"]] {
+        let error = plan(&["carrier"], columns).advance(&table, |keys| InStore(&mut store, keys)).unwrap_err();
+        assert!(error.message().contains("made for other `columns`"), "{columns:?}: {error}");
+    }
+}
+
+#[test]
+fn the_bytes_of_a_state_are_part_of_the_format() {
+    let plan = plan(&["carrier"], &["count(*) AS n", "sum(x) AS s", "stddev(x) AS d"]);
+    let mut store = Store::default();
+    store.push(&plan, &flights(&[(Some("UA"), Some(1), 0.5)]));
+    let state = &store.0.values().next().unwrap().0;
+    let expected: Vec<u8> = [
+        &[1, 128, 0, 0, 0, 0, 0, 0, 1][..], // count
+        &[1, 191, 224, 0, 0, 0, 0, 0, 0],   // sum
+        &[1, 0, 0, 0, 0, 0, 0, 0, 1],       // count, mean and squares of stddev
+        &[1, 191, 224, 0, 0, 0, 0, 0, 0],
+        &[1, 128, 0, 0, 0, 0, 0, 0, 0],
+    ]
+    .concat();
+    assert_eq!(state[4..], expected);
+}
+
+#[test]
+fn what_cannot_be_computed_is_a_fault_of_its_option() {
+    for (columns, part) in [
+        (&["delay"][..], "column `delay` is neither in `by` nor inside an aggregate function"),
+        (&["sum(count(*))"], "cannot be applied to another aggregate"),
+        (&["array_agg(DISTINCT x)"], "DISTINCT is possible with count, min and max"),
+        (&["first_value(x ORDER BY delay)"], "leave ORDER BY away"),
+        (&["sum(dely)"], "did you mean `delay`"),
+        (&["sum(carrier, 1)"], "sum"),
+        (&["corr(x, x)"], "unknown function `corr`"),
+        (&["cuont(*)"], "unknown function `cuont`, did you mean `count`?"),
+        (&["count(*) AS carrier"], "there already is a column `carrier`"),
+        (&["sum(now())"], "gives another answer each time"),
+        (&["count(*) OVER ()"], "OVER"),
+    ] {
+        let faults = faults(&["carrier"], columns);
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].0.starts_with("columns") && faults[0].1.contains(part), "{columns:?}: {faults:?}");
+    }
+    let faults = faults(&["carrier", "origin", "carrier"], &["count(*)"]);
+    let named: Vec<_> = faults.iter().map(|(option, _)| option.as_str()).collect();
+    assert_eq!(named, ["by[1]", "by[2]"]);
+}
+
+#[test]
+fn without_a_key_there_is_one_group() {
+    let input = int_table(&[("n", &[Some(1), Some(2)])], Some(&[20, 10]));
+    let mut bench = Bench::of(&AggregateKind, json!({ "columns": ["sum(n) AS total"] }), &input);
+    let output = bench.push(&input);
+    assert_eq!(ints(&output[0], "total"), [Some(3)]);
+    assert_eq!(output[0].shared_times().unwrap().to_vec(), [20]);
+    assert_eq!(ints(&bench.push(&input)[0], "total"), [Some(6)]);
+}
+
+/// Cuts the state of one instance and restores another one from all cuts.
+fn crashed(cuts: &[Vec<u8>], input: &Table, options: &serde_json::Value) -> Bench {
+    let mut bench = Bench::unopened(&AggregateKind, options.clone(), input, "tested");
+    bench.operator().restore(cuts, 0).unwrap();
+    bench.operator().open().unwrap();
+    bench
+}
+
+#[test]
+fn a_crash_takes_back_what_no_checkpoint_holds() {
+    let options = json!({ "by": ["k"], "columns": ["count(*) AS n", "stddev(v) AS d"] });
+    let batch = |keys: &[Option<i64>]| {
+        let values: Vec<Option<i64>> = keys.iter().map(|key| key.map(|key| key * 7 + 1)).collect();
+        int_table(&[("k", keys), ("v", &values)], None)
+    };
+    let (one, two, three) = (batch(&[Some(1), Some(2), Some(1)]), batch(&[Some(2), None]), batch(&[Some(1), None]));
+    let mut calm = Bench::of(&AggregateKind, options.clone(), &one);
+    let expected: Vec<Vec<Table>> = [&one, &two, &three].map(|table| calm.push(table)).to_vec();
+
+    let mut bench = Bench::of(&AggregateKind, options.clone(), &one);
+    bench.push(&one);
+    let mut cuts = vec![bench.operator().cut().unwrap()];
+    bench.push(&two);
+    bench = crashed(&cuts, &one, &options);
+    assert_eq!(bench.push(&two), expected[1]);
+    let second = bench.operator().cut().unwrap();
+    assert!(!second.is_empty());
+    cuts.push(second);
+    bench = crashed(&cuts, &one, &options);
+    assert_eq!(bench.push(&three), expected[2]);
+}
+
+#[test]
+fn the_sender_computes_the_same_keys() {
+    let input = int_table(&[("k", &[Some(1), None, Some(1)])], None);
+    let mut bench = Bench::of(&AggregateKind, json!({ "by": ["k"], "columns": ["count(*)"] }), &input);
+    let keyer = bench.operator().keyer(0);
+    let batch: crate::Batch = Arc::new(input.clone());
+    let mut hashes = vec![7];
+    keyer.hashes(&batch, &mut hashes).unwrap();
+    assert_eq!(hashes.len(), 3);
+    assert_eq!(hashes[0], hashes[2]);
+    assert_ne!(hashes[0], hashes[1]);
+    assert!(plan_operator(&AggregateKind, json!({ "columns": ["count(*)"] }), &input).unwrap().keyed);
+}
+
+#[test]
+fn the_output_has_key_columns_first() {
+    let output = plan(&["x", "carrier"], &["count(*) AS n", "avg(delay) AS mean"]).output;
+    let fields: Vec<_> = output.fields().iter().map(|field| (field.name().as_str(), field.data_type())).collect();
+    let expected = [
+        ("x", &DataType::Float64),
+        ("carrier", &DataType::Utf8),
+        ("n", &DataType::Int64),
+        ("mean", &DataType::Float64),
+    ];
+    assert_eq!(fields, expected);
+}

@@ -1,0 +1,83 @@
+//! Event times of a source's rows, taken from one of their columns.
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::buffer::ScalarBuffer;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type, Schema, TimeUnit, TimestampMillisecondType};
+
+use super::options::unknown;
+use crate::{Error, Result, Timestamp};
+
+/// Which column holds the event time.
+#[derive(Clone, Debug)]
+pub(super) struct EventTime {
+    column: usize,
+    name: String,
+}
+
+impl EventTime {
+    /// Finds the column: a timestamp, a date, or an integer that counts ms since 1970.
+    pub(super) fn find(name: &str, schema: &Schema) -> Result<EventTime, String> {
+        let Some((column, field)) = schema.column_with_name(name) else {
+            let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+            return Err(unknown("column", name, &names));
+        };
+        match field.data_type() {
+            DataType::Timestamp(..) | DataType::Date32 | DataType::Int64 | DataType::Int32 => {
+                Ok(EventTime { column, name: name.into() })
+            }
+            other => Err(format!(
+                "column `{name}` is of type {other}; an event time is a timestamp, a date, or an integer of ms since 1970"
+            )),
+        }
+    }
+
+    /// Returns the event time of each row in ms.
+    pub(super) fn of(&self, batch: &RecordBatch) -> Result<ScalarBuffer<Timestamp>> {
+        let column = batch.column(self.column);
+        if column.null_count() > 0 {
+            return Err(Error::failed(format!("a row has no event time: its column `{}` is NULL", self.name)));
+        }
+        Ok(match column.data_type() {
+            DataType::Int64 => column.as_primitive::<Int64Type>().values().clone(),
+            DataType::Int32 => cast(column, &DataType::Int64)?.as_primitive::<Int64Type>().values().clone(),
+            _ => {
+                let times = cast(column, &DataType::Timestamp(TimeUnit::Millisecond, None))?;
+                times.as_primitive::<TimestampMillisecondType>().values().clone()
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Date32Array, Int64Array, TimestampSecondArray};
+    use arrow::datatypes::Field;
+
+    use super::*;
+
+    #[test]
+    fn times_come_out_in_ms() {
+        let schema = Schema::new(vec![
+            Field::new("second", DataType::Timestamp(TimeUnit::Second, None), true),
+            Field::new("day", DataType::Date32, true),
+            Field::new("ms", DataType::Int64, true),
+            Field::new("text", DataType::Utf8, true),
+        ]);
+        let short = Arc::new(schema.project(&[0, 1, 2]).unwrap());
+        let columns: Vec<arrow::array::ArrayRef> = vec![
+            Arc::new(TimestampSecondArray::from(vec![3])),
+            Arc::new(Date32Array::from(vec![1])),
+            Arc::new(Int64Array::from(vec![None])),
+        ];
+        let batch = RecordBatch::try_new(short, columns).unwrap();
+        let times = |name: &str| EventTime::find(name, &schema).unwrap().of(&batch);
+        assert_eq!(times("second").unwrap().to_vec(), [3000]);
+        assert_eq!(times("day").unwrap().to_vec(), [86_400_000]);
+        assert!(times("ms").unwrap_err().message().contains("`ms` is NULL"));
+        assert!(EventTime::find("text", &schema).unwrap_err().contains("Utf8"));
+        assert!(EventTime::find("dya", &schema).unwrap_err().contains("did you mean `day`"));
+    }
+}

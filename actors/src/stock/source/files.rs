@@ -1,0 +1,262 @@
+//! A source of rows in files: which files, in what order, and where to go on after a restart.
+//!
+//! The files of a source are listed when the job is planned and read in the order of their names; with several
+//! subtasks, file *i* belongs to subtask *i mod parallelism*. A position names the files that are still to be read,
+//! so a file that is added later changes nothing for a run that resumes. It also holds a fingerprint of the beginning
+//! of the current file: one that was replaced or cut is refused by name, rather than read on from the middle of
+//! something else.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use glob::{MatchOptions, glob_with};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::super::event_time::EventTime;
+use super::super::pace::Pace;
+use super::columns::Columns;
+use crate::table::Table;
+use crate::{Error, Feed, Progress, Result, Source, Subtask};
+
+/// No single row may be longer than this many bytes: an unclosed quote must not read a whole file into memory.
+pub(super) const LONGEST_ROW: u64 = 16 << 20;
+
+/// How much of the beginning of a file goes into its fingerprint.
+const FINGERPRINTED: usize = 4096;
+
+/// Returns the files of a path (a file, a folder, or a glob), sorted. Names that are relative stay so.
+pub(super) fn list(path: &str, folder: &Path, extensions: &[&str]) -> std::result::Result<Vec<String>, String> {
+    let whole = folder.join(path);
+    let mut found = Vec::new();
+    if whole.is_dir() {
+        let entries = std::fs::read_dir(&whole).map_err(|error| format!("folder `{path}` cannot be read: {error}"))?;
+        for entry in entries {
+            let file = entry.map_err(|error| format!("folder `{path}` cannot be read: {error}"))?.path();
+            let fits = file.extension().is_some_and(|found| extensions.iter().any(|wanted| found == *wanted));
+            if fits && file.is_file() && !is_hidden(&file) {
+                found.push(file);
+            }
+        }
+        if found.is_empty() {
+            return Err(format!("folder `{path}` holds no file that ends in .{}", extensions.join(" or .")));
+        }
+    } else if whole.is_file() {
+        found.push(whole);
+    } else if path.contains(['*', '?', '[']) {
+        let options = MatchOptions { require_literal_separator: true, ..MatchOptions::default() };
+        let matches = glob_with(&whole.to_string_lossy(), options).map_err(|error| format!("`{path}`: {error}"))?;
+        for file in matches {
+            let file = file.map_err(|error| error.to_string())?;
+            if file.is_file() && !is_hidden(&file) {
+                found.push(file);
+            }
+        }
+        if found.is_empty() {
+            return Err(format!("no file matches `{path}` (looked from {})", folder.display()));
+        }
+    } else {
+        return Err(format!("there is no file or folder `{path}` (looked from {})", folder.display()));
+    }
+    found.sort();
+    Ok(found.iter().map(|file| file.strip_prefix(folder).unwrap_or(file).to_string_lossy().into_owned()).collect())
+}
+
+/// A file whose name begins with a dot is somebody's work in progress.
+fn is_hidden(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
+}
+
+/// Where in a file the next row begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The byte, from 0.
+    pub offset: u64,
+    /// The line, from 0.
+    pub line: u64,
+}
+
+/// How rows stand in a file.
+pub(super) trait Format: Send + Sync + 'static {
+    /// Begins to read at a place of an open file, which stands at its beginning.
+    fn open(&self, file: File, name: &str, at: Place) -> Result<Box<dyn RowReader>>;
+}
+
+/// Reads the rows of one file.
+pub(super) trait RowReader: Send {
+    /// Reads up to so many rows and returns how many there were: fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// With the line, if a row cannot be understood.
+    fn read(&mut self, limit: usize, columns: &mut Columns) -> Result<usize>;
+
+    /// Returns where the next row begins.
+    fn place(&self) -> Place;
+}
+
+/// What a source of files is made from.
+pub(super) struct FilePlan {
+    pub folder: PathBuf,
+    pub files: Vec<String>,
+    pub format: Box<dyn Format>,
+    pub schema: SchemaRef,
+    pub event_time: Option<EventTime>,
+    pub per_second: Option<f64>,
+}
+
+/// Where a source of files is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FilePosition {
+    /// The files that are not read to their end, the current one first.
+    files: Vec<String>,
+    /// Where its next row begins.
+    offset: u64,
+    line: u64,
+    /// How many bytes of its beginning the fingerprint is of, and their hash.
+    hashed: u64,
+    fingerprint: u64,
+}
+
+/// Reads rows out of files.
+pub(super) struct FileSource {
+    plan: Arc<FilePlan>,
+    files: VecDeque<String>,
+    current: Option<Current>,
+    pace: Pace,
+}
+
+struct Current {
+    reader: Box<dyn RowReader>,
+    head: Vec<u8>,
+    /// How many bytes of the head were hashed last, and the hash.
+    fingerprint: (usize, u64),
+}
+
+impl Current {
+    fn fingerprint(&mut self) {
+        let consumed = usize::try_from(self.reader.place().offset).unwrap_or(usize::MAX).min(self.head.len());
+        if consumed != self.fingerprint.0 {
+            self.fingerprint = (consumed, xxh3_64(&self.head[..consumed]));
+        }
+    }
+}
+
+impl FileSource {
+    pub(super) fn new(plan: Arc<FilePlan>) -> FileSource {
+        FileSource { plan, files: VecDeque::new(), current: None, pace: Pace::new(None, 1) }
+    }
+
+    fn open_file(&self, name: &str, position: Option<&FilePosition>) -> Result<Current> {
+        let unreadable = |error: std::io::Error| Error::failed(format!("file `{name}` cannot be read: {error}"));
+        let path = self.plan.folder.join(name);
+        let mut head = Vec::with_capacity(FINGERPRINTED);
+        let mut file = File::open(&path).map_err(unreadable)?;
+        let size = file.metadata().map_err(unreadable)?.len();
+        (&file).take(FINGERPRINTED as u64).read_to_end(&mut head).map_err(unreadable)?;
+        file.rewind().map_err(unreadable)?;
+        let mut place = Place::default();
+        if let Some(position) = position {
+            let hashed = usize::try_from(position.hashed).unwrap_or(usize::MAX);
+            let same = head.get(..hashed).is_some_and(|begin| xxh3_64(begin) == position.fingerprint);
+            if size < position.offset || !same {
+                return Err(Error::invalid(format!(
+                    "file `{name}` is not the one that was read before: {}; put the old file back, or start anew with `--resume none`",
+                    if same {
+                        format!("it has {size} bytes, but {} were already read", position.offset)
+                    } else {
+                        "its beginning has changed".to_string()
+                    }
+                )));
+            }
+            place = Place { offset: position.offset, line: position.line };
+        }
+        let reader = self.plan.format.open(file, name, place)?;
+        Ok(Current { reader, head, fingerprint: (0, xxh3_64(&[])) })
+    }
+}
+
+impl Source for FileSource {
+    type Out = Table;
+    type Position = FilePosition;
+
+    async fn open(&mut self, position: Option<FilePosition>, subtask: &Subtask) -> Result {
+        let busy = u32::try_from(self.plan.files.len()).unwrap_or(u32::MAX).min(subtask.parallelism);
+        self.pace = Pace::new(self.plan.per_second, busy);
+        self.current = None;
+        match position {
+            Some(position) => {
+                self.files = position.files.iter().cloned().collect();
+                if position.offset > 0 {
+                    let mut current = self.open_file(&position.files[0], Some(&position))?;
+                    current.fingerprint();
+                    self.current = Some(current);
+                }
+            }
+            None => {
+                let (index, parallelism) = (subtask.index as usize, subtask.parallelism.max(1) as usize);
+                self.files = self.plan.files.iter().skip(index).step_by(parallelism).cloned().collect();
+            }
+        }
+        Ok(())
+    }
+
+    async fn poll(&mut self, feed: &mut Feed<Table>) -> Result<Progress> {
+        let Some(name) = self.files.front() else { return Ok(Progress::Done) };
+        if self.current.is_none() {
+            self.current = Some(self.open_file(name, None)?);
+        }
+        let Some(current) = &mut self.current else { return Ok(Progress::More) };
+        let allowed = self.pace.allow(feed.room());
+        let mut columns = Columns::new(&self.plan.schema, allowed);
+        let in_file = |error: Error| error.context(format!("file `{name}`"));
+        let rows = current.reader.read(allowed, &mut columns).map_err(in_file)?;
+        if rows > 0 {
+            let batch = columns.finish()?;
+            let times = self.plan.event_time.as_ref().map(|column| column.of(&batch)).transpose().map_err(in_file)?;
+            feed.push_table(Table::with_times(batch, times));
+        }
+        current.fingerprint();
+        if rows < allowed {
+            self.current = None;
+            self.files.pop_front();
+            if self.files.is_empty() {
+                return Ok(Progress::Done);
+            }
+        }
+        Ok(self.pace.took(rows))
+    }
+
+    fn position(&self) -> FilePosition {
+        let files = self.files.iter().cloned().collect();
+        let Some(current) = &self.current else { return FilePosition { files, ..FilePosition::default() } };
+        let place = current.reader.place();
+        let (hashed, fingerprint) = (current.fingerprint.0 as u64, current.fingerprint.1);
+        FilePosition { files, offset: place.offset, line: place.line, hashed, fingerprint }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_a_file_a_folder_or_a_glob() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.csv", "a.csv", ".hidden.csv", "c.txt"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        std::fs::create_dir(folder.path().join("sub.csv")).unwrap();
+        let of = |path: &str| list(path, folder.path(), &["csv"]);
+        assert_eq!(of("a.csv").unwrap(), ["a.csv"]);
+        assert_eq!(of(".").unwrap(), ["./a.csv", "./b.csv"].map(|name| name.trim_start_matches("./")));
+        assert_eq!(of("*.csv").unwrap(), ["a.csv", "b.csv"]);
+        assert_eq!(of("[b-z].*").unwrap(), ["b.csv", "c.txt"]);
+        assert!(of("d.csv").unwrap_err().contains("there is no file or folder `d.csv`"));
+        assert!(of("*.json").unwrap_err().contains("no file matches `*.json`"));
+        assert!(of("sub.csv").unwrap_err().contains("holds no file that ends in .csv"));
+    }
+}

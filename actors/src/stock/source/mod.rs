@@ -1,0 +1,270 @@
+//! The sources `csv`, `ndjson` and `lines`: rows in files.
+
+mod columns;
+mod csv;
+mod files;
+mod infer;
+mod lines;
+mod stdin;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::event_time::EventTime;
+use super::options::{duration, option, rate, read, required, unknown};
+use super::table_source;
+use crate::blueprint::{Fault, KindDoc, OptionDoc, Options, Site, SourceBlueprint, SourceKind};
+use csv::{CsvFormat, Null};
+use files::{FilePlan, FileSource, Format};
+
+/// The kind `csv`.
+pub(super) struct CsvKind;
+
+/// The kind `ndjson`.
+pub(super) struct NdjsonKind;
+
+/// The kind `lines`.
+pub(super) struct LinesKind;
+
+#[derive(Deserialize)]
+struct Settings {
+    path: String,
+    #[serde(default)]
+    schema: Map<String, Value>,
+    #[serde(default = "yes")]
+    header: bool,
+    null: Option<String>,
+    rate: Option<String>,
+    event_time: Option<String>,
+    out_of_order: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn path_option() -> OptionDoc {
+    required(
+        "path",
+        "A file, a folder, or a glob such as \"data/2013-*.csv\"; files are read in the order of their names.",
+    )
+}
+
+fn rate_option() -> OptionDoc {
+    option("rate", "", "How many rows at most, of all subtasks together, as in \"5000/s\".")
+}
+
+fn time_options() -> [OptionDoc; 2] {
+    [
+        option("event_time", "", "The column that holds the event time: a timestamp, a date, or ms since 1970."),
+        option("out_of_order", "\"0ms\"", "How late a row may be, for the watermark."),
+    ]
+}
+
+impl SourceKind for CsvKind {
+    fn doc(&self) -> KindDoc {
+        let mut options = vec![
+            path_option(),
+            option("schema", "{}", columns::TYPES_DOC),
+            option(
+                "header",
+                "true",
+                "Whether the first line of each file names the columns; without, `schema` names them in order.",
+            ),
+            option(
+                "null",
+                "",
+                "A text that stands for NULL in every column; an empty field always does, and so does NA in columns that are not text if this is left out.",
+            ),
+            rate_option(),
+        ];
+        options.extend(time_options());
+        KindDoc { doc: "Reads rows from CSV files.", options }
+    }
+
+    fn plan(&self, options: &mut Options<'_>, site: &Site) -> Result<SourceBlueprint, Vec<Fault>> {
+        let settings: Settings = read(options, &self.doc())?;
+        let files = list(&settings.path, site, &["csv"])?;
+        let null = settings.null.clone().map_or(Null::Usual, Null::Text);
+        let sample =
+            csv::sample(first(&files, site)?, settings.header, &null).map_err(|error| bad_sample(&files, &error))?;
+        let mut guessed: Vec<(String, DataType)> =
+            sample.names.into_iter().zip(sample.guesses.iter().map(infer::Guess::data_type)).collect();
+        if !settings.header && !settings.schema.is_empty() {
+            if !guessed.is_empty() && guessed.len() != settings.schema.len() {
+                let message = format!(
+                    "names {} columns, but `{}` has {}; a file without a header needs a type for each of its columns, in their order",
+                    settings.schema.len(),
+                    files[0],
+                    guessed.len()
+                );
+                return Err(vec![Fault::new("schema", message)]);
+            }
+            guessed = settings.schema.keys().map(|name| (name.clone(), DataType::Utf8)).collect();
+        }
+        if guessed.is_empty() {
+            return Err(vec![Fault::new("path", format!("file `{}` is empty: it has no columns", files[0]))]);
+        }
+        let schema = with_types(guessed, &settings.schema, Missing::IsAFault)?;
+        let format = CsvFormat {
+            header: settings.header,
+            columns: schema.fields().iter().map(|field| field.name().clone()).collect(),
+            texts: schema.fields().iter().map(|field| *field.data_type() == DataType::Utf8).collect(),
+            null,
+        };
+        file_source(settings, files, schema, Box::new(format), site)
+    }
+}
+
+impl SourceKind for NdjsonKind {
+    fn doc(&self) -> KindDoc {
+        let mut options = vec![path_option(), option("schema", "{}", columns::TYPES_DOC), rate_option()];
+        options.extend(time_options());
+        KindDoc { doc: "Reads rows from files with one JSON object per line.", options }
+    }
+
+    fn plan(&self, options: &mut Options<'_>, site: &Site) -> Result<SourceBlueprint, Vec<Fault>> {
+        let settings: Settings = read(options, &self.doc())?;
+        let files = list(&settings.path, site, &["ndjson", "jsonl", "json"])?;
+        let sample = lines::sample(first(&files, site)?).map_err(|error| bad_sample(&files, &error))?;
+        let guessed = sample.into_iter().map(|(name, guess)| (name, guess.data_type())).collect();
+        let schema = with_types(guessed, &settings.schema, Missing::IsAColumn)?;
+        if schema.fields().is_empty() {
+            return Err(vec![Fault::new(
+                "path",
+                format!("file `{}` is empty: give its columns in `schema`", files[0]),
+            )]);
+        }
+        let names = schema.fields().iter().enumerate().map(|(index, field)| (field.name().clone(), index));
+        let format = lines::JsonFormat { columns: Arc::new(names.collect::<HashMap<_, _>>()) };
+        file_source(settings, files, schema, Box::new(format), site)
+    }
+}
+
+impl SourceKind for LinesKind {
+    fn doc(&self) -> KindDoc {
+        KindDoc {
+            doc: "Reads lines of text, as column `line`.",
+            options: vec![
+                required(
+                    "path",
+                    "A file, a folder (its .txt and .log files), a glob, or \"-\" for standard input, which cannot be read again after a failure.",
+                ),
+                rate_option(),
+            ],
+        }
+    }
+
+    fn plan(&self, options: &mut Options<'_>, site: &Site) -> Result<SourceBlueprint, Vec<Fault>> {
+        let settings: Settings = read(options, &self.doc())?;
+        let schema = Arc::new(Schema::new(vec![Field::new("line", DataType::Utf8, true)]));
+        if settings.path == "-" {
+            let per_second = settings.rate.as_deref().map(rate).transpose();
+            let per_second = per_second.map_err(|message| vec![Fault::new("rate", message)])?;
+            let of_source = Arc::clone(&schema);
+            let source = move || stdin::StdinSource::new(Arc::clone(&of_source), per_second);
+            return Ok(SourceBlueprint { max_parallelism: Some(1), ..table_source(schema, false, source) });
+        }
+        let files = list(&settings.path, site, &["txt", "log"])?;
+        file_source(settings, files, schema, Box::new(lines::LineFormat), site)
+    }
+}
+
+fn list(path: &str, site: &Site, extensions: &[&str]) -> Result<Vec<String>, Vec<Fault>> {
+    files::list(path, &site.folder, extensions).map_err(|message| vec![Fault::new("path", message)])
+}
+
+fn first(files: &[String], site: &Site) -> Result<File, Vec<Fault>> {
+    File::open(site.folder.join(&files[0]))
+        .map_err(|error| vec![Fault::new("path", format!("file `{}` cannot be read: {error}", files[0]))])
+}
+
+fn bad_sample(files: &[String], error: &str) -> Vec<Fault> {
+    vec![Fault::new("path", format!("file `{}`: {error}", files[0]))]
+}
+
+/// What a column of `schema` is that the file does not show.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    IsAFault,
+    IsAColumn,
+}
+
+/// Puts the given types in the place of the guessed ones.
+fn with_types(
+    guessed: Vec<(String, DataType)>,
+    given: &Map<String, Value>,
+    missing: Missing,
+) -> Result<SchemaRef, Vec<Fault>> {
+    let mut columns = guessed;
+    let mut faults = Vec::new();
+    for (index, (name, _)) in columns.iter().enumerate() {
+        if columns[..index].iter().any(|(earlier, _)| earlier == name) {
+            faults.push(Fault::new("path", format!("there are two columns `{name}`")));
+        }
+    }
+    for (name, type_name) in given {
+        let option = format!("schema.{name}");
+        let data_type = match type_name.as_str().map(columns::type_named) {
+            Some(Ok(data_type)) => data_type,
+            Some(Err(message)) => {
+                faults.push(Fault::new(option, message));
+                continue;
+            }
+            None => {
+                faults.push(Fault::new(option, "the type of a column is a text, such as \"bigint\""));
+                continue;
+            }
+        };
+        if let Some((_, guess)) = columns.iter_mut().find(|(known, _)| known == name) {
+            *guess = data_type;
+        } else if missing == Missing::IsAColumn {
+            columns.push((name.clone(), data_type));
+        } else {
+            let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
+            faults.push(Fault::new(option, unknown("column", name, &names)));
+        }
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let fields = columns.into_iter().map(|(name, data_type)| Field::new(name, data_type, true));
+    Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+}
+
+fn file_source(
+    settings: Settings,
+    files: Vec<String>,
+    schema: SchemaRef,
+    format: Box<dyn Format>,
+    site: &Site,
+) -> Result<SourceBlueprint, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let per_second = settings.rate.as_deref().map(rate).transpose().unwrap_or_else(|message| {
+        faults.push(Fault::new("rate", message));
+        None
+    });
+    if let Some(Err(message)) = settings.out_of_order.as_deref().map(duration) {
+        faults.push(Fault::new("out_of_order", message));
+    }
+    let event_time = settings.event_time.as_deref().map(|name| EventTime::find(name, &schema)).transpose();
+    let event_time = event_time.unwrap_or_else(|message| {
+        faults.push(Fault::new("event_time", message));
+        None
+    });
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let folder = site.folder.clone();
+    let output = Arc::clone(&schema);
+    let plan = Arc::new(FilePlan { folder, files, format, schema, event_time, per_second });
+    Ok(table_source(output, true, move || FileSource::new(Arc::clone(&plan))))
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,401 @@
+//! Tables: Arrow batches as records on an edge.
+//!
+//! The stock operators speak Arrow, the field's shared format for columns. A [`Table`] is one Arrow batch with the
+//! event time of each of its rows; everything in it is shared, so that a copy, a slice and a projection cost nothing.
+//! A table is not a [`Record`](crate::Record): a record is one row of a Rust type, a table is a whole batch of rows.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::buffer::ScalarBuffer;
+use arrow::compute;
+use arrow::datatypes::SchemaRef;
+
+use crate::context::Context;
+use crate::feed::Feed;
+use crate::record::{AnyBatch, Batch, Inputs, Output, OutputBuffer, RecordType, Scatter};
+use crate::time::Timestamp;
+
+/// One Arrow batch with the event time of each row, if its rows have one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    batch: RecordBatch,
+    times: Option<ScalarBuffer<Timestamp>>,
+}
+
+impl Table {
+    /// Makes a table of a batch whose rows have no event time.
+    pub fn new(batch: RecordBatch) -> Table {
+        Table { batch, times: None }
+    }
+
+    /// Makes a table of a batch with the event time of each row in ms, if there are times.
+    ///
+    /// # Panics
+    /// If there are not as many times as rows.
+    pub fn with_times(batch: RecordBatch, times: Option<ScalarBuffer<Timestamp>>) -> Table {
+        if let Some(times) = &times {
+            assert_eq!(times.len(), batch.num_rows(), "every row needs its time, or none has one");
+        }
+        Table { batch, times }
+    }
+
+    /// Returns the Arrow batch.
+    pub fn batch(&self) -> &RecordBatch {
+        &self.batch
+    }
+
+    /// Returns the schema of the batch.
+    pub fn schema(&self) -> SchemaRef {
+        self.batch.schema()
+    }
+
+    /// Returns the column at a position.
+    pub fn column(&self, index: usize) -> &ArrayRef {
+        self.batch.column(index)
+    }
+
+    /// Returns the number of rows.
+    pub fn rows(&self) -> usize {
+        self.batch.num_rows()
+    }
+
+    /// Returns the event times as a buffer that can be shared.
+    pub fn shared_times(&self) -> Option<ScalarBuffer<Timestamp>> {
+        self.times.clone()
+    }
+
+    /// Returns the event time of a row in ms.
+    pub fn time(&self, row: usize) -> Option<Timestamp> {
+        self.times.as_ref().map(|times| times[row])
+    }
+
+    /// Returns a range of the rows, without copying them.
+    #[must_use]
+    pub fn slice(&self, offset: usize, rows: usize) -> Table {
+        let times = self.times.as_ref().map(|times| times.slice(offset, rows));
+        Table { batch: self.batch.slice(offset, rows), times }
+    }
+
+    /// Returns the rows for which `mask` is true.
+    ///
+    /// # Errors
+    /// If the mask is not as long as the table.
+    pub fn filter(&self, mask: &BooleanArray) -> crate::Result<Table> {
+        let batch = compute::filter_record_batch(&self.batch, mask)?;
+        let times = self.times.as_ref().map(|times| {
+            let kept = times.iter().zip(mask.iter()).filter(|(_, keep)| *keep == Some(true));
+            kept.map(|(time, _)| *time).collect()
+        });
+        Ok(Table { batch, times })
+    }
+
+    /// Returns the rows at these positions, in this order.
+    ///
+    /// # Errors
+    /// If a position lies outside of the table.
+    pub fn take(&self, positions: &UInt32Array) -> crate::Result<Table> {
+        let batch = compute::take_record_batch(&self.batch, positions)?;
+        let times =
+            self.times.as_ref().map(|times| positions.values().iter().map(|row| times[*row as usize]).collect());
+        Ok(Table { batch, times })
+    }
+
+    /// Returns tables of one schema as one.
+    fn concat(tables: &[Table]) -> crate::Result<Table> {
+        let [first, rest @ ..] = tables else { return Err(crate::Error::failed("there is no table to concatenate")) };
+        if rest.is_empty() {
+            return Ok(first.clone());
+        }
+        let batch = compute::concat_batches(first.batch.schema_ref(), tables.iter().map(|table| &table.batch))?;
+        Ok(Table { batch, times: Table::concat_times(tables) })
+    }
+
+    /// Rows without a time among rows with one count as being of the same moment as their neighbour.
+    fn concat_times(tables: &[Table]) -> Option<ScalarBuffer<Timestamp>> {
+        let mut last = *tables.iter().find_map(|table| table.times.as_ref()?.first())?;
+        let mut all = Vec::with_capacity(tables.iter().map(Table::rows).sum());
+        for table in tables {
+            match &table.times {
+                Some(times) => all.extend_from_slice(times),
+                None => all.resize(all.len() + table.rows(), last),
+            }
+            last = all.last().copied().unwrap_or(last);
+        }
+        Some(all.into())
+    }
+}
+
+impl AnyBatch for Table {
+    fn len(&self) -> usize {
+        self.rows()
+    }
+
+    fn times(&self) -> Option<&[Timestamp]> {
+        self.times.as_deref()
+    }
+
+    fn memory(&self) -> usize {
+        // Only what the slices show: a batch that shares its buffers with others does not count them whole.
+        let columns =
+            self.batch.columns().iter().map(|column| {
+                column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
+            });
+        columns.sum::<usize>() + self.times.as_ref().map_or(0, |times| size_of_val(&times[..]))
+    }
+}
+
+/// Returns the batch as a table, or nothing if it holds something else.
+pub fn table(batch: &Batch) -> Option<Arc<Table>> {
+    let any: Arc<dyn Any + Send + Sync> = Arc::clone(batch) as Arc<dyn Any + Send + Sync>;
+    any.downcast().ok()
+}
+
+/// One row of a table, by reference.
+#[derive(Clone, Copy, Debug)]
+pub struct TableRow<'a> {
+    /// The table.
+    pub table: &'a Table,
+    /// Which of its rows.
+    pub row: usize,
+}
+
+impl Inputs for Table {
+    type Ref<'a> = TableRow<'a>;
+    type Batch = Arc<Table>;
+
+    fn ports() -> Vec<Option<RecordType>> {
+        vec![None]
+    }
+
+    fn batch(_port: usize, batch: &Batch) -> Option<Self::Batch> {
+        table(batch)
+    }
+
+    fn each(
+        batch: &Self::Batch,
+        mut f: impl FnMut(Self::Ref<'_>, Option<Timestamp>) -> crate::Result,
+    ) -> crate::Result {
+        (0..batch.rows()).try_for_each(|row| f(TableRow { table: batch, row }, batch.time(row)))
+    }
+}
+
+/// Collects tables, cut into batches of at most a fixed number of rows.
+pub struct TableBuffer {
+    rows: usize,
+    ready: Vec<Table>,
+}
+
+impl TableBuffer {
+    /// Appends a table; one without rows leaves no trace.
+    pub fn push(&mut self, table: Table) {
+        let rows = table.rows();
+        if rows <= self.rows {
+            if rows > 0 {
+                self.ready.push(table);
+            }
+            return;
+        }
+        for offset in (0..rows).step_by(self.rows) {
+            self.ready.push(table.slice(offset, self.rows.min(rows - offset)));
+        }
+    }
+}
+
+impl OutputBuffer for TableBuffer {
+    fn with_rows(rows: usize) -> Self {
+        TableBuffer { rows: rows.max(1), ready: Vec::new() }
+    }
+
+    fn drain(&mut self, batches: &mut Vec<Batch>) {
+        batches.extend(self.ready.drain(..).map(|table| Arc::new(table) as Batch));
+    }
+
+    fn clear(&mut self) {
+        self.ready.clear();
+    }
+}
+
+impl Output for Table {
+    type Buffer = TableBuffer;
+
+    fn scatter(channels: usize, rows: usize) -> Box<dyn Scatter> {
+        let channels = (0..channels).map(|_| Channel::default()).collect();
+        Box::new(TableScatter { rows: rows.max(1), channels })
+    }
+}
+
+impl Context<Table> {
+    /// Emits the rows of an Arrow batch; each inherits the event time of the current record or timer.
+    pub fn emit_batch(&mut self, batch: RecordBatch) {
+        let times = self.timestamp().map(|time| vec![time; batch.num_rows()].into());
+        self.emit_table(Table::with_times(batch, times));
+    }
+
+    /// Emits the rows of a table, which carry their own event times.
+    pub fn emit_table(&mut self, table: Table) {
+        self.output().push(table);
+    }
+}
+
+impl Feed<Table> {
+    /// Emits the rows of a table.
+    pub fn push_table(&mut self, table: Table) {
+        let rows = table.rows();
+        self.buffer().push(table);
+        self.count(rows);
+    }
+}
+
+/// Spreads rows over channels. Each `add` copies a channel's rows once, so that a large table is not held back by the
+/// few of its rows that wait in a slow channel.
+struct TableScatter {
+    rows: usize,
+    channels: Vec<Channel>,
+}
+
+#[derive(Default)]
+struct Channel {
+    pieces: Vec<Table>,
+    rows: usize,
+    /// The positions for this channel in the table that is being spread.
+    positions: Vec<u32>,
+}
+
+impl Channel {
+    fn add(&mut self, piece: Table) {
+        self.rows += piece.rows();
+        self.pieces.push(piece);
+    }
+
+    /// Gives whole batches of `rows` to `ready`, and the rest too if `all` is wanted.
+    fn give(&mut self, rows: usize, all: bool, mut ready: impl FnMut(Table)) {
+        if self.rows == 0 || (self.rows < rows && !all) {
+            return;
+        }
+        let whole = Table::concat(&self.pieces).expect("all tables of one edge have the schema that was planned");
+        self.pieces.clear();
+        let mut offset = 0;
+        while whole.rows() - offset >= rows {
+            ready(whole.slice(offset, rows));
+            offset += rows;
+        }
+        let rest = whole.slice(offset, whole.rows() - offset);
+        self.rows = 0;
+        match rest.rows() {
+            0 => {}
+            _ if all => ready(rest),
+            _ => self.add(rest),
+        }
+    }
+}
+
+impl Scatter for TableScatter {
+    fn add(&mut self, batch: &Batch, targets: &[u32], ready: &mut Vec<(usize, Batch)>) {
+        let table = table(batch).expect("edge types were checked when the plan was made");
+        assert_eq!(table.rows(), targets.len(), "every row needs its target");
+        let Some(first) = targets.first() else { return };
+        if targets.iter().all(|target| target == first) {
+            self.channels[*first as usize].add(Table::clone(&table));
+        } else {
+            for (row, target) in (0..).zip(targets) {
+                self.channels[*target as usize].positions.push(row);
+            }
+            for channel in self.channels.iter_mut().filter(|channel| !channel.positions.is_empty()) {
+                let positions = UInt32Array::from(std::mem::take(&mut channel.positions));
+                channel.add(table.take(&positions).expect("the positions were counted along the table"));
+            }
+        }
+        for (index, channel) in self.channels.iter_mut().enumerate() {
+            channel.give(self.rows, false, |table| ready.push((index, Arc::new(table))));
+        }
+    }
+
+    fn flush(&mut self, ready: &mut Vec<(usize, Batch)>) {
+        for (index, channel) in self.channels.iter_mut().enumerate() {
+            channel.give(self.rows, true, |table| ready.push((index, Arc::new(table))));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{AsArray, Int64Array};
+    use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+
+    use super::*;
+
+    fn numbers(values: &[i64], times: Option<&[i64]>) -> Table {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
+        let batch = RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(values.to_vec()))]).unwrap();
+        Table::with_times(batch, times.map(|times| times.to_vec().into()))
+    }
+
+    fn values(batch: &Batch) -> (Vec<i64>, Option<Vec<i64>>) {
+        let table = table(batch).unwrap();
+        let values = table.column(0).as_primitive::<Int64Type>().values().to_vec();
+        (values, batch.times().map(<[i64]>::to_vec))
+    }
+
+    #[test]
+    fn scatter_keeps_order_times_and_batch_size() {
+        let batch: Batch = Arc::new(numbers(&[1, 2, 3, 4, 5], Some(&[10, 20, 30, 40, 50])));
+        let mut scatter = Table::scatter(2, 2);
+        let mut ready = Vec::new();
+        scatter.add(&batch, &[0, 1, 0, 0, 1], &mut ready);
+        scatter.flush(&mut ready);
+        let got: Vec<_> = ready.iter().map(|(channel, batch)| (*channel, values(batch))).collect();
+        assert_eq!(
+            got,
+            [
+                (0, (vec![1, 3], Some(vec![10, 30]))),
+                (1, (vec![2, 5], Some(vec![20, 50]))),
+                (0, (vec![4], Some(vec![40])))
+            ]
+        );
+    }
+
+    #[test]
+    fn scatter_joins_small_tables_into_full_batches() {
+        let mut scatter = Table::scatter(2, 4);
+        let mut ready = Vec::new();
+        for start in [0, 3, 6] {
+            let batch: Batch = Arc::new(numbers(&[start, start + 1, start + 2], None));
+            scatter.add(&batch, &[1, 1, 1], &mut ready);
+        }
+        let got: Vec<_> = ready.iter().map(|(channel, batch)| (*channel, values(batch).0)).collect();
+        assert_eq!(got, [(1, vec![0, 1, 2, 3]), (1, vec![4, 5, 6, 7])]);
+        ready.clear();
+        scatter.flush(&mut ready);
+        assert_eq!(values(&ready[0].1).0, [8]);
+        assert_eq!(ready.len(), 1);
+    }
+
+    #[test]
+    fn rows_without_a_time_take_their_neighbours() {
+        let tables = [numbers(&[1], None), numbers(&[2, 3], Some(&[7, 8])), numbers(&[4], None)];
+        assert_eq!(Table::concat(&tables).unwrap().times().unwrap(), [7, 7, 8, 8]);
+        assert_eq!(Table::concat(&tables[..1]).unwrap().times(), None);
+    }
+
+    #[test]
+    fn the_buffer_cuts_large_tables_and_drops_empty_ones() {
+        let mut buffer = TableBuffer::with_rows(2);
+        buffer.push(numbers(&[], None));
+        buffer.push(numbers(&[1, 2, 3], Some(&[1, 2, 3])));
+        let mut batches = Vec::new();
+        buffer.drain(&mut batches);
+        let got: Vec<_> = batches.iter().map(|batch| values(batch).0).collect();
+        assert_eq!(got, [vec![1, 2], vec![3]]);
+        assert_eq!(batches[1].memory(), 16, "a slice counts its own rows only");
+    }
+
+    #[test]
+    fn filter_and_take_keep_times_with_their_rows() {
+        let table = numbers(&[1, 2, 3], Some(&[10, 20, 30]));
+        let mask = BooleanArray::from(vec![Some(true), None, Some(true)]);
+        assert_eq!(table.filter(&mask).unwrap(), numbers(&[1, 3], Some(&[10, 30])));
+        assert_eq!(table.take(&UInt32Array::from(vec![2, 0])).unwrap(), numbers(&[3, 1], Some(&[30, 10])));
+    }
+}
