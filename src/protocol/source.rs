@@ -137,8 +137,8 @@ impl SourceHead {
         !self.in_flight
     }
 
-    /// Returns when there is something to do, if there is a time for it.
-    pub(crate) fn wake_at(&self) -> Option<Timestamp> {
+    /// Returns when there is something to do, if there is a time for it; polls count only if `may_poll`.
+    pub(crate) fn wake_at(&self, may_poll: bool) -> Option<Timestamp> {
         if self.in_flight {
             return None;
         }
@@ -146,7 +146,7 @@ impl SourceHead {
             // Also a source that has come to its end is opened and told.
             return self.retry.at();
         }
-        self.idle_until.max(self.retry.at()).filter(|_| !self.done)
+        self.idle_until.max(self.retry.at()).filter(|_| may_poll && !self.done)
     }
 
     /// Returns the next call and the source to make it on. Polls only if `may_poll`.

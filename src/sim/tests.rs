@@ -29,8 +29,9 @@ fn seeds_are_clean() {
         }
         if outcome.violation.is_some() {
             let (outcome, _) = shrink(outcome);
-            println!("seed {seed}: {} [{}]", outcome.violation.unwrap(), outcome.plan);
+            println!("seed {seed}: {} [{}]", outcome.violation.clone().unwrap(), outcome.plan);
             if seeds == 1 {
+                let outcome = run(seed, &Options { plan: Some(outcome.plan.clone()), trace: true });
                 println!("{}", describe(seed));
                 for event in outcome.events {
                     println!("   {event}");
