@@ -1,9 +1,10 @@
-//! The default job's committed files hold what a plain loop over its input computes.
+//! The default job's committed files hold what a plain loop over its input computes, and so do those of the same job
+//! with an operator in it that panics.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 /// Carrier and origin, as they stand in the files.
 type Group = (String, String);
@@ -12,20 +13,22 @@ type Group = (String, String);
 type Values = (u64, f64, f64);
 
 /// A folder that holds what the job needs of the repository, and that is removed if the test passes.
-fn workplace() -> PathBuf {
+fn workplace(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("flights-{}", std::process::id()));
-    fs::create_dir_all(folder.join("data")).unwrap();
-    for file in ["config.toml", "data/flights-2013-01.csv"] {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    for file in ["config.toml", "examples/panics.toml", "data/flights-2013-01.csv"] {
+        fs::create_dir_all(folder.join(file).parent().unwrap()).unwrap();
         fs::copy(root.join(file), folder.join(file)).unwrap();
     }
     folder
 }
 
-fn piton_run(folder: &Path) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_piton")).arg("run").current_dir(folder).output().unwrap();
+/// Runs a job to its end and returns the events that it has told.
+fn run(folder: &Path, arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_piton"));
+    let output = command.args(["run", "--events", "-"]).args(arguments).current_dir(folder).output().unwrap();
     assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
-    output
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Reads rows below a header; none of these files has a quoted field.
@@ -56,7 +59,7 @@ fn expected() -> BTreeMap<Group, Values> {
 
 /// The names of the committed files, in the order in which they were committed.
 fn committed(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder.join("out/delays")).unwrap();
+    let entries = fs::read_dir(folder).unwrap();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     let hidden = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with('.');
     assert!(!files.iter().any(hidden), "a job that has ended leaves nothing uncommitted: {files:?}");
@@ -64,13 +67,10 @@ fn committed(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-#[test]
-fn the_committed_files_hold_what_a_plain_loop_computes() {
-    let folder = workplace();
-    piton_run(&folder);
-    let files = committed(&folder);
+/// The last row of each group, in committed files.
+fn results(files: &[PathBuf]) -> BTreeMap<Group, Values> {
     let mut last: BTreeMap<Group, Values> = BTreeMap::new();
-    for file in &files {
+    for file in files {
         let (header, rows) = rows(file);
         assert_eq!(header, ["carrier", "origin", "flights", "mean_delay", "share_delayed_30"]);
         for row in rows {
@@ -79,11 +79,29 @@ fn the_committed_files_hold_what_a_plain_loop_computes() {
             assert!(before.is_none_or(|before| before.0 < values.0), "{row:?} does not follow {before:?}");
         }
     }
+    last
+}
+
+#[test]
+fn the_committed_files_hold_what_a_plain_loop_computes() {
+    let folder = workplace("flights");
+    run(&folder, &[]);
+    let files = committed(&folder.join("out/delays"));
     let expected = expected();
     assert_eq!(expected.len(), 33);
-    assert_eq!(last, expected);
+    assert_eq!(results(&files), expected);
 
-    piton_run(&folder);
-    assert_eq!(committed(&folder), files, "a job that has finished writes nothing when it is run again");
+    run(&folder, &[]);
+    assert_eq!(committed(&folder.join("out/delays")), files, "a finished job writes nothing when it is run again");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn panics_change_nothing_in_the_results() {
+    let folder = workplace("panics");
+    let events = run(&folder, &["examples/panics.toml"]);
+    let restarts = events.lines().filter(|event| event.contains("\"event\":\"restarted\"")).count();
+    assert_eq!(restarts, 2, "{events}");
+    assert_eq!(results(&committed(&folder.join("out/panics"))), expected());
     fs::remove_dir_all(folder).unwrap();
 }
