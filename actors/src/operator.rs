@@ -179,11 +179,7 @@ pub trait Source: Send + 'static {
     ///
     /// # Errors
     /// An error restarts the region, or stops the job, as its kind says.
-    fn open(
-        &mut self,
-        position: Option<Self::Position>,
-        subtask: &Subtask,
-    ) -> impl Future<Output = Result> + Send;
+    fn open(&mut self, position: Option<Self::Position>, subtask: &Subtask) -> impl Future<Output = Result> + Send;
 
     /// Emits some records, about one batch, into `feed`, and returns soon: within milliseconds, with
     /// [`Progress::Idle`] if there is nothing. Markers wait for a poll that is under way, so one that blocks delays
@@ -281,4 +277,3 @@ pub trait Sink: Send + 'static {
 /// The position of a source that has none to speak of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct NoPosition;
-

@@ -511,4 +511,3 @@ fn sink_of(topology: &Topology, region: usize, name: &str) -> Option<usize> {
     let sinks = topology.regions[region].vertices.iter().filter_map(|vertex| vertex.sink.as_ref());
     sinks.filter(|sink| sink.name == name).map(|sink| sink.id).next()
 }
-

@@ -514,12 +514,7 @@ impl<'a> World<'a> {
     }
 
     /// Makes all subtasks of a region.
-    pub(crate) fn make(
-        &self,
-        region: usize,
-        fence: Fence,
-        window: WindowId,
-    ) -> piton_actors::Result<Vec<Running>> {
+    pub(crate) fn make(&self, region: usize, fence: Fence, window: WindowId) -> piton_actors::Result<Vec<Running>> {
         let workshop =
             Workshop { topology: self.topology, settings: &self.settings, outside: &self.outside, rows: &self.rows };
         workshop.attempt(region, &self.regions[region].wiring, fence, window)
