@@ -455,11 +455,12 @@ impl Coordinator {
             self.next_close = now.saturating_add(self.settings.window_ms as i64);
             return;
         }
-        let under_way = self.pending.len() + usize::from(self.committing.is_some()) + usize::from(self.complete.is_some());
+        let under_way =
+            self.pending.len() + usize::from(self.committing.is_some()) + usize::from(self.complete.is_some());
         let room = under_way < self.settings.max_concurrent;
-        let paused = self.last_completion.is_some_and(|completion| {
-            now.saturating_sub(completion) < self.settings.min_pause_ms as i64
-        });
+        let paused = self
+            .last_completion
+            .is_some_and(|completion| now.saturating_sub(completion) < self.settings.min_pause_ms as i64);
         let asked = self.triggered || self.since_snapshot + 1 >= self.settings.every;
         let snapshot = room && (ending || (asked && !paused));
         if (ending || self.triggered) && !snapshot && now < self.next_close {

@@ -479,8 +479,8 @@ impl Subtask {
 
     /// Once the source and the sink are open: tells the restored window, and begins the next.
     fn see_opened(&mut self, now: Timestamp) -> Result<(), Failure> {
-        let opened = self.source.as_ref().is_none_or(SourceHead::is_quiet)
-            && self.sink.as_ref().is_none_or(SinkTail::is_quiet);
+        let opened =
+            self.source.as_ref().is_none_or(SourceHead::is_quiet) && self.sink.as_ref().is_none_or(SinkTail::is_quiet);
         if self.state != State::Opening || !opened {
             return Ok(());
         }
