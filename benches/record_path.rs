@@ -162,7 +162,8 @@ fn by_piton(rows: u64, set: &[&str]) -> u64 {
     for assignment in set {
         overrides = overrides.set(*assignment);
     }
-    let plan = piton::topology::load_text(&toml, &folder.path().join("bench.toml"), &overrides, &registry).expect("a plan");
+    let plan =
+        piton::topology::load_text(&toml, &folder.path().join("bench.toml"), &overrides, &registry).expect("a plan");
     CHECKSUM.store(0, Ordering::Relaxed);
     let options = RunOptions { threads: Some(1), ..RunOptions::default() };
     piton::runtime::run(&plan, options).expect("it runs");
@@ -177,7 +178,10 @@ fn main() {
         ("chained", &[]),
         ("chained, no checkpoints", &["checkpoint.interval=\"1h\"", "window.interval=\"1h\""]),
         ("unchained", &["job.chaining=\"off\""]),
-        ("unchained, no checkpoints", &["job.chaining=\"off\"", "checkpoint.interval=\"1h\"", "window.interval=\"1h\""]),
+        (
+            "unchained, no checkpoints",
+            &["job.chaining=\"off\"", "checkpoint.interval=\"1h\"", "window.interval=\"1h\""],
+        ),
     ];
     let mut ratios: Vec<Vec<f64>> = vec![Vec::new(); variants.len()];
     let mut rates: Vec<f64> = Vec::new();

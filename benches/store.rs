@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench store [DIR]`: publishes checkpoints of 5 operators with 2 KB each, then writes and reads a
 //! chunk of 256 MB, each interleaved with the plain system calls that a store cannot do without.
-#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark takes real time and prints it")]
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -48,13 +48,15 @@ fn publish(dir: &Path) -> Result<(), Box<dyn Error>> {
             let operator = format!("operator{nth}");
             let sequence = window * OPERATORS + nth;
             let id = ChunkId { region: "job".to_owned(), operator: operator.clone(), index: 0, fence, sequence };
-            let chunks = vec![store.put_chunk(id, noise(STATE))?];
+            let chunks = vec![store.put_chunk(id, &noise(STATE))?];
             subtasks.push(SubtaskSnapshot {
                 subtask: SubtaskId::new(operator.as_str(), 0),
                 finished: false,
                 watermark: 0,
                 channel_watermarks: vec![0],
                 cursors: vec![0],
+                read: 0,
+                written: 0,
                 operators: vec![OperatorSnapshot { chunks, ..OperatorSnapshot::empty(operator) }],
             });
         }
@@ -95,13 +97,15 @@ fn large(dir: &Path) -> Result<(), Box<dyn Error>> {
 
         let id = ChunkId { region: "job".to_owned(), operator: "a".to_owned(), index: 0, fence, sequence: round };
         let begin = Instant::now();
-        let chunk = store.put_chunk(id, bytes)?;
+        let chunk = store.put_chunk(id, &bytes)?;
         let subtask = SubtaskSnapshot {
             subtask: SubtaskId::new("a", 0),
             finished: false,
             watermark: 0,
             channel_watermarks: Vec::new(),
             cursors: Vec::new(),
+            read: 0,
+            written: 0,
             operators: vec![OperatorSnapshot { chunks: vec![chunk.clone()], ..OperatorSnapshot::empty("a") }],
         };
         commit(&mut store, round, fence, vec![subtask])?;

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo run --example spend_per_user -- run examples/spend_per_user.toml
-//! cat out/spend_per_user/*               # "10:00 ada 1250", "10:00 ben 400", ...
+//! cat out/spend_per_user/*               # "10:00 ada 1250", "10:00 ben 550", ...
 //! ```
 
 use std::fmt;

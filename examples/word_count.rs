@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --example word_count -- run examples/word_count.toml
-//! cat out/word_count/*                   # the last line of a word has its count: "rope 5"
+//! cat out/word_count/*                   # the last line of a word has its count: "rope 4"
 //! ```
 
 use std::fmt;

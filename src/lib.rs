@@ -39,8 +39,7 @@
 //! # }
 //! ```
 //!
-//! A [`Registry`] gives it a name that a topology file can use, [`topology::load`] makes a plan of such a file, and
-//! [`runtime::run`] runs it.
+//! A [`Registry`] gives it the name by which a topology file asks for it: `type = "count"`.
 //!
 //! # What it is not
 //!

@@ -1,4 +1,5 @@
 //! Every store keeps checkpoints the same way: the one suite, over each of them.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
 //! Nothing acknowledged is lost and nothing is half there, wherever the power is cut and whatever the disk refuses.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod store_support;
 

@@ -1,4 +1,5 @@
 //! Damage to any one file of a state directory is mended or refused by name; it never takes anything back silently.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod store_support;
 

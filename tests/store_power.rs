@@ -1,4 +1,5 @@
 //! A power cut at any sync of the real store loses nothing acknowledged, although its database does not sync itself.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod store_support;
 

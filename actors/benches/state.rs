@@ -5,11 +5,14 @@
 
 use std::hash::{BuildHasherDefault, Hasher};
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
+use piton_actors::host::{AnyOperator, Hosted};
+use piton_actors::prelude::*;
 use piton_actors::state::{StateStore, merge_chunks};
-use piton_actors::{Key, ValueState};
+use piton_actors::{Batch, Rows};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
@@ -84,7 +87,40 @@ fn updates(keys: u64) {
     }
     let map = best(&format!("4M updates of u64, {keys} keys: hash map"), with_map);
     let store = best(&format!("4M updates of u64, {keys} keys: keyed state"), with_store);
-    println!("{:<60} {:>11.2}x", "  state against the map", store.as_secs_f64() / map.as_secs_f64());
+    let ratio =
+        |time: Duration| println!("{:<60} {:>11.2}x", "  against the map", time.as_secs_f64() / map.as_secs_f64());
+    ratio(store);
+    ratio(operator(keys, &records));
+}
+
+struct Count;
+
+impl Operator for Count {
+    type In = u64;
+    type Out = u64;
+
+    fn key(&self, record: &u64) -> Key {
+        record.into()
+    }
+
+    fn process(&mut self, _: &u64, ctx: &mut Context<u64>) -> Result {
+        ctx.state(COUNT).update(|count| *count += 1)
+    }
+}
+
+/// The same through an operator, in batches.
+fn operator(keys: u64, records: &[u64]) -> Duration {
+    let mut hosted = Hosted::new(Arc::new(|| Ok(Count)), Subtask::single("count"), 1024).expect("it can be made");
+    let batches: Vec<Batch> = records.chunks(1024).map(|rows| Arc::new(Rows::new(rows.to_vec())) as Batch).collect();
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        times.push(timed(|| {
+            for batch in &batches {
+                hosted.process(0, batch).expect("there is a key");
+            }
+        }));
+    }
+    best(&format!("4M updates of u64, {keys} keys: operator"), times)
 }
 
 fn filled(keys: u64) -> StateStore {

@@ -293,9 +293,5 @@ where
     <S::In as Inputs>::Batch: Send,
 {
     let delivery = factory().map_err(|error| vec![Fault::new("", error.to_string())])?.delivery();
-    Ok(SinkBlueprint {
-        delivery,
-        folder: None,
-        make: Arc::new(move || Ok(Box::new(HostedSink(factory()?)))),
-    })
+    Ok(SinkBlueprint { delivery, folder: None, make: Arc::new(move || Ok(Box::new(HostedSink(factory()?)))) })
 }

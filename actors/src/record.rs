@@ -454,10 +454,7 @@ pub trait Inputs: Sized + 'static {
     ///
     /// # Errors
     /// The first error of `f`.
-    fn each(
-        batch: &Self::Batch,
-        f: impl FnMut(Self::Ref<'_>, Option<Timestamp>) -> crate::Result,
-    ) -> crate::Result;
+    fn each(batch: &Self::Batch, f: impl FnMut(Self::Ref<'_>, Option<Timestamp>) -> crate::Result) -> crate::Result;
 
     /// Calls `f` with a made-up record of each port and returns whether it was ever true, or a record could not be
     /// made up.
@@ -471,10 +468,7 @@ fn probe_row<T: Record>(f: impl FnOnce(&T) -> bool) -> bool {
     crate::probe::made_up::<T>().is_none_or(|record| f(&record))
 }
 
-fn each_row<T: Record>(
-    rows: &Rows<T>,
-    mut f: impl FnMut(&T, Option<Timestamp>) -> crate::Result,
-) -> crate::Result {
+fn each_row<T: Record>(rows: &Rows<T>, mut f: impl FnMut(&T, Option<Timestamp>) -> crate::Result) -> crate::Result {
     match rows.times() {
         None => rows.iter().try_for_each(|record| f(record, None)),
         Some(times) => rows.iter().zip(times).try_for_each(|(record, time)| f(record, Some(*time))),
@@ -493,10 +487,7 @@ impl<T: Record> Inputs for T {
         rows(batch)
     }
 
-    fn each(
-        batch: &Self::Batch,
-        f: impl FnMut(Self::Ref<'_>, Option<Timestamp>) -> crate::Result,
-    ) -> crate::Result {
+    fn each(batch: &Self::Batch, f: impl FnMut(Self::Ref<'_>, Option<Timestamp>) -> crate::Result) -> crate::Result {
         each_row(batch, f)
     }
 
@@ -563,14 +554,9 @@ mod tests {
         scatter.flush(&mut ready);
         let got: Vec<(usize, Vec<u64>, Vec<i64>)> = ready
             .iter()
-            .map(|(channel, batch)| {
-                (*channel, rows::<u64>(batch).unwrap().to_vec(), batch.times().unwrap().to_vec())
-            })
+            .map(|(channel, batch)| (*channel, rows::<u64>(batch).unwrap().to_vec(), batch.times().unwrap().to_vec()))
             .collect();
-        assert_eq!(
-            got,
-            [(0, vec![1, 3], vec![10, 30]), (1, vec![2, 5], vec![20, 50]), (0, vec![4], vec![40])]
-        );
+        assert_eq!(got, [(0, vec![1, 3], vec![10, 30]), (1, vec![2, 5], vec![20, 50]), (0, vec![4], vec![40])]);
     }
 
     #[test]

@@ -211,6 +211,8 @@ pub struct Coordinator {
     /// Subtasks that have not yet seen the last commit through.
     untold: BTreeSet<SubtaskId>,
     done: bool,
+    /// Whether the attempt cannot go on.
+    failed: bool,
     commands: Vec<Command>,
 }
 
@@ -243,6 +245,7 @@ impl Coordinator {
             last: None,
             untold: BTreeSet::new(),
             done: false,
+            failed: false,
             commands: Vec::new(),
             members,
             settings,
@@ -360,7 +363,8 @@ impl Coordinator {
     }
 
     fn commit_next(&mut self) {
-        if self.committing.is_some() {
+        // An attempt that has failed commits nothing more: its rollback would wait for an outcome that nobody gives.
+        if self.committing.is_some() || self.failed {
             return;
         }
         let Some(mut commit) = self.complete.take() else { return };
@@ -434,6 +438,7 @@ impl Coordinator {
     }
 
     fn fail(&mut self, message: String) {
+        self.failed = true;
         self.commands.push(Command::Failed(Failure::engine(&self.members.region, message)));
     }
 
@@ -450,11 +455,12 @@ impl Coordinator {
             self.next_close = now.saturating_add(self.settings.window_ms as i64);
             return;
         }
-        let under_way = self.pending.len() + usize::from(self.committing.is_some()) + usize::from(self.complete.is_some());
+        let under_way =
+            self.pending.len() + usize::from(self.committing.is_some()) + usize::from(self.complete.is_some());
         let room = under_way < self.settings.max_concurrent;
-        let paused = self.last_completion.is_some_and(|completion| {
-            now.saturating_sub(completion) < self.settings.min_pause_ms as i64
-        });
+        let paused = self
+            .last_completion
+            .is_some_and(|completion| now.saturating_sub(completion) < self.settings.min_pause_ms as i64);
         let asked = self.triggered || self.since_snapshot + 1 >= self.settings.every;
         let snapshot = room && (ending || (asked && !paused));
         if (ending || self.triggered) && !snapshot && now < self.next_close {

@@ -55,11 +55,7 @@ impl From<ErrorKind> for ErrorKindTag {
 impl Failure {
     /// Makes a failure of what user code returned.
     pub fn error(operator: impl Into<String>, error: &Error) -> Failure {
-        Failure {
-            operator: operator.into(),
-            kind: FailureKind::Error(error.kind().into()),
-            message: error.to_string(),
-        }
+        Failure { operator: operator.into(), kind: FailureKind::Error(error.kind().into()), message: error.to_string() }
     }
 
     /// Makes a failure of a caught panic.

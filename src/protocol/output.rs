@@ -96,8 +96,9 @@ impl Outputs {
                 let (hashes, key_groups) = (&mut self.hashes, *key_groups);
                 guard(&edge.consumer, || keyer.hashes(batch, hashes))?;
                 self.targets.clear();
-                self.targets
-                    .extend(self.hashes.iter().map(|hash| subtask_of(group_of(*hash, key_groups), channels, key_groups)));
+                self.targets.extend(
+                    self.hashes.iter().map(|hash| subtask_of(group_of(*hash, key_groups), channels, key_groups)),
+                );
             }
             Partition::Rebalance if edge.scatter.is_some() => {
                 self.targets.clear();

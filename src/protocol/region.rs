@@ -75,9 +75,14 @@ enum Phase {
     Created,
     Running,
     /// Failed; the outcome of a commit is still open.
-    AwaitingOutcome { reopen: bool },
+    AwaitingOutcome {
+        reopen: bool,
+    },
     AskingHead,
-    BackingOff { until: Timestamp, window: WindowId },
+    BackingOff {
+        until: Timestamp,
+        window: WindowId,
+    },
     Over,
 }
 
@@ -219,14 +224,7 @@ impl Region {
         self.failed_with(subtask, failure, false, now, chance);
     }
 
-    fn failed_with(
-        &mut self,
-        subtask: Option<SubtaskId>,
-        failure: Failure,
-        reopen: bool,
-        now: Timestamp,
-        chance: f64,
-    ) {
+    fn failed_with(&mut self, subtask: Option<SubtaskId>, failure: Failure, reopen: bool, now: Timestamp, chance: f64) {
         self.commands.push(Command::Halt);
         let decision = if failure.is_final() {
             Decision::GiveUp("a restart cannot mend it".into())

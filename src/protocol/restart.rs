@@ -145,10 +145,7 @@ mod tests {
             delays.push(delay);
             now += 10_000;
         }
-        assert_eq!(
-            delays,
-            [1000, 1500, 2250, 3375, 5063, 7594, 11391, 17086, 25629, 38443, 57665, 60000, 60000]
-        );
+        assert_eq!(delays, [1000, 1500, 2250, 3375, 5063, 7594, 11391, 17086, 25629, 38443, 57665, 60000, 60000]);
         now += 3_600_000 + 60_000;
         assert_eq!(policy.on_failure(now, 0.5), Decision::RestartAfter(1000));
     }

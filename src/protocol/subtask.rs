@@ -340,9 +340,11 @@ impl Subtask {
 
     /// Returns when it wants a [`Event::Wake`] at the latest, if it does.
     pub fn wake_at(&self) -> Option<Timestamp> {
-        let source = self.source.as_ref().and_then(SourceHead::wake_at);
+        // While it is not free, whatever frees it lets work go on; a time that is over would wake it for nothing.
+        let is_free = self.is_free();
+        let source = self.source.as_ref().and_then(|source| source.wake_at(is_free));
         let sink = self.sink.as_ref().and_then(SinkTail::retry_at);
-        let timer = self.chain.next_timer().filter(|_| !self.finished);
+        let timer = self.chain.next_timer().filter(|_| is_free && !self.finished);
         [source, sink, timer].into_iter().flatten().min()
     }
 
@@ -477,8 +479,8 @@ impl Subtask {
 
     /// Once the source and the sink are open: tells the restored window, and begins the next.
     fn see_opened(&mut self, now: Timestamp) -> Result<(), Failure> {
-        let opened = self.source.as_ref().is_none_or(SourceHead::is_quiet)
-            && self.sink.as_ref().is_none_or(SinkTail::is_quiet);
+        let opened =
+            self.source.as_ref().is_none_or(SourceHead::is_quiet) && self.sink.as_ref().is_none_or(SinkTail::is_quiet);
         if self.state != State::Opening || !opened {
             return Ok(());
         }

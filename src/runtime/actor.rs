@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
-use actix::prelude::{Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message};
 use actix::fut::ActorFuture;
+use actix::prelude::{Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message};
 use actix_rt::time::Sleep;
 use parking_lot::Mutex;
 use piton_actors::host::{AnySink, AnySource, BoxFuture, SinkCall};

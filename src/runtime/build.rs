@@ -215,11 +215,7 @@ impl RegionBlueprint {
                     key_groups: common.key_groups,
                 },
             };
-            outputs.push(OutputSpec {
-                partition,
-                channels: targets.len(),
-                consumer: consumer.reader().to_string(),
-            });
+            outputs.push(OutputSpec { partition, channels: targets.len(), consumer: consumer.reader().to_string() });
             let first = self.first_subtask(link.to);
             for target in targets {
                 let channel = self.channel(link.to, number, subtask);

@@ -13,11 +13,7 @@ use crate::protocol::subtask::Restored;
 use crate::runtime::storage::Loaded;
 
 /// Splits a checkpoint; `members` names the nodes of each subtask.
-pub(crate) fn split(
-    loaded: Loaded,
-    ids: &[SubtaskId],
-    members: &[Vec<String>],
-) -> BTreeMap<SubtaskId, Box<Restored>> {
+pub(crate) fn split(loaded: Loaded, ids: &[SubtaskId], members: &[Vec<String>]) -> BTreeMap<SubtaskId, Box<Restored>> {
     let Loaded { manifest, chunks } = loaded;
     let window = manifest.window;
     let mut whole = BTreeMap::new();

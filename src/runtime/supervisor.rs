@@ -207,13 +207,8 @@ impl Supervisor {
             region::Command::Restarting { subtask, failure, delay_ms } => {
                 tracing::warn!(region = region.machine.name(), delay_ms, "{failure}; the region restarts");
                 let now = self.time.now();
-                region.restart = Some(Restart {
-                    subtask,
-                    failure,
-                    failed_at: now,
-                    started_at: now,
-                    window: WindowId::NONE,
-                });
+                region.restart =
+                    Some(Restart { subtask, failure, failed_at: now, started_at: now, window: WindowId::NONE });
                 self.restarts += 1;
             }
             region::Command::GaveUp { failure, reason } => {
@@ -313,7 +308,8 @@ impl Supervisor {
                 return;
             }
         };
-        let mut restored = loaded.map(|loaded| restore::split(*loaded, &region.ids, &region.members)).unwrap_or_default();
+        let mut restored =
+            loaded.map(|loaded| restore::split(*loaded, &region.ids, &region.members)).unwrap_or_default();
         for port in &region.ports {
             port.reset(fence);
         }
@@ -412,11 +408,7 @@ impl Supervisor {
         let gauges = || self.regions.iter().flat_map(|region| &region.gauges);
         let outcome = Outcome {
             finished: self.regions.iter().all(|region| region.finished),
-            windows: self
-                .regions
-                .iter()
-                .map(|region| (region.machine.name().to_string(), region.committed))
-                .collect(),
+            windows: self.regions.iter().map(|region| (region.machine.name().to_string(), region.committed)).collect(),
             records_in: gauges().map(|gauges| gauges.read.load(Ordering::Relaxed)).sum(),
             records_out: gauges().map(|gauges| gauges.written.load(Ordering::Relaxed)).sum(),
             restarts: self.restarts,

@@ -55,7 +55,6 @@ impl Sent {
     }
 }
 
-
 impl Running {
     /// Puts an element into a channel, as its sender does.
     pub(crate) fn push(&mut self, fence: Fence, channel: usize, element: Element) -> Verdict {
@@ -69,9 +68,7 @@ impl Running {
         } else {
             shadow.push_back(sent);
         }
-        if self.mailbox.batches(channel) > self.mailbox.capacity()
-            || shadow.len() > self.most
-        {
+        if self.mailbox.batches(channel) > self.mailbox.capacity() || shadow.len() > self.most {
             let message = format!("{} elements wait in a channel of {}", shadow.len(), self.machine.id());
             return Err(InvariantId::MailboxBounded.broken(message));
         }

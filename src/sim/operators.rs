@@ -49,9 +49,7 @@ pub(crate) fn host(id: u32, kind: OperatorKind, subtask: Subtask, rows: usize) -
         OperatorKind::Hoard => Box::new(Hosted::new(Arc::new(move || Ok(Hoard(id))), subtask, rows)?),
         OperatorKind::Merge => Box::new(Hosted::new(Arc::new(move || Ok(Merge(id))), subtask, rows)?),
         OperatorKind::Tumble => Box::new(Hosted::new(Arc::new(move || Ok(Tumble(id))), subtask, rows)?),
-        OperatorKind::Linger => {
-            Box::new(Hosted::new(Arc::new(|| Ok(Linger { buffer: Vec::new() })), subtask, rows)?)
-        }
+        OperatorKind::Linger => Box::new(Hosted::new(Arc::new(|| Ok(Linger { buffer: Vec::new() })), subtask, rows)?),
     })
 }
 

@@ -29,13 +29,26 @@ pub(crate) struct Storage {
     power: bool,
     /// Whether the disk was ever told to fail.
     trouble: bool,
+    /// Whether it was told to fail in making something durable.
+    unsynced: bool,
+    /// Whether more may be damaged than the store keeps copies of.
+    beyond_repair: bool,
 }
 
 impl Storage {
     pub(crate) fn new(seed: u64) -> Storage {
         let mut random = Random::new(seed, "disk");
         let options = OpenOptions { retain: random.between(1, 3) as usize, allow_rollback: false };
-        Storage { disk: SimDisk::new(random.next()), options, store: None, random, power: false, trouble: false }
+        Storage {
+            disk: SimDisk::new(random.next()),
+            options,
+            store: None,
+            random,
+            power: false,
+            trouble: false,
+            unsynced: false,
+            beyond_repair: false,
+        }
     }
 
     // What goes wrong.
@@ -53,6 +66,7 @@ impl Storage {
         let first = self.disk.calls() + after;
         for call in first..first + calls {
             let fault = self.random.pick(&[DiskFault::Read, DiskFault::Write, DiskFault::Sync, DiskFault::Full]);
+            self.unsynced |= fault == DiskFault::Sync;
             self.disk.fail_at(call, fault);
         }
     }
@@ -60,6 +74,7 @@ impl Storage {
     /// Flips a bit of a file.
     pub(crate) fn decay(&mut self) {
         self.trouble = true;
+        self.beyond_repair = true;
         let files: Vec<_> = self.disk.files().into_iter().filter(|(_, len)| *len > 0).collect();
         if files.is_empty() {
             return;
@@ -73,6 +88,8 @@ impl Storage {
     pub(crate) fn crash(&mut self, power: bool) {
         self.store = None;
         if power {
+            // What a failed sync has left readable but not durable, nobody could have known of after a restart.
+            self.beyond_repair |= self.unsynced;
             self.disk.crash(&mut Pcg64Mcg::seed_from_u64(self.random.next()));
         } else {
             self.disk.kill();
@@ -92,6 +109,11 @@ impl Storage {
     /// Returns whether the disk was ever told to fail.
     pub(crate) fn had_trouble(&self) -> bool {
         self.trouble
+    }
+
+    /// Returns whether the store may refuse to go on: more may be damaged than it keeps copies of.
+    pub(crate) fn may_refuse(&self) -> bool {
+        self.beyond_repair
     }
 
     // What it is asked for.
@@ -161,9 +183,22 @@ impl Storage {
     /// # Errors
     /// What is damaged.
     pub(crate) fn verify(&mut self) -> Result<(), String> {
-        self.disk.kill();
-        self.open().map_err(|error| error.to_string())?;
-        let damage = self.store().map_err(|error| error.to_string())?.verify();
+        let mut verified = self.verify_once();
+        // Calls that were told to fail may still lie ahead.
+        for _ in 0..20 {
+            match &verified {
+                Err(StoreError::Io { .. } | StoreError::Poisoned(_)) => verified = self.verify_once(),
+                _ => break,
+            }
+        }
+        let damage = verified.map_err(|error| error.to_string())?;
         if damage.is_empty() { Ok(()) } else { Err(damage.join("; ")) }
+    }
+
+    fn verify_once(&mut self) -> Result<Vec<String>, StoreError> {
+        self.store = None;
+        self.disk.kill();
+        self.open()?;
+        Ok(self.store()?.verify())
     }
 }

@@ -18,19 +18,29 @@ fn seeds_are_clean() {
         total.add(&outcome.stats);
         refused += u64::from(outcome.refused.is_some());
         if env("PITON_SIM_EACH", 0) == 1 {
-            println!("each {seed} steps {} virtual {} rows {} checkpoints {} {:?}", outcome.stats.steps, outcome.stats.virtual_ms, outcome.stats.rows, outcome.stats.checkpoints, outcome.refused);
+            println!(
+                "each {seed} steps {} virtual {} rows {} checkpoints {} {:?}",
+                outcome.stats.steps,
+                outcome.stats.virtual_ms,
+                outcome.stats.rows,
+                outcome.stats.checkpoints,
+                outcome.refused
+            );
         }
         if outcome.violation.is_some() {
             let (outcome, _) = shrink(outcome);
-            println!("seed {seed}: {} [{}]", outcome.violation.unwrap(), outcome.plan);
+            println!("seed {seed}: {} [{}]", outcome.violation.clone().unwrap(), outcome.plan);
             if seeds == 1 {
+                let outcome = run(seed, &Options { plan: Some(outcome.plan.clone()), trace: true });
                 println!("{}", describe(seed));
                 for event in outcome.events {
                     println!("   {event}");
                 }
             }
             bad += 1;
-            if bad > 10 { break; }
+            if bad > 10 {
+                break;
+            }
         }
     }
     println!("{total:?} refused {refused} {:?}", start.elapsed());
@@ -43,14 +53,22 @@ fn every_mutant_is_caught() {
     for mutant in Mutant::ALL {
         mutant::activate(Some(*mutant));
         let start = std::time::Instant::now();
-        let found = (0..env("PITON_SIM_MUTANT_SEEDS", 2000)).map(|seed| run(seed, &Options::default())).find(|outcome| outcome.violation.is_some());
+        let found = (0..env("PITON_SIM_MUTANT_SEEDS", 2000))
+            .map(|seed| run(seed, &Options::default()))
+            .find(|outcome| outcome.violation.is_some());
         let took = start.elapsed();
         match found {
             None => missed.push(*mutant),
             Some(outcome) => {
                 let (seed, before) = (outcome.seed, outcome.plan.faults.len());
                 let (shrunk, runs) = shrink(outcome);
-                println!("mutant {mutant:?} | {seed} | {} ms | {before} to {} in {runs} | {} | {}", took.as_millis(), shrunk.plan.faults.len(), shrunk.violation.unwrap(), shrunk.plan);
+                println!(
+                    "mutant {mutant:?} | {seed} | {} ms | {before} to {} in {runs} | {} | {}",
+                    took.as_millis(),
+                    shrunk.plan.faults.len(),
+                    shrunk.violation.unwrap(),
+                    shrunk.plan
+                );
             }
         }
     }

@@ -255,12 +255,7 @@ impl Drawing<'_> {
             (0..plan.parallelism).map(move |index| Place { vertex, index }).collect::<Vec<_>>()
         };
         let subtasks = self.vertices.iter().enumerate().flat_map(place).collect();
-        RegionPlan {
-            name: self.vertices[0].name.to_string(),
-            vertices: self.vertices,
-            edges: self.edges,
-            subtasks,
-        }
+        RegionPlan { name: self.vertices[0].name.to_string(), vertices: self.vertices, edges: self.edges, subtasks }
     }
 
     fn name(&self, what: &str, number: usize) -> String {

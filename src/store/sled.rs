@@ -163,6 +163,7 @@ fn open_guarded(dir: &Path) -> Result<sled::Db, StoreError> {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "it waits on a thread of its own, for another thread to end")]
 fn open_when_unlocked(path: &Path) -> sled::Result<sled::Db> {
     let mut attempt = 0;
     loop {

@@ -1,12 +1,12 @@
 //! A workload whose every byte can be told afterwards, and what must hold after whatever happened to the store.
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use piton::ids::{Fence, SubtaskId, WindowId};
-use piton::protocol::commit::{Commit, CommitError, CommitLog};
+use piton::protocol::commit::{Commit, CommitError};
 use piton::protocol::manifest::{ChunkRef, JoinedOutput, Manifest};
 use piton::store::conformance::{chunk_id, content, manifest};
 use piton::store::{CheckpointStore, INLINE_LIMIT, JoinedOutputs, StoreError};
@@ -87,7 +87,7 @@ impl Workload {
             for len in [100, BLOB] {
                 self.sequence += 1;
                 let id = chunk_id(region, fence, self.sequence);
-                match store.put_chunk(id, content(self.sequence * 1000 + self.incarnation, len)) {
+                match store.put_chunk(id, &content(self.sequence * 1000 + self.incarnation, len)) {
                     Ok(chunk) => chunks.push(chunk),
                     Err(StoreError::Io { .. }) => return Step::Failed,
                     Err(_) => return Step::Reopen,

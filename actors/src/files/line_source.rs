@@ -54,7 +54,9 @@ impl<T: Record + FromStr<Err: std::fmt::Display>> Source for LineSource<T> {
 
     async fn poll(&mut self, feed: &mut Feed<T>) -> Result<Progress> {
         while feed.room() > 0 {
-            let Some(file) = &mut self.file else { return Err(Error::failed("the source is polled before it is open")) };
+            let Some(file) = &mut self.file else {
+                return Err(Error::failed("the source is polled before it is open"));
+            };
             self.line.clear();
             let read = file.read_line(&mut self.line).map_err(|error| self.cannot("read", &error))?;
             if read == 0 {

@@ -11,6 +11,9 @@ pub(super) trait AnyColumn: Any + Send {
     /// Returns whether a slot has a value.
     fn has(&self, slot: u32) -> bool;
 
+    /// Looks at the values of these slots and returns how many there are.
+    fn fetch(&self, slots: &[u32]) -> usize;
+
     fn encoding(&self) -> Encoding;
 
     /// Appends the values of these slots to a block.
@@ -78,6 +81,10 @@ impl<T: StateValue> AnyColumn for Column<T> {
         self.get(slot).is_some()
     }
 
+    fn fetch(&self, slots: &[u32]) -> usize {
+        slots.iter().filter(|slot| self.has(**slot)).count()
+    }
+
     fn encoding(&self) -> Encoding {
         Encoding::of::<T>()
     }
@@ -127,6 +134,11 @@ impl RawColumn {
 impl AnyColumn for RawColumn {
     fn has(&self, slot: u32) -> bool {
         self.get(slot).is_some()
+    }
+
+    fn fetch(&self, slots: &[u32]) -> usize {
+        // Nobody has asked for it so far, and it is unlikely that this batch does.
+        slots.len()
     }
 
     fn encoding(&self) -> Encoding {

@@ -82,6 +82,13 @@ impl Columns {
         self.columns.iter().any(|named| named.data.has(slot))
     }
 
+    /// Reads what these slots hold, so that it is in the caches.
+    pub(super) fn fetch(&self, slots: &[u32]) {
+        for named in &self.columns {
+            std::hint::black_box(named.data.fetch(slots));
+        }
+    }
+
     /// Encodes the values of these slots (group and slot).
     pub(super) fn encode(&self, slots: &[(u32, u32)]) -> Result<Vec<ColumnWriter<'_>>> {
         let mut columns = Vec::with_capacity(self.columns.len());

@@ -81,6 +81,17 @@ impl Slots {
         self.index.find(place(hash), |entry| entry.hash == hash && entry.integer).map(|entry| entry.slot)
     }
 
+    /// Returns a slot of a key with this hash; it may be another key's.
+    #[inline]
+    pub(super) fn find_hash(&self, hash: u64) -> Option<u32> {
+        self.index.find(place(hash), |entry| entry.hash == hash).map(|entry| entry.slot)
+    }
+
+    /// Returns how many slots there are, free ones between included.
+    pub(super) fn len(&self) -> usize {
+        self.hashes.len()
+    }
+
     fn find_text(&self, key: &Key) -> Option<u32> {
         let hash = key.hash();
         let same = |entry: &Entry| {

@@ -16,6 +16,9 @@ use crate::key::Key;
 use crate::time::{Timer, TimerKind, Timestamp};
 use crate::{Error, Result};
 
+/// From so many keys on, state does not fit the caches of a core.
+const LARGE: usize = 32 * 1024;
+
 /// All state of one operator instance: columns by name, timers, and values that belong to no key.
 pub struct StateStore {
     current: Current,
@@ -27,6 +30,8 @@ pub struct StateStore {
     next: u64,
     /// Whether the next cut must write everything.
     whole: bool,
+    /// Scratch space of `fetch`.
+    fetched: Vec<u32>,
 }
 
 impl StateStore {
@@ -40,6 +45,7 @@ impl StateStore {
             locals: Locals::default(),
             next: 0,
             whole: true,
+            fetched: Vec::new(),
         }
     }
 
@@ -58,6 +64,19 @@ impl StateStore {
     /// Returns the current key.
     pub fn key(&self) -> &Key {
         self.current.key()
+    }
+
+    /// Returns whether there is so much state that a look-up usually waits for memory.
+    pub(crate) fn is_large(&self) -> bool {
+        self.slots.len() > LARGE
+    }
+
+    /// Brings the state of these keys into the caches, all at once: one after the other, each would wait for memory.
+    /// It changes nothing.
+    pub(crate) fn fetch(&mut self, keys: impl Iterator<Item = u64>) {
+        self.fetched.clear();
+        self.fetched.extend(keys.filter_map(|hash| self.slots.find_hash(hash)));
+        self.columns.fetch(&self.fetched);
     }
 
     /// Returns the keys that have state or timers, in the order of their slots: an order that a restore preserves.

@@ -6,7 +6,7 @@
 use crate::Progress;
 
 /// How long a slice is, in ms, unless less than one row would be due in it.
-const SLICE: f64 = 20.0;
+const SLICE: f64 = 50.0;
 
 /// Says how many rows may be emitted now.
 #[derive(Clone, Debug)]

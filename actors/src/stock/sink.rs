@@ -73,4 +73,8 @@ impl SinkKind for FilesKind {
         let schema = input_schema(inputs)?;
         file_sink(&settings.path, self.extension, TableFormat { encoding: self.encoding, schema }, site)
     }
+
+    fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {
+        read::<Settings>(options, &self.doc()).err().unwrap_or_default()
+    }
 }

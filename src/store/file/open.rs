@@ -40,6 +40,10 @@ pub(super) fn take_directory<D: Disk, C: Catalogue<D>>(disk: &D, dir: &Path) -> 
         _ => failed(error),
     })?;
     if !check_format::<D, C>(disk, dir)? {
+        // The folder may be that of a process that was killed before its name was durable.
+        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            disk.sync_dir(parent).map_err(failed)?;
+        }
         let path = dir.join(names::FORMAT);
         let temporary = names::unfinished(&path);
         disk.write_new(&temporary, &[format_text::<D, C>().as_bytes()]).map_err(failed)?;
@@ -106,6 +110,8 @@ impl<D: Disk> Opening<'_, D> {
         let failed = |error| StoreError::io("cannot make the state directory", self.dir, error);
         self.disk.create_dir(&self.dir.join(names::REGIONS)).map_err(failed)?;
         self.disk.sync_dir(self.dir).map_err(failed)?;
+        // A killed process may have left a region whose name is there, but not durable.
+        self.disk.sync_dir(&self.dir.join(names::REGIONS)).map_err(failed)?;
 
         let root_path = self.dir.join(names::ROOT);
         let root_slots =

@@ -178,7 +178,9 @@ impl Header {
 
     fn with(self, body: Vec<u8>) -> Slot {
         let Header { kind, sequence, window, fence, .. } = self;
-        if body.len() == self.body_len as usize && (xxh3_64(&body) == self.body_checksum || mutant::is(Mutant::NoChecksum)) {
+        if body.len() == self.body_len as usize
+            && (xxh3_64(&body) == self.body_checksum || mutant::is(Mutant::NoChecksum))
+        {
             Slot::Whole { sequence, content: Content { kind, window, fence, body } }
         } else {
             Slot::Torn { sequence, window }

@@ -52,8 +52,11 @@ impl Plan {
                 Err(message) => faults.push(Fault::new(format!("columns[{index}]"), message)),
             }
         }
-        let keys = names.iter().map(|name| (usize::MAX, *name));
-        faults.extend(twice(keys.chain(parsed.iter().map(|(index, column)| (*index, column.name.as_str())))));
+        for (index, column) in parsed.iter().filter(|(_, column)| names.contains(&column.name.as_str())) {
+            let message = format!("`{}` is in `by` and comes out by itself; leave it away, or use AS", column.name);
+            faults.push(Fault::new(format!("columns[{index}]"), message));
+        }
+        faults.extend(twice(parsed.iter().map(|(index, column)| (*index, column.name.as_str()))));
         if !faults.is_empty() {
             return Err(faults);
         }

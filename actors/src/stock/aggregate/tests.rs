@@ -208,7 +208,8 @@ fn what_cannot_be_computed_is_a_fault_of_its_option() {
         (&["sum(carrier, 1)"], "sum"),
         (&["corr(x, x)"], "unknown function `corr`"),
         (&["cuont(*)"], "unknown function `cuont`, did you mean `count`?"),
-        (&["count(*) AS carrier"], "there already is a column `carrier`"),
+        (&["carrier"], "`carrier` is in `by` and comes out by itself"),
+        (&["count(*) AS carrier"], "`carrier` is in `by`"),
         (&["sum(now())"], "gives another answer each time"),
         (&["count(*) OVER ()"], "OVER"),
     ] {

@@ -1,0 +1,75 @@
+//! What the pages say about the tree is so.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+fn pages() -> Vec<PathBuf> {
+    let mut pages = Vec::new();
+    for folder in ["", "docs", "docs/decisions", "data"] {
+        let Ok(entries) = fs::read_dir(root().join(folder)) else { continue };
+        let files = entries.map(|entry| entry.unwrap().path());
+        pages.extend(files.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    }
+    pages
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut links = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for (_, rest) in text.match_indices("](").map(|(at, _)| text.split_at(at + 2)) {
+            let target = rest.split([')', '#']).next().unwrap_or_default();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            let path = page.parent().unwrap().join(target);
+            assert!(path.exists(), "{} links to {target}, which is not there", page.display());
+            links += 1;
+        }
+    }
+    assert!(links > 10, "found only {links} links");
+}
+
+#[test]
+fn files_that_the_architecture_names_exist() {
+    let page = read("ARCHITECTURE.md");
+    let mut names = 0;
+    for name in page.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs") && !name.contains(' ')) {
+        let places = ["", "src/", "src/protocol/", "src/runtime/", "src/store/", "actors/src/"];
+        let exists = places.iter().any(|place| root().join(place).join(name).exists());
+        assert!(exists, "ARCHITECTURE.md names {name}, which is not there");
+        names += 1;
+    }
+    assert!(names > 20, "found only {names} names");
+}
+
+#[test]
+fn code_in_the_readme_is_that_of_the_example() {
+    let (readme, example) = (read("README.md"), read("examples/word_count.rs"));
+    let blocks: Vec<&str> = readme.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!blocks.is_empty());
+    for line in blocks.iter().flat_map(|block| block.lines()) {
+        let elsewhere = line.contains("registry.operator");
+        assert!(
+            elsewhere || example.lines().any(|other| other == line),
+            "examples/word_count.rs does not have: {line}"
+        );
+    }
+}
+
+#[test]
+fn the_gate_runs_the_test_command_of_the_readme() {
+    let (readme, gate) = (read("README.md"), read(".ci/run"));
+    let command = readme.lines().find_map(|line| line.strip_prefix("$ cargo test")).unwrap();
+    let command = format!("cargo test{}", command.split('#').next().unwrap_or_default());
+    assert!(gate.lines().any(|line| line.ends_with(&format!(" {}", command.trim()))), "not in .ci/run: {command}");
+}
