@@ -18,13 +18,16 @@
 //! After any failure that leaves open what the disk holds, the store refuses every call until it is opened again.
 
 mod blob;
+mod choose;
 mod commit;
+mod directory;
 mod judge;
 mod keys;
 mod names;
 mod open;
 mod record;
 mod region;
+mod settle;
 mod slots;
 mod witness;
 
@@ -72,7 +75,7 @@ pub struct OpenReport {
 
 impl OpenReport {
     fn repair(&mut self, what: String) {
-        warn!(repair = %what, "the state directory was damaged");
+        warn!(repair = %what, "the state directory was mended");
         self.repairs.push(what);
     }
 }
