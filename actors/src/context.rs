@@ -48,6 +48,12 @@ impl<Out: Output> Context<Out> {
     #[inline]
     pub fn enter(&mut self, key: Key, time: Option<Timestamp>) {
         self.entered += 1;
+        self.enter_counted(key, time);
+    }
+
+    /// As [`enter`](Context::enter), for a record that was counted before its key was asked for.
+    #[inline]
+    pub(crate) fn enter_counted(&mut self, key: Key, time: Option<Timestamp>) {
         self.time = time;
         self.state.enter(key);
     }
@@ -57,6 +63,17 @@ impl<Out: Output> Context<Out> {
     #[inline]
     pub fn enter_key(&mut self, key: Key) {
         self.state.enter(key);
+    }
+
+    /// Returns whether there is so much state that it pays to [`fetch`](Context::fetch) it.
+    #[inline]
+    pub(crate) fn is_large(&self) -> bool {
+        self.state.is_large()
+    }
+
+    /// Brings the state of a batch's keys into the caches before its records are entered one by one.
+    pub(crate) fn fetch(&mut self, keys: &[Key]) {
+        self.state.fetch(keys.iter().map(Key::hash));
     }
 
     /// Returns the current key: the record's, or the timer's.

@@ -13,6 +13,7 @@ pub mod blueprint;
 mod context;
 mod error;
 mod feed;
+pub mod files;
 pub mod harness;
 pub mod host;
 mod ids;

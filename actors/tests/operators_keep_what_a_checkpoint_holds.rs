@@ -1,10 +1,13 @@
 //! An operator that crashes goes on from its last checkpoint, as the harness shows it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use piton_actors::harness::Harness;
+use piton_actors::host::{AnyOperator, Hosted};
 use piton_actors::prelude::*;
+use piton_actors::{Batch, Rows};
 
 const SEEN: ValueState<u64> = ValueState::new("seen");
 const TOTAL: LocalState<u64> = LocalState::new("total");
@@ -79,6 +82,52 @@ fn many_checkpoints_and_crashes_lose_nothing() -> Result {
     let output = harness.output();
     assert_eq!(output.last().map(|(word, total, _)| (word.as_str(), *total)), Some(("total", 50)));
     assert!(!output.iter().any(|(word, ..)| word == "lost"));
+    Ok(())
+}
+
+#[test]
+fn a_lot_of_state_counts_the_same() -> Result {
+    let words = |from: u64, to: u64| -> Batch {
+        Arc::new(Rows::new((from..to).chain([from, from]).map(|word| format!("word {word}")).collect()))
+    };
+    let mut harness = Harness::new(Count::default);
+    harness.push_batch(0, words(0, 40_000))?.checkpoint()?;
+    harness.push_batch(0, words(10, 50_000))?.crash()?;
+    harness.take_output();
+    harness.push_batch(0, words(39_990, 40_010))?;
+    let counts: Vec<u64> = harness.output().into_iter().map(|(_, count, _)| count).collect();
+    assert_eq!(counts, [[2; 10], [1; 10]].concat().into_iter().chain([3, 4]).collect::<Vec<u64>>());
+    Ok(())
+}
+
+/// Fails to find a key for one record.
+#[derive(Clone)]
+struct NoKey;
+
+impl Operator for NoKey {
+    type In = u64;
+    type Out = u64;
+
+    fn key(&self, record: &u64) -> Key {
+        assert_ne!(*record, 40_005, "no key");
+        record.into()
+    }
+
+    fn process(&mut self, _: &u64, ctx: &mut Context<u64>) -> Result {
+        ctx.state(SEEN).set(1)
+    }
+}
+
+#[test]
+fn a_panic_in_key_is_blamed_on_its_record() -> Result {
+    let mut hosted = Hosted::new(Arc::new(|| Ok(NoKey)), Subtask::single("no key"), 1024)?;
+    let batch = |from, to| -> Batch { Arc::new(Rows::new((from..to).collect::<Vec<u64>>())) };
+    for (batch, row) in [(batch(40_000, 40_010), 5), (batch(0, 40_000), 39_999), (batch(40_002, 40_010), 3)] {
+        hosted.begin_entry(0);
+        let outcome = catch_unwind(AssertUnwindSafe(|| hosted.process(0, &batch)));
+        assert_eq!(outcome.is_ok(), row == 39_999);
+        assert_eq!(hosted.row(), row);
+    }
     Ok(())
 }
 
@@ -230,7 +279,7 @@ impl Operator for Sometimes {
 
 #[test]
 fn keyed_state_in_an_operator_planned_without_keys_is_an_error() -> Result {
-    let error = Harness::new(|| Sometimes { says_so: false }).push(1).map(|_| ()).unwrap_err();
+    let error = Harness::new(|| Sometimes { says_so: false }).push(1).map(|_| ()).expect_err("it cannot work");
     assert!(error.message().contains("is_keyed"), "{error}");
     Harness::new(|| Sometimes { says_so: true }).push(1)?;
     Ok(())

@@ -20,11 +20,11 @@ struct Folder {
 
 impl Outside {
     fn visible(&self) -> Vec<String> {
-        self.0.lock().unwrap().visible.values().flatten().cloned().collect()
+        self.0.lock().expect("no test panics while it holds it").visible.values().flatten().cloned().collect()
     }
 
     fn commits(&self) -> usize {
-        self.0.lock().unwrap().commits
+        self.0.lock().expect("no test panics while it holds it").commits
     }
 
     fn sink(&self) -> SinkHarness<Files> {
@@ -43,7 +43,12 @@ impl Sink for Files {
     type Pending = u64;
 
     async fn open(&mut self, pending: Vec<u64>, _: &Subtask) -> Result {
-        self.outside.0.lock().unwrap().staged.retain(|window, _| pending.contains(window));
+        self.outside
+            .0
+            .lock()
+            .expect("no test panics while it holds it")
+            .staged
+            .retain(|window, _| pending.contains(window));
         Ok(())
     }
 
@@ -56,12 +61,17 @@ impl Sink for Files {
         if self.rows.is_empty() {
             return Ok(None);
         }
-        self.outside.0.lock().unwrap().staged.insert(window.0, std::mem::take(&mut self.rows));
+        self.outside
+            .0
+            .lock()
+            .expect("no test panics while it holds it")
+            .staged
+            .insert(window.0, std::mem::take(&mut self.rows));
         Ok(Some(window.0))
     }
 
     async fn commit(&mut self, pending: u64) -> Result {
-        let mut folder = self.outside.0.lock().unwrap();
+        let mut folder = self.outside.0.lock().expect("no test panics while it holds it");
         folder.commits += 1;
         if let Some(rows) = folder.staged.remove(&pending) {
             folder.visible.insert(pending, rows);
@@ -71,7 +81,7 @@ impl Sink for Files {
     }
 
     async fn abort(&mut self, pending: u64) -> Result {
-        self.outside.0.lock().unwrap().staged.remove(&pending);
+        self.outside.0.lock().expect("no test panics while it holds it").staged.remove(&pending);
         Ok(())
     }
 }
@@ -98,7 +108,7 @@ fn a_crash_before_the_checkpoint_is_durable_forgets_what_is_pending() -> Result 
     let mut sink = outside.sink();
     sink.push("a".into())?.prepare()?.crash()?;
     assert_eq!(sink.pending()?, [0; 0]);
-    assert!(outside.0.lock().unwrap().staged.is_empty());
+    assert!(outside.0.lock().expect("no test panics while it holds it").staged.is_empty());
     sink.push("b".into())?.checkpoint()?.committed()?;
     assert_eq!(outside.visible(), ["b"]);
     Ok(())

@@ -64,7 +64,7 @@ fn a_crash_before_the_first_checkpoint_starts_over() -> Result {
 #[test]
 fn what_came_before_an_error_is_kept() -> Result {
     let mut harness = SourceHarness::new(|| Numbers { away_at: Some(10), ..numbers() });
-    let error = harness.poll().unwrap_err();
+    let error = harness.poll().expect_err("it cannot work");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(harness.output(), (0..10).collect::<Vec<_>>());
     harness.run()?;

@@ -276,8 +276,11 @@ impl Counts {
         for ((counter, key), seen) in &self.seen {
             let wanted = times(*counter);
             if let Some(hole) = seen.iter().position(|seen| *seen != wanted) {
-                let message =
-                    format!("operator {counter}, key {key}: number {} was seen {} times of {wanted}", hole + 1, seen[hole]);
+                let message = format!(
+                    "operator {counter}, key {key}: number {} was seen {} times of {wanted}",
+                    hole + 1,
+                    seen[hole]
+                );
                 return Err(InvariantId::StateExactlyOnce.broken(message));
             }
         }
@@ -302,10 +305,19 @@ mod tests {
     fn committed_repeats_only_in_a_new_attempt_and_never_goes_back() {
         let mut order = CommittedOrder::default();
         order.told(fence(0), WindowId(3), WindowId(3)).unwrap();
-        assert_eq!(order.told(fence(0), WindowId(3), WindowId(3)).unwrap_err().invariant, InvariantId::CommittedIncreases);
+        assert_eq!(
+            order.told(fence(0), WindowId(3), WindowId(3)).unwrap_err().invariant,
+            InvariantId::CommittedIncreases
+        );
         order.told(fence(1), WindowId(3), WindowId(3)).unwrap();
-        assert_eq!(order.told(fence(2), WindowId(2), WindowId(3)).unwrap_err().invariant, InvariantId::CommittedIncreases);
-        assert_eq!(order.told(fence(2), WindowId(4), WindowId(3)).unwrap_err().invariant, InvariantId::CommittedIsDurable);
+        assert_eq!(
+            order.told(fence(2), WindowId(2), WindowId(3)).unwrap_err().invariant,
+            InvariantId::CommittedIncreases
+        );
+        assert_eq!(
+            order.told(fence(2), WindowId(4), WindowId(3)).unwrap_err().invariant,
+            InvariantId::CommittedIsDurable
+        );
     }
 
     #[test]

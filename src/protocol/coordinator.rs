@@ -50,6 +50,14 @@ impl Default for CheckpointSettings {
 /// How many windows may be closed beyond a checkpoint that is not complete: it bounds the markers in mailboxes.
 const MAX_WINDOWS_AHEAD: u64 = 64;
 
+impl CheckpointSettings {
+    /// Returns how many windows may be closed beyond one that every subtask is known to have ended.
+    pub fn windows_ahead(&self) -> u64 {
+        // As many as lie between two checkpoints if all goes well, and some more.
+        self.every.saturating_mul(2).saturating_add(MAX_WINDOWS_AHEAD)
+    }
+}
+
 /// Why a checkpoint did not complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FailureReason {
@@ -143,6 +151,13 @@ pub enum Command {
     },
 }
 
+struct Committing {
+    window: WindowId,
+    triggered_ms: i64,
+    bytes: u64,
+    finished: bool,
+}
+
 struct Pending {
     triggered_ms: i64,
     acks: BTreeMap<SubtaskId, SubtaskSnapshot>,
@@ -177,12 +192,16 @@ pub struct Coordinator {
     window: WindowId,
     next_close: Timestamp,
     since_snapshot: u64,
+    /// The last window that every subtask is known to have ended.
+    passed: WindowId,
     pending: BTreeMap<WindowId, Pending>,
-    /// The checkpoint that the store is making true, with its trigger time and size.
-    committing: Option<(WindowId, i64, u64)>,
+    /// The checkpoint that the store is making true.
+    committing: Option<Committing>,
     /// One that is complete and waits for the store.
     complete: Option<Commit>,
     head: WindowId,
+    /// Whether every subtask had finished at the head.
+    head_finished: bool,
     last_completion: Option<Timestamp>,
     failures_in_a_row: u32,
     triggered: bool,
@@ -192,6 +211,8 @@ pub struct Coordinator {
     /// Subtasks that have not yet seen the last commit through.
     untold: BTreeSet<SubtaskId>,
     done: bool,
+    /// Whether the attempt cannot go on.
+    failed: bool,
     commands: Vec<Command>,
 }
 
@@ -211,10 +232,12 @@ impl Coordinator {
             window: head,
             next_close: now.saturating_add(settings.window_ms as i64),
             since_snapshot: 0,
+            passed: head,
             pending: BTreeMap::new(),
             committing: None,
             complete: None,
             head,
+            head_finished: false,
             last_completion: None,
             failures_in_a_row: 0,
             triggered: false,
@@ -222,6 +245,7 @@ impl Coordinator {
             last: None,
             untold: BTreeSet::new(),
             done: false,
+            failed: false,
             commands: Vec::new(),
             members,
             settings,
@@ -309,6 +333,7 @@ impl Coordinator {
             return;
         }
         let window = ack.window;
+        self.passed = self.passed.max(window);
         let Some(pending) = self.pending.remove(&window) else { return };
         let newer = self.pending.split_off(&window);
         for older in std::mem::replace(&mut self.pending, newer).into_keys() {
@@ -338,14 +363,17 @@ impl Coordinator {
     }
 
     fn commit_next(&mut self) {
-        if self.committing.is_some() {
+        // An attempt that has failed commits nothing more: its rollback would wait for an outcome that nobody gives.
+        if self.committing.is_some() || self.failed {
             return;
         }
-        let Some(commit) = self.complete.take() else { return };
+        let Some(mut commit) = self.complete.take() else { return };
+        // A sink that had not yet heard of the last commit gives what became visible in it once more.
+        commit.joined.retain(|joined| joined.window > self.head || mutant::is(Mutant::JoinedTwice));
         let manifest = &commit.manifest;
         let (window, bytes) = (manifest.window, manifest.bytes());
-        let triggered_ms = manifest.triggered_ms;
-        self.committing = Some((window, triggered_ms, bytes));
+        let (triggered_ms, finished) = (manifest.triggered_ms, manifest.finished);
+        self.committing = Some(Committing { window, triggered_ms, bytes, finished });
         if mutant::is(Mutant::TellBeforeDurable) {
             self.commands.push(Command::Committed { window, bytes, took_ms: 0 });
         }
@@ -353,12 +381,12 @@ impl Coordinator {
     }
 
     fn outcome(&mut self, window: WindowId, outcome: Result<(), CommitError>, now: Timestamp) {
-        let Some((_, triggered_ms, bytes)) = self.committing.take_if(|(committing, ..)| *committing == window) else {
-            return;
-        };
+        let Some(committing) = self.committing.take_if(|committing| committing.window == window) else { return };
+        let Committing { triggered_ms, bytes, finished, .. } = committing;
         match outcome {
             Ok(()) => {
                 self.head = window;
+                self.head_finished = finished;
                 self.last_completion = Some(now);
                 self.failures_in_a_row = 0;
                 let took_ms = now.saturating_sub(triggered_ms);
@@ -410,6 +438,7 @@ impl Coordinator {
     }
 
     fn fail(&mut self, message: String) {
+        self.failed = true;
         self.commands.push(Command::Failed(Failure::engine(&self.members.region, message)));
     }
 
@@ -436,6 +465,11 @@ impl Coordinator {
         if (ending || self.triggered) && !snapshot && now < self.next_close {
             return;
         }
+        let ahead = self.window.0 - self.passed.0;
+        if !snapshot && ahead >= self.settings.windows_ahead() && !mutant::is(Mutant::WindowsUnbounded) {
+            self.next_close = now.saturating_add(self.settings.window_ms as i64);
+            return;
+        }
         self.window = self.window.next();
         self.next_close = now.saturating_add(self.settings.window_ms as i64);
         self.since_snapshot = if snapshot { 0 } else { self.since_snapshot + 1 };
@@ -456,7 +490,9 @@ impl Coordinator {
         let Some(last) = self.last else { return };
         if !self.done && self.head >= last && self.untold.is_empty() {
             self.done = true;
-            self.commands.push(Command::Done { window: self.head, finished: self.unfinished.is_empty() });
+            // Sources may have come to their end since the last checkpoint was cut: only what it holds counts.
+            let finished = self.head_finished || (mutant::is(Mutant::DoneByInput) && self.unfinished.is_empty());
+            self.commands.push(Command::Done { window: self.head, finished });
         }
     }
 }

@@ -81,6 +81,9 @@ impl Lineage {
 
     /// Continues the lineages of a snapshot.
     pub(crate) fn restore(&mut self, snapshots: &[OperatorSnapshot]) {
+        if mutant::is(Mutant::LineageForgotten) {
+            return;
+        }
         for (lineage, snapshot) in self.operators.iter_mut().zip(snapshots) {
             lineage.chunks.clone_from(&snapshot.chunks);
         }

@@ -172,6 +172,8 @@ pub struct JoinedOutput {
     pub subtask: SubtaskId,
     /// The sink's name in the topology (it may be the tail of a chain).
     pub operator: String,
+    /// The window at whose end it was prepared.
+    pub window: WindowId,
     /// What becomes visible with the commit, as the sink encodes it.
     #[serde(with = "serde_bytes")]
     pub output: Vec<u8>,

@@ -1,8 +1,8 @@
 //! Deliberate bugs in the protocol, for testing the tests.
 //!
 //! A simulator that finds nothing proves nothing unless it finds bugs that are known to be there. With the feature
-//! `mutants`, a test switches one of them on for its own thread; without it, every question here is answered "no" at
-//! compile time.
+//! `mutants`, and in this package's own unit tests, a test switches one of them on for its own thread; in any other
+//! build every question here is answered "no" at compile time.
 
 /// A deliberate bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +37,29 @@ pub enum Mutant {
     WatermarkOfFastest,
     /// The round-robin cursor is not restored.
     CursorForgotten,
-    /// The store leaves out the fsync of blob files before the commit.
+    /// What became visible in one commit is part of the next one, too.
+    JoinedTwice,
+    /// A window ends while a poll of its source is under way.
+    PollBeyondMarker,
+    /// A job counts as finished when its input has ended, whatever its last checkpoint holds.
+    DoneByInput,
+    /// The restored window is not told as committed.
+    RestoredNotTold,
+    /// A finished subtask that is restored does not say again that it has ended.
+    EndNotRepeated,
+    /// A rollback goes to the last window that was known to be committed, not to the store's head.
+    HeadFromMemory,
+    /// The chunks of a restored state are left out of the next snapshot.
+    LineageForgotten,
+    /// What waits in the routers is not flushed before a watermark.
+    WatermarkOvertakesRows,
+    /// What an unavailable sink could not do is not done again.
+    RetryForgotten,
+    /// Windows are closed however far the slowest subtask is behind.
+    WindowsUnbounded,
+    /// The store does not make the names of blob files durable before the commit.
     NoBlobSync,
-    /// The store leaves out the fsync of the head.
+    /// What is written over in place, the head and the catalogue, is not made durable.
     NoHeadSync,
     /// The store does not look at checksums.
     NoChecksum,
@@ -63,31 +83,41 @@ impl Mutant {
         Mutant::RollbackDuringCommit,
         Mutant::WatermarkOfFastest,
         Mutant::CursorForgotten,
+        Mutant::JoinedTwice,
+        Mutant::PollBeyondMarker,
+        Mutant::DoneByInput,
+        Mutant::RestoredNotTold,
+        Mutant::EndNotRepeated,
+        Mutant::HeadFromMemory,
+        Mutant::LineageForgotten,
+        Mutant::WatermarkOvertakesRows,
+        Mutant::RetryForgotten,
+        Mutant::WindowsUnbounded,
         Mutant::NoBlobSync,
         Mutant::NoHeadSync,
         Mutant::NoChecksum,
     ];
 }
 
-#[cfg(feature = "mutants")]
+#[cfg(any(test, feature = "mutants"))]
 std::thread_local! {
     static ACTIVE: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
 }
 
 /// Switches one bug on, and all others off, for this thread.
-#[cfg(feature = "mutants")]
+#[cfg(any(test, feature = "mutants"))]
 pub fn activate(mutant: Option<Mutant>) {
     ACTIVE.set(mutant);
 }
 
 /// Returns whether this bug is switched on.
-#[cfg(feature = "mutants")]
+#[cfg(any(test, feature = "mutants"))]
 pub(crate) fn is(mutant: Mutant) -> bool {
     ACTIVE.get() == Some(mutant)
 }
 
 /// Returns whether this bug is switched on: never, in this build.
-#[cfg(not(feature = "mutants"))]
+#[cfg(not(any(test, feature = "mutants")))]
 #[inline(always)]
 pub(crate) fn is(_mutant: Mutant) -> bool {
     false

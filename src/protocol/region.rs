@@ -261,6 +261,7 @@ impl Region {
         }
         match head {
             Ok(window) => {
+                let window = if mutant::is(Mutant::HeadFromMemory) { self.coordinator.head() } else { window };
                 let until = now.saturating_add(i64::try_from(self.delay_ms).unwrap_or(i64::MAX));
                 self.phase = Phase::BackingOff { until, window };
             }

@@ -152,6 +152,7 @@ impl SinkTail {
         due.map(|pending| JoinedOutput {
             subtask: id.clone(),
             operator: self.name.clone(),
+            window: pending.window,
             output: pending.output.clone(),
         })
         .collect()
@@ -201,7 +202,9 @@ impl SinkTail {
         };
         let answer = match answer? {
             Err(error) if error.kind() == ErrorKind::Unavailable && self.sink.is_some() => {
-                self.queue.push_front(work);
+                if !mutant::is(Mutant::RetryForgotten) {
+                    self.queue.push_front(work);
+                }
                 self.retry.later(now);
                 return Ok(SinkNews::Nothing);
             }

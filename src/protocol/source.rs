@@ -51,6 +51,8 @@ pub(crate) struct SourceHead {
     in_flight: bool,
     told: BTreeMap<WindowId, Vec<u8>>,
     due: Option<SourceCall>,
+    /// Whether the source is being told what is due.
+    telling: bool,
     idle_until: Option<Timestamp>,
     retry: Retry,
     pub(crate) done: bool,
@@ -88,6 +90,7 @@ impl SourceHead {
             in_flight: false,
             told: BTreeMap::new(),
             due: None,
+            telling: false,
             idle_until: None,
             retry: Retry::default(),
             done: false,
@@ -119,6 +122,7 @@ impl SourceHead {
     pub(crate) fn committed(&mut self, window: WindowId) {
         if let Some(position) = self.told.remove(&window) {
             self.due = Some(SourceCall::Tell(window, position));
+            self.telling = false;
         }
         self.told = self.told.split_off(&window);
     }
@@ -135,7 +139,14 @@ impl SourceHead {
 
     /// Returns when there is something to do, if there is a time for it.
     pub(crate) fn wake_at(&self) -> Option<Timestamp> {
-        self.idle_until.max(self.retry.at()).filter(|_| !self.done && !self.in_flight)
+        if self.in_flight {
+            return None;
+        }
+        if self.opening.is_some() || self.due.is_some() {
+            // Also a source that has come to its end is opened and told.
+            return self.retry.at();
+        }
+        self.idle_until.max(self.retry.at()).filter(|_| !self.done)
     }
 
     /// Returns the next call and the source to make it on. Polls only if `may_poll`.
@@ -146,7 +157,8 @@ impl SourceHead {
         }
         let call = if let Some(opening) = self.opening.clone() {
             opening
-        } else if let Some(due) = self.due.take() {
+        } else if let Some(due) = self.due.clone() {
+            self.telling = true;
             due
         } else if may_poll && !self.done && self.idle_until.is_none_or(|until| until <= now) {
             SourceCall::Poll
@@ -172,7 +184,13 @@ impl SourceHead {
                 self.retry.reset();
                 Ok(SourceNews::Opened)
             }
-            SourceAnswer::Told(Ok(())) => Ok(SourceNews::Nothing),
+            SourceAnswer::Told(Ok(())) => {
+                if std::mem::take(&mut self.telling) {
+                    self.due = None;
+                }
+                self.retry.reset();
+                Ok(SourceNews::Nothing)
+            }
             SourceAnswer::Polled(Ok(polled)) => self.polled(polled, now),
             SourceAnswer::Opened(Err(error)) | SourceAnswer::Told(Err(error)) | SourceAnswer::Polled(Err(error)) => {
                 self.unavailable(&error, now)?;

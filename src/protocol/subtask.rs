@@ -404,7 +404,9 @@ impl Subtask {
             return Ok(());
         }
         // A poll under way belongs to the window that it began in: its rows come before the marker.
-        while self.is_free() && self.source.as_ref().is_none_or(SourceHead::is_here) {
+        while self.is_free()
+            && (self.source.as_ref().is_none_or(SourceHead::is_here) || mutant::is(Mutant::PollBeyondMarker))
+        {
             let Some(marker) = self.closes.pop_front() else { break };
             self.end_window(marker, now)?;
             self.commands.push(Command::Closed(marker.window));
@@ -481,7 +483,7 @@ impl Subtask {
             return Ok(());
         }
         self.state = State::Running;
-        if self.restored > WindowId::NONE {
+        if self.restored > WindowId::NONE && !mutant::is(Mutant::RestoredNotTold) {
             if let Some(source) = &mut self.source {
                 source.cut(self.restored);
             }
@@ -489,7 +491,9 @@ impl Subtask {
         }
         if self.finished {
             // The channels are new: whoever reads them has to hear of the end again.
-            self.outputs.send_end();
+            if !mutant::is(Mutant::EndNotRepeated) {
+                self.outputs.send_end();
+            }
             self.commands.push(Command::Finished);
         } else {
             let next = self.window.next();

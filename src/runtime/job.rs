@@ -17,6 +17,7 @@ use crate::protocol::region::Region;
 use crate::protocol::restart::{RestartPolicy, Strategy};
 use crate::runtime::build::{Common, RegionBlueprint};
 use crate::runtime::event::{Event, Listener};
+use crate::runtime::progress::Progress;
 use crate::runtime::storage::{Opener, Storage};
 use crate::runtime::supervisor::{Outcome, Stop, Supervisor, SupervisorSpec};
 use crate::runtime::time::Time;
@@ -35,6 +36,8 @@ pub struct RunOptions {
     pub clock: Clock,
     /// Takes the events.
     pub listener: Listener,
+    /// Shows how far the job has come.
+    pub progress: Progress,
 }
 
 impl Default for RunOptions {
@@ -45,6 +48,7 @@ impl Default for RunOptions {
             allow_rollback: false,
             clock: Clock::system(),
             listener: Box::new(|_| {}),
+            progress: Progress::default(),
         }
     }
 }
@@ -214,6 +218,7 @@ fn run_regions(
             time,
             rng: rng(seed, "restart jitter"),
             listener: options.listener,
+            progress: options.progress,
             outcome: spec_outcome,
         };
         let supervisor = Supervisor::new(spec).start();

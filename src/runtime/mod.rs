@@ -4,6 +4,7 @@ mod build;
 mod event;
 mod job;
 mod port;
+mod progress;
 mod restore;
 mod storage;
 mod supervisor;
@@ -11,5 +12,6 @@ mod time;
 
 pub use event::{Event, Listener};
 pub use job::{Ended, RunOptions, run, run_in};
+pub use progress::Progress;
 pub use storage::Opener;
 pub use supervisor::Outcome;

@@ -100,14 +100,6 @@ impl Port {
         state.reader = Some(waker.clone());
         None
     }
-
-    /// Returns how many batches wait, over all channels, and how many could.
-    pub(crate) fn fill(&self) -> (usize, usize) {
-        let state = self.state.lock();
-        let channels = state.mailbox.channels();
-        let waiting = (0..channels).map(|channel| state.mailbox.batches(channel)).sum();
-        (waiting, channels * state.mailbox.capacity())
-    }
 }
 
 /// What may be pushed.

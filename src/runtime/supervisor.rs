@@ -25,6 +25,7 @@ use crate::runtime::actor::{ActorSpec, Control, Gauges, NoteKind, SubtaskActor};
 use crate::runtime::build::{Common, RegionBlueprint};
 use crate::runtime::event::{Event, Listener};
 use crate::runtime::port::Port;
+use crate::runtime::progress::Progress;
 use crate::runtime::restore;
 use crate::runtime::storage::{Loaded, Storage};
 use crate::runtime::time::Time;
@@ -109,6 +110,7 @@ pub(crate) struct SupervisorSpec {
     pub(crate) time: Time,
     pub(crate) rng: Pcg64Mcg,
     pub(crate) listener: Listener,
+    pub(crate) progress: Progress,
     pub(crate) outcome: Arc<Mutex<Option<Outcome>>>,
 }
 
@@ -155,6 +157,7 @@ impl Supervisor {
                 ids,
             });
         }
+        spec.progress.watch(regions.iter().flat_map(|region| &region.gauges));
         Supervisor {
             regions,
             begin,

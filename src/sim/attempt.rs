@@ -24,6 +24,9 @@ pub(crate) struct Running {
     pub(crate) mailbox: Mailbox,
     /// What was put into each channel and not yet taken, as the channel should have it.
     shadow: Vec<VecDeque<Sent>>,
+    /// How many elements a channel may hold: its batches, the markers of windows that are under way, a watermark
+    /// behind each of them, and the end.
+    most: usize,
     /// When it was woken last: once a moment is enough.
     pub(crate) woken: i64,
     /// Whether something has come since it was last told that nothing comes.
@@ -52,9 +55,6 @@ impl Sent {
     }
 }
 
-/// Besides its batches a channel may hold a watermark behind each, and the markers of windows that are under way.
-const BESIDE_BATCHES: usize = 2 * 66 + 2;
-
 impl Running {
     /// Puts an element into a channel, as its sender does.
     pub(crate) fn push(&mut self, fence: Fence, channel: usize, element: Element) -> Verdict {
@@ -68,9 +68,7 @@ impl Running {
         } else {
             shadow.push_back(sent);
         }
-        if self.mailbox.batches(channel) > self.mailbox.capacity()
-            || shadow.len() > 2 * self.mailbox.capacity() + BESIDE_BATCHES
-        {
+        if self.mailbox.batches(channel) > self.mailbox.capacity() || shadow.len() > self.most {
             let message = format!("{} elements wait in a channel of {}", shadow.len(), self.machine.id());
             return Err(InvariantId::MailboxBounded.broken(message));
         }
@@ -181,6 +179,7 @@ impl Workshop<'_> {
                 machine,
                 mailbox: Mailbox::new(fence, channels, self.settings.mailbox),
                 shadow: vec![VecDeque::new(); channels],
+                most: 2 * (self.settings.mailbox + self.settings.checkpoint.windows_ahead() as usize + 4) + 1,
                 woken: i64::MIN,
                 busy: false,
                 told: WindowId::NONE,

@@ -214,7 +214,7 @@ impl Plan {
     /// Draws a plan for a topology.
     pub(crate) fn draw(random: &mut Random, topology: &Topology) -> Plan {
         let weights = Weights::draw(random);
-        let count = random.pick(&[0, 1, 2, 3, 4, 6, 8, 12]);
+        let count = random.pick(&[0, 1, 2, 4, 6, 8, 12, 16]);
         let gap = random.pick(&[10, 60, 200]);
         let mut step = random.between(0, 300);
         let mut faults = Vec::new();
@@ -260,8 +260,8 @@ fn draw_fault(random: &mut Random, topology: &Topology, weights: &Weights) -> Op
         4 => Fault::CrashInStorage { call: random.between(0, 25), power: random.percent(80) },
         5 => Fault::Disk { after: random.between(0, 15), calls: random.pick(&[1, 1, 2, 10]) },
         6 => Fault::Decay,
-        7 => Fault::SlowStorage { jobs: random.between(1, 20), ms: random.pick(&[50, 500, 3_000]) },
-        8 => Fault::SlowMessages { messages: random.between(1, 20), ms: random.pick(&[20, 200, 1_000]) },
+        7 => Fault::SlowStorage { jobs: random.between(1, 10), ms: random.pick(&[30, 200, 800]) },
+        8 => Fault::SlowMessages { messages: random.between(1, 20), ms: random.pick(&[20, 100, 400]) },
         9 => Fault::Stop,
         _ => Fault::Trigger,
     })

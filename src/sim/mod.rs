@@ -11,7 +11,6 @@ mod faults;
 mod fragile;
 mod golden;
 mod happening;
-mod memory;
 mod operators;
 mod oracle;
 mod outside;
@@ -57,6 +56,8 @@ pub struct Stats {
     pub restarts: u64,
     /// Ends of processes that were not asked for.
     pub crashes: u64,
+    /// How often the store was opened again within a process.
+    pub reopened: u64,
     /// Committed checkpoints.
     pub checkpoints: u64,
     /// Checkpoints that did not complete.
@@ -76,6 +77,7 @@ impl Stats {
         self.faults += other.faults;
         self.restarts += other.restarts;
         self.crashes += other.crashes;
+        self.reopened += other.reopened;
         self.checkpoints += other.checkpoints;
         self.failed_checkpoints += other.failed_checkpoints;
         self.settled += other.settled;

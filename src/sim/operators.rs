@@ -27,6 +27,8 @@ pub(crate) struct Row {
     pub(crate) stamped_by: u32,
     /// Whether it came behind a watermark that should have been behind it.
     pub(crate) late: bool,
+    /// Whether it met state that is not what was put there.
+    pub(crate) spoiled: bool,
 }
 
 impl Record for Row {}
@@ -44,11 +46,10 @@ pub(crate) fn host(id: u32, kind: OperatorKind, subtask: Subtask, rows: usize) -
     Ok(match kind {
         OperatorKind::Stamp => Box::new(Hosted::new(Arc::new(move || Ok(Stamp(id))), subtask, rows)?),
         OperatorKind::Count => Box::new(Hosted::new(Arc::new(move || Ok(Count(id))), subtask, rows)?),
+        OperatorKind::Hoard => Box::new(Hosted::new(Arc::new(move || Ok(Hoard(id))), subtask, rows)?),
         OperatorKind::Merge => Box::new(Hosted::new(Arc::new(move || Ok(Merge(id))), subtask, rows)?),
         OperatorKind::Tumble => Box::new(Hosted::new(Arc::new(move || Ok(Tumble(id))), subtask, rows)?),
-        OperatorKind::Linger => {
-            Box::new(Hosted::new(Arc::new(|| Ok(Linger { buffer: Vec::new() })), subtask, rows)?)
-        }
+        OperatorKind::Linger => Box::new(Hosted::new(Arc::new(|| Ok(Linger { buffer: Vec::new() })), subtask, rows)?),
     })
 }
 
@@ -90,6 +91,43 @@ impl Operator for Count {
     fn process(&mut self, row: &Row, ctx: &mut Context<Row>) -> Result {
         let count = ctx.state(COUNT).update(next)?;
         ctx.emit(Row { counter: self.0, count, ..row.clone() });
+        Ok(())
+    }
+}
+
+/// How much a hoard keeps for each key, in bytes: a few keys are too much for a manifest.
+const HOARD: usize = 12 << 10;
+
+const HOARDED: ValueState<(u64, String)> = ValueState::new("hoarded");
+
+/// Numbers the rows of each key as `Count` does, with a large state, of which it looks at every byte.
+struct Hoard(u32);
+
+fn letter(count: u64) -> u8 {
+    b'a' + (count % 26) as u8
+}
+
+impl Operator for Hoard {
+    type In = Row;
+    type Out = Row;
+
+    fn key(&self, row: &Row) -> Key {
+        Key::from(row.key)
+    }
+
+    fn is_keyed(&self) -> bool {
+        true
+    }
+
+    fn process(&mut self, row: &Row, ctx: &mut Context<Row>) -> Result {
+        let (spoiled, count) = ctx.state(HOARDED).update(|(count, text)| {
+            let length = if *count == 0 { 0 } else { HOARD };
+            let spoiled = text.len() != length || text.bytes().any(|byte| byte != letter(*count));
+            *count += 1;
+            *text = char::from(letter(*count)).to_string().repeat(HOARD);
+            (spoiled, *count)
+        })?;
+        ctx.emit(Row { counter: self.0, count, spoiled: row.spoiled || spoiled, ..row.clone() });
         Ok(())
     }
 }

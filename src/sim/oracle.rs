@@ -146,6 +146,9 @@ fn see(view: &mut SinkView, row: &Row, committed: &[u64], stamps: &BTreeMap<u32,
     if row.late {
         return Err(InvariantId::NothingLate.broken(format!("{row:?}")));
     }
+    if row.spoiled {
+        return Err(InvariantId::StateExactlyOnce.broken(format!("{row:?} met state that is not what was put there")));
+    }
     view.rows.see(&(row.origin, row.number, row.key, row.value))?;
     if let Some((_, seen)) = view.partitions.get_mut(&row.origin) {
         *seen += 1;

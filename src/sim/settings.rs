@@ -35,7 +35,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn draw(random: &mut Random) -> Settings {
-        let window_ms = random.between(2, 25);
+        let window_ms = random.between(4, 40);
         let max_concurrent = random.pick(&[1, 1, 2]);
         let storage_ms = random.pick(&[0, 2, 10, 40]);
         Settings {
@@ -56,7 +56,7 @@ impl Settings {
             storage_ms,
             ms_percent: random.pick(&[5, 20, 50]),
             due_percent: random.pick(&[30, 60, 90]),
-            slow_percent: random.pick(&[100, 100, 10, 2]),
+            slow_percent: random.pick(&[100, 100, 30, 8]),
             slow: random.below(3),
             down_ms: random.pick(&[0, 10, 100]),
         }

@@ -1,12 +1,15 @@
-//! The storage of a run: the real store and writer, on a disk that fails.
+//! The storage of a run: the real store and writer, on a disk that crashes, fails and decays.
 
-use piton_actors::WindowId;
+use rand::SeedableRng;
+use rand_pcg::Pcg64Mcg;
 
-use crate::protocol::commit::{Commit, CommitError};
+use crate::ids::WindowId;
+use crate::protocol::commit::{Commit, CommitError, CommitLog};
 use crate::protocol::lineage::WriteRequest;
 use crate::protocol::manifest::{ChunkRef, JoinedOutput, Manifest};
-use crate::sim::memory::{Medium, Memory};
-use crate::store::{CheckpointStore, StoreError, writer};
+use crate::sim::random::Random;
+use crate::store::disk::{DiskFault, SimDisk};
+use crate::store::{CheckpointStore, JoinedOutputs, OpenOptions, SimStore, StoreError, writer};
 
 /// A checkpoint with the chunks of every operator of every subtask.
 pub(crate) struct Loaded {
@@ -17,71 +20,123 @@ pub(crate) struct Loaded {
 
 /// See the module.
 pub(crate) struct Storage {
-    disk: Medium,
-    store: Option<Memory>,
+    disk: SimDisk,
+    options: OpenOptions,
+    store: Option<SimStore>,
+    /// What survives a power cut, and what decays.
+    random: Random,
+    /// Whether the machine goes down with the process that crashes within a call of the disk.
     power: bool,
+    /// Whether the disk was ever told to fail.
     trouble: bool,
+    /// Whether it was told to fail in making something durable.
+    unsynced: bool,
+    /// Whether more may be damaged than the store keeps copies of.
+    beyond_repair: bool,
 }
 
 impl Storage {
-    pub(crate) fn new(_seed: u64) -> Storage {
-        Storage { disk: Medium::default(), store: None, power: true, trouble: false }
+    pub(crate) fn new(seed: u64) -> Storage {
+        let mut random = Random::new(seed, "disk");
+        let options = OpenOptions { retain: random.between(1, 3) as usize, allow_rollback: false };
+        Storage {
+            disk: SimDisk::new(random.next()),
+            options,
+            store: None,
+            random,
+            power: false,
+            trouble: false,
+            unsynced: false,
+            beyond_repair: false,
+        }
     }
 
+    // What goes wrong.
+
+    /// The process is to end at a call of the disk, counted from now.
     pub(crate) fn crash_at(&mut self, call: u64, power: bool) {
         self.trouble = true;
         self.power = power;
-        self.disk.crash_at(call);
+        self.disk.crash_at(self.disk.calls() + call);
     }
 
+    /// Calls of the disk are to fail.
     pub(crate) fn fail(&mut self, after: u64, calls: u64) {
         self.trouble = true;
-        self.disk.fail(after, calls);
+        let first = self.disk.calls() + after;
+        for call in first..first + calls {
+            let fault = self.random.pick(&[DiskFault::Read, DiskFault::Write, DiskFault::Sync, DiskFault::Full]);
+            self.unsynced |= fault == DiskFault::Sync;
+            self.disk.fail_at(call, fault);
+        }
     }
 
+    /// Flips a bit of a file.
     pub(crate) fn decay(&mut self) {
         self.trouble = true;
+        self.beyond_repair = true;
+        let files: Vec<_> = self.disk.files().into_iter().filter(|(_, len)| *len > 0).collect();
+        if files.is_empty() {
+            return;
+        }
+        let (path, len) = &files[self.random.index(files.len())];
+        let flipped = self.disk.flip_bit(path, self.random.below(len * 8));
+        flipped.expect("the file was just listed");
     }
 
+    /// The process ends, and perhaps the machine with it.
+    pub(crate) fn crash(&mut self, power: bool) {
+        self.store = None;
+        if power {
+            // What a failed sync has left readable but not durable, nobody could have known of after a restart.
+            self.beyond_repair |= self.unsynced;
+            self.disk.crash(&mut Pcg64Mcg::seed_from_u64(self.random.next()));
+        } else {
+            self.disk.kill();
+        }
+    }
+
+    /// Returns whether the call at which the process was to end has been reached.
     pub(crate) fn has_crashed(&self) -> bool {
-        self.disk.has_crashed()
+        self.disk.is_down()
     }
 
+    /// Returns whether the machine goes down with it.
     pub(crate) fn loses_power(&self) -> bool {
         self.power
     }
 
+    /// Returns whether the disk was ever told to fail.
     pub(crate) fn had_trouble(&self) -> bool {
         self.trouble
     }
 
-    pub(crate) fn claim_incarnation(&mut self) -> Result<u64, StoreError> {
-        self.store()?.claim_incarnation()
+    /// Returns whether the store may refuse to go on: more may be damaged than it keeps copies of.
+    pub(crate) fn may_refuse(&self) -> bool {
+        self.beyond_repair
     }
 
-    pub(crate) fn verify(&mut self) -> Result<(), String> {
-        Ok(())
-    }
+    // What it is asked for.
 
     /// Opens the store, again if it was open.
     pub(crate) fn open(&mut self) -> Result<(), StoreError> {
         self.store = None;
-        self.store = Some(self.disk.open()?);
+        let (store, _) = SimStore::open(self.disk.clone(), self.options)?;
+        self.store = Some(store);
         Ok(())
     }
 
-    /// The process ends.
-    pub(crate) fn crash(&mut self, _power: bool) {
-        self.store = None;
-        self.disk.crash();
+    fn store(&mut self) -> Result<&mut SimStore, StoreError> {
+        self.store.as_mut().ok_or_else(|| StoreError::Poisoned("it could not be opened".into()))
     }
 
-    /// Returns the open store.
-    ///
-    /// # Errors
-    /// If it is not open.
-    pub(crate) fn store(&mut self) -> Result<&mut Memory, StoreError> {
-        self.store.as_mut().ok_or_else(|| StoreError::Poisoned("it could not be opened".into()))
+    /// Returns whether the store can be used as it is.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| !store.is_poisoned())
+    }
+
+    pub(crate) fn claim_incarnation(&mut self) -> Result<u64, StoreError> {
+        self.store()?.claim_incarnation()
     }
 
     pub(crate) fn write(&mut self, request: &WriteRequest) -> Result<Vec<Vec<ChunkRef>>, String> {
@@ -90,7 +145,6 @@ impl Storage {
     }
 
     pub(crate) fn commit(&mut self, commits: Vec<Commit>) -> Vec<Result<(), CommitError>> {
-        use crate::protocol::commit::CommitLog;
         match self.store() {
             Ok(store) => store.commit(commits),
             Err(error) => commits.iter().map(|_| Err(CommitError::Failed(error.to_string()))).collect(),
@@ -122,5 +176,29 @@ impl Storage {
             chunks.push(operators);
         }
         Ok(Loaded { manifest, chunks })
+    }
+
+    /// Reads everything that is retained.
+    ///
+    /// # Errors
+    /// What is damaged.
+    pub(crate) fn verify(&mut self) -> Result<(), String> {
+        let mut verified = self.verify_once();
+        // Calls that were told to fail may still lie ahead.
+        for _ in 0..20 {
+            match &verified {
+                Err(StoreError::Io { .. } | StoreError::Poisoned(_)) => verified = self.verify_once(),
+                _ => break,
+            }
+        }
+        let damage = verified.map_err(|error| error.to_string())?;
+        if damage.is_empty() { Ok(()) } else { Err(damage.join("; ")) }
+    }
+
+    fn verify_once(&mut self) -> Result<Vec<String>, StoreError> {
+        self.store = None;
+        self.disk.kill();
+        self.open()?;
+        Ok(self.store()?.verify())
     }
 }

@@ -91,6 +91,7 @@ pub(crate) struct SinkNode {
 pub(crate) enum OperatorKind {
     Stamp,
     Count,
+    Hoard,
     Merge,
     Tumble,
     Linger,
@@ -98,7 +99,7 @@ pub(crate) enum OperatorKind {
 
 impl OperatorKind {
     fn is_keyed(self) -> bool {
-        matches!(self, OperatorKind::Count | OperatorKind::Merge | OperatorKind::Tumble)
+        !matches!(self, OperatorKind::Stamp | OperatorKind::Linger)
     }
 }
 
@@ -254,12 +255,7 @@ impl Drawing<'_> {
             (0..plan.parallelism).map(move |index| Place { vertex, index }).collect::<Vec<_>>()
         };
         let subtasks = self.vertices.iter().enumerate().flat_map(place).collect();
-        RegionPlan {
-            name: self.vertices[0].name.to_string(),
-            vertices: self.vertices,
-            edges: self.edges,
-            subtasks,
-        }
+        RegionPlan { name: self.vertices[0].name.to_string(), vertices: self.vertices, edges: self.edges, subtasks }
     }
 
     fn name(&self, what: &str, number: usize) -> String {
@@ -318,7 +314,7 @@ impl Drawing<'_> {
                 self.job.stamps.insert(id, parallelism);
             }
             OperatorKind::Stamp => {}
-            OperatorKind::Count | OperatorKind::Merge => {
+            OperatorKind::Count | OperatorKind::Hoard | OperatorKind::Merge => {
                 self.job.counters.insert(id, stream.flow.clone());
                 stream.flow.counters = BTreeMap::from([(id, 1)]);
             }
@@ -338,6 +334,9 @@ impl Drawing<'_> {
         let second = Some(self.choose(streams)).filter(|second| *second != first && self.random.percent(60));
         let lingers = streams[first].flow.lingers || second.is_some_and(|second| streams[second].flow.lingers);
         let mut kinds = vec![OperatorKind::Count, OperatorKind::Count, OperatorKind::Stamp, OperatorKind::Linger];
+        if self.random.percent(20) {
+            kinds.extend([OperatorKind::Hoard; 3]);
+        }
         if !lingers {
             kinds.extend([OperatorKind::Tumble; 2]);
         }

@@ -53,8 +53,6 @@ pub(crate) struct World<'a> {
     pub(crate) slow_storage: (u64, u64),
     /// How many of the next messages take so many ms.
     pub(crate) slow_messages: (u64, u64),
-    /// Whether bits on the disk were flipped: from then on the store may refuse.
-    pub(crate) decayed: bool,
     queue: BTreeMap<(i64, u64), Happening>,
     sequence: u64,
     rows: Arc<Vec<u64>>,
@@ -117,7 +115,6 @@ impl<'a> World<'a> {
             stats: Stats::default(),
             slow_storage: (0, 0),
             slow_messages: (0, 0),
-            decayed: false,
             queue: BTreeMap::new(),
             sequence: 0,
             rows: Arc::new(topology.partitions.iter().map(|partition| partition.rows).collect()),
@@ -159,7 +156,7 @@ impl<'a> World<'a> {
     }
 
     fn verify(&mut self) -> Verdict {
-        if self.decayed {
+        if self.storage.may_refuse() {
             return Ok(());
         }
         match self.storage.verify() {
@@ -201,7 +198,7 @@ impl<'a> World<'a> {
     }
 
     fn one_step(&mut self) {
-        if self.schedule.percent(self.settings.ms_percent) {
+        if self.schedule.percent(self.settings.ms_percent) && !self.is_settled() {
             self.now += 1;
         }
         let due = self.queue.first_key_value().is_some_and(|((at, _), _)| *at <= self.now);
@@ -439,7 +436,7 @@ impl<'a> World<'a> {
 
     /// The store cannot give back what it was given.
     pub(crate) fn refuse(&mut self, reason: &str) {
-        if self.decayed {
+        if self.storage.may_refuse() {
             self.refused = Some(reason.to_string());
             self.over = true;
         } else {
@@ -485,10 +482,7 @@ impl<'a> World<'a> {
             Fault::Crash { .. } => {}
             Fault::CrashInStorage { call, power } => self.storage.crash_at(call, power),
             Fault::Disk { after, calls } => self.storage.fail(after, calls),
-            Fault::Decay => {
-                self.decayed = true;
-                self.storage.decay();
-            }
+            Fault::Decay => self.storage.decay(),
             Fault::SlowStorage { jobs, ms } => self.slow_storage = (jobs, ms),
             Fault::SlowMessages { messages, ms } => self.slow_messages = (messages, ms),
             Fault::Stop => {
@@ -514,12 +508,7 @@ impl<'a> World<'a> {
     }
 
     /// Makes all subtasks of a region.
-    pub(crate) fn make(
-        &self,
-        region: usize,
-        fence: Fence,
-        window: WindowId,
-    ) -> piton_actors::Result<Vec<Running>> {
+    pub(crate) fn make(&self, region: usize, fence: Fence, window: WindowId) -> piton_actors::Result<Vec<Running>> {
         let workshop =
             Workshop { topology: self.topology, settings: &self.settings, outside: &self.outside, rows: &self.rows };
         workshop.attempt(region, &self.regions[region].wiring, fence, window)

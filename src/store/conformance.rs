@@ -92,7 +92,12 @@ pub fn content(seed: u64, len: usize) -> Vec<u8> {
 pub const FIRST: Fence = Fence { incarnation: 1, attempt: 0 };
 
 fn joined(window: u64, len: usize) -> JoinedOutput {
-    JoinedOutput { subtask: SubtaskId::new("sink", 1), operator: "sink".to_owned(), output: content(window, len) }
+    JoinedOutput {
+        subtask: SubtaskId::new("sink", 1),
+        operator: "sink".to_owned(),
+        window: WindowId(window),
+        output: content(window, len),
+    }
 }
 
 fn commit_one<S: CheckpointStore>(store: &mut S, manifest: Manifest) -> Result<(), CommitError> {

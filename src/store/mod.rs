@@ -140,6 +140,12 @@ pub trait CheckpointStore: CommitLog + Send {
     /// If it cannot be made durable.
     fn claim_incarnation(&mut self) -> Result<u64, StoreError>;
 
+    /// Returns whether the store has to be opened again, because an earlier write failed. Chunks that were kept but are
+    /// part of no commit are gone then: every region has to be restored.
+    fn is_poisoned(&self) -> bool {
+        false
+    }
+
     /// Reads every retained checkpoint and every chunk of them completely.
     ///
     /// # Errors

@@ -27,9 +27,24 @@ impl Registry {
         Registry::default()
     }
 
-    /// Returns a registry of the kinds that come with piton.
+    /// Returns a registry of the kinds that come with piton: those of the feature `sql`, none without it.
     pub fn stock() -> Registry {
-        Registry::new()
+        #[cfg_attr(not(feature = "sql"), expect(unused_mut, reason = "without the feature there is nothing to add"))]
+        let mut registry = Registry::new();
+        #[cfg(feature = "sql")]
+        {
+            use piton_actors::stock;
+            for (name, kind) in stock::sources() {
+                registry.add_source_kind(name, kind);
+            }
+            for (name, kind) in stock::operators() {
+                registry.add_operator_kind(name, kind);
+            }
+            for (name, kind) in stock::sinks() {
+                registry.add_sink_kind(name, kind);
+            }
+        }
+        registry
     }
 
     /// Registers an operator whose options are its own fields.

@@ -12,9 +12,14 @@ impl Bits {
     pub(super) fn insert(&mut self, number: u32) {
         let word = number as usize / 64;
         if word >= self.words.len() {
-            self.words.resize(word + 1, 0);
+            self.grow(word);
         }
         self.words[word] |= 1 << (number % 64);
+    }
+
+    #[cold]
+    fn grow(&mut self, word: usize) {
+        self.words.resize(word + 1, 0);
     }
 
     /// Takes a number out and returns whether it was in.

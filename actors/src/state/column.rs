@@ -11,6 +11,9 @@ pub(super) trait AnyColumn: Any + Send {
     /// Returns whether a slot has a value.
     fn has(&self, slot: u32) -> bool;
 
+    /// Looks at the values of these slots and returns how many there are.
+    fn fetch(&self, slots: &[u32]) -> usize;
+
     fn encoding(&self) -> Encoding;
 
     /// Appends the values of these slots to a block.
@@ -62,15 +65,24 @@ impl<T> Column<T> {
     fn cell(&mut self, slot: u32) -> &mut Option<T> {
         let slot = slot as usize;
         if slot >= self.cells.len() {
-            self.cells.resize_with(slot + 1, || None);
+            self.grow(slot);
         }
         &mut self.cells[slot]
+    }
+
+    #[cold]
+    fn grow(&mut self, slot: usize) {
+        self.cells.resize_with(slot + 1, || None);
     }
 }
 
 impl<T: StateValue> AnyColumn for Column<T> {
     fn has(&self, slot: u32) -> bool {
         self.get(slot).is_some()
+    }
+
+    fn fetch(&self, slots: &[u32]) -> usize {
+        slots.iter().filter(|slot| self.has(**slot)).count()
     }
 
     fn encoding(&self) -> Encoding {
@@ -122,6 +134,11 @@ impl RawColumn {
 impl AnyColumn for RawColumn {
     fn has(&self, slot: u32) -> bool {
         self.get(slot).is_some()
+    }
+
+    fn fetch(&self, slots: &[u32]) -> usize {
+        // Nobody has asked for it so far, and it is unlikely that this batch does.
+        slots.len()
     }
 
     fn encoding(&self) -> Encoding {

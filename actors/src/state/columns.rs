@@ -37,7 +37,7 @@ impl Columns {
     ///
     /// # Errors
     /// If the name is in use for something else.
-    #[inline]
+    #[inline(always)]
     pub(super) fn typed<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<&mut Column<T>> {
         let known = self.columns.iter().position(|named| named.alias.is_some_and(|alias| std::ptr::eq(alias, name)));
         let index = match known {
@@ -80,6 +80,13 @@ impl Columns {
     /// Returns whether a slot has a value in any column.
     pub(super) fn has(&self, slot: u32) -> bool {
         self.columns.iter().any(|named| named.data.has(slot))
+    }
+
+    /// Reads what these slots hold, so that it is in the caches.
+    pub(super) fn fetch(&self, slots: &[u32]) {
+        for named in &self.columns {
+            std::hint::black_box(named.data.fetch(slots));
+        }
     }
 
     /// Encodes the values of these slots (group and slot).

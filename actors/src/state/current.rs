@@ -86,7 +86,7 @@ impl Current {
     ///
     /// # Errors
     /// If there is no current key; `wanted` is what it is needed for.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&mut self, slots: &Slots, wanted: Wanted<'_>) -> Result<Option<u32>> {
         match self.place {
             Place::At(slot) => Ok(Some(slot)),
@@ -95,26 +95,35 @@ impl Current {
         }
     }
 
+    #[inline(always)]
     fn look_up(&mut self, slots: &Slots, wanted: Wanted<'_>) -> Result<Option<u32>> {
-        if self.key.is_none() {
-            return Err(no_key(wanted));
-        }
-        if !self.keyed {
-            return Err(Error::invalid(format!(
-                "{wanted} belongs to a key, but the operator was planned as one without keys, because `key` gave none for \
-                 a made-up record: let the operator's `is_keyed` return true"
-            )));
+        if self.key.is_none() || !self.keyed {
+            return Err(self.refuse(wanted));
         }
         let slot = slots.find(&self.key);
         self.place = slot.map_or(Place::None, Place::At);
         Ok(slot)
     }
 
+    #[cold]
+    fn refuse(&self, wanted: Wanted<'_>) -> Error {
+        if self.key.is_none() {
+            return Error::failed(format!(
+                "{wanted} belongs to a key, but there is no current key: return one from the operator's `key`, enter \
+                 one with `ctx.enter`, or keep what belongs to no key in a `LocalState`"
+            ));
+        }
+        Error::invalid(format!(
+            "{wanted} belongs to a key, but the operator was planned as one without keys, because `key` gave none for \
+             a made-up record: let the operator's `is_keyed` return true"
+        ))
+    }
+
     /// Returns the slot of the current key, which gets one if it has none.
     ///
     /// # Errors
     /// As `find`, or if the key belongs to another subtask.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find_or_insert(&mut self, slots: &mut Slots, wanted: Wanted<'_>) -> Result<u32> {
         match self.find(slots, wanted)? {
             Some(slot) => Ok(slot),
@@ -122,6 +131,7 @@ impl Current {
         }
     }
 
+    #[cold]
     fn insert(&mut self, slots: &mut Slots, wanted: Wanted<'_>) -> Result<u32> {
         let group = self.key.group(self.key_groups);
         if !self.own.contains(&group) {
@@ -138,12 +148,4 @@ impl Current {
         self.place = Place::At(slot);
         Ok(slot)
     }
-}
-
-#[cold]
-fn no_key(wanted: Wanted<'_>) -> Error {
-    Error::failed(format!(
-        "{wanted} belongs to a key, but there is no current key: return one from the operator's `key`, enter one with \
-         `ctx.enter`, or keep what belongs to no key in a `LocalState`"
-    ))
 }

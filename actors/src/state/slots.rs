@@ -4,8 +4,9 @@
 //! the smallest free one. So the numbering is a function of what happened, not of how a hash table was laid out,
 //! and a restored store goes on numbering exactly as the one that was cut.
 //!
-//! The index holds slot numbers only. The hash of each key is kept beside it; for an integer key it *is* the key (it
-//! is a bijection), so only keys of bytes are kept and compared in full.
+//! The index holds the hash of each key beside its slot, so that a look-up touches one line of memory more than the
+//! value itself. For an integer key the hash *is* the key (it is a bijection); only keys of bytes are kept and compared
+//! in full.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -15,18 +16,19 @@ use hashbrown::HashTable;
 use super::bits::Bits;
 use crate::key::{Key, group_of, unmix};
 
-/// Marks an index entry as that of an integer key.
-const INTEGER: u32 = 1 << 31;
-
 /// How many slots there can be.
-pub(super) const MAX_SLOTS: usize = INTEGER as usize;
+pub(super) const MAX_SLOTS: usize = 1 << 31;
 
-/// A store may have this many slots more than eight for each key before a cut packs it together.
-const SPARSE_SLACK: usize = 4096;
+/// Into how many parts the keys are sorted before they are put into the index.
+const INDEX_PARTS: usize = 256;
+
+/// A store may have this many slots more than eight for each key before a cut packs it together. Tests have few keys.
+const SPARSE_SLACK: u64 = if cfg!(test) { 16 } else { 4096 };
 
 /// The keys of one store by slot, and which of them changed since the last cut.
 pub(super) struct Slots {
-    index: HashTable<u32>,
+    index: HashTable<Entry>,
+    /// By slot.
     hashes: Vec<u64>,
     /// Only as long as there are keys of bytes.
     texts: Vec<Option<Key>>,
@@ -38,6 +40,13 @@ pub(super) struct Slots {
     /// Group and slot of the keys that went since the last cut and are in the chunks before it.
     removed: Vec<(u32, u32)>,
     key_groups: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    hash: u64,
+    slot: u32,
+    integer: bool,
 }
 
 /// Where in the index a hash belongs. The highest bits of the hash choose the key group, so they are much the same
@@ -62,28 +71,33 @@ impl Slots {
         }
     }
 
-    /// Makes room for this many keys more.
-    pub(super) fn reserve(&mut self, keys: usize) {
-        let hashes = &self.hashes;
-        self.index.reserve(keys, |entry| place(hashes[(entry & !INTEGER) as usize]));
-        self.hashes.reserve(keys);
-    }
-
     /// Returns the slot of a key.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, key: &Key) -> Option<u32> {
         let hash = key.hash();
-        let entry = if key.as_u64().is_some() {
-            self.index
-                .find(place(hash), |entry| entry & INTEGER != 0 && self.hashes[(entry & !INTEGER) as usize] == hash)
-        } else {
-            self.index.find(place(hash), |entry| {
-                entry & INTEGER == 0
-                    && self.hashes[*entry as usize] == hash
-                    && self.texts[*entry as usize].as_ref() == Some(key)
-            })
+        if key.as_u64().is_none() {
+            return self.find_text(key);
+        }
+        self.index.find(place(hash), |entry| entry.hash == hash && entry.integer).map(|entry| entry.slot)
+    }
+
+    /// Returns a slot of a key with this hash; it may be another key's.
+    #[inline]
+    pub(super) fn find_hash(&self, hash: u64) -> Option<u32> {
+        self.index.find(place(hash), |entry| entry.hash == hash).map(|entry| entry.slot)
+    }
+
+    /// Returns how many slots there are, free ones between included.
+    pub(super) fn len(&self) -> usize {
+        self.hashes.len()
+    }
+
+    fn find_text(&self, key: &Key) -> Option<u32> {
+        let hash = key.hash();
+        let same = |entry: &Entry| {
+            entry.hash == hash && !entry.integer && self.texts[entry.slot as usize].as_ref() == Some(key)
         };
-        entry.map(|entry| entry & !INTEGER)
+        self.index.find(place(hash), same).map(|entry| entry.slot)
     }
 
     /// Gives a key that has none the smallest free slot; nothing if there is none left.
@@ -101,33 +115,31 @@ impl Slots {
     }
 
     fn occupy(&mut self, slot: u32, key: &Key) {
+        let entry = self.fill(slot, key);
+        self.index.insert_unique(place(entry.hash), entry, |entry| place(entry.hash));
+    }
+
+    /// Puts a key into a slot, but not yet into the index.
+    fn fill(&mut self, slot: u32, key: &Key) -> Entry {
         let hash = key.hash();
         self.hashes[slot as usize] = hash;
-        let mut entry = slot;
-        if key.as_u64().is_some() {
-            entry |= INTEGER;
-        } else {
+        let integer = key.as_u64().is_some();
+        if !integer {
             if self.texts.len() <= slot as usize {
                 self.texts.resize(slot as usize + 1, None);
             }
             self.texts[slot as usize] = Some(key.clone());
         }
-        let hashes = &self.hashes;
-        self.index.insert_unique(place(hash), entry, |entry| place(hashes[(entry & !INTEGER) as usize]));
         self.occupied.insert(slot);
+        Entry { hash, slot, integer }
     }
 
-    /// Puts a key into the next slot when a state is restored; slots between are left free by [`Slots::skip`].
-    ///
-    /// Returns whether the key is new.
-    pub(super) fn append(&mut self, key: &Key) -> bool {
-        if self.find(key).is_some() {
-            return false;
-        }
+    /// Puts a key into the next slot, when a whole state is restored. [`index_all`](Slots::index_all) ends that.
+    #[inline]
+    pub(super) fn append(&mut self, key: &Key) {
         let slot = self.hashes.len() as u32;
         self.hashes.push(0);
-        self.occupy(slot, key);
-        true
+        self.fill(slot, key);
     }
 
     /// Leaves the next slot free.
@@ -136,10 +148,48 @@ impl Slots {
         self.hashes.push(0);
     }
 
+    /// Makes the index of all keys and returns whether each was there once only.
+    ///
+    /// The keys are brought into about the order of the index first: in the order of their slots, each would touch
+    /// memory that no cache holds.
+    pub(super) fn index_all(&mut self) -> bool {
+        let keys = self.occupied.iter().count();
+        self.index = HashTable::with_capacity(keys);
+        let buckets = (keys * 8 / 7).next_power_of_two() as u64;
+        let part = |hash: u64| ((place(hash) & (buckets - 1)) * INDEX_PARTS as u64 / buckets) as usize;
+        let mut next = [0; INDEX_PARTS + 1];
+        for slot in self.occupied.iter() {
+            next[part(self.hashes[slot as usize]) + 1] += 1;
+        }
+        for index in 1..next.len() {
+            next[index] += next[index - 1];
+        }
+        let mut entries = vec![Entry { hash: 0, slot: 0, integer: false }; keys];
+        for slot in self.occupied.iter() {
+            let hash = self.hashes[slot as usize];
+            let integer = !matches!(self.texts.get(slot as usize), Some(Some(_)));
+            let next = &mut next[part(hash)];
+            entries[*next] = Entry { hash, slot, integer };
+            *next += 1;
+        }
+        let texts = &self.texts;
+        for entry in entries {
+            let same = |other: &Entry| {
+                let same_text = || texts[other.slot as usize] == texts[entry.slot as usize];
+                other.hash == entry.hash && other.integer == entry.integer && (entry.integer || same_text())
+            };
+            match self.index.entry(place(entry.hash), same, |entry| place(entry.hash)) {
+                hashbrown::hash_table::Entry::Occupied(_) => return false,
+                hashbrown::hash_table::Entry::Vacant(vacant) => vacant.insert(entry),
+            };
+        }
+        true
+    }
+
     /// Frees a slot, which has no value and no timer any more.
     pub(super) fn release(&mut self, slot: u32) {
         let hash = self.hashes[slot as usize];
-        if let Ok(entry) = self.index.find_entry(place(hash), |entry| entry & !INTEGER == slot) {
+        if let Ok(entry) = self.index.find_entry(place(hash), |entry| entry.slot == slot) {
             entry.remove();
         }
         if let Some(text) = self.texts.get_mut(slot as usize) {
@@ -243,12 +293,10 @@ impl Slots {
     pub(super) fn pack(&mut self) -> Vec<u32> {
         let old: Vec<u32> = self.occupied.iter().collect();
         let mut packed = Slots::new(self.key_groups);
-        packed.reserve(old.len());
         for slot in &old {
-            let key = self.key(*slot);
-            packed.hashes.push(0);
-            packed.occupy(packed.hashes.len() as u32 - 1, &key);
+            packed.append(&self.key(*slot));
         }
+        packed.index_all();
         *self = packed;
         old
     }
@@ -256,7 +304,7 @@ impl Slots {
 
 /// Returns whether so many slots are too many for so many keys.
 pub(super) fn is_sparse(slots: u64, keys: u64) -> bool {
-    slots > keys.saturating_mul(8).saturating_add(SPARSE_SLACK as u64)
+    slots > keys.saturating_mul(8).saturating_add(SPARSE_SLACK)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::chunk::{self, BlockWriter, ChunkWriter, Kind, Picked};
+use super::chunk::{self, BlockWriter, ChunkWriter, Kind, Picked, Row};
 use super::column;
 use super::columns::Columns;
 use super::current::{Current, Wanted};
@@ -16,6 +16,9 @@ use crate::key::Key;
 use crate::time::{Timer, TimerKind, Timestamp};
 use crate::{Error, Result};
 
+/// From so many keys on, state does not fit the caches of a core.
+const LARGE: usize = 32 * 1024;
+
 /// All state of one operator instance: columns by name, timers, and values that belong to no key.
 pub struct StateStore {
     current: Current,
@@ -27,6 +30,8 @@ pub struct StateStore {
     next: u64,
     /// Whether the next cut must write everything.
     whole: bool,
+    /// Scratch space of `fetch`.
+    fetched: Vec<u32>,
 }
 
 impl StateStore {
@@ -40,6 +45,7 @@ impl StateStore {
             locals: Locals::default(),
             next: 0,
             whole: true,
+            fetched: Vec::new(),
         }
     }
 
@@ -58,6 +64,19 @@ impl StateStore {
     /// Returns the current key.
     pub fn key(&self) -> &Key {
         self.current.key()
+    }
+
+    /// Returns whether there is so much state that a look-up usually waits for memory.
+    pub(crate) fn is_large(&self) -> bool {
+        self.slots.len() > LARGE
+    }
+
+    /// Brings the state of these keys into the caches, all at once: one after the other, each would wait for memory.
+    /// It changes nothing.
+    pub(crate) fn fetch(&mut self, keys: impl Iterator<Item = u64>) {
+        self.fetched.clear();
+        self.fetched.extend(keys.filter_map(|hash| self.slots.find_hash(hash)));
+        self.columns.fetch(&self.fetched);
     }
 
     /// Returns the keys that have state or timers, in the order of their slots: an order that a restore preserves.
@@ -232,21 +251,24 @@ impl StateStore {
 
     fn load(&mut self, picked: &Picked<'_>) -> Result {
         let mut store = StateStore::new(self.current.own().clone(), self.current.key_groups());
-        store.slots.reserve(picked.slots());
         for slot in 0..picked.slots() {
-            let Some((key, timers)) = picked.row(slot)? else {
+            let Some(Row { key, timers }) = picked.row(slot)? else {
                 store.slots.skip();
                 continue;
             };
             let owned = self.current.own().contains(&key.group(self.current.key_groups()));
-            if !owned || !store.slots.append(&key) {
+            if !owned {
                 return Err(Error::invalid(format!("a chunk of state is damaged: key {key:?} is misplaced")));
             }
+            store.slots.append(&key);
             if let Some(timers) = timers
                 && store.timers.decode(slot as u32, timers).is_none()
             {
                 return Err(Error::invalid(format!("a chunk of state is damaged: the timers of key {key:?}")));
             }
+        }
+        if !store.slots.index_all() {
+            return Err(Error::invalid("the chunks of state hold a key twice"));
         }
         for cells in picked.columns()? {
             if let Some(column) = column::decode(&cells)? {

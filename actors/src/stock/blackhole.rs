@@ -61,6 +61,10 @@ impl SinkKind for BlackholeKind {
             make: Arc::new(|| Ok(Box::new(HostedSink(Blackhole)))),
         })
     }
+
+    fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {
+        read::<Settings>(options, &self.doc()).err().unwrap_or_default()
+    }
 }
 
 #[cfg(test)]

@@ -165,6 +165,10 @@ impl OperatorKind for FailKind {
         };
         Ok(table_operator(schema, false, Arc::new(move || Ok(fail.clone()))))
     }
+
+    fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {
+        read::<Settings>(options, &self.doc()).err().unwrap_or_default()
+    }
 }
 
 #[cfg(test)]

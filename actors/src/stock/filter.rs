@@ -73,6 +73,10 @@ impl OperatorKind for FilterKind {
         let filter = Filter { condition };
         Ok(table_operator(schema, false, Arc::new(move || Ok(filter.clone()))))
     }
+
+    fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {
+        read::<Settings>(options, &self.doc()).err().unwrap_or_default()
+    }
 }
 
 #[cfg(test)]

@@ -123,6 +123,10 @@ impl SinkKind for PrintKind {
             make: Arc::new(move || Ok(Box::new(HostedSink(Print::new(&shared))))),
         })
     }
+
+    fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {
+        read::<Settings>(options, &self.doc()).err().unwrap_or_default()
+    }
 }
 
 #[cfg(test)]

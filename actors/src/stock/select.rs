@@ -95,6 +95,10 @@ impl OperatorKind for SelectKind {
         let select = Select { columns, schema: Arc::clone(&schema) };
         Ok(table_operator(schema, false, Arc::new(move || Ok(select.clone()))))
     }
+
+    fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {
+        read::<Settings>(options, &self.doc()).err().unwrap_or_default()
+    }
 }
 
 /// Returns a name as SQL reads it whatever is in it.

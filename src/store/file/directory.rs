@@ -36,7 +36,7 @@ fn format_text<D: Disk, C: Catalogue<D>>() -> String {
 }
 
 /// Returns whether the directory has been made before.
-fn check_format<D: Disk, C: Catalogue<D>>(disk: &D, dir: &Path) -> Result<bool, StoreError> {
+pub(super) fn check_format<D: Disk, C: Catalogue<D>>(disk: &D, dir: &Path) -> Result<bool, StoreError> {
     let path = dir.join(names::FORMAT);
     let expected = format_text::<D, C>();
     match disk.read(&path) {

@@ -21,6 +21,7 @@ mod blob;
 mod choose;
 mod commit;
 mod directory;
+mod discard;
 mod judge;
 mod keys;
 mod names;
@@ -108,6 +109,22 @@ impl SledStore {
     /// [`StoreError::Damaged`] if the newest committed checkpoint of a region is not there whole.
     pub fn open(dir: &Path, options: OpenOptions) -> Result<(SledStore, OpenReport), StoreError> {
         FileStore::open_on(RealDisk, dir, options)
+    }
+
+    /// Returns whether a directory is a state directory; see [`FileStore::is_there_on`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn is_there(dir: &Path) -> Result<bool, StoreError> {
+        SledStore::is_there_on(&RealDisk, dir)
+    }
+
+    /// Removes everything that a store has made in a directory; see [`FileStore::discard_on`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn discard(dir: &Path) -> Result<(), StoreError> {
+        SledStore::discard_on(&RealDisk, dir)
     }
 }
 
@@ -250,6 +267,10 @@ impl<D: Disk, C: Catalogue<D>> CheckpointStore for FileStore<D, C> {
         let written = self.write_root();
         self.poison(written)?;
         Ok(next)
+    }
+
+    fn is_poisoned(&self) -> bool {
+        self.poisoned.is_some()
     }
 
     fn verify(&mut self) -> Vec<String> {

@@ -42,6 +42,13 @@ pub(super) fn is_manifest(name: &str) -> bool {
     name.ends_with(MANIFEST)
 }
 
+/// Returns whether the store has made what has this name in a state directory, `FORMAT` and `LOCK` aside.
+pub(super) fn is_own(name: &str) -> bool {
+    [ROOT, REGIONS, CATALOGUE, CATALOGUE_NEW].contains(&name)
+        || name.starts_with(CATALOGUE_BAD)
+        || [FORMAT, ROOT, HEAD].iter().any(|own| name.strip_suffix(UNFINISHED) == Some(own))
+}
+
 /// Returns the path under which a file is written before it gets its name.
 pub(super) fn unfinished(path: &Path) -> PathBuf {
     let mut name = path.file_name().expect("the store's own paths end in a name").to_owned();

@@ -9,6 +9,7 @@ use super::slots::{Content, Kind, SlotFile};
 use super::{blob, slots};
 use crate::ids::{Fence, WindowId};
 use crate::protocol::manifest::{ChunkId, ChunkRef, Manifest};
+use crate::protocol::mutant::{self, Mutant};
 use crate::store::disk::{Disk, list_or_empty};
 use crate::store::{CheckpointInfo, StoreError};
 
@@ -116,7 +117,7 @@ impl Region {
 
     /// Makes the names of chunks durable.
     pub(super) fn sync_blobs<D: Disk>(&mut self, disk: &D) -> Result<(), StoreError> {
-        if self.dirty {
+        if self.dirty && !mutant::is(Mutant::NoBlobSync) {
             let blobs = self.folder.join(names::BLOBS);
             disk.sync_dir(&blobs).map_err(|error| StoreError::io("cannot sync", &blobs, error))?;
             self.dirty = false;

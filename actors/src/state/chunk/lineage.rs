@@ -24,7 +24,12 @@ pub(super) const VACANT: Place = Place { chunk: u32::MAX, row: u32::MAX };
 /// Consecutive chunks of one subtask, and the newest row of each slot.
 pub(super) struct Lineage<'a> {
     pub(super) chunks: Vec<Chunk<'a>>,
-    pub(super) places: Vec<Place>,
+    /// By slot; or, if the lineage begins with a change, by index in `changed`.
+    places: Vec<Place>,
+    /// The slots that occur, in order, if the lineage begins with a change: few, of a store that may be large.
+    changed: Vec<u32>,
+    /// The number of the first cut, of those that a whole chunk has made void too.
+    pub(super) first: u64,
     /// Whether rows were left out because their key group is not wanted.
     pub(super) left_out: bool,
 }
@@ -34,6 +39,7 @@ impl<'a> Lineage<'a> {
     /// Nothing is left if there are no chunks; empty ones stand for cuts that had nothing to say.
     pub(super) fn open(bytes: &'a [Vec<u8>], wanted: Option<&Range<u32>>) -> Result<Option<Lineage<'a>>> {
         let mut chunks: Vec<Chunk<'a>> = Vec::new();
+        let mut first = None;
         for bytes in bytes.iter().filter(|bytes| !bytes.is_empty()) {
             let chunk = Chunk::open(bytes)?;
             if let Some(before) = chunks.last() {
@@ -50,17 +56,18 @@ impl<'a> Lineage<'a> {
             if chunk.whole {
                 chunks.clear();
             }
+            first.get_or_insert(chunk.first);
             chunks.push(chunk);
         }
-        if chunks.is_empty() {
-            return Ok(None);
-        }
-        let mut lineage = Lineage { chunks, places: Vec::new(), left_out: false };
+        let Some(first) = first else { return Ok(None) };
+        let changed = if chunks[0].whole { Vec::new() } else { all_slots(&chunks) };
+        let mut lineage = Lineage { chunks, places: Vec::new(), changed, first, left_out: false };
         lineage.find_newest(wanted)?;
         Ok(Some(lineage))
     }
 
     fn find_newest(&mut self, wanted: Option<&Range<u32>>) -> Result {
+        let mut places = vec![VACANT; self.changed.len()];
         let mut rows_so_far = 0;
         for (index, chunk) in self.chunks.iter().enumerate() {
             rows_so_far += chunk.rows() as u64;
@@ -69,39 +76,59 @@ impl<'a> Lineage<'a> {
             self.left_out |= others.iter().any(|group| !group.rows.is_empty());
             // What went makes room for what came, so all of it comes first.
             for removed in chosen.iter().flat_map(|group| group.removed.clone()) {
-                if let Some(place) = self.places.get_mut(chunk.removed(removed) as usize) {
+                if let Some(place) = self.index(chunk.removed(removed)).and_then(|index| places.get_mut(index)) {
                     *place = VACANT;
                 }
             }
             if index == 0 {
-                self.places.reserve_exact(chosen.iter().map(|group| group.rows.len()).sum());
+                places.reserve_exact(chosen.iter().map(|group| group.rows.len()).sum());
             }
             for row in chosen.iter().flat_map(|group| group.rows.clone()) {
-                let slot = chunk.slot(row) as usize;
-                if slot >= self.places.len() {
+                let slot = self.index(chunk.slot(row)).expect("the slots of all rows were collected");
+                if slot >= places.len() {
                     // A store packs itself together before it becomes as sparse as that.
                     if slot >= MAX_SLOTS || is_sparse(slot as u64 + 1, rows_so_far) {
                         return Err(damaged("a slot out of proportion"));
                     }
-                    self.places.resize(slot + 1, VACANT);
+                    places.resize(slot + 1, VACANT);
                 }
                 let place = Place { chunk: index as u32, row: row as u32 };
-                let before = std::mem::replace(&mut self.places[slot], place);
+                let before = std::mem::replace(&mut places[slot], place);
                 if before.chunk == place.chunk {
                     return Err(damaged("a slot twice"));
                 }
             }
         }
-        while self.places.last() == Some(&VACANT) {
-            self.places.pop();
+        while places.last() == Some(&VACANT) {
+            places.pop();
         }
+        self.places = places;
         Ok(())
+    }
+
+    /// Returns where in `places` a slot is.
+    #[inline]
+    fn index(&self, slot: u32) -> Option<usize> {
+        if self.chunks[0].whole { Some(slot as usize) } else { self.changed.binary_search(&slot).ok() }
+    }
+
+    /// Returns where the newest row of a slot stands.
+    pub(super) fn newest(&self, slot: u32) -> Option<Place> {
+        self.places.get(self.index(slot)?).copied()
     }
 
     /// Returns the newest of each local value.
     pub(super) fn locals(&self) -> BTreeMap<&'a str, &'a [u8]> {
         self.chunks.iter().flat_map(|chunk| chunk.locals.iter().copied()).collect()
     }
+}
+
+/// Returns the slots of all rows, in order, each once.
+fn all_slots(chunks: &[Chunk<'_>]) -> Vec<u32> {
+    let mut slots: Vec<u32> = chunks.iter().flat_map(|chunk| (0..chunk.rows()).map(|row| chunk.slot(row))).collect();
+    slots.sort_unstable();
+    slots.dedup();
+    slots
 }
 
 /// The rows that a store is to be made of, by slot.
@@ -112,6 +139,13 @@ pub(in crate::state) struct Picked<'a> {
     pub(in crate::state) locals: BTreeMap<&'a str, &'a [u8]>,
     /// The number that the next cut goes on with; nothing if the store is not the one that was cut.
     pub(in crate::state) next: Option<u64>,
+}
+
+/// What belongs to one key, without its columns.
+pub(in crate::state) struct Row<'a> {
+    pub(in crate::state) key: Key,
+    /// As they were written.
+    pub(in crate::state) timers: Option<&'a [u8]>,
 }
 
 /// Picks what a lineage holds. If nothing has to be left out, every row keeps its slot.
@@ -191,15 +225,16 @@ impl<'a> Picked<'a> {
         self.places.len()
     }
 
-    /// Returns the key in a slot, and its timers as they were written; nothing if the slot is free.
+    /// Returns the key in a slot and its timers; nothing if the slot is free.
     #[inline]
-    pub(in crate::state) fn row(&self, slot: usize) -> Result<Option<(Key, Option<&'a [u8]>)>> {
+    pub(in crate::state) fn row(&self, slot: usize) -> Result<Option<Row<'a>>> {
         let place = self.places[slot];
         if place == VACANT {
             return Ok(None);
         }
         let chunk = &self.chunks[place.chunk as usize];
-        Ok(Some((chunk.key(place.row as usize)?, chunk.timers.get(place.row as usize))))
+        let row = place.row as usize;
+        Ok(Some(Row { key: chunk.key(row)?, timers: chunk.timers.get(row) }))
     }
 
     /// Returns the columns, in order of their names.

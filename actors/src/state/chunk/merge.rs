@@ -38,7 +38,7 @@ pub fn merge_chunks(chunks: &[Vec<u8>]) -> Result<Vec<u8>> {
     }
     ChunkWriter {
         whole: oldest.whole,
-        first: oldest.first,
+        first: lineage.first,
         last: newest.last,
         key_groups: oldest.key_groups,
         rows: &rows,
@@ -54,21 +54,20 @@ pub fn merge_chunks(chunks: &[Vec<u8>]) -> Result<Vec<u8>> {
 
 /// Returns group and slot of the rows that are the newest of their slots, in order, and where they stand.
 fn newest_rows(lineage: &Lineage<'_>) -> (Vec<(u32, u32)>, Vec<Place>) {
-    let mut rows = Vec::with_capacity(lineage.places.len());
+    let mut rows = Vec::new();
     for (index, chunk) in lineage.chunks.iter().enumerate() {
         for group in &chunk.groups {
             for row in group.rows.clone() {
                 let (slot, place) = (chunk.slot(row), Place { chunk: index as u32, row: row as u32 });
-                if lineage.places.get(slot as usize) == Some(&place) {
-                    rows.push((group.group, slot));
+                if lineage.newest(slot) == Some(place) {
+                    rows.push((group.group, slot, place));
                 }
             }
         }
     }
     // The rows of each chunk are in order already, which a stable sort makes use of.
-    rows.sort();
-    let places = rows.iter().map(|(_, slot)| lineage.places[*slot as usize]).collect();
-    (rows, places)
+    rows.sort_by_key(|(group, slot, _)| (*group, *slot));
+    rows.into_iter().map(|(group, slot, place)| ((group, slot), place)).unzip()
 }
 
 /// Returns group and slot of every key that went in any of the chunks. Some may have come in one of them too, and

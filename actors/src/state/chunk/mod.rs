@@ -36,7 +36,7 @@ mod write;
 
 pub(super) use block::BlockWriter;
 pub(super) use encoding::{Encoding, Primitive, for_primitives};
-pub(super) use lineage::{Cells, Picked, adopt, restore};
+pub(super) use lineage::{Cells, Picked, Row, adopt, restore};
 pub use merge::merge_chunks;
 pub(super) use write::{ChunkWriter, ColumnWriter};
 

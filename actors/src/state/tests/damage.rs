@@ -68,7 +68,7 @@ fn wrong_bytes_with_a_right_checksum_do_no_harm() {
         }
     }
     let seed = 1;
-    println!("seed {seed}");
+    eprintln!("seed {seed}");
     let mut rng = Pcg64Mcg::seed_from_u64(seed);
     for _ in 0..20_000 {
         let mut damaged = chunk.clone();
@@ -106,8 +106,8 @@ fn a_slot_out_of_proportion_is_refused() {
         .finish()
         .unwrap()
     };
-    assert_eq!(restored(&[write(4000)]).keys().collect::<Vec<_>>(), [key.clone()]);
-    for slot in [100_000, 1 << 31, u32::MAX] {
+    assert!(restored(&[write(23)]).keys().eq([key.clone()]));
+    for slot in [24, 100_000, 1 << 31, u32::MAX] {
         assert!(StateStore::new(0..16, 16).restore(&[write(slot)]).is_err());
     }
 }

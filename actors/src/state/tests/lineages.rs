@@ -93,6 +93,42 @@ fn changes_merge_into_one_change() {
 }
 
 #[test]
+fn few_changes_of_a_large_store_merge() {
+    let mut store = StateStore::new(0..16, 16);
+    for key in 0..5000 {
+        set(&mut store, key, 1);
+    }
+    let mut chunks = vec![store.cut().unwrap()];
+    for key in [4999, 3, 4999] {
+        set(&mut store, key, key);
+        chunks.push(store.cut().unwrap());
+    }
+    let change = merge_chunks(&chunks[1..]).unwrap();
+    assert!(change.len() < 200, "{} bytes", change.len());
+    assert_eq!(image(&restored(&[chunks[0].clone(), change])), image(&store));
+}
+
+#[test]
+fn a_whole_chunk_in_the_middle_merges_without_a_gap() {
+    let mut store = StateStore::new(0..16, 16);
+    let mut chunks = Vec::new();
+    for key in 0..1000 {
+        set(&mut store, key, 1);
+    }
+    chunks.push(store.cut().unwrap());
+    set(&mut store, 999, 2);
+    chunks.push(store.cut().unwrap());
+    for key in 0..999 {
+        take(&mut store, key);
+    }
+    chunks.push(store.cut().unwrap());
+    set(&mut store, 5, 3);
+    chunks.push(store.cut().unwrap());
+    let merged = merge_chunks(&chunks[1..]).unwrap();
+    assert_eq!(image(&restored(&[chunks[0].clone(), merged])), image(&store));
+}
+
+#[test]
 fn a_slot_that_changed_hands_is_gone_from_its_old_group() {
     let (first, second) =
         (Key::from(1u64), (2u64..).map(Key::from).find(|key| key.group(2) != Key::from(1u64).group(2)));

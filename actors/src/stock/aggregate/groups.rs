@@ -147,9 +147,10 @@ mod tests {
             let mut hashes = Vec::new();
             keys.hashes(table.batch(), &mut hashes).unwrap();
             let groups = keys.groups(&table).unwrap();
-            for row in 0..table.rows() {
+            assert_eq!(hashes.len(), table.rows());
+            for (row, hash) in hashes.iter().enumerate() {
                 let key = keys.key(&table, row).unwrap();
-                assert_eq!(key.hash(), hashes[row]);
+                assert_eq!(key.hash(), *hash);
                 assert_eq!(key, groups.keys[groups.of_row[row]]);
             }
         }

@@ -122,6 +122,10 @@ impl OperatorKind for AggregateKind {
         let aggregate = Aggregate { plan };
         Ok(table_operator(output, true, Arc::new(move || Ok(aggregate.clone()))))
     }
+
+    fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {
+        read::<Settings>(options, &self.doc()).err().unwrap_or_default()
+    }
 }
 
 #[cfg(test)]

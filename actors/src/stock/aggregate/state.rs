@@ -8,9 +8,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::take;
 use arrow::row::{RowConverter, SortField};
-use datafusion_common::DataFusionError;
+use datafusion_common::{DataFusionError, Result as DataFusionResult};
 use datafusion_expr::{EmitTo, GroupsAccumulator};
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::GroupsAccumulatorAdapter;
 use datafusion_physical_expr::PhysicalExpr;
@@ -81,13 +82,49 @@ struct One {
     measure: Option<Measure>,
 }
 
+/// The states of the groups of a batch: those of the first `known` groups are saved, the others are new.
+struct TakenUp {
+    saved: Vec<ArrayRef>,
+    known: usize,
+    groups: usize,
+}
+
 impl One {
-    fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
+    /// Adds the rows of a batch to the states that were taken up. Returns the new states and the new values.
+    fn advance(
+        &self,
+        batch: &RecordBatch,
+        of_row: &[usize],
+        taken_up: TakenUp,
+    ) -> DataFusionResult<(Vec<ArrayRef>, ArrayRef)> {
+        let mut arguments = Vec::with_capacity(self.arguments.len());
+        for argument in &self.arguments {
+            arguments.push(argument.evaluate(batch)?.into_array(batch.num_rows())?);
+        }
+        let filter = self.filter.as_ref().map(|filter| filter.evaluate(batch)?.into_array(batch.num_rows()));
+        let filter: Option<ArrayRef> = filter.transpose()?;
+        let filter: Option<&BooleanArray> = filter.as_ref().map(|filter| filter.as_boolean());
+
+        let TakenUp { saved, known, groups } = taken_up;
+        let all: Vec<usize> = (0..groups).collect();
+        let mut accumulator = self.accumulator()?;
+        if known > 0 {
+            accumulator.merge_batch(&saved, &all[..known], known)?;
+        }
+        accumulator.update_batch(&arguments, of_row, filter, groups)?;
+        let state = accumulator.state(EmitTo::All)?;
+        // Giving the state away has emptied the accumulator; the value is that of the state as it will be kept.
+        let mut accumulator = self.accumulator()?;
+        accumulator.merge_batch(&state, &all, groups)?;
+        Ok((state, accumulator.evaluate(EmitTo::All)?))
+    }
+
+    fn accumulator(&self) -> DataFusionResult<Box<dyn GroupsAccumulator>> {
         if let Some(measure) = self.measure {
             return Ok(Box::new(MomentsAccumulator::new(measure)));
         }
         if self.function.groups_accumulator_supported() {
-            return self.function.create_groups_accumulator().map_err(|error| self.failed(&error));
+            return self.function.create_groups_accumulator();
         }
         let function = Arc::clone(&self.function);
         Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
@@ -134,18 +171,31 @@ impl Aggregates {
         groups: usize,
         kept: &mut impl Kept,
     ) -> Result<Vec<ArrayRef>> {
-        let (known, saved) = self.load(groups, kept)?;
+        let (mut order, saved) = self.load(groups, kept)?;
+        // An accumulator takes it for granted that no group before the last one it has seen is without rows. So the
+        // groups that have a state come first here, and the new ones, which have rows in this batch, behind them.
+        let known = order.len();
+        let mut place = vec![usize::MAX; groups];
+        order.iter().enumerate().for_each(|(index, group)| place[*group] = index);
+        for (group, place) in place.iter_mut().enumerate().filter(|(_, place)| **place == usize::MAX) {
+            *place = order.len();
+            order.push(group);
+        }
+        let of_row: Vec<usize> = of_row.iter().map(|group| place[*group]).collect();
+        let place: UInt32Array = place.iter().map(|place| *place as u32).collect();
+
         let mut saved = saved.into_iter();
         let mut states = Vec::new();
         let mut values = Vec::new();
         for one in &self.aggregates {
             let saved: Vec<ArrayRef> = saved.by_ref().take(one.columns).collect();
-            let (state, value) = self.advance_one(one, batch, of_row, groups, &known, &saved)?;
+            let taken_up = TakenUp { saved, known, groups };
+            let (state, value) = one.advance(batch, &of_row, taken_up).map_err(|error| one.failed(&error))?;
             states.extend(state);
-            values.push(value);
+            values.push(take(&value, &place, None)?);
         }
         let rows = self.converter.convert_columns(&states)?;
-        for (group, row) in rows.iter().enumerate() {
+        for (group, row) in order.into_iter().zip(rows.iter()) {
             let mut bytes = Vec::with_capacity(self.layout.len() + row.as_ref().len());
             bytes.extend_from_slice(&self.layout);
             bytes.extend_from_slice(row.as_ref());
@@ -175,38 +225,5 @@ impl Aggregates {
         let parser = self.converter.parser();
         let rows = ends.iter().map(|(begin, end)| parser.parse(&bytes[*begin..*end]));
         Ok((known, self.converter.convert_rows(rows)?))
-    }
-
-    fn advance_one(
-        &self,
-        one: &One,
-        batch: &RecordBatch,
-        of_row: &[usize],
-        groups: usize,
-        known: &[usize],
-        saved: &[ArrayRef],
-    ) -> Result<(Vec<ArrayRef>, ArrayRef)> {
-        let failed = |error: DataFusionError| one.failed(&error);
-        let mut arguments = Vec::with_capacity(one.arguments.len());
-        for argument in &one.arguments {
-            let column = argument.evaluate(batch).and_then(|value| value.into_array(batch.num_rows()));
-            arguments.push(column.map_err(failed)?);
-        }
-        let filter = one.filter.as_ref().map(|filter| filter.evaluate(batch)?.into_array(batch.num_rows()));
-        let filter: Option<ArrayRef> = filter.transpose().map_err(failed)?;
-        let filter: Option<&BooleanArray> = filter.as_ref().map(|filter| filter.as_boolean());
-
-        let mut accumulator = one.accumulator()?;
-        if !known.is_empty() {
-            accumulator.merge_batch(saved, known, groups).map_err(failed)?;
-        }
-        accumulator.update_batch(&arguments, of_row, filter, groups).map_err(failed)?;
-        let state = accumulator.state(EmitTo::All).map_err(failed)?;
-        // Giving the state away has emptied the accumulator; the value is that of the state as it will be kept.
-        let all: Vec<usize> = (0..groups).collect();
-        let mut accumulator = one.accumulator()?;
-        accumulator.merge_batch(&state, &all, groups).map_err(failed)?;
-        let value = accumulator.evaluate(EmitTo::All).map_err(failed)?;
-        Ok((state, value))
     }
 }

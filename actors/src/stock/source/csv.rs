@@ -1,7 +1,7 @@
 //! Rows of a CSV file (RFC 4180; quoted fields may hold line breaks).
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 
 use csv::{ByteRecord, Position, Reader, ReaderBuilder};
 
@@ -118,31 +118,50 @@ struct CsvReader {
     null: Null,
 }
 
+impl CsvReader {
+    /// Returns the line that the current record begins in, for a message: empty lines before it do not count to it.
+    fn line(&mut self) -> Result<u64> {
+        let Some(begin) = self.record.position().cloned() else { return Ok(0) };
+        let file = &mut self.reader.get_mut().file;
+        let here = file.stream_position()?;
+        file.seek(SeekFrom::Start(begin.byte()))?;
+        let mut line = begin.line();
+        for byte in BufReader::new(&mut *file).bytes() {
+            match byte? {
+                b'\n' => line += 1,
+                b'\r' => {}
+                _ => break,
+            }
+        }
+        file.seek(SeekFrom::Start(here))?;
+        Ok(line)
+    }
+}
+
 impl RowReader for CsvReader {
     fn read(&mut self, limit: usize, columns: &mut Columns) -> Result<usize> {
         for row in 0..limit {
             if !next(&mut self.reader, &mut self.record)? {
                 return Ok(row);
             }
-            let line = self.record.position().map_or(0, Position::line);
             if self.record.len() != self.fields {
                 return Err(Error::failed(format!(
-                    "line {line} has {} fields, but there are {} columns",
+                    "line {} has {} fields, but there are {} columns",
+                    self.line()?,
                     self.record.len(),
                     self.fields
                 )));
             }
-            for (column, place) in self.wanted.iter().enumerate() {
-                let bytes = &self.record[*place];
+            for (column, place) in self.wanted.iter().copied().enumerate() {
+                let bytes = &self.record[place];
                 let Ok(text) = std::str::from_utf8(bytes) else {
-                    return Err(Error::failed(format!("line {line}, field {}: the text is not UTF-8", place + 1)));
+                    let message = format!("line {}, field {}: the text is not UTF-8", self.line()?, place + 1);
+                    return Err(Error::failed(message));
                 };
                 if self.null.is(text, self.texts[column]) {
                     columns.append_null(column);
-                } else {
-                    columns
-                        .append_text(column, text)
-                        .map_err(|message| Error::failed(format!("line {line}: {message}")))?;
+                } else if let Err(message) = columns.append_text(column, text) {
+                    return Err(Error::failed(format!("line {}: {message}", self.line()?)));
                 }
             }
         }

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -82,7 +82,7 @@ pub(super) struct Place {
 
 /// How rows stand in a file.
 pub(super) trait Format: Send + Sync + 'static {
-    /// Begins to read an open file at a place.
+    /// Begins to read at a place of an open file, which stands at its beginning.
     fn open(&self, file: File, name: &str, at: Place) -> Result<Box<dyn RowReader>>;
 }
 
@@ -154,9 +154,10 @@ impl FileSource {
         let unreadable = |error: std::io::Error| Error::failed(format!("file `{name}` cannot be read: {error}"));
         let path = self.plan.folder.join(name);
         let mut head = Vec::with_capacity(FINGERPRINTED);
-        let file = File::open(&path).map_err(unreadable)?;
+        let mut file = File::open(&path).map_err(unreadable)?;
         let size = file.metadata().map_err(unreadable)?.len();
         (&file).take(FINGERPRINTED as u64).read_to_end(&mut head).map_err(unreadable)?;
+        file.rewind().map_err(unreadable)?;
         let mut place = Place::default();
         if let Some(position) = position {
             let hashed = usize::try_from(position.hashed).unwrap_or(usize::MAX);

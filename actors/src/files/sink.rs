@@ -6,29 +6,31 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
 use crc32fast::Hasher;
 use serde::{Deserialize, Serialize};
 
-use super::super::text::Encoding;
-use crate::table::Table;
+use super::FileFormat;
+use crate::record::AnyBatch as _;
 use crate::{Error, Result, Sink, Subtask, WindowId};
 
 /// How much is collected before it is written.
 const BUFFERED: usize = 256 << 10;
 
 /// What a file sink is made from.
-pub(super) struct FilePlan {
+pub struct FilePlan<F> {
+    /// The folder that the files go to.
     pub folder: PathBuf,
+    /// The sink's name in the topology, with which the names of its files begin.
     pub name: String,
+    /// What the names of its files end with, without the dot.
     pub extension: &'static str,
-    pub encoding: Encoding,
-    pub schema: SchemaRef,
+    /// How rows are written.
+    pub format: F,
 }
 
 /// A file that is written but does not have its name yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct FilePending {
+pub struct FilePending {
     /// What it is called now.
     staged: String,
     /// What it is to be called.
@@ -38,8 +40,8 @@ pub(super) struct FilePending {
 }
 
 /// Writes rows into files that appear by one rename.
-pub(super) struct FileSink {
-    plan: Arc<FilePlan>,
+pub struct FileSink<F> {
+    plan: Arc<FilePlan<F>>,
     subtask: Subtask,
     open: Option<Staged>,
     /// A failed write leaves nobody knows what behind: no more is written by this instance.
@@ -77,8 +79,9 @@ enum Found {
     Other,
 }
 
-impl FileSink {
-    pub(super) fn new(plan: Arc<FilePlan>) -> FileSink {
+impl<F: FileFormat> FileSink<F> {
+    /// Makes an instance that has not been opened.
+    pub fn new(plan: Arc<FilePlan<F>>) -> FileSink<F> {
         let subtask = Subtask::single(&plan.name);
         FileSink { plan, subtask, open: None, broken: false, next: 0, own: BTreeSet::new() }
     }
@@ -102,7 +105,7 @@ impl FileSink {
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => {
                     let mut buffer = Vec::with_capacity(BUFFERED + (BUFFERED >> 2));
-                    self.plan.encoding.begin(&self.plan.schema, &mut buffer);
+                    self.plan.format.begin(&mut buffer);
                     return Ok(Staged { name, file, buffer, length: 0, checksum: Hasher::new() });
                 }
                 // Of an earlier instance of this very attempt, and pending: it has its name for good.
@@ -169,12 +172,12 @@ impl FileSink {
         Ok(())
     }
 
-    fn add(&mut self, table: &Table) -> Result {
+    fn add(&mut self, batch: &F::Batch) -> Result {
         let mut staged = match self.open.take() {
             Some(staged) => staged,
             None => self.stage()?,
         };
-        self.plan.encoding.rows(table, &mut staged.buffer)?;
+        self.plan.format.rows(batch, &mut staged.buffer)?;
         if staged.buffer.len() >= BUFFERED {
             staged.flush().map_err(|error| cannot("be written", &self.path(&staged.name), &error))?;
         }
@@ -205,8 +208,8 @@ impl FileSink {
     }
 }
 
-impl Sink for FileSink {
-    type In = Table;
+impl<F: FileFormat> Sink for FileSink<F> {
+    type In = F::In;
     type Pending = FilePending;
 
     async fn open(&mut self, pending: Vec<FilePending>, subtask: &Subtask) -> Result {
@@ -216,12 +219,12 @@ impl Sink for FileSink {
         self.remove_left_overs(&pending)
     }
 
-    async fn write(&mut self, table: Arc<Table>) -> Result {
+    async fn write(&mut self, batch: Arc<F::Batch>) -> Result {
         self.whole()?;
-        if table.rows() == 0 {
+        if batch.is_empty() {
             return Ok(());
         }
-        let added = self.add(&table);
+        let added = self.add(&batch);
         self.broken = added.is_err();
         added
     }

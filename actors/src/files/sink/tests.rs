@@ -1,9 +1,36 @@
-use arrow::datatypes::Schema;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
 use tempfile::TempDir;
 
-use super::super::super::source::tests::ready;
-use super::super::super::tests::int_table;
 use super::*;
+use crate::record::Rows;
+
+/// Numbers below a header.
+struct Numbers;
+
+impl FileFormat for Numbers {
+    type Batch = Rows<i64>;
+    type In = i64;
+
+    fn begin(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"n\n");
+    }
+
+    fn rows(&self, batch: &Rows<i64>, out: &mut Vec<u8>) -> Result {
+        for number in batch.iter() {
+            writeln!(out, "{number}")?;
+        }
+        Ok(())
+    }
+}
+
+fn ready<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("this sink waits for nothing"),
+    }
+}
 
 /// A folder and the lives of subtasks that write into it.
 struct Bed {
@@ -21,16 +48,13 @@ impl Bed {
     }
 
     /// A new process opens the sink with what its checkpoint holds.
-    fn start(&mut self, pending: &[FilePending]) -> FileSink {
+    fn start(&mut self, pending: &[FilePending]) -> FileSink<Numbers> {
         self.incarnation += 1;
         self.subtask("rows", 3, 4, pending).unwrap()
     }
 
-    fn subtask(&self, name: &str, index: u32, parallelism: u32, pending: &[FilePending]) -> Result<FileSink> {
-        let schema = int_table(&[("n", &[])], None).schema();
-        let schema = Arc::new(Schema::new(schema.fields().clone()));
-        let plan =
-            FilePlan { folder: self.path(), name: name.into(), extension: "csv", encoding: Encoding::Csv, schema };
+    fn subtask(&self, name: &str, index: u32, parallelism: u32, pending: &[FilePending]) -> Result<FileSink<Numbers>> {
+        let plan = FilePlan { folder: self.path(), name: name.into(), extension: "csv", format: Numbers };
         let mut sink = FileSink::new(Arc::new(plan));
         let subtask =
             Subtask { index, parallelism, incarnation: self.incarnation, attempt: 1, ..Subtask::single(name) };
@@ -52,16 +76,15 @@ impl Bed {
     }
 }
 
-fn write(sink: &mut FileSink, values: &[i64]) {
-    let values: Vec<Option<i64>> = values.iter().copied().map(Some).collect();
-    ready(sink.write(Arc::new(int_table(&[("n", &values)], None)))).unwrap();
+fn write(sink: &mut FileSink<Numbers>, values: &[i64]) {
+    ready(sink.write(Arc::new(Rows::new(values.to_vec())))).unwrap();
 }
 
-fn prepare(sink: &mut FileSink, window: u64) -> FilePending {
+fn prepare(sink: &mut FileSink<Numbers>, window: u64) -> FilePending {
     ready(sink.prepare(WindowId(window))).unwrap().unwrap()
 }
 
-fn commit(sink: &mut FileSink, pending: &FilePending) -> Result {
+fn commit(sink: &mut FileSink<Numbers>, pending: &FilePending) -> Result {
     ready(sink.commit(pending.clone()))
 }
 
@@ -228,8 +251,8 @@ fn after_a_failed_write_nothing_is_prepared() {
     let mut bed = Bed::new();
     let mut sink = bed.start(&[]);
     std::fs::remove_dir_all(bed.path()).unwrap();
-    let table = Arc::new(int_table(&[("n", &[Some(1)])], None));
-    assert!(ready(sink.write(Arc::clone(&table))).is_err());
-    assert!(ready(sink.write(table)).unwrap_err().message().contains("only after a restart"));
+    let rows = Arc::new(Rows::new(vec![1]));
+    assert!(ready(sink.write(Arc::clone(&rows))).is_err());
+    assert!(ready(sink.write(rows)).unwrap_err().message().contains("only after a restart"));
     assert!(ready(sink.prepare(WindowId(7))).is_err());
 }

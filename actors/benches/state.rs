@@ -1,0 +1,191 @@
+//! What keyed state costs, beside a bare hash map in the same run: `cargo bench -p piton-actors --bench state`.
+
+#![allow(clippy::print_stdout, reason = "printing is what it is for")]
+#![allow(clippy::disallowed_methods, reason = "a measurement reads the real clock")]
+
+use std::hash::{BuildHasherDefault, Hasher};
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+use piton_actors::host::{AnyOperator, Hosted};
+use piton_actors::prelude::*;
+use piton_actors::state::{StateStore, merge_chunks};
+use piton_actors::{Batch, Rows};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+const COUNT: ValueState<u64> = ValueState::new("count");
+const NAME: ValueState<String> = ValueState::new("name");
+const GROUPS: u32 = 1024;
+const ROUNDS: usize = 9;
+
+/// Takes a hash for what it is: the map gets a key's hash, as the store does.
+#[derive(Default)]
+struct Carried(u64);
+
+impl Hasher for Carried {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only integers are hashed")
+    }
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash.rotate_right(7);
+    }
+}
+
+/// Runs all of it, or what the first argument names: `updates`, `restores`, `cuts`.
+fn main() {
+    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
+    if wanted("updates") {
+        updates(100_000);
+        updates(1_000_000);
+    }
+    if wanted("restores") {
+        restores();
+    }
+    if wanted("cuts") {
+        cuts();
+    }
+}
+
+/// Prints the best and the median of several runs, and returns the best: the others shared the machine.
+fn best(what: &str, mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    println!("{what:<60} {:>12.2?}   (median {:.2?})", times[0], times[times.len() / 2]);
+    times[0]
+}
+
+fn timed(f: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    f();
+    start.elapsed()
+}
+
+fn updates(keys: u64) {
+    let mut rng = Pcg64Mcg::seed_from_u64(1);
+    let records: Vec<u64> = (0..4_000_000).map(|_| rng.random_range(0..keys)).collect();
+    let mut store = StateStore::new(0..GROUPS, GROUPS);
+    let mut map: HashMap<u64, u64, BuildHasherDefault<Carried>> = HashMap::default();
+    let (mut with_store, mut with_map) = (vec![], vec![]);
+    for _ in 0..ROUNDS {
+        with_map.push(timed(|| {
+            for record in &records {
+                *map.entry(Key::from(*record).hash()).or_default() += 1;
+            }
+        }));
+        with_store.push(timed(|| {
+            for record in &records {
+                store.enter(Key::from(*record));
+                store.value(COUNT).update(|count| *count += 1).expect("there is a key");
+            }
+        }));
+    }
+    let map = best(&format!("4M updates of u64, {keys} keys: hash map"), with_map);
+    let store = best(&format!("4M updates of u64, {keys} keys: keyed state"), with_store);
+    let ratio =
+        |time: Duration| println!("{:<60} {:>11.2}x", "  against the map", time.as_secs_f64() / map.as_secs_f64());
+    ratio(store);
+    ratio(operator(keys, &records));
+}
+
+struct Count;
+
+impl Operator for Count {
+    type In = u64;
+    type Out = u64;
+
+    fn key(&self, record: &u64) -> Key {
+        record.into()
+    }
+
+    fn process(&mut self, _: &u64, ctx: &mut Context<u64>) -> Result {
+        ctx.state(COUNT).update(|count| *count += 1)
+    }
+}
+
+/// The same through an operator, in batches.
+fn operator(keys: u64, records: &[u64]) -> Duration {
+    let mut hosted = Hosted::new(Arc::new(|| Ok(Count)), Subtask::single("count"), 1024).expect("it can be made");
+    let batches: Vec<Batch> = records.chunks(1024).map(|rows| Arc::new(Rows::new(rows.to_vec())) as Batch).collect();
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        times.push(timed(|| {
+            for batch in &batches {
+                hosted.process(0, batch).expect("there is a key");
+            }
+        }));
+    }
+    best(&format!("4M updates of u64, {keys} keys: operator"), times)
+}
+
+fn filled(keys: u64) -> StateStore {
+    let mut store = StateStore::new(0..GROUPS, GROUPS);
+    for key in 0..keys {
+        store.enter(Key::from(key));
+        store.value(COUNT).set(key).expect("there is a key");
+    }
+    store
+}
+
+fn restores() {
+    let mut store = filled(1_000_000);
+    let base = store.cut().expect("integers can be written");
+    for key in 0..10_000u64 {
+        store.enter(Key::from(key * 97));
+        store.value(COUNT).set(7).expect("there is a key");
+    }
+    let change = store.cut().expect("integers can be written");
+    for (what, chunks) in [("one chunk", vec![base.clone()]), ("base and change", vec![base, change])] {
+        let mut times = Vec::new();
+        for _ in 0..ROUNDS {
+            let mut fresh = StateStore::new(0..GROUPS, GROUPS);
+            times.push(timed(|| fresh.restore(&chunks).expect("it was written so")));
+            black_box(&fresh);
+        }
+        best(&format!("restore 1M u64 -> u64, {what}"), times);
+        let times = (0..ROUNDS).map(|_| timed(|| drop(black_box(merge_chunks(&chunks))))).collect();
+        best(&format!("merge 1M u64 -> u64, {what}"), times);
+        let mut times = Vec::new();
+        for _ in 0..ROUNDS {
+            let mut part = StateStore::new(0..GROUPS / 4, GROUPS);
+            times.push(timed(|| part.adopt(std::slice::from_ref(&chunks)).expect("it was written so")));
+        }
+        best(&format!("adopt a quarter of it, {what}"), times);
+    }
+    let mut texts = StateStore::new(0..GROUPS, GROUPS);
+    for key in 0..200_000u64 {
+        texts.enter(Key::from(format!("key {key}").as_str()));
+        texts.value(NAME).set(format!("name {key}")).expect("there is a key");
+    }
+    let chunks = [texts.cut().expect("texts can be written")];
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut fresh = StateStore::new(0..GROUPS, GROUPS);
+        times.push(timed(|| {
+            fresh.restore(&chunks).expect("it was written so");
+            fresh.enter(Key::from("key 1"));
+            fresh.value(NAME).get().expect("it was written so");
+        }));
+    }
+    best("restore 200k text -> text, decoded", times);
+}
+
+fn cuts() {
+    let (mut whole, mut change) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS as u64 {
+        let mut store = filled(1_000_000);
+        whole.push(timed(|| drop(black_box(store.cut()))));
+        for key in 0..10_000u64 {
+            store.enter(Key::from(key * 97 + round));
+            store.value(COUNT).set(7).expect("there is a key");
+        }
+        change.push(timed(|| drop(black_box(store.cut()))));
+    }
+    best("cut 1M u64 -> u64, everything", whole);
+    best("cut 1M u64 -> u64, 1 % changed", change);
+}

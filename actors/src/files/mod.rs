@@ -1,0 +1,77 @@
+//! Rows in files: sinks whose files appear by one rename, and lines of text as records.
+//!
+//! **The committed rule.** A file whose name does not begin with a dot is committed: it appeared by one atomic rename,
+//! after the checkpoint that covers its rows was durable, and never changes again. Before that its rows are in a
+//! hidden file of the same folder, whose name carries the incarnation of the process and the attempt of the region,
+//! so that no two lives of a subtask ever write to the same one.
+//!
+//! `prepare` makes the hidden file durable; what is pending is its name, the name it is to have, its length and its
+//! checksum. `commit` renames it, and finds out by looking whether that has already happened. A file in the folder
+//! that is not what a commit expects is somebody else's: it is named in an error and left alone.
+//!
+//! All of this is the same for any content: a [`FileFormat`] says how a batch becomes bytes, and [`file_sink`] plans
+//! the sink.
+//!
+//! For records of a user's own there are [`LineSourceKind`] and [`LineSinkKind`]: one line of text each, read by
+//! `FromStr` and written by `Display`.
+
+mod line_sink;
+mod line_source;
+mod sink;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::Delivery;
+use crate::blueprint::{Fault, SinkBlueprint, Site};
+use crate::host::HostedSink;
+use crate::record::{AnyBatch, Inputs};
+
+pub use line_sink::{LineFormat, LineSinkKind};
+pub use line_source::{LineSource, LineSourceKind};
+pub use sink::{FilePending, FilePlan, FileSink};
+
+/// How batches become the content of a file.
+pub trait FileFormat: Send + Sync + 'static {
+    /// A batch of what the sink reads.
+    type Batch: AnyBatch;
+    /// What the sink reads.
+    type In: Inputs<Batch = Arc<Self::Batch>>;
+
+    /// Appends what every file begins with.
+    fn begin(&self, out: &mut Vec<u8>) {
+        let _ = out;
+    }
+
+    /// Appends the rows of a batch.
+    ///
+    /// # Errors
+    /// If a row cannot be written.
+    fn rows(&self, batch: &Self::Batch, out: &mut Vec<u8>) -> crate::Result;
+}
+
+/// Plans a sink that writes files called `NAME-SUBTASK-WINDOW.EXTENSION` into the folder `path` beside the topology.
+///
+/// # Errors
+/// If `path` is a file, or the sink's name cannot begin the name of a file.
+pub fn file_sink<F: FileFormat>(
+    path: &Path,
+    extension: &'static str,
+    format: F,
+    site: &Site,
+) -> Result<SinkBlueprint, Vec<Fault>> {
+    let folder = site.folder.join(path);
+    if folder.exists() && !folder.is_dir() {
+        return Err(vec![Fault::new("path", format!("`{}` is a file; name a folder", path.display()))]);
+    }
+    if site.name.starts_with('.') || site.name.contains(['/', '\\']) {
+        let message = format!("the name `{}` cannot begin the name of a file; give the sink another name", site.name);
+        return Err(vec![Fault::new("", message)]);
+    }
+    let plan = Arc::new(FilePlan { folder: folder.clone(), name: site.name.clone(), extension, format });
+    Ok(SinkBlueprint {
+        delivery: Delivery::Staged,
+        folder: Some(folder),
+        make: Arc::new(move || Ok(Box::new(HostedSink(FileSink::new(Arc::clone(&plan)))))),
+    })
+}

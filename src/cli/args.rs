@@ -1,0 +1,233 @@
+//! What can be written on the command line. The comments here are the help.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::Overrides;
+use crate::error::{Error, Result};
+use crate::topology::{Format, Plan, Registry, load};
+
+/// The topology file that is meant when none is named.
+pub(super) const DEFAULT_JOB: &str = "config.toml";
+
+/// Runs stream-processing jobs that lose nothing and repeat nothing, whatever crashes.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    disable_help_subcommand = true,
+    after_help = "Example:\n  piton run job.toml        run a job; a second run continues where the first one ended"
+)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Runs a job, from its latest committed window on
+    Run(RunArgs),
+    /// Shows everything that is wrong with a topology file; starts nothing and creates nothing
+    Check(CheckArgs),
+    /// Shows the plan of a job, and what is guaranteed from each source to each sink
+    Explain(ExplainArgs),
+    /// Lists the types a topology file can name, or the options of one
+    List(ListArgs),
+    /// Shows what the state directory of a job holds, without running it
+    #[command(subcommand)]
+    Checkpoints(CheckpointsCommand),
+}
+
+/// Which job, and what is set over its file.
+#[derive(Debug, Args)]
+pub(super) struct JobArgs {
+    /// The topology file [default: config.toml in the current folder]
+    #[arg(value_name = "JOB.toml")]
+    pub(super) job: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) over: OverrideArgs,
+}
+
+/// What is set over a topology file.
+#[derive(Debug, Args)]
+pub(super) struct OverrideArgs {
+    /// Sets an option over the file, as in checkpoint.interval=200ms; may be repeated
+    #[arg(long, value_name = "OPTION=VALUE")]
+    pub(super) set: Vec<String>,
+    /// The state directory, instead of the one that the file names
+    #[arg(long, value_name = "DIR")]
+    pub(super) state: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  piton run job.toml\n  piton run job.toml --set checkpoint.interval=200ms --events events.ndjson\n  \
+                  piton run job.toml --resume none --discard-state --discard-output     begin anew"
+)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub(super) job: JobArgs,
+    /// From where to start: "latest", "none", or the number of a committed window [default: recovery.resume]
+    #[arg(long, value_name = "latest|none|ID")]
+    pub(super) resume: Option<String>,
+    /// With --resume none: removes the checkpoints that the state directory holds
+    #[arg(long)]
+    pub(super) discard_state: bool,
+    /// With --resume none: removes the files that earlier runs of the job have written
+    #[arg(long)]
+    pub(super) discard_output: bool,
+    /// Starts from an older checkpoint if the newest is damaged; rows after it may be written again
+    #[arg(long)]
+    pub(super) allow_rollback: bool,
+    /// Appends what happens to a file, one JSON object on each line ("-" for stdout)
+    #[arg(long, value_name = "FILE|-")]
+    pub(super) events: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  piton check job.toml")]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    pub(super) job: JobArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  piton explain job.toml --format dot | dot -Tsvg > job.svg")]
+pub(super) struct ExplainArgs {
+    #[command(flatten)]
+    pub(super) job: JobArgs,
+    /// How the plan is written
+    #[arg(long, value_enum, default_value_t = FormatArg::Text)]
+    pub(super) format: FormatArg,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum FormatArg {
+    /// For reading
+    Text,
+    /// For Graphviz
+    Dot,
+    /// For Markdown
+    Mermaid,
+}
+
+impl From<FormatArg> for Format {
+    fn from(format: FormatArg) -> Format {
+        match format {
+            FormatArg::Text => Format::Text,
+            FormatArg::Dot => Format::Dot,
+            FormatArg::Mermaid => Format::Mermaid,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  piton list\n  piton list csv")]
+pub(super) struct ListArgs {
+    /// The type whose options are shown
+    #[arg(value_name = "TYPE")]
+    pub(super) type_name: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CheckpointsCommand {
+    /// Lists the checkpoints that are kept
+    #[command(after_help = "Example:\n  piton checkpoints list job.toml")]
+    List(CheckpointsArgs),
+    /// Shows what is in a checkpoint; the latest of each region unless windows are named
+    #[command(after_help = "Example:\n  piton checkpoints show job.toml 42")]
+    Show(CheckpointsArgs),
+    /// Reads checkpoints completely and names what is damaged; all of them unless windows are named
+    #[command(after_help = "Example:\n  piton checkpoints verify job.toml")]
+    Verify(CheckpointsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckpointsArgs {
+    /// The topology file [default: config.toml in the current folder], then windows by their numbers, or "latest"
+    #[arg(value_name = "JOB.toml] [ID")]
+    targets: Vec<String>,
+    #[command(flatten)]
+    over: OverrideArgs,
+}
+
+impl JobArgs {
+    /// Returns the topology file.
+    pub(super) fn file(&self) -> &Path {
+        self.job.as_deref().unwrap_or(Path::new(DEFAULT_JOB))
+    }
+
+    /// Plans the job.
+    pub(super) fn plan(&self, registry: &Registry) -> Result<Plan> {
+        self.over.plan(self.file(), registry)
+    }
+}
+
+impl OverrideArgs {
+    fn plan(&self, file: &Path, registry: &Registry) -> Result<Plan> {
+        // A variable that is not Unicode cannot be meant for us.
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let overrides = Overrides { environment: environment.collect(), set: self.set.clone() };
+        let mut plan = load(file, &overrides, registry)?;
+        if let Some(state) = &self.state {
+            // Unlike a path in the file, one on the command line starts from the current folder.
+            plan.settings.store.path = std::path::absolute(state).map_err(|error| {
+                Error::config(format!("cannot tell where the state directory \"{}\" is: {error}", state.display()))
+            })?;
+        }
+        Ok(plan)
+    }
+}
+
+impl CheckpointsArgs {
+    /// Plans the job.
+    pub(super) fn plan(&self, registry: &Registry) -> Result<Plan> {
+        let file = self.split().0.unwrap_or(DEFAULT_JOB);
+        self.over.plan(Path::new(file), registry)
+    }
+
+    /// Returns what stands behind the topology file.
+    pub(super) fn ids(&self) -> &[String] {
+        self.split().1
+    }
+
+    fn split(&self) -> (Option<&str>, &[String]) {
+        match self.targets.split_first() {
+            Some((first, _)) if is_id(first) => (None, &self.targets),
+            Some((first, rest)) => (Some(first), rest),
+            None => (None, &[]),
+        }
+    }
+}
+
+fn is_id(target: &str) -> bool {
+    let is_number = !target.is_empty() && target.bytes().all(|byte| byte.is_ascii_digit());
+    is_number || target == "latest"
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_file_may_be_left_out_before_windows() {
+        let split = |targets: &[&str]| {
+            let targets = targets.iter().map(ToString::to_string).collect();
+            let args = CheckpointsArgs { targets, over: OverrideArgs { set: Vec::new(), state: None } };
+            let (file, ids) = args.split();
+            (file.map(str::to_string), ids.to_vec())
+        };
+        assert_eq!(split(&[]), (None, vec![]));
+        assert_eq!(split(&["12", "13"]), (None, vec!["12".to_string(), "13".to_string()]));
+        assert_eq!(split(&["latest"]), (None, vec!["latest".to_string()]));
+        assert_eq!(split(&["job.toml", "12"]), (Some("job.toml".to_string()), vec!["12".to_string()]));
+    }
+}

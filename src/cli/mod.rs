@@ -1,0 +1,87 @@
+//! The command line: what `piton` and every binary made with it understands.
+//!
+//! A command returns `Ok` or an [`Error`], whose kind is the exit code: 1 the job failed, 2 the configuration or the
+//! command line is wrong, 3 the state directory was refused. What was asked for (tables, plans, rows) goes to stdout,
+//! everything else to stderr. Nothing here decides anything about a running job.
+
+mod args;
+mod checkpoints;
+mod events;
+mod inspect;
+mod list;
+mod logs;
+mod output;
+mod panics;
+mod progress;
+mod resume;
+mod run;
+mod summary;
+mod table;
+mod terminal;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::args::{Cli, Command};
+use crate::cli::terminal::Terminal;
+use crate::error::{Error, ErrorKind, Result};
+use crate::topology::Registry;
+
+/// Carries out what the process was called with, with the kinds of this registry, and returns its exit code.
+///
+/// A binary of one's own is this one line and what it registers before:
+///
+/// ```no_run
+/// use std::process::ExitCode;
+///
+/// fn main() -> ExitCode {
+///     let mut registry = piton::Registry::stock();
+///     // registry.operator::<MyOperator>("mine");
+///     piton::cli::main(registry)
+/// }
+/// ```
+pub fn main(registry: Registry) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let terminal = Terminal::new();
+    let outcome = logs::install(&terminal).and_then(|()| {
+        panics::install();
+        panics::guard(|| dispatch(cli, &registry, &terminal))
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            show(&terminal, &error);
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+fn dispatch(cli: Cli, registry: &Registry, terminal: &Terminal) -> Result {
+    match cli.command {
+        Command::Run(args) => run::run(&args, registry, terminal),
+        Command::Check(args) => inspect::check(&args, registry, terminal),
+        Command::Explain(args) => inspect::explain(&args, registry, terminal),
+        Command::List(args) => list::list(args.type_name.as_deref(), registry),
+        Command::Checkpoints(command) => checkpoints::run(&command, registry, terminal),
+    }
+}
+
+/// Shows what clap has to say: help on stdout with 0, a usage error on stderr with 2.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Whoever reads has gone away; the exit code still says what there is to say.
+    error.print().ok();
+    if error.use_stderr() { ExitCode::from(ErrorKind::Config.exit_code()) } else { ExitCode::SUCCESS }
+}
+
+/// Shows an error: mistakes of a file one by one, anything else as one message.
+fn show(terminal: &Terminal, error: &Error) {
+    for (number, line) in error.lines().iter().enumerate() {
+        let is_own = number == 0 || error.kind() == ErrorKind::Config;
+        terminal.say(&if is_own { format!("error: {line}") } else { format!("  {line}") });
+    }
+}

@@ -1,0 +1,165 @@
+//! From where a job starts, and what has to be out of the way for that.
+//!
+//! Nothing is removed unless it was asked for in so many words, and nothing is removed before it is clear that
+//! everything that was asked for can be done.
+
+use std::path::PathBuf;
+
+use crate::cli::output::{FileSink, file_sinks, remove};
+use crate::cli::text::count;
+use crate::config::Resume;
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::{CheckpointStore, OpenOptions, SledStore, StoreError};
+use crate::topology::Plan;
+
+/// What may be removed to begin anew.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Discard {
+    pub(super) state: bool,
+    pub(super) output: bool,
+}
+
+/// Opens the state directory of a job for a start from `resume`.
+///
+/// # Errors
+/// Of kind `State` if it cannot be opened, or if such a start would lose or mix up something; of kind `Config` if the
+/// request does not make sense.
+pub(super) fn open(
+    plan: &Plan,
+    resume: &Resume,
+    discard: Discard,
+    options: OpenOptions,
+) -> Result<Box<dyn CheckpointStore>> {
+    let path = &plan.settings.store.path;
+    if *resume != Resume::None && (discard.state || discard.output) {
+        let flag = if discard.state { "--discard-state" } else { "--discard-output" };
+        return Err(Error::config(format!("`{flag}` is for beginning anew: it goes with `--resume none`")));
+    }
+    if let Resume::Id(id) = resume
+        && id.parse::<u64>().is_err()
+    {
+        return Err(Error::config(format!(
+            "cannot resume from \"{id}\": it is neither `latest` nor `none` nor the number of a window"
+        )));
+    }
+    if discard.state {
+        let files = begin_anew(plan, &file_sinks(plan), discard)?;
+        // The state first: if this is cut short, files without a checkpoint are noticed; rows missing from what a
+        // checkpoint has committed would not be.
+        SledStore::discard(path).map_err(refused)?;
+        remove(&files)?;
+        return open_store(plan, options);
+    }
+    let mut store = open_store(plan, options)?;
+    let heads = heads(plan, store.as_mut())?;
+    match resume {
+        Resume::Latest => {}
+        Resume::None => refuse_checkpoints(plan, &heads)?,
+        Resume::Id(id) => refuse_older(id, &heads)?,
+    }
+    let mut fresh = file_sinks(plan);
+    fresh.retain(|sink| heads[sink.region].1.is_none());
+    let files = begin_anew(plan, &fresh, discard)?;
+    remove(&files)?;
+    Ok(store)
+}
+
+/// Opens the state directory of a job, making it if it is not there.
+pub(super) fn open_store(plan: &Plan, options: OpenOptions) -> Result<Box<dyn CheckpointStore>> {
+    let (store, report) = SledStore::open(&plan.settings.store.path, options).map_err(refused)?;
+    for (region, from, to) in &report.rolled_back {
+        tracing::warn!(region, %from, %to, "the newest checkpoint was damaged: the region goes back");
+    }
+    Ok(Box::new(store))
+}
+
+/// Makes of a store's error what the command ends with.
+pub(super) fn refused(error: StoreError) -> Error {
+    let can_go_back = matches!(error, StoreError::Damaged(_));
+    let mut lines = vec![error.to_string()];
+    if can_go_back {
+        lines.push(
+            "`piton run --allow-rollback` starts from the newest checkpoint that is whole, if there is one; \
+             rows after it may be written again"
+                .to_string(),
+        );
+    }
+    Error::new(ErrorKind::State, lines)
+}
+
+/// The regions of the plan with their latest committed windows.
+type Heads = Vec<(String, Option<u64>)>;
+
+fn heads(plan: &Plan, store: &mut dyn CheckpointStore) -> Result<Heads> {
+    let mut heads = Vec::new();
+    for region in &plan.regions {
+        let head = store.head(&region.name).map_err(refused)?;
+        heads.push((region.name.to_string(), head.map(|(window, _)| window.0)));
+    }
+    Ok(heads)
+}
+
+fn refuse_checkpoints(plan: &Plan, heads: &Heads) -> Result {
+    let Some((region, window)) = heads.iter().find_map(|(region, head)| Some((region, (*head)?))) else {
+        return Ok(());
+    };
+    let place = plan.settings.store.path.display();
+    Err(Error::new(
+        ErrorKind::State,
+        vec![
+            format!("the state directory \"{place}\" holds checkpoints (region \"{region}\" up to window {window})"),
+            "to continue from them, leave out `--resume none`; to lose them and begin anew, add `--discard-state`"
+                .into(),
+        ],
+    ))
+}
+
+fn refuse_older(id: &str, heads: &Heads) -> Result {
+    for (region, head) in heads {
+        if head.is_some_and(|window| id.parse() == Ok(window)) {
+            continue;
+        }
+        let head = head.map_or("nothing".to_string(), |window| format!("window {window}"));
+        return Err(Error::new(
+            ErrorKind::State,
+            vec![
+                format!("cannot start from window {id}: region \"{region}\" has committed {head}"),
+                "output after an older checkpoint is visible already, so a job goes on from its latest one only: \
+                 use `--resume latest`"
+                    .to_string(),
+            ],
+        ));
+    }
+    Ok(())
+}
+
+/// Returns the files that have to go before sinks can begin anew.
+///
+/// # Errors
+/// Of kind `State` if there are committed ones, and they may not be removed.
+fn begin_anew(plan: &Plan, sinks: &[FileSink<'_>], discard: Discard) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut held = Vec::new();
+    for sink in sinks {
+        let own = sink.files()?;
+        if !own.committed.is_empty() {
+            let (name, folder) = (sink.name, sink.folder.display());
+            held.push(format!("sink \"{name}\": {} in \"{folder}\"", count(own.committed.len() as u64, "file")));
+        }
+        if discard.output {
+            files.extend(own.committed);
+            files.extend(own.unfinished);
+        }
+    }
+    if held.is_empty() || discard.output {
+        return Ok(files);
+    }
+    let mut lines = vec![format!(
+        "job \"{}\" would begin anew, but an earlier run of it has left its output:",
+        plan.settings.job.name
+    )];
+    lines.extend(held);
+    let flags = if discard.state { "--discard-output" } else { "--resume none --discard-output" };
+    lines.push(format!("move these files away, or add `{flags}` to remove them"));
+    Err(Error::new(ErrorKind::State, lines))
+}

@@ -1,0 +1,141 @@
+//! `piton run`.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::cli::args::RunArgs;
+use crate::cli::events::EventLog;
+use crate::cli::progress::Live;
+use crate::cli::resume::{self, Discard, open_store};
+use crate::cli::summary;
+use crate::cli::terminal::Terminal;
+use crate::clock::Clock;
+use crate::config::Resume;
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::{Ended, Event, Opener, Outcome, Progress, RunOptions, run_in};
+use crate::store::{OpenOptions, StoreError};
+use crate::topology::{Plan, Registry};
+
+/// Runs a job until it ends, and says how it ended.
+pub(super) fn run(args: &RunArgs, registry: &Registry, terminal: &Terminal) -> Result {
+    let mut plan = args.job.plan(registry)?;
+    if let Some(resume) = &args.resume {
+        plan.settings.recovery.resume = Resume::from(resume.clone());
+    }
+    for warning in &plan.warnings {
+        terminal.say(&format!("warning: {warning}"));
+    }
+    let clock = Clock::system();
+    let log = match &args.events {
+        Some(path) => Some(EventLog::open(path, clock.clone())?),
+        None => None,
+    };
+    let log = Arc::new(Mutex::new(log));
+    let started = clock.monotonic();
+    let ended = start(args, &plan, terminal, &clock, &log);
+    terminal.show(None);
+    if let Some(log) = log.lock().as_mut() {
+        log.write(&last_event(&ended));
+    }
+    match ended? {
+        Ended::AlreadyFinished(outcome) => summary::already_finished(&plan, &outcome, terminal),
+        Ended::Ran(outcome) => {
+            let took = clock.monotonic().saturating_sub(started);
+            if !outcome.failures.is_empty() {
+                return Err(Error::new(ErrorKind::Failed, outcome.failures));
+            }
+            summary::ended(&plan, &outcome, took, terminal);
+            if outcome.finished && args.job.job.is_none() {
+                summary::try_next(&plan, &outcome, registry, terminal);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn start(
+    args: &RunArgs,
+    plan: &Plan,
+    terminal: &Terminal,
+    clock: &Clock,
+    log: &Arc<Mutex<Option<EventLog>>>,
+) -> Result<Ended> {
+    let open_options =
+        OpenOptions { retain: plan.settings.checkpoint.retain as usize, allow_rollback: args.allow_rollback };
+    let discard = Discard { state: args.discard_state, output: args.discard_output };
+    let store = resume::open(plan, &plan.settings.recovery.resume, discard, open_options)?;
+
+    let progress = Progress::default();
+    let live = Live::default();
+    if shows_progress(args, plan, terminal) {
+        terminal.show(Some(live.bar(&plan.settings.job.name, &progress, clock.clone())));
+    }
+    let log = Arc::clone(log);
+    let options = RunOptions {
+        handle_signals: true,
+        threads: None,
+        allow_rollback: args.allow_rollback,
+        clock: clock.clone(),
+        listener: Box::new(move |event| {
+            live.on(event);
+            tell(event);
+            if let Some(log) = log.lock().as_mut() {
+                log.write(event);
+            }
+        }),
+        progress,
+    };
+    // The first one is handed over as it is, so that nobody else gets hold of the directory in between.
+    let mut first = Some(store);
+    let again = plan.clone();
+    let opener: Opener = Box::new(move || match first.take() {
+        Some(store) => Ok(store),
+        None => open_store(&again, open_options).map_err(|error| StoreError::Poisoned(error.to_string())),
+    });
+    run_in(plan, options, opener)
+}
+
+/// Returns whether there is room for a display: rows on the same terminal would tear it.
+fn shows_progress(args: &RunArgs, plan: &Plan, terminal: &Terminal) -> bool {
+    let prints = plan.nodes.iter().any(|node| node.type_name == "print");
+    let tells = args.events.as_ref().is_some_and(|path| path.as_os_str() == "-");
+    terminal.is_interactive() && !prints && !tells
+}
+
+/// Logs the life of the job. Failures are logged where they are found.
+fn tell(event: &Event) {
+    match event {
+        Event::Started { job, resumed_from, incarnation } if resumed_from.is_empty() => {
+            tracing::info!(job, incarnation, "started from nothing");
+        }
+        Event::Started { job, resumed_from, incarnation } => {
+            for (region, window) in resumed_from {
+                tracing::info!(job, incarnation, region, window, "continued from the last committed window");
+            }
+        }
+        Event::Committed { region, window, bytes, took_ms } => {
+            tracing::info!(region, window, bytes, took_ms, "committed");
+        }
+        Event::Restarted { region, operator, window, took_ms, .. } => {
+            tracing::info!(region, operator, window, took_ms, "restarted from the last committed window");
+        }
+        _ => {}
+    }
+}
+
+/// Returns the event that a run ends with.
+fn last_event(ended: &Result<Ended>) -> Event {
+    let finished = |outcome: &Outcome| Event::Finished {
+        window: outcome.windows.values().map(|window| window.0).max().unwrap_or(0),
+        records_in: outcome.records_in,
+        records_out: outcome.records_out,
+    };
+    match ended {
+        Err(error) => Event::Failed { reason: error.lines().join("; ") },
+        Ok(Ended::Ran(outcome)) if !outcome.failures.is_empty() => {
+            Event::Failed { reason: outcome.failures.join("; ") }
+        }
+        Ok(Ended::Ran(outcome) | Ended::AlreadyFinished(outcome)) => finished(outcome),
+    }
+}
