@@ -117,7 +117,12 @@ impl Workload {
 
     fn joined(&self, window: u64) -> Vec<JoinedOutput> {
         let subtask = SubtaskId::new("sink", 0);
-        let output = JoinedOutput { subtask, operator: "sink".to_owned(), output: content(window, 50) };
+        let output = JoinedOutput {
+            subtask,
+            operator: "sink".to_owned(),
+            window: WindowId(window),
+            output: content(window, 50),
+        };
         if self.joins { vec![output] } else { Vec::new() }
     }
 

@@ -3,9 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use super::FileStore;
-use super::names;
-use super::open::{check_format, take_directory};
+use super::{FileStore, directory, names};
 use crate::store::StoreError;
 use crate::store::catalogue::Catalogue;
 use crate::store::disk::{Disk, list_or_empty, remove_tree};
@@ -17,7 +15,7 @@ impl<D: Disk, C: Catalogue<D>> FileStore<D, C> {
     /// [`StoreError::Format`] if it is something else, or of another version of the format.
     pub fn is_there_on(disk: &D, dir: &Path) -> Result<bool, StoreError> {
         match disk.list(dir) {
-            Ok(_) => check_format::<D, C>(disk, dir),
+            Ok(_) => directory::check_format::<D, C>(disk, dir),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(StoreError::io("cannot list", dir, error)),
         }
@@ -33,7 +31,7 @@ impl<D: Disk, C: Catalogue<D>> FileStore<D, C> {
         if !Self::is_there_on(disk, dir)? {
             return Ok(());
         }
-        let _lock = take_directory::<D, C>(disk, dir)?;
+        let _lock = directory::take::<D, C>(disk, dir)?;
         let failed = |error| StoreError::io("cannot clear", dir, error);
         for entry in list_or_empty(disk, dir).map_err(failed)? {
             let path = dir.join(&entry.name);

@@ -18,7 +18,9 @@
 //! After any failure that leaves open what the disk holds, the store refuses every call until it is opened again.
 
 mod blob;
+mod choose;
 mod commit;
+mod directory;
 mod discard;
 mod judge;
 mod keys;
@@ -26,6 +28,7 @@ mod names;
 mod open;
 mod record;
 mod region;
+mod settle;
 mod slots;
 mod witness;
 
@@ -73,7 +76,7 @@ pub struct OpenReport {
 
 impl OpenReport {
     fn repair(&mut self, what: String) {
-        warn!(repair = %what, "the state directory was damaged");
+        warn!(repair = %what, "the state directory was mended");
         self.repairs.push(what);
     }
 }
