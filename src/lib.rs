@@ -55,6 +55,9 @@
 //!
 //! Operators fail with [`prelude::Error`]; commands, plans and runs with [`Error`].
 
+// Tests and examples are crates of their own, where both are fine.
+#![warn(clippy::unwrap_used, clippy::print_stdout)]
+
 pub mod chaos;
 pub mod cli;
 pub mod clock;

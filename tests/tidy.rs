@@ -210,7 +210,7 @@ fn check_protocol(path: &str, named: &[Named], faults: &mut Vec<String>) {
     }
     for Named { line, segments } in named {
         let forbidden = |start: &&[&str]| segments.len() >= start.len() && segments[..start.len()] == **start;
-        if NOT_IN_PROTOCOL.iter().any(|start| forbidden(start)) {
+        if NOT_IN_PROTOCOL.iter().any(forbidden) {
             faults.push(format!("{path}:{line}: `{}` breaks: {PROTOCOL_SENTENCE}", segments.join("::")));
         }
     }
@@ -223,7 +223,7 @@ fn check_clock(path: &str, named: &[Named], faults: &mut Vec<String>) {
     }
     for Named { line, segments } in named {
         let forbidden = |end: &&[&str]| segments.len() >= end.len() && segments[segments.len() - end.len()..] == **end;
-        if CLOCK_ONLY.iter().any(|end| forbidden(end)) {
+        if CLOCK_ONLY.iter().any(forbidden) {
             faults.push(format!("{path}:{line}: `{}` breaks: {CLOCK_SENTENCE}", segments.join("::")));
         }
     }

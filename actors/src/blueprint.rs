@@ -88,8 +88,11 @@ pub struct OperatorBlueprint {
     /// Whether records are partitioned by a key on their way to it.
     pub keyed: bool,
     /// Makes an instance whose batches hold up to so many rows.
-    pub make: Arc<dyn Fn(Subtask, usize) -> Result<Box<dyn AnyOperator>> + Send + Sync>,
+    pub make: MakeOperator,
 }
+
+/// Makes an instance of an operator whose batches hold up to so many rows.
+pub type MakeOperator = Arc<dyn Fn(Subtask, usize) -> Result<Box<dyn AnyOperator>> + Send + Sync>;
 
 /// A planned sink.
 #[derive(Clone)]

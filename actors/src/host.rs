@@ -388,10 +388,13 @@ pub enum SinkCall {
     Abort(Vec<u8>),
 }
 
+/// A sink that comes back from a call, with what the call gave.
+pub type SinkBack = (Box<dyn AnySink>, Result<Option<Vec<u8>>>);
+
 /// A user's sink, erased; it travels like an [`AnySource`].
 pub trait AnySink: Send {
     /// Carries one call out. Only `prepare` gives something back.
-    fn call(self: Box<Self>, call: SinkCall) -> BoxFuture<(Box<dyn AnySink>, Result<Option<Vec<u8>>>)>;
+    fn call(self: Box<Self>, call: SinkCall) -> BoxFuture<SinkBack>;
 
     /// Returns how its output becomes visible.
     fn delivery(&self) -> Delivery;
@@ -426,7 +429,7 @@ impl<S: Sink> AnySink for HostedSink<S>
 where
     <S::In as Inputs>::Batch: Send,
 {
-    fn call(mut self: Box<Self>, call: SinkCall) -> BoxFuture<(Box<dyn AnySink>, Result<Option<Vec<u8>>>)> {
+    fn call(mut self: Box<Self>, call: SinkCall) -> BoxFuture<SinkBack> {
         Box::pin(async move {
             let answer = self.carry_out(call).await;
             (self as Box<dyn AnySink>, answer)

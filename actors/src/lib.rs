@@ -3,6 +3,9 @@
 //!
 //! A crate of operators can depend on this one alone; `piton` re-exports all of it.
 
+// Tests and examples are crates of their own, where both are fine.
+#![warn(clippy::unwrap_used, clippy::print_stdout)]
+
 #[allow(
     unused_extern_crates,
     reason = "what `#[derive(Record)]` writes calls this crate by its name, here as elsewhere"

@@ -350,6 +350,7 @@ impl SubtaskActor {
         if self.sleep.as_ref().is_none_or(|(armed, _)| *armed != at) {
             let pause = u64::try_from(at.saturating_sub(self.time.now())).unwrap_or(0);
             // A far-away time is looked at again within the hour.
+            #[expect(clippy::disallowed_methods, reason = "this is where an event of the clock comes from")]
             let sleep = actix_rt::time::sleep(Duration::from_millis(pause.clamp(1, 3_600_000)));
             self.sleep = Some((at, Box::pin(sleep)));
         }

@@ -71,7 +71,7 @@ pub fn run(plan: &Plan, options: RunOptions) -> Result<Ended> {
     let path = plan.settings.store.path.clone();
     let open_options =
         OpenOptions { retain: plan.settings.checkpoint.retain as usize, allow_rollback: options.allow_rollback };
-    run_in(plan, options, Box::new(move || open(&path, open_options.clone())))
+    run_in(plan, options, Box::new(move || open(&path, open_options)))
 }
 
 /// Runs a job like [`run`], with its checkpoints in a store of the caller's; it is opened again after a failed write.
@@ -237,6 +237,7 @@ fn run_regions(
 }
 
 /// The first signal stops the job with a checkpoint, the second ends the process.
+#[expect(clippy::disallowed_methods, reason = "the process ends by the clock of the machine, not by that of the job")]
 async fn stop_on_signal(supervisor: Addr<Supervisor>, timeout: Duration) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
