@@ -29,6 +29,8 @@ pub enum InvariantId {
     RoutingRepeats,
     /// No record comes behind a watermark that should have been behind it.
     NothingLate,
+    /// What an operator emits in a window reaches the next one before that window ends there.
+    WindowsHold,
     /// `committed` is told in strictly increasing order within an attempt, and never goes back across attempts.
     CommittedIncreases,
     /// `committed` is told only for windows that the store's head has reached.
@@ -65,6 +67,7 @@ impl InvariantId {
         InvariantId::StateExactlyOnce,
         InvariantId::RoutingRepeats,
         InvariantId::NothingLate,
+        InvariantId::WindowsHold,
         InvariantId::CommittedIncreases,
         InvariantId::CommittedIsDurable,
         InvariantId::CheckpointedFirst,
@@ -90,6 +93,7 @@ impl InvariantId {
             InvariantId::StateExactlyOnce => "state-exactly-once",
             InvariantId::RoutingRepeats => "routing-repeats",
             InvariantId::NothingLate => "nothing-late",
+            InvariantId::WindowsHold => "windows-hold",
             InvariantId::CommittedIncreases => "committed-increases",
             InvariantId::CommittedIsDurable => "committed-is-durable",
             InvariantId::CheckpointedFirst => "checkpointed-first",

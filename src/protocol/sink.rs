@@ -96,7 +96,9 @@ impl SinkTail {
 
     /// Opens the sink with the pending outputs of the restored checkpoint; those of a rolled back attempt are aborted.
     pub(crate) fn open(&mut self, restored: Vec<PendingOutput>, abandoned: Vec<PendingOutput>) {
-        self.pending.clone_from(&restored);
+        if !mutant::is(Mutant::PendingNotRecommitted) {
+            self.pending.clone_from(&restored);
+        }
         self.queue.push_back(Work::Open(restored));
         self.queue.extend(abandoned.into_iter().map(Work::Abort));
     }

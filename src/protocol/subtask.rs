@@ -739,14 +739,11 @@ impl Subtask {
     }
 
     fn tell_committed(&mut self, window: WindowId) -> Result<(), Failure> {
-        let forgets_sink = mutant::is(Mutant::PendingNotRecommitted) && window == self.restored;
         self.chain.tell(|operator| operator.committed(window))?;
         if let Some(source) = &mut self.source {
             source.committed(window);
         }
-        if let Some(sink) = &mut self.sink
-            && !forgets_sink
-        {
+        if let Some(sink) = &mut self.sink {
             sink.committed(window);
         }
         self.publishing.push_back(window);

@@ -45,7 +45,13 @@ impl World<'_> {
                 self.tell(address, answer);
             }
             Happening::Write(address, request) => {
-                let written = self.storage.write(&request);
+                let written = match self.refused_writes.checked_sub(1) {
+                    Some(left) => {
+                        self.refused_writes = left;
+                        Err("a fault of the plan".into())
+                    }
+                    None => self.storage.write(&request),
+                };
                 self.note(What::Write, address.region, address.subtask, u64::from(written.is_ok()));
                 if !self.storage_crashed() {
                     self.mend_storage();
@@ -264,6 +270,7 @@ impl World<'_> {
     fn halt(&mut self, region: usize) {
         self.note(What::Halt, region, 0, 0);
         let Some(mut attempt) = self.regions[region].attempt.take() else { return };
+        self.delay_messages(region, attempt.fence);
         for (number, running) in attempt.subtasks.iter_mut().enumerate() {
             let pending = running.machine.pending_above(WindowId::NONE);
             self.regions[region].unpublished.insert(number, pending);

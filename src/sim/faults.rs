@@ -117,6 +117,11 @@ pub enum Fault {
         /// How many fail.
         calls: u64,
     },
+    /// Snapshots cannot be written.
+    RefuseWrites {
+        /// How many.
+        jobs: u64,
+    },
     /// Bits of what is on the disk flip.
     Decay,
     /// The storage is slow for so many jobs.
@@ -150,6 +155,7 @@ impl Fault {
             Fault::Crash { power: true } => "power cut",
             Fault::CrashInStorage { .. } => "crash in storage",
             Fault::Disk { .. } => "disk error",
+            Fault::RefuseWrites { .. } => "refused write",
             Fault::Decay => "bit flip",
             Fault::SlowStorage { .. } => "slow storage",
             Fault::SlowMessages { .. } => "slow messages",
@@ -184,6 +190,7 @@ struct Weights {
     crash: u64,
     crash_in_storage: u64,
     disk: u64,
+    refuse: u64,
     decay: u64,
     slow_storage: u64,
     slow_messages: u64,
@@ -201,6 +208,7 @@ impl Weights {
             crash: weight(2),
             crash_in_storage: weight(2),
             disk: weight(2),
+            refuse: weight(1),
             decay: weight(1),
             slow_storage: weight(1),
             slow_messages: weight(1),
@@ -236,6 +244,7 @@ fn draw_fault(random: &mut Random, topology: &Topology, weights: &Weights) -> Op
         weights.crash,
         weights.crash_in_storage,
         weights.disk,
+        weights.refuse,
         weights.decay,
         weights.slow_storage,
         weights.slow_messages,
@@ -259,10 +268,11 @@ fn draw_fault(random: &mut Random, topology: &Topology, weights: &Weights) -> Op
         3 => Fault::Crash { power: random.percent(70) },
         4 => Fault::CrashInStorage { call: random.between(0, 25), power: random.percent(80) },
         5 => Fault::Disk { after: random.between(0, 15), calls: random.pick(&[1, 1, 2, 10]) },
-        6 => Fault::Decay,
-        7 => Fault::SlowStorage { jobs: random.between(1, 10), ms: random.pick(&[30, 200, 800]) },
-        8 => Fault::SlowMessages { messages: random.between(1, 20), ms: random.pick(&[20, 100, 400]) },
-        9 => Fault::Stop,
+        6 => Fault::RefuseWrites { jobs: random.between(1, 4) },
+        7 => Fault::Decay,
+        8 => Fault::SlowStorage { jobs: random.between(1, 10), ms: random.pick(&[30, 200, 800]) },
+        9 => Fault::SlowMessages { messages: random.between(1, 20), ms: random.pick(&[20, 100, 400]) },
+        10 => Fault::Stop,
         _ => Fault::Trigger,
     })
 }

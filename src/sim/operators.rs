@@ -27,11 +27,24 @@ pub(crate) struct Row {
     pub(crate) stamped_by: u32,
     /// Whether it came behind a watermark that should have been behind it.
     pub(crate) late: bool,
+    /// In which window it was emitted; 0 by a source.
+    pub(crate) window: u64,
+    /// Whether it came behind the end of the window that it was emitted in.
+    pub(crate) stray: bool,
     /// Whether it met state that is not what was put there.
     pub(crate) spoiled: bool,
 }
 
 impl Record for Row {}
+
+impl Row {
+    /// Returns what an operator in this window sends on.
+    fn sent_on(&self, window: u64) -> Row {
+        // Plain markers block nothing, so that rows may be early; never late.
+        let stray = self.stray || (self.window > 0 && self.window < window);
+        Row { window, stray, ..self.clone() }
+    }
+}
 
 /// Event time, in ms, is cut into time windows of this length.
 pub(crate) const TIME_WINDOW_MS: i64 = 50;
@@ -44,25 +57,30 @@ pub(crate) fn time_window(time: i64) -> i64 {
 /// Makes an operator.
 pub(crate) fn host(id: u32, kind: OperatorKind, subtask: Subtask, rows: usize) -> Result<Box<dyn AnyOperator>> {
     Ok(match kind {
-        OperatorKind::Stamp => Box::new(Hosted::new(Arc::new(move || Ok(Stamp(id))), subtask, rows)?),
-        OperatorKind::Count => Box::new(Hosted::new(Arc::new(move || Ok(Count(id))), subtask, rows)?),
-        OperatorKind::Hoard => Box::new(Hosted::new(Arc::new(move || Ok(Hoard(id))), subtask, rows)?),
-        OperatorKind::Merge => Box::new(Hosted::new(Arc::new(move || Ok(Merge(id))), subtask, rows)?),
-        OperatorKind::Tumble => Box::new(Hosted::new(Arc::new(move || Ok(Tumble(id))), subtask, rows)?),
-        OperatorKind::Linger => Box::new(Hosted::new(Arc::new(|| Ok(Linger { buffer: Vec::new() })), subtask, rows)?),
+        OperatorKind::Stamp => Box::new(Hosted::new(Arc::new(move || Ok(Stamp(id, 0))), subtask, rows)?),
+        OperatorKind::Count => Box::new(Hosted::new(Arc::new(move || Ok(Count(id, 0))), subtask, rows)?),
+        OperatorKind::Hoard => Box::new(Hosted::new(Arc::new(move || Ok(Hoard(id, 0))), subtask, rows)?),
+        OperatorKind::Merge => Box::new(Hosted::new(Arc::new(move || Ok(Merge(id, 0))), subtask, rows)?),
+        OperatorKind::Tumble => Box::new(Hosted::new(Arc::new(move || Ok(Tumble(id, 0))), subtask, rows)?),
+        OperatorKind::Linger => Box::new(Hosted::new(Arc::new(|| Ok(Linger { buffer: Vec::new(), window: 0 })), subtask, rows)?),
     })
 }
 
 /// Writes into each row which subtask it passed.
-struct Stamp(u32);
+struct Stamp(u32, u64);
 
 impl Operator for Stamp {
     type In = Row;
     type Out = Row;
 
+    fn begin_window(&mut self, window: WindowId, _ctx: &mut Context<Row>) -> Result {
+        self.1 = window.0;
+        Ok(())
+    }
+
     fn process(&mut self, row: &Row, ctx: &mut Context<Row>) -> Result {
         let by = ctx.subtask().index;
-        ctx.emit(Row { stamp: self.0, stamped_by: by, ..row.clone() });
+        ctx.emit(Row { stamp: self.0, stamped_by: by, ..row.sent_on(self.1) });
         Ok(())
     }
 
@@ -74,7 +92,7 @@ impl Operator for Stamp {
 const COUNT: ValueState<u64> = ValueState::new("count");
 
 /// Numbers the rows of each key: 1, 2, 3, …
-struct Count(u32);
+struct Count(u32, u64);
 
 impl Operator for Count {
     type In = Row;
@@ -88,9 +106,14 @@ impl Operator for Count {
         true
     }
 
+    fn begin_window(&mut self, window: WindowId, _ctx: &mut Context<Row>) -> Result {
+        self.1 = window.0;
+        Ok(())
+    }
+
     fn process(&mut self, row: &Row, ctx: &mut Context<Row>) -> Result {
         let count = ctx.state(COUNT).update(next)?;
-        ctx.emit(Row { counter: self.0, count, ..row.clone() });
+        ctx.emit(Row { counter: self.0, count, ..row.sent_on(self.1) });
         Ok(())
     }
 }
@@ -101,7 +124,7 @@ const HOARD: usize = 12 << 10;
 const HOARDED: ValueState<(u64, String)> = ValueState::new("hoarded");
 
 /// Numbers the rows of each key as `Count` does, with a large state, of which it looks at every byte.
-struct Hoard(u32);
+struct Hoard(u32, u64);
 
 fn letter(count: u64) -> u8 {
     b'a' + (count % 26) as u8
@@ -119,6 +142,11 @@ impl Operator for Hoard {
         true
     }
 
+    fn begin_window(&mut self, window: WindowId, _ctx: &mut Context<Row>) -> Result {
+        self.1 = window.0;
+        Ok(())
+    }
+
     fn process(&mut self, row: &Row, ctx: &mut Context<Row>) -> Result {
         let (spoiled, count) = ctx.state(HOARDED).update(|(count, text)| {
             let length = if *count == 0 { 0 } else { HOARD };
@@ -127,13 +155,13 @@ impl Operator for Hoard {
             *text = char::from(letter(*count)).to_string().repeat(HOARD);
             (spoiled, *count)
         })?;
-        ctx.emit(Row { counter: self.0, count, spoiled: row.spoiled || spoiled, ..row.clone() });
+        ctx.emit(Row { counter: self.0, count, spoiled: row.spoiled || spoiled, ..row.sent_on(self.1) });
         Ok(())
     }
 }
 
 /// Numbers the rows of each key over two inputs.
-struct Merge(u32);
+struct Merge(u32, u64);
 
 impl Operator for Merge {
     type In = Either<Row, Row>;
@@ -148,10 +176,15 @@ impl Operator for Merge {
         true
     }
 
+    fn begin_window(&mut self, window: WindowId, _ctx: &mut Context<Row>) -> Result {
+        self.1 = window.0;
+        Ok(())
+    }
+
     fn process(&mut self, row: Either<&Row, &Row>, ctx: &mut Context<Row>) -> Result {
         let (Either::Left(row) | Either::Right(row)) = row;
         let count = ctx.state(COUNT).update(next)?;
-        ctx.emit(Row { counter: self.0, count, ..row.clone() });
+        ctx.emit(Row { counter: self.0, count, ..row.sent_on(self.1) });
         Ok(())
     }
 }
@@ -164,7 +197,7 @@ fn next(count: &mut u64) -> u64 {
 const WINDOWS: MapState<i64, u64> = MapState::new("windows");
 
 /// Counts the rows of each key and time window, and emits the count when the watermark has passed the window.
-struct Tumble(u32);
+struct Tumble(u32, u64);
 
 impl Operator for Tumble {
     type In = Row;
@@ -178,11 +211,19 @@ impl Operator for Tumble {
         true
     }
 
+    fn begin_window(&mut self, window: WindowId, _ctx: &mut Context<Row>) -> Result {
+        self.1 = window.0;
+        Ok(())
+    }
+
     fn process(&mut self, row: &Row, ctx: &mut Context<Row>) -> Result {
         let time = ctx.timestamp().ok_or_else(|| Error::failed("a row without a time"))?;
         if time <= ctx.watermark() {
-            ctx.emit(Row { late: true, ..row.clone() });
+            ctx.emit(Row { late: true, ..row.sent_on(self.1) });
             return Ok(());
+        }
+        if row.sent_on(self.1).stray {
+            ctx.emit(row.sent_on(self.1));
         }
         let window = time_window(time);
         ctx.map_state(WINDOWS).update(window, next)?;
@@ -193,7 +234,7 @@ impl Operator for Tumble {
         let window = time_window(timer.at);
         let value = ctx.map_state(WINDOWS).remove(&window)?.unwrap_or_default();
         let key = timer.key.as_u64().ok_or_else(|| Error::failed("a timer without a key"))?;
-        ctx.emit(Row { origin: self.0, number: window as u64, key, value, ..Row::default() });
+        ctx.emit(Row { origin: self.0, number: window as u64, key, value, window: self.1, ..Row::default() });
         Ok(())
     }
 }
@@ -203,12 +244,13 @@ const BUFFER: LocalState<Vec<(i64, Row)>> = LocalState::new("buffer");
 /// Holds rows back in memory until the end of a window; puts them into state only before a checkpoint.
 struct Linger {
     buffer: Vec<(i64, Row)>,
+    window: u64,
 }
 
 impl Linger {
     fn emit(&mut self, ctx: &mut Context<Row>) {
         for (time, row) in self.buffer.drain(..) {
-            ctx.emit_at(time, row);
+            ctx.emit_at(time, Row { window: self.window, ..row });
         }
     }
 }
@@ -226,8 +268,13 @@ impl Operator for Linger {
         Ok(())
     }
 
+    fn begin_window(&mut self, window: WindowId, _ctx: &mut Context<Row>) -> Result {
+        self.window = window.0;
+        Ok(())
+    }
+
     fn process(&mut self, row: &Row, ctx: &mut Context<Row>) -> Result {
-        self.buffer.push((ctx.timestamp().unwrap_or_default(), row.clone()));
+        self.buffer.push((ctx.timestamp().unwrap_or_default(), row.sent_on(self.window)));
         Ok(())
     }
 

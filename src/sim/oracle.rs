@@ -146,6 +146,9 @@ fn see(view: &mut SinkView, row: &Row, committed: &[u64], stamps: &BTreeMap<u32,
     if row.late {
         return Err(InvariantId::NothingLate.broken(format!("{row:?}")));
     }
+    if row.stray {
+        return Err(InvariantId::WindowsHold.broken(format!("{row:?} came behind the end of its window")));
+    }
     if row.spoiled {
         return Err(InvariantId::StateExactlyOnce.broken(format!("{row:?} met state that is not what was put there")));
     }

@@ -71,11 +71,16 @@ impl Storage {
         }
     }
 
-    /// Flips a bit of a file.
+    /// Flips a bit of a file, rather of a chunk of state if there is one.
     pub(crate) fn decay(&mut self) {
         self.trouble = true;
         self.beyond_repair = true;
-        let files: Vec<_> = self.disk.files().into_iter().filter(|(_, len)| *len > 0).collect();
+        let mut files = self.disk.files();
+        files.retain(|(_, len)| *len > 0);
+        let chunks: Vec<_> = files.iter().filter(|(path, _)| path.to_string_lossy().contains("/blobs/")).cloned().collect();
+        if !chunks.is_empty() && self.random.percent(50) {
+            files = chunks;
+        }
         if files.is_empty() {
             return;
         }

@@ -51,6 +51,8 @@ pub(crate) struct World<'a> {
     pub(crate) stats: Stats,
     /// How many of the next storage jobs take so many ms.
     pub(crate) slow_storage: (u64, u64),
+    /// How many of the next snapshots cannot be written.
+    pub(crate) refused_writes: u64,
     /// How many of the next messages take so many ms.
     pub(crate) slow_messages: (u64, u64),
     queue: BTreeMap<(i64, u64), Happening>,
@@ -114,6 +116,7 @@ impl<'a> World<'a> {
             regions: topology.regions.iter().map(region).collect(),
             stats: Stats::default(),
             slow_storage: (0, 0),
+            refused_writes: 0,
             slow_messages: (0, 0),
             queue: BTreeMap::new(),
             sequence: 0,
@@ -219,6 +222,27 @@ impl<'a> World<'a> {
     fn next_happening(&mut self) {
         if let Some((_, happening)) = self.queue.pop_first() {
             self.happen(happening);
+        }
+    }
+
+    /// Lets what an attempt that is over has sent to its region arrive later still.
+    pub(crate) fn delay_messages(&mut self, region: usize, fence: Fence) {
+        let late = self.schedule.between(0, 150) as i64;
+        if late < 50 {
+            return;
+        }
+        let of_attempt = |happening: &Happening| match happening {
+            Happening::ToRegion(of, event) => {
+                *of == region && matches!(**event, region::Event::Coordinator(sender, _) if sender == fence)
+            }
+            _ => false,
+        };
+        let sent: Vec<(i64, u64)> =
+            self.queue.iter().filter(|(_, happening)| of_attempt(happening)).map(|(key, _)| *key).collect();
+        for (at, sequence) in sent {
+            if let Some(message) = self.queue.remove(&(at, sequence)) {
+                self.queue.insert((at + late - 50, sequence), message);
+            }
         }
     }
 
@@ -482,6 +506,7 @@ impl<'a> World<'a> {
             Fault::Crash { .. } => {}
             Fault::CrashInStorage { call, power } => self.storage.crash_at(call, power),
             Fault::Disk { after, calls } => self.storage.fail(after, calls),
+            Fault::RefuseWrites { jobs } => self.refused_writes += jobs,
             Fault::Decay => self.storage.decay(),
             Fault::SlowStorage { jobs, ms } => self.slow_storage = (jobs, ms),
             Fault::SlowMessages { messages, ms } => self.slow_messages = (messages, ms),
