@@ -9,7 +9,13 @@ fn each_thing_that_would_be_lost_has_to_be_named() {
     fs::write(job.path("out/README"), "mine").unwrap();
     fs::write(job.path("out/rows-total.csv"), "mine, too").unwrap();
     fs::write(job.path(".piton/job/notes"), "also mine").unwrap();
-    let before = job.everything();
+    // sled writes to its own folder even when it is only read.
+    let everything = || {
+        let mut all = job.everything();
+        all.retain(|path| !path.starts_with(job.path(".piton/job/catalog")));
+        all
+    };
+    let before = everything();
 
     let refused = job.piton(&["run", "job.toml", "--resume", "none"]).with(3);
     refused.says(&["holds checkpoints", "region \"numbers\"", "add `--discard-state`"]);
@@ -17,7 +23,7 @@ fn each_thing_that_would_be_lost_has_to_be_named() {
     refused.says(&["holds checkpoints"]);
     let refused = job.piton(&["run", "job.toml", "--resume", "none", "--discard-state"]).with(3);
     refused.says(&["has left its output", "sink \"rows\": ", "add `--discard-output`"]);
-    assert_eq!(job.everything(), before, "a refused start removed something");
+    assert_eq!(everything(), before, "a refused start removed something");
 
     let args = ["run", "job.toml", "--resume", "none", "--discard-state", "--discard-output"];
     let set = ["--set", "sources.numbers.rows=500", "--events", "events.ndjson"];

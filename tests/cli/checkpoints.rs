@@ -39,7 +39,8 @@ fn checkpoints_are_listed_shown_and_verified() {
 /// A job whose state is too large to be kept in the manifest.
 fn with_much_state() -> Job {
     let count = "[operators.odd]\ntype = \"aggregate\"\nby = [\"id\"]\ncolumns = [\"count(*) AS n\"]";
-    let toml = topology(20_000, "").replace("[operators.odd]\ntype = \"filter\"", count).replace("where = \"id >= 0\"", "");
+    let toml =
+        topology(20_000, "").replace("[operators.odd]\ntype = \"filter\"", count).replace("where = \"id >= 0\"", "");
     Job::with(&toml)
 }
 

@@ -14,10 +14,18 @@ fn check_creates_nothing_and_says_that_the_job_is_ready() {
 
 #[test]
 fn check_tells_every_mistake_at_once_with_its_place() {
-    let toml = topology(10, "rowss = 3").replace("where = \"id >= 0\"", "where = \"idd >= 0\"");
+    let toml = topology(10, "rowss = 3").replace("type = \"csv\"", "type = \"csvv\"").replace("\"20ms\"", "\"soon\"");
     let job = Job::with(&toml);
     let ended = job.piton(&["check", "job.toml"]).with(2);
-    ended.says(&["error: job.toml:10:1: ", "did you mean \"rows\"?", "error: job.toml:14:", "idd"]);
+    ended.says(&[
+        "error: job.toml:5:12: ",
+        "`soon`",
+        "error: job.toml:10:",
+        "rowss",
+        "error: job.toml:16:8: ",
+        "\"csvv\"",
+    ]);
+    assert_eq!(ended.err.lines().count(), 3, "{}", ended.err);
     assert!(ended.err.lines().all(|line| line.starts_with("error: job.toml:")), "{}", ended.err);
 }
 

@@ -30,7 +30,7 @@ fn mistakes_on_the_command_line_end_with_2_on_stderr() {
     let job = Job::new(1);
     let before = job.everything();
     for (args, words) in [
-        (&["rnu", "job.toml"][..], &["error: ", "run"][..]),
+        (&["chek", "job.toml"][..], &["error: ", "'check'"][..]),
         (&["run", "job.toml", "--resum", "none"], &["error: ", "--resume"]),
         (&["run", "job.toml", "more"], &["error: ", "more"]),
         (&["explain", "job.toml", "--format", "dott"], &["error: ", "dot"]),
