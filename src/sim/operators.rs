@@ -62,7 +62,9 @@ pub(crate) fn host(id: u32, kind: OperatorKind, subtask: Subtask, rows: usize) -
         OperatorKind::Hoard => Box::new(Hosted::new(Arc::new(move || Ok(Hoard(id, 0))), subtask, rows)?),
         OperatorKind::Merge => Box::new(Hosted::new(Arc::new(move || Ok(Merge(id, 0))), subtask, rows)?),
         OperatorKind::Tumble => Box::new(Hosted::new(Arc::new(move || Ok(Tumble(id, 0))), subtask, rows)?),
-        OperatorKind::Linger => Box::new(Hosted::new(Arc::new(|| Ok(Linger { buffer: Vec::new(), window: 0 })), subtask, rows)?),
+        OperatorKind::Linger => {
+            Box::new(Hosted::new(Arc::new(|| Ok(Linger { buffer: Vec::new(), window: 0 })), subtask, rows)?)
+        }
     })
 }
 

@@ -77,7 +77,8 @@ impl Storage {
         self.beyond_repair = true;
         let mut files = self.disk.files();
         files.retain(|(_, len)| *len > 0);
-        let chunks: Vec<_> = files.iter().filter(|(path, _)| path.to_string_lossy().contains("/blobs/")).cloned().collect();
+        let chunks: Vec<_> =
+            files.iter().filter(|(path, _)| path.to_string_lossy().contains("/blobs/")).cloned().collect();
         if !chunks.is_empty() && self.random.percent(50) {
             files = chunks;
         }

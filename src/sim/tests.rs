@@ -6,6 +6,7 @@ fn env(name: &str, default: u64) -> u64 {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a measurement for whoever reads the output")]
 fn seeds_are_clean() {
     let first = env("PITON_SIM_FIRST", 0);
     let seeds = env("PITON_SIM_SEEDS", 200);
@@ -48,6 +49,7 @@ fn seeds_are_clean() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a measurement for whoever reads the output")]
 fn every_mutant_is_caught() {
     let mut missed = Vec::new();
     for mutant in Mutant::ALL {

@@ -1,7 +1,7 @@
 //! A small typed topology for tests of the engine: numbers, a keyed count, and a staged sink in memory.
 #![allow(dead_code, missing_docs, reason = "every test uses its part of it")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -98,6 +98,7 @@ impl Operator for Count {
 }
 
 type Rows = Vec<(u64, u64)>;
+type Place = (String, u32, WindowId);
 
 /// What each sink has published, by name and subtask.
 static PUBLISHED: LazyLock<Mutex<BTreeMap<(String, u32), Rows>>> = LazyLock::new(Mutex::default);
@@ -121,7 +122,8 @@ pub(crate) struct Staged {
     rows: Rows,
 }
 
-static COMMITTED: LazyLock<Mutex<BTreeMap<(String, u32, WindowId), ()>>> = LazyLock::new(Mutex::default);
+/// What was committed already, by sink, subtask and window: a second commit of it must change nothing.
+static COMMITTED: LazyLock<Mutex<BTreeSet<Place>>> = LazyLock::new(Mutex::default);
 
 impl Sink for Collect {
     type In = (u64, u64);
@@ -148,7 +150,7 @@ impl Sink for Collect {
 
     async fn commit(&mut self, pending: Staged) -> Result {
         let place = (self.name.clone(), self.index, pending.window);
-        if COMMITTED.lock().unwrap_or_else(PoisonError::into_inner).insert(place, ()).is_none() {
+        if COMMITTED.lock().unwrap_or_else(PoisonError::into_inner).insert(place) {
             let mut published = PUBLISHED.lock().unwrap_or_else(PoisonError::into_inner);
             published.entry((self.name.clone(), self.index)).or_default().extend(pending.rows);
         }
