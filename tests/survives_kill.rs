@@ -82,10 +82,10 @@ fn is_kept(row: Row) -> bool {
     row.value >= 100
 }
 
-/// Somebody who reads both folders as files appear in them.
 /// A key and its values.
 type KeyedCounts = (u64, (u64, u64));
 
+/// Somebody who reads both folders as files appear in them.
 struct Reader {
     rows: Folder,
     counts: Folder,
