@@ -55,7 +55,8 @@ impl Witness {
     fn write(&self, what: &str) {
         // One write of one line to a file that is appended to: whole, and in the order of time.
         let line = format!("{} {what}\n", self.place);
-        self.log_file.as_ref().expect("it is open").write_all(line.as_bytes()).unwrap();
+        let mut file: &File = self.log_file.as_ref().expect("it is open");
+        file.write_all(line.as_bytes()).unwrap();
     }
 
     fn fails(&self, every: u64, number: u64, what: &str) -> bool {
@@ -247,7 +248,7 @@ fn check(log: &str) -> Found {
 fn child() {
     if let Ok(folder) = std::env::var("PITON_WITNESS") {
         let folder = Path::new(&folder);
-        run(folder, &topology(folder, u64::MAX, 1));
+        run(folder, &topology(folder, i64::MAX as u64, 1));
     }
 }
 
