@@ -209,7 +209,7 @@ fn run_regions(
     let timeout = Duration::from_millis(settings.checkpoint.timeout.millis());
     let seed = settings.job.seed ^ incarnation;
     let handle_signals = options.handle_signals;
-    system.block_on(async move {
+    let supervisor = system.block_on(async move {
         let spec = SupervisorSpec {
             regions,
             common,
@@ -223,10 +223,14 @@ fn run_regions(
         };
         let supervisor = Supervisor::new(spec).start();
         if handle_signals {
-            actix_rt::spawn(stop_on_signal(supervisor, timeout));
+            actix_rt::spawn(stop_on_signal(supervisor.clone(), timeout));
         }
+        supervisor
     });
     system.run().map_err(|error| Error::failed(format!("the engine stopped: {error}")))?;
+    // actix ends an actor of which nobody has an address, even one that has just been sent a message. While a region is
+    // between two attempts there are no subtasks that would have the supervisor's: it is held here.
+    drop(supervisor);
     let ran = outcome.lock().take();
     let mut ran: Outcome = ran.ok_or_else(|| Error::failed("the engine stopped before the job had ended"))?;
     ran.finished &= before.finished;
