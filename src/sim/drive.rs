@@ -312,6 +312,11 @@ impl World<'_> {
         if self.storage_crashed() {
             return;
         }
+        let running = self.regions[region].machine.as_ref().map(Region::fence);
+        if outcome.is_ok() && running != Some(fence) {
+            let message = format!("window {window} of {fence} was committed while {running:?} was running");
+            self.judge(Err(InvariantId::FenceHolds.broken(message)));
+        }
         if outcome.is_ok() {
             self.head_moved(region, window, &positions);
             self.joined_seen(region, joined.into_iter().map(|joined| (window, joined)).collect());

@@ -16,6 +16,7 @@ fn seeds_are_clean() {
     for seed in first..first + seeds {
         let outcome = run(seed, &Options::default());
         total.add(&outcome.stats);
+        if env("PITON_SIM_REFUSED", 0) == 1 && outcome.refused.is_some() { println!("refused {seed} {}", outcome.refused.as_ref().unwrap()); }
         refused += u64::from(outcome.refused.is_some());
         if env("PITON_SIM_EACH", 0) == 1 {
             println!(
