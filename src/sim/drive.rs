@@ -234,7 +234,8 @@ impl World<'_> {
                 }
             }
             coordinator::Command::Commit(commit) => {
-                let at = self.now + self.storage_delay();
+                // It waits for the disk more than once.
+                let at = self.now + self.storage_delay() + self.storage_delay();
                 let fence = commit.fence();
                 self.at(at, Happening::Commit(region, fence, commit));
             }
