@@ -34,7 +34,6 @@ pub(crate) enum What {
     GaveUp,
     Done,
     Zombie,
-    Settled,
 }
 
 #[derive(Clone, Copy, Debug)]
