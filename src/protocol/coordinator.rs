@@ -364,7 +364,7 @@ impl Coordinator {
 
     fn commit_next(&mut self) {
         // An attempt that has failed commits nothing more: its rollback would wait for an outcome that nobody gives.
-        if self.committing.is_some() || self.failed {
+        if self.committing.is_some() || (self.failed && !mutant::is(Mutant::CommitAfterFailure)) {
             return;
         }
         let Some(mut commit) = self.complete.take() else { return };

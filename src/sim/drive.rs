@@ -234,7 +234,8 @@ impl World<'_> {
                 }
             }
             coordinator::Command::Commit(commit) => {
-                let at = self.now + self.storage_delay();
+                // It waits for the disk more than once.
+                let at = self.now + self.storage_delay() + self.storage_delay();
                 let fence = commit.fence();
                 self.at(at, Happening::Commit(region, fence, commit));
             }
@@ -311,6 +312,11 @@ impl World<'_> {
         self.mend_storage();
         if self.storage_crashed() {
             return;
+        }
+        let running = self.regions[region].machine.as_ref().map(Region::fence);
+        if outcome.is_ok() && running != Some(fence) {
+            let message = format!("window {window} of {fence} was committed while {running:?} was running");
+            self.judge(Err(InvariantId::FenceHolds.broken(message)));
         }
         if outcome.is_ok() {
             self.head_moved(region, window, &positions);

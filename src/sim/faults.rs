@@ -123,7 +123,10 @@ pub enum Fault {
         jobs: u64,
     },
     /// Bits of what is on the disk flip.
-    Decay,
+    Decay {
+        /// How many, each in a file of its own choice.
+        bits: u32,
+    },
     /// The storage is slow for so many jobs.
     SlowStorage {
         /// How many jobs.
@@ -136,6 +139,15 @@ pub enum Fault {
         /// How many.
         messages: u64,
         /// How long each takes, in ms.
+        ms: u64,
+    },
+    /// A subtask gets no turn for a while: it hangs, or something holds its thread up.
+    Stall {
+        /// The region.
+        region: usize,
+        /// Which of its subtasks.
+        subtask: usize,
+        /// For how long, in ms.
         ms: u64,
     },
     /// The job is stopped with a last checkpoint and started again.
@@ -156,9 +168,10 @@ impl Fault {
             Fault::CrashInStorage { .. } => "crash in storage",
             Fault::Disk { .. } => "disk error",
             Fault::RefuseWrites { .. } => "refused write",
-            Fault::Decay => "bit flip",
+            Fault::Decay { .. } => "bit flip",
             Fault::SlowStorage { .. } => "slow storage",
             Fault::SlowMessages { .. } => "slow messages",
+            Fault::Stall { .. } => "stall",
             Fault::Stop => "stop",
             Fault::Trigger => "trigger",
         }
@@ -194,6 +207,7 @@ struct Weights {
     decay: u64,
     slow_storage: u64,
     slow_messages: u64,
+    stall: u64,
     stop: u64,
     trigger: u64,
 }
@@ -208,10 +222,11 @@ impl Weights {
             crash: weight(2),
             crash_in_storage: weight(2),
             disk: weight(2),
-            refuse: weight(1),
+            refuse: weight(2),
             decay: weight(1),
             slow_storage: weight(1),
             slow_messages: weight(1),
+            stall: weight(1),
             stop: weight(1),
             trigger: weight(1),
         }
@@ -248,6 +263,7 @@ fn draw_fault(random: &mut Random, topology: &Topology, weights: &Weights) -> Op
         weights.decay,
         weights.slow_storage,
         weights.slow_messages,
+        weights.stall,
         weights.stop,
         weights.trigger,
     ];
@@ -269,10 +285,15 @@ fn draw_fault(random: &mut Random, topology: &Topology, weights: &Weights) -> Op
         4 => Fault::CrashInStorage { call: random.between(0, 25), power: random.percent(80) },
         5 => Fault::Disk { after: random.between(0, 15), calls: random.pick(&[1, 1, 2, 10]) },
         6 => Fault::RefuseWrites { jobs: random.between(1, 4) },
-        7 => Fault::Decay,
+        7 => Fault::Decay { bits: random.pick(&[1, 1, 3, 12]) },
         8 => Fault::SlowStorage { jobs: random.between(1, 10), ms: random.pick(&[30, 200, 800]) },
         9 => Fault::SlowMessages { messages: random.between(1, 20), ms: random.pick(&[20, 100, 400]) },
-        10 => Fault::Stop,
+        10 => {
+            let region = random.index(topology.regions.len());
+            let subtask = random.index(topology.regions[region].subtasks.len());
+            Fault::Stall { region, subtask, ms: random.pick(&[20, 200, 3_000]) }
+        }
+        11 => Fault::Stop,
         _ => Fault::Trigger,
     })
 }

@@ -1,79 +1,78 @@
+//! The simulator is held against bugs that are known to be there: each must be caught within a few seeds.
+
+use std::time::{Duration, Instant};
+
 use super::*;
 use crate::protocol::mutant::{self, Mutant};
 
-fn env(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+/// Within so many seeds every deliberate bug has to be caught.
+const SEEDS: u64 = 2_000;
+
+/// A deliberate bug that was caught.
+struct Caught {
+    failing: Outcome,
+    took: Duration,
+}
+
+#[expect(clippy::disallowed_methods, reason = "a measurement for whoever reads the output")]
+fn catch(mutant: Mutant) -> Option<Caught> {
+    mutant::activate(Some(mutant));
+    let start = Instant::now();
+    let failing = (0..SEEDS).map(|seed| run(seed, &Options::default())).find(|outcome| outcome.violation.is_some());
+    failing.map(|failing| Caught { failing, took: start.elapsed() })
+}
+
+/// Prints one line of the table in `docs/mutants.md`.
+fn report(mutant: Mutant, caught: Caught) {
+    let Caught { failing, took } = caught;
+    let (seed, before) = (failing.seed, failing.plan.faults.len());
+    let (shrunk, runs) = shrink(failing);
+    let violation = shrunk.violation.expect("a shrunk run fails, too");
+    println!(
+        "| {mutant:?} | {seed} | {} ms | {before} → {} in {runs} runs | {} | {} |",
+        took.as_millis(),
+        shrunk.plan.faults.len(),
+        violation.invariant,
+        shrunk.plan
+    );
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a measurement for whoever reads the output")]
-fn seeds_are_clean() {
-    let first = env("PITON_SIM_FIRST", 0);
-    let seeds = env("PITON_SIM_SEEDS", 200);
-    let mut total = Stats::default();
-    let start = std::time::Instant::now();
-    let mut bad = 0;
-    let mut refused = 0;
-    for seed in first..first + seeds {
-        let outcome = run(seed, &Options::default());
-        total.add(&outcome.stats);
-        refused += u64::from(outcome.refused.is_some());
-        if env("PITON_SIM_EACH", 0) == 1 {
-            println!(
-                "each {seed} steps {} virtual {} rows {} checkpoints {} {:?}",
-                outcome.stats.steps,
-                outcome.stats.virtual_ms,
-                outcome.stats.rows,
-                outcome.stats.checkpoints,
-                outcome.refused
-            );
-        }
-        if outcome.violation.is_some() {
-            let (outcome, _) = shrink(outcome);
-            println!("seed {seed}: {} [{}]", outcome.violation.clone().unwrap(), outcome.plan);
-            if seeds == 1 {
-                let outcome = run(seed, &Options { plan: Some(outcome.plan.clone()), trace: true });
-                println!("{}", describe(seed));
-                for event in outcome.events {
-                    println!("   {event}");
-                }
-            }
-            bad += 1;
-            if bad > 10 {
-                break;
-            }
-        }
-    }
-    println!("{total:?} refused {refused} {:?}", start.elapsed());
-    assert_eq!(bad, 0);
-}
-
-#[test]
-#[expect(clippy::disallowed_methods, reason = "a measurement for whoever reads the output")]
 fn every_mutant_is_caught() {
     let mut missed = Vec::new();
     for mutant in Mutant::ALL {
-        mutant::activate(Some(*mutant));
-        let start = std::time::Instant::now();
-        let found = (0..env("PITON_SIM_MUTANT_SEEDS", 2000))
-            .map(|seed| run(seed, &Options::default()))
-            .find(|outcome| outcome.violation.is_some());
-        let took = start.elapsed();
-        match found {
+        match catch(*mutant) {
+            Some(caught) => report(*mutant, caught),
             None => missed.push(*mutant),
-            Some(outcome) => {
-                let (seed, before) = (outcome.seed, outcome.plan.faults.len());
-                let (shrunk, runs) = shrink(outcome);
-                println!(
-                    "mutant {mutant:?} | {seed} | {} ms | {before} to {} in {runs} | {} | {}",
-                    took.as_millis(),
-                    shrunk.plan.faults.len(),
-                    shrunk.violation.unwrap(),
-                    shrunk.plan
-                );
-            }
         }
     }
     mutant::activate(None);
-    assert_eq!(missed, []);
+    assert_eq!(missed, [], "not caught within {SEEDS} seeds");
+}
+
+#[test]
+fn a_failing_plan_shrinks_to_one_that_fails() {
+    mutant::activate(Some(Mutant::RestoredNotTold));
+    let failing = (0..SEEDS)
+        .map(|seed| run(seed, &Options::default()))
+        .find(|outcome| outcome.violation.is_some() && outcome.plan.faults.len() > 3)
+        .expect("a mutant that almost every restart shows");
+    let before = failing.plan.faults.len();
+    let (shrunk, runs) = shrink(failing);
+    assert!(shrunk.violation.is_some());
+    assert!(
+        shrunk.plan.faults.len() < before,
+        "{} of {before} faults left after {runs} runs",
+        shrunk.plan.faults.len()
+    );
+    let again = run(shrunk.seed, &Options { plan: Some(shrunk.plan.clone()), trace: true });
+    assert_eq!(again.trace_hash, shrunk.trace_hash, "a plan replays");
+    assert!(again.events.len() > shrunk.events.len(), "a trace holds every event");
+    mutant::activate(None);
+}
+
+#[test]
+fn seeds_make_different_jobs() {
+    let jobs: std::collections::BTreeSet<String> = (0..50).map(describe).collect();
+    assert!(jobs.len() > 45, "{} jobs", jobs.len());
 }

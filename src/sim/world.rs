@@ -55,6 +55,8 @@ pub(crate) struct World<'a> {
     pub(crate) refused_writes: u64,
     /// How many of the next messages take so many ms.
     pub(crate) slow_messages: (u64, u64),
+    /// Which subtask gets no turn until when.
+    stalled: Option<(usize, usize, i64)>,
     queue: BTreeMap<(i64, u64), Happening>,
     sequence: u64,
     rows: Arc<Vec<u64>>,
@@ -118,6 +120,7 @@ impl<'a> World<'a> {
             slow_storage: (0, 0),
             refused_writes: 0,
             slow_messages: (0, 0),
+            stalled: None,
             queue: BTreeMap::new(),
             sequence: 0,
             rows: Arc::new(topology.partitions.iter().map(|partition| partition.rows).collect()),
@@ -182,6 +185,11 @@ impl<'a> World<'a> {
         drop(state);
         if self.now > self.last_fault.0 + PATIENCE_MS || self.step > self.last_fault.1 + PATIENCE_STEPS {
             let message = format!("{} ms after the last fault the job has not ended", self.now - self.last_fault.0);
+            if self.storage.may_refuse() {
+                // A checkpoint that needs what is damaged never completes.
+                self.refuse(&message);
+                return Ok(());
+            }
             return Err(InvariantId::Liveness.broken(message));
         }
         Ok(())
@@ -291,6 +299,12 @@ impl<'a> World<'a> {
             }
             let slow = number as u64 % 3 == self.settings.slow && self.settings.slow_percent < 100;
             if slow && !self.is_settled() && !self.schedule.percent(self.settings.slow_percent) {
+                later = true;
+                continue;
+            }
+            let stalled =
+                self.stalled.is_some_and(|(of, number, until)| (of, number) == (region, subtask) && self.now < until);
+            if stalled {
                 later = true;
                 continue;
             }
@@ -507,9 +521,14 @@ impl<'a> World<'a> {
             Fault::CrashInStorage { call, power } => self.storage.crash_at(call, power),
             Fault::Disk { after, calls } => self.storage.fail(after, calls),
             Fault::RefuseWrites { jobs } => self.refused_writes += jobs,
-            Fault::Decay => self.storage.decay(),
+            Fault::Decay { bits } => (0..bits).for_each(|_| self.storage.decay()),
             Fault::SlowStorage { jobs, ms } => self.slow_storage = (jobs, ms),
             Fault::SlowMessages { messages, ms } => self.slow_messages = (messages, ms),
+            Fault::Stall { region, subtask, ms } => {
+                let until = self.now + ms as i64;
+                self.stalled = Some((region, subtask, until));
+                self.last_fault = (until, self.step);
+            }
             Fault::Stop => {
                 for region in 0..self.regions.len() {
                     self.tell_region(region, region::Event::Stop);
