@@ -10,6 +10,7 @@ use crate::protocol::failure::{ErrorKindTag, Failure, FailureKind};
 use crate::protocol::manifest::{JoinedOutput, Manifest};
 use crate::protocol::region::{self, Region};
 use crate::protocol::subtask::{self, Restored};
+use crate::sim::faults::CommitFailure;
 use crate::sim::happening::{Address, Happening, call_sink, call_source};
 use crate::sim::outside::SimPending;
 use crate::sim::storage::Loaded;
@@ -60,7 +61,7 @@ impl World<'_> {
                     self.tell(address, subtask::Event::Written(request.window, written));
                 }
             }
-            Happening::Commit(region, fence, commit) => self.commit(region, fence, *commit),
+            Happening::Commit(region, commit, failure) => self.commit(region, *commit, failure),
             Happening::Outcome(region, fence, window, outcome) => {
                 let outcome = coordinator::Event::Outcome(window, outcome);
                 self.tell_region(region, region::Event::Coordinator(fence, outcome));
@@ -234,10 +235,8 @@ impl World<'_> {
                 }
             }
             coordinator::Command::Commit(commit) => {
-                // It waits for the disk more than once.
-                let at = self.now + self.storage_delay() + self.storage_delay();
-                let fence = commit.fence();
-                self.at(at, Happening::Commit(region, fence, commit));
+                let (delay, failure) = self.commit_delay();
+                self.at(self.now + delay, Happening::Commit(region, commit, failure));
             }
             coordinator::Command::Committed { window, .. } => {
                 self.note(What::Committed, region, 0, window.0);
@@ -297,8 +296,13 @@ impl World<'_> {
 
     // The storage.
 
-    fn commit(&mut self, region: usize, fence: Fence, commit: Commit) {
-        let window = commit.manifest.window;
+    fn commit(&mut self, region: usize, commit: Commit, failure: Option<CommitFailure>) {
+        let (fence, window) = (commit.fence(), commit.manifest.window);
+        if failure == Some(CommitFailure::Refused) {
+            self.note(What::Commit, region, 0, 0);
+            let refused = Err(CommitError::Failed("a fault of the plan".into()));
+            return self.answer_commit(region, fence, window, refused);
+        }
         let positions = positions(&self.topology.regions[region], &commit.manifest);
         let joined = commit.joined.clone();
         let outcome = self.storage.commit(vec![commit]).pop();
@@ -309,7 +313,11 @@ impl World<'_> {
         let Some(outcome) = outcome else {
             return self.judge(Err(InvariantId::EngineSound.broken("the store did not answer a commit")));
         };
-        self.mend_storage();
+        if failure == Some(CommitFailure::Unanswered) {
+            self.reopen().ok();
+        } else {
+            self.mend_storage();
+        }
         if self.storage_crashed() {
             return;
         }
@@ -326,8 +334,14 @@ impl World<'_> {
             let message = format!("window {window} could not be committed: {outcome:?}");
             self.judge(Err(InvariantId::EngineSound.broken(message)));
         }
+        let unanswered = outcome.is_ok() && failure == Some(CommitFailure::Unanswered);
+        let answer = if unanswered { Err(CommitError::Unknown("a fault of the plan".into())) } else { outcome };
+        self.answer_commit(region, fence, window, answer);
+    }
+
+    fn answer_commit(&mut self, region: usize, fence: Fence, window: WindowId, answer: Result<(), CommitError>) {
         let at = self.now + self.message_delay();
-        self.at(at, Happening::Outcome(region, fence, window, outcome));
+        self.at(at, Happening::Outcome(region, fence, window, answer));
     }
 
     fn head_moved(&mut self, region: usize, head: WindowId, positions: &[(u32, u64)]) {

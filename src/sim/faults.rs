@@ -63,6 +63,15 @@ const SINK_HOOKS: &[Hook] = &[
     Hook::SinkAbort,
 ];
 
+/// How a commit fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CommitFailure {
+    /// It does not happen, and the store says so.
+    Refused,
+    /// It happens, but the store does not get to know: it has to be opened again.
+    Unanswered,
+}
+
 /// How a call of user code fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Act {
@@ -134,6 +143,15 @@ pub enum Fault {
         /// How long each takes, in ms.
         ms: u64,
     },
+    /// Commits are slow, and then fail.
+    FailCommits {
+        /// How many.
+        commits: u64,
+        /// How long each takes, in ms.
+        ms: u64,
+        /// In which way they fail.
+        failure: CommitFailure,
+    },
     /// Control messages are slow.
     SlowMessages {
         /// How many.
@@ -170,6 +188,7 @@ impl Fault {
             Fault::RefuseWrites { .. } => "refused write",
             Fault::Decay { .. } => "bit flip",
             Fault::SlowStorage { .. } => "slow storage",
+            Fault::FailCommits { .. } => "failed commit",
             Fault::SlowMessages { .. } => "slow messages",
             Fault::Stall { .. } => "stall",
             Fault::Stop => "stop",
@@ -206,6 +225,7 @@ struct Weights {
     refuse: u64,
     decay: u64,
     slow_storage: u64,
+    fail_commits: u64,
     slow_messages: u64,
     stall: u64,
     stop: u64,
@@ -225,6 +245,7 @@ impl Weights {
             refuse: weight(2),
             decay: weight(1),
             slow_storage: weight(1),
+            fail_commits: weight(2),
             slow_messages: weight(1),
             stall: weight(1),
             stop: weight(1),
@@ -262,6 +283,7 @@ fn draw_fault(random: &mut Random, topology: &Topology, weights: &Weights) -> Op
         weights.refuse,
         weights.decay,
         weights.slow_storage,
+        weights.fail_commits,
         weights.slow_messages,
         weights.stall,
         weights.stop,
@@ -287,13 +309,18 @@ fn draw_fault(random: &mut Random, topology: &Topology, weights: &Weights) -> Op
         6 => Fault::RefuseWrites { jobs: random.between(1, 4) },
         7 => Fault::Decay { bits: random.pick(&[1, 1, 3, 12]) },
         8 => Fault::SlowStorage { jobs: random.between(1, 10), ms: random.pick(&[30, 200, 800]) },
-        9 => Fault::SlowMessages { messages: random.between(1, 20), ms: random.pick(&[20, 100, 400]) },
-        10 => {
+        9 => Fault::FailCommits {
+            commits: random.between(1, 3),
+            ms: random.pick(&[0, 100, 400]),
+            failure: random.pick(&[CommitFailure::Refused, CommitFailure::Unanswered]),
+        },
+        10 => Fault::SlowMessages { messages: random.between(1, 20), ms: random.pick(&[20, 100, 400]) },
+        11 => {
             let region = random.index(topology.regions.len());
             let subtask = random.index(topology.regions[region].subtasks.len());
             Fault::Stall { region, subtask, ms: random.pick(&[20, 200, 3_000]) }
         }
-        11 => Fault::Stop,
+        12 => Fault::Stop,
         _ => Fault::Trigger,
     })
 }

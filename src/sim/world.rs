@@ -14,7 +14,7 @@ use crate::protocol::manifest::PendingOutput;
 use crate::protocol::region::{self, Region};
 use crate::protocol::restart::RestartPolicy;
 use crate::sim::attempt::{Running, Wiring, Workshop};
-use crate::sim::faults::{Fault, Plan};
+use crate::sim::faults::{CommitFailure, Fault, Plan};
 use crate::sim::happening::Happening;
 use crate::sim::oracle::Oracle;
 use crate::sim::outside::{Armed, Outside, Who};
@@ -51,6 +51,8 @@ pub(crate) struct World<'a> {
     pub(crate) stats: Stats,
     /// How many of the next storage jobs take so many ms.
     pub(crate) slow_storage: (u64, u64),
+    /// How many of the next commits fail after so many ms, and how.
+    failing_commits: Option<(u64, u64, CommitFailure)>,
     /// How many of the next snapshots cannot be written.
     pub(crate) refused_writes: u64,
     /// How many of the next messages take so many ms.
@@ -118,6 +120,7 @@ impl<'a> World<'a> {
             regions: topology.regions.iter().map(region).collect(),
             stats: Stats::default(),
             slow_storage: (0, 0),
+            failing_commits: None,
             refused_writes: 0,
             slow_messages: (0, 0),
             stalled: None,
@@ -523,6 +526,7 @@ impl<'a> World<'a> {
             Fault::RefuseWrites { jobs } => self.refused_writes += jobs,
             Fault::Decay { bits } => (0..bits).for_each(|_| self.storage.decay()),
             Fault::SlowStorage { jobs, ms } => self.slow_storage = (jobs, ms),
+            Fault::FailCommits { commits, ms, failure } => self.failing_commits = Some((commits, ms, failure)),
             Fault::SlowMessages { messages, ms } => self.slow_messages = (messages, ms),
             Fault::Stall { region, subtask, ms } => {
                 let until = self.now + ms as i64;
@@ -581,6 +585,16 @@ impl<'a> World<'a> {
             self.last_fault = (self.now + ms as i64, self.step);
         }
         if self.is_settled() { 0 } else { delay as i64 }
+    }
+
+    /// Returns how long a commit takes, in ms, and how it is to fail, if it is.
+    pub(crate) fn commit_delay(&mut self) -> (i64, Option<CommitFailure>) {
+        // It waits for the disk more than once.
+        let delay = self.storage_delay() + self.storage_delay();
+        let Some((commits, ms, failure)) = self.failing_commits.take() else { return (delay, None) };
+        self.failing_commits = (commits > 1).then_some((commits - 1, ms, failure));
+        self.last_fault = (self.now + ms as i64, self.step);
+        (delay + ms as i64, Some(failure))
     }
 
     /// Returns how long a call of a source or a sink takes, in ms.
