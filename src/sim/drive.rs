@@ -330,7 +330,8 @@ impl World<'_> {
             self.head_moved(region, window, &positions);
             self.joined_seen(region, joined.into_iter().map(|joined| (window, joined)).collect());
         }
-        if matches!(outcome, Err(CommitError::Failed(_) | CommitError::Unknown(_))) && !self.storage.had_trouble() {
+        let excused = self.storage.had_trouble() || self.regions[region].bereft == Some(fence);
+        if matches!(outcome, Err(CommitError::Failed(_) | CommitError::Unknown(_))) && !excused {
             let message = format!("window {window} could not be committed: {outcome:?}");
             self.judge(Err(InvariantId::EngineSound.broken(message)));
         }
@@ -404,6 +405,7 @@ impl World<'_> {
         let opened = self.storage.open();
         for region in 0..self.regions.len() {
             let Some(fence) = self.regions[region].machine.as_ref().map(Region::fence) else { continue };
+            self.regions[region].bereft = Some(fence);
             let failure = Failure::engine(&self.topology.regions[region].name, "the store was opened again");
             let failed = region::Event::Failed(fence, None, failure);
             let at = self.now + self.message_delay();

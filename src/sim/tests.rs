@@ -1,6 +1,8 @@
 //! The simulator is held against bugs that are known to be there: each must be caught within a few seeds.
 
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use super::*;
 use crate::protocol::mutant::{self, Mutant};
@@ -8,10 +10,19 @@ use crate::protocol::mutant::{self, Mutant};
 /// Within so many seeds every deliberate bug has to be caught.
 const SEEDS: u64 = 2_000;
 
+/// To so few faults a plan has to shrink.
+const FAULTS: usize = 5;
+
 /// A deliberate bug that was caught.
 struct Caught {
-    failing: Outcome,
-    took: Duration,
+    seed: u64,
+    /// How long the search took, in ms, and the shrinking.
+    took_ms: (u128, u128),
+    /// How many faults there were before shrinking.
+    before: usize,
+    shrunk: Outcome,
+    /// How many runs shrinking took.
+    runs: u32,
 }
 
 #[expect(clippy::disallowed_methods, reason = "a measurement for whoever reads the output")]
@@ -19,35 +30,86 @@ fn catch(mutant: Mutant) -> Option<Caught> {
     mutant::activate(Some(mutant));
     let start = Instant::now();
     let failing = (0..SEEDS).map(|seed| run(seed, &Options::default())).find(|outcome| outcome.violation.is_some());
-    failing.map(|failing| Caught { failing, took: start.elapsed() })
+    let searched = start.elapsed();
+    let caught = failing.map(|failing| {
+        let (seed, before) = (failing.seed, failing.plan.faults.len());
+        let (shrunk, runs) = shrink(failing);
+        let took_ms = (searched.as_millis(), (start.elapsed() - searched).as_millis());
+        Caught { seed, took_ms, before, shrunk, runs }
+    });
+    mutant::activate(None);
+    caught
 }
 
-/// Prints one line of the table in `docs/mutants.md`.
-fn report(mutant: Mutant, caught: Caught) {
-    let Caught { failing, took } = caught;
-    let (seed, before) = (failing.seed, failing.plan.faults.len());
-    let (shrunk, runs) = shrink(failing);
-    let violation = shrunk.violation.expect("a shrunk run fails, too");
-    println!(
-        "| {mutant:?} | {seed} | {} ms | {before} → {} in {runs} runs | {} | {} |",
-        took.as_millis(),
-        shrunk.plan.faults.len(),
-        violation.invariant,
-        shrunk.plan
-    );
+/// Returns what each mutant breaks, as its documentation says.
+fn descriptions() -> BTreeMap<String, &'static str> {
+    let mut described = BTreeMap::new();
+    let mut said = "";
+    for line in include_str!("../protocol/mutant.rs").lines().map(str::trim) {
+        match line.strip_prefix("/// ") {
+            Some(words) => said = words,
+            None => _ = described.insert(line.trim_end_matches(',').to_string(), said),
+        }
+    }
+    described
+}
+
+/// Returns a line of the table in `docs/mutants.md`.
+fn line(mutant: Mutant, caught: &Caught) -> String {
+    let Caught { seed, took_ms: (search, shrinking), before, shrunk, runs } = caught;
+    let broken = shrunk.violation.as_ref().expect("a shrunk run fails, too").invariant;
+    let kinds: Vec<&str> = shrunk.plan.faults.iter().map(|(_, fault)| fault.kind()).collect();
+    let kinds = if kinds.is_empty() { String::new() } else { format!(": {}", kinds.join(", ")) };
+    let name = format!("{mutant:?}");
+    let breaks = descriptions()[&name].trim_end_matches('.');
+    let after = shrunk.plan.faults.len();
+    format!(
+        "| {name} | {breaks} | {seed} | {search} ms | {broken} | {before} → {after}{kinds} | {runs} runs, {shrinking} ms |"
+    )
 }
 
 #[test]
 fn every_mutant_is_caught() {
-    let mut missed = Vec::new();
+    let next = AtomicUsize::new(0);
+    let hunt = || {
+        let mut found = BTreeMap::new();
+        while let Some(mutant) = Mutant::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+            found.insert(format!("{mutant:?}"), catch(*mutant));
+        }
+        found
+    };
+    // A mutant is active in one thread alone.
+    let mut found = std::thread::scope(|scope| {
+        let other = scope.spawn(hunt);
+        let mut found = hunt();
+        found.append(&mut other.join().expect("the other thread hunts, too"));
+        found
+    });
+    let (mut missed, mut long) = (Vec::new(), Vec::new());
     for mutant in Mutant::ALL {
-        match catch(*mutant) {
-            Some(caught) => report(*mutant, caught),
-            None => missed.push(*mutant),
+        let Some(caught) = found.remove(&format!("{mutant:?}")).flatten() else {
+            missed.push(*mutant);
+            continue;
+        };
+        println!("{}", line(*mutant, &caught));
+        if caught.shrunk.plan.faults.len() > FAULTS {
+            long.push(format!("{mutant:?}: {}", caught.shrunk.plan));
         }
     }
-    mutant::activate(None);
     assert_eq!(missed, [], "not caught within {SEEDS} seeds");
+    assert!(long.is_empty(), "more than {FAULTS} faults are left: {long:#?}");
+}
+
+#[test]
+fn the_documentation_lists_every_mutant() {
+    let document = include_str!("../../docs/mutants.md");
+    let described = descriptions();
+    for mutant in Mutant::ALL {
+        let name = format!("{mutant:?}");
+        let begin = format!("| {name} | {} |", described[&name].trim_end_matches('.'));
+        assert!(document.lines().any(|line| line.starts_with(&begin)), "docs/mutants.md has no line \"{begin} …\"");
+    }
+    assert_eq!(document.lines().filter(|line| line.ends_with(" ms |")).count(), Mutant::ALL.len());
 }
 
 #[test]

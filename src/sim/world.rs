@@ -77,6 +77,8 @@ pub(crate) struct RegionRun {
     pub(crate) attempt: Option<Attempt>,
     /// What the last attempt had prepared, by subtask: what of it is above the next attempt's window is aborted.
     pub(crate) unpublished: BTreeMap<usize, Vec<PendingOutput>>,
+    /// The attempt that ran when the store was opened again: what it had kept since its last commit may be gone.
+    pub(crate) bereft: Option<Fence>,
     /// How many joined outputs the store is known to hold.
     pub(crate) joined: usize,
     pub(crate) ended: Ended,
@@ -106,6 +108,7 @@ impl<'a> World<'a> {
             machine: None,
             attempt: None,
             unpublished: BTreeMap::new(),
+            bereft: None,
             joined: 0,
             ended: Ended::No,
         };
