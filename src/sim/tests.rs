@@ -38,6 +38,10 @@ fn catch(mutant: Mutant) -> Option<Caught> {
         Caught { seed, took_ms, before, shrunk, runs }
     });
     mutant::activate(None);
+    if let Some(Caught { seed, shrunk, .. }) = &caught {
+        let sound = run(*seed, &Options { plan: Some(shrunk.plan.clone()), trace: false });
+        assert!(sound.violation.is_none(), "{mutant:?} is not to blame for {:?} ({})", sound.violation, shrunk.plan);
+    }
     caught
 }
 
