@@ -49,6 +49,7 @@ impl World<'_> {
                 let written = match self.refused_writes.checked_sub(1) {
                     Some(left) => {
                         self.refused_writes = left;
+                        self.last_fault = (self.now, self.step);
                         Err("a fault of the plan".into())
                     }
                     None => self.storage.write(&request),

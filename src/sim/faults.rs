@@ -306,7 +306,7 @@ fn draw_fault(random: &mut Random, topology: &Topology, weights: &Weights) -> Op
         3 => Fault::Crash { power: random.percent(70) },
         4 => Fault::CrashInStorage { call: random.between(0, 25), power: random.percent(80) },
         5 => Fault::Disk { after: random.between(0, 15), calls: random.pick(&[1, 1, 2, 10]) },
-        6 => Fault::RefuseWrites { jobs: random.between(1, 4) },
+        6 => Fault::RefuseWrites { jobs: random.pick(&[1, 2, 4, 10, 100]) },
         7 => Fault::Decay { bits: random.pick(&[1, 1, 3, 12]) },
         8 => Fault::SlowStorage { jobs: random.between(1, 10), ms: random.pick(&[30, 200, 800]) },
         9 => Fault::FailCommits {

@@ -63,7 +63,8 @@ pub(crate) struct World<'a> {
     sequence: u64,
     rows: Arc<Vec<u64>>,
     faults: VecDeque<(u64, Fault)>,
-    last_fault: (i64, u64),
+    /// When something went wrong last, and at which step.
+    pub(crate) last_fault: (i64, u64),
     struck: u64,
     over: bool,
     refused: Option<String>,
