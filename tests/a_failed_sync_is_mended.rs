@@ -277,8 +277,7 @@ fn check(place: Place, refusals: u32) {
     let opener: Opener = Box::new(move || {
         locked(&disk.faults).dirty.clear();
         let options = OpenOptions::default();
-        let opened =
-            FileStore::<Failing, LogCatalogue<Failing>>::open_on(disk.clone(), Path::new("/state"), options);
+        let opened = FileStore::<Failing, LogCatalogue<Failing>>::open_on(disk.clone(), Path::new("/state"), options);
         opened.map(|(store, _)| Box::new(store) as _)
     });
 

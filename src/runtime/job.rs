@@ -17,8 +17,9 @@ use crate::protocol::region::Region;
 use crate::protocol::restart::{RestartPolicy, Strategy};
 use crate::runtime::build::{Common, RegionBlueprint};
 use crate::runtime::event::{Event, Listener};
+use crate::runtime::kept::Opener;
 use crate::runtime::progress::Progress;
-use crate::runtime::storage::{Opener, Storage};
+use crate::runtime::storage::Storage;
 use crate::runtime::supervisor::{Outcome, Stop, Supervisor, SupervisorSpec};
 use crate::runtime::time::Time;
 use crate::store::{CheckpointStore, OpenOptions, SledStore, StoreError};
@@ -167,7 +168,7 @@ fn run_regions(
     let settings = &plan.settings;
     let fence = Fence { incarnation, attempt: 0 };
     let time = Time::new(options.clock.clone());
-    let storage = Storage::start(store, opener)?;
+    let storage = Storage::start(store, opener, time.clone())?;
 
     let mut resumed_from = BTreeMap::new();
     let mut before = Outcome { finished: true, ..Outcome::default() };
