@@ -90,7 +90,7 @@ impl Operator for CountAll {
             *seen += 1;
             *seen
         })?;
-        if record.0 % SHOWN == 0 {
+        if record.0.is_multiple_of(SHOWN) {
             ctx.emit((record.0, seen));
         }
         Ok(())

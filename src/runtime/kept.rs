@@ -96,3 +96,72 @@ impl KeptStore {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::store::MemoryStore;
+
+    /// A store that was lost, of which so many attempts to open it fail, and how often it was tried.
+    fn lost(failures: u32, error: fn() -> StoreError, clock: &Clock) -> (KeptStore, Arc<AtomicU32>) {
+        let tried = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&tried);
+        let opener: Opener = Box::new(move || {
+            let number = count.fetch_add(1, Ordering::Relaxed);
+            if number < failures { Err(error()) } else { Ok(Box::new(MemoryStore::default())) }
+        });
+        let mut kept = KeptStore::new(Box::new(MemoryStore::default()), opener, Time::new(clock.clone()));
+        assert!(kept.is_usable() && kept.retry_in().is_none() && !kept.open_if_due());
+        kept.lose("a sync failed".into());
+        (kept, tried)
+    }
+
+    fn refused() -> StoreError {
+        StoreError::Io { what: "cannot open".into(), source: std::io::Error::other("read-only") }
+    }
+
+    #[test]
+    fn it_is_opened_again_after_pauses_that_grow() {
+        let (clock, hand) = Clock::simulated(0);
+        let (mut kept, tried) = lost(3, refused, &clock);
+        assert_eq!(kept.get().err().unwrap(), "the store is being opened again: a sync failed");
+        let mut pauses = Vec::new();
+        while !kept.open_if_due() {
+            let pause = kept.retry_in().expect("it is still to be opened");
+            let before = tried.load(Ordering::Relaxed);
+            assert!(!kept.open_if_due() && tried.load(Ordering::Relaxed) == before, "not before its time");
+            pauses.push(pause.as_millis());
+            hand.advance(pause);
+        }
+        assert_eq!(pauses, [50, 100, 200]);
+        assert!(kept.is_usable() && kept.get().is_ok() && kept.retry_in().is_none());
+    }
+
+    #[test]
+    fn it_is_given_up_after_a_while() {
+        let (clock, hand) = Clock::simulated(0);
+        let (mut kept, tried) = lost(u32::MAX, refused, &clock);
+        while !kept.open_if_due() {
+            hand.advance(kept.retry_in().expect("it is still to be opened"));
+        }
+        let waited = clock.monotonic().as_millis() as i64;
+        assert!((GIVE_UP_AFTER_MS..GIVE_UP_AFTER_MS + 10_001).contains(&waited), "{waited} ms");
+        assert!(tried.load(Ordering::Relaxed) < 20);
+        let reason = kept.get().err().unwrap();
+        assert!(reason.contains("read-only") && reason.contains("a sync failed"), "{reason}");
+        assert!(!kept.is_usable() && kept.retry_in().is_none() && !kept.open_if_due());
+    }
+
+    #[test]
+    fn damage_does_not_pass() {
+        let (clock, _) = Clock::simulated(0);
+        let (mut kept, tried) = lost(u32::MAX, || StoreError::Damaged("HEAD is cut off".into()), &clock);
+        assert!(kept.open_if_due());
+        assert_eq!(tried.load(Ordering::Relaxed), 1);
+        assert!(kept.get().err().unwrap().contains("HEAD is cut off"));
+    }
+}

@@ -249,3 +249,61 @@ fn load(store: &mut dyn CheckpointStore, region: &str, window: WindowId) -> Resu
     }
     Ok(Loaded { manifest, chunks })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::ids::Fence;
+    use crate::protocol::lineage::OperatorWrite;
+    use crate::protocol::manifest::ChunkId;
+    use crate::store::disk::{FaultRates, SimDisk};
+    use crate::store::{INLINE_LIMIT, OpenOptions, SimStore};
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn write(sequence: u64) -> WriteRequest {
+        let fence = Fence { incarnation: 1, attempt: 0 };
+        let id = ChunkId { region: "r".into(), operator: "o".into(), index: 0, fence, sequence };
+        let fresh = vec![Arc::new(vec![7; INLINE_LIMIT + 1])];
+        WriteRequest { window: WindowId(1), operators: vec![OperatorWrite { id, lineage: Vec::new(), fresh }] }
+    }
+
+    #[test]
+    fn a_failed_write_is_told_and_readers_wait_until_the_store_is_open() {
+        let (clock, hand) = Clock::simulated(0);
+        let disk = SimDisk::new(1);
+        let again = disk.clone();
+        let mut opener: Opener = Box::new(move || {
+            SimStore::open(again.clone(), OpenOptions::default()).map(|(store, _)| Box::new(store) as _)
+        });
+        let store = opener().unwrap();
+        let storage = Storage::start(store, opener, Time::new(clock)).unwrap();
+        let (told, lost) = channel();
+        storage.watch(move |reason| told.send(reason).unwrap());
+        let ask_write = |sequence| {
+            let (answer, answered) = channel();
+            storage.write(write(sequence), move |written| answer.send(written).unwrap());
+            answered.recv_timeout(SOON).unwrap()
+        };
+
+        disk.set_rates(FaultRates { sync: 1.0, ..FaultRates::default() });
+        let reason = ask_write(1).unwrap_err();
+        assert_eq!(lost.recv_timeout(SOON).unwrap(), reason);
+        let (answer, head) = channel();
+        storage.head("r".into(), move |head| answer.send(head).unwrap());
+        let refused = ask_write(2).unwrap_err();
+        assert!(refused.contains("being opened again") && refused.contains(&reason), "{refused}");
+        assert!(head.try_recv().is_err(), "nobody can tell the head now");
+
+        disk.heal();
+        hand.advance(Duration::from_secs(1));
+        assert_eq!(head.recv_timeout(SOON).unwrap(), Ok(WindowId::NONE));
+        ask_write(3).unwrap();
+        assert!(lost.try_recv().is_err(), "it is told once");
+        storage.stop();
+    }
+}
