@@ -242,6 +242,12 @@ pub enum RestartStrategy {
     },
 }
 
+impl Default for RestartStrategy {
+    fn default() -> Self {
+        RecoverySettings::default().restart()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,11 +4,14 @@
 //! under way, and a number of failures in a row that is borne. A newer checkpoint that completes replaces older ones
 //! that have not; windows are never committed out of order.
 
+mod failures;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use piton_actors::{Timestamp, WindowId};
 
+pub use self::failures::FailureReason;
+use self::failures::Failures;
 use crate::ids::{Fence, SubtaskId};
 use crate::protocol::backlog::{Backlog, Room};
 use crate::protocol::commit::{Commit, CommitError};
@@ -56,45 +59,6 @@ impl CheckpointSettings {
     pub fn windows_ahead(&self) -> u64 {
         // As many as lie between two checkpoints if all goes well.
         self.every.saturating_mul(2).saturating_add(SPARE_WINDOWS)
-    }
-}
-
-/// Why a checkpoint did not complete.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FailureReason {
-    /// It took longer than the timeout; names those who had not acknowledged it.
-    Expired(Vec<SubtaskId>),
-    /// The snapshot of a subtask could not be made durable.
-    Declined(SubtaskId, String),
-    /// The commit did not happen.
-    CommitFailed(String),
-    /// A newer one completed first.
-    Subsumed(WindowId),
-}
-
-impl FailureReason {
-    /// Returns whether it counts against the failures that are borne (as Flink counts them).
-    pub fn counts(&self) -> bool {
-        !matches!(self, FailureReason::Subsumed(_))
-    }
-}
-
-impl fmt::Display for FailureReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            FailureReason::Expired(missing) => {
-                f.write_str("expired: no snapshot came from")?;
-                for (index, subtask) in missing.iter().take(3).enumerate() {
-                    write!(f, "{} {subtask}", if index == 0 { "" } else { "," })?;
-                }
-                if missing.len() > 3 { write!(f, " and {} more", missing.len() - 3) } else { Ok(()) }
-            }
-            FailureReason::Declined(subtask, reason) => {
-                write!(f, "declined: the snapshot of {subtask} could not be kept: {reason}")
-            }
-            FailureReason::CommitFailed(reason) => write!(f, "commit failed: {reason}"),
-            FailureReason::Subsumed(by) => write!(f, "subsumed: window {by} completed first"),
-        }
     }
 }
 
@@ -203,7 +167,7 @@ pub struct Coordinator {
     /// Whether every subtask had finished at the head.
     head_finished: bool,
     last_completion: Option<Timestamp>,
-    failures_in_a_row: u32,
+    failures: Failures,
     triggered: bool,
     stopping: bool,
     /// The window of the last checkpoint, once it was triggered for the end or the stop.
@@ -239,7 +203,7 @@ impl Coordinator {
             head,
             head_finished: false,
             last_completion: None,
-            failures_in_a_row: 0,
+            failures: Failures::new(settings.tolerable_failures),
             triggered: false,
             stopping: false,
             last: None,
@@ -389,7 +353,7 @@ impl Coordinator {
                 self.head = window;
                 self.head_finished = finished;
                 self.last_completion = Some(now);
-                self.failures_in_a_row = 0;
+                self.failures.forget();
                 let took_ms = now.saturating_sub(triggered_ms);
                 if !mutant::is(Mutant::TellBeforeDurable) {
                     self.commands.push(Command::Committed { window, bytes, took_ms });
@@ -424,17 +388,10 @@ impl Coordinator {
             // The end or the stop still needs its checkpoint: the next window takes it.
             self.last = None;
         }
-        let message = format!("the checkpoint of window {window} failed: {reason}");
-        let counts = reason.counts();
+        let unbearable = self.failures.add(window, &reason);
         self.commands.push(Command::CheckpointFailed(window, reason));
-        if !counts {
-            return;
-        }
-        self.failures_in_a_row += 1;
-        if let Some(tolerable) = self.settings.tolerable_failures
-            && self.failures_in_a_row > tolerable
-        {
-            self.fail(format!("{message} (checkpoint.tolerable_failures = {tolerable})"));
+        if let Some(message) = unbearable {
+            self.fail(message);
         }
     }
 

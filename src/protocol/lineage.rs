@@ -4,9 +4,14 @@
 //! checkpoint does not matter: a chunk that is durable continues the lineage, whatever came of its checkpoint; one
 //! that could not be written is written again, in front of the next. So an aborted checkpoint costs nothing, and
 //! nothing that changed is ever left out.
+//!
+//! While nothing can be written, as on a full disk, the job goes on, and what waits is merged from time to time: it
+//! takes no more memory than a few times the part of the state that has changed, however long it lasts.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+
+use piton_actors::state::merge_chunks;
 
 use crate::ids::{Fence, SubtaskId, WindowId};
 use crate::protocol::manifest::{ChunkId, ChunkRef, JoinedOutput, OperatorSnapshot, SubtaskSnapshot};
@@ -52,6 +57,25 @@ struct OperatorLineage {
     chunks: Vec<ChunkRef>,
     /// Cut, but not yet durable, oldest first.
     unwritten: Vec<Arc<Vec<u8>>>,
+}
+
+impl OperatorLineage {
+    /// Merges what waits as soon as the newer parts outweigh the oldest one. So it is at most about twice as much as
+    /// all that has changed since the last write, and the merging costs about as much as the cuts did.
+    fn pack(&mut self) -> Result<(), String> {
+        let Some((oldest, newer)) = self.unwritten.split_first() else { return Ok(()) };
+        if newer.iter().map(|chunk| chunk.len()).sum::<usize>() <= oldest.len() {
+            return Ok(());
+        }
+        let mut chunks: Vec<Vec<u8>> = self.unwritten.iter().map(|chunk| chunk.to_vec()).collect();
+        if mutant::is(Mutant::UnwrittenCutShort) {
+            chunks.pop();
+        }
+        let merged = merge_chunks(&chunks)
+            .map_err(|error| format!("the state of {} could not be merged: {error}", self.operator))?;
+        self.unwritten = vec![Arc::new(merged)];
+        Ok(())
+    }
 }
 
 /// The lineages of all operators of a subtask.
@@ -146,12 +170,104 @@ impl Lineage {
         if mutant::is(Mutant::FailedWriteForgotten) {
             self.operators.iter_mut().for_each(|lineage| lineage.unwritten.clear());
         }
-        let lineages = result?;
+        let lineages = match result {
+            Ok(lineages) => lineages,
+            Err(reason) => {
+                for lineage in &mut self.operators {
+                    lineage.pack().map_err(|merging| format!("{reason}; {merging}"))?;
+                }
+                return Err(reason);
+            }
+        };
         for ((lineage, chunks), snapshot) in self.operators.iter_mut().zip(lineages).zip(&mut cut.snapshot.operators) {
             lineage.unwritten.clear();
             lineage.chunks.clone_from(&chunks);
             snapshot.chunks = chunks;
         }
         Ok(Some(cut))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use piton_actors::state::StateStore;
+    use piton_actors::{Key, ValueState};
+
+    use super::*;
+
+    const SEEN: ValueState<u64> = ValueState::new("seen");
+
+    fn lineage() -> Lineage {
+        Lineage::new(SubtaskId::new("count", 0), "region".into(), Fence::default(), vec!["count".into()])
+    }
+
+    fn snapshot() -> SubtaskSnapshot {
+        SubtaskSnapshot {
+            subtask: SubtaskId::new("count", 0),
+            finished: false,
+            watermark: 0,
+            channel_watermarks: Vec::new(),
+            cursors: Vec::new(),
+            read: 0,
+            written: 0,
+            operators: vec![OperatorSnapshot::empty("count")],
+        }
+    }
+
+    fn set(state: &mut StateStore, key: u64, value: u64) {
+        state.enter(Key::from(key));
+        state.value(SEEN).set(value).unwrap();
+    }
+
+    /// Asks for the write of a cut of what has changed.
+    fn ask(lineage: &mut Lineage, window: u64, state: &mut StateStore) -> OperatorWrite {
+        lineage.cut(WindowId(window), snapshot(), Vec::new(), vec![Arc::new(state.cut().unwrap())]);
+        lineage.next_write().unwrap().operators.remove(0)
+    }
+
+    fn inline(chunks: &[Arc<Vec<u8>>]) -> Vec<ChunkRef> {
+        chunks.iter().map(|chunk| ChunkRef::Inline { bytes: chunk.to_vec() }).collect()
+    }
+
+    #[test]
+    fn what_waits_for_a_full_disk_is_bounded_by_what_has_changed() {
+        let (mut lineage, mut state) = (lineage(), StateStore::new(0..8, 8));
+        for key in 0..1_000 {
+            set(&mut state, key, 0);
+        }
+        let base = ask(&mut lineage, 1, &mut state);
+        let written = inline(&base.fresh);
+        let size = base.fresh[0].len();
+        assert!(lineage.written(WindowId(1), Ok(vec![written.clone()])).unwrap().is_some());
+
+        // The disk is full for 5,000 checkpoints, in each of which 20 of 500 keys change.
+        let mut waiting = 0;
+        for window in 2..5_000 {
+            for key in 0..20 {
+                set(&mut state, (window * 7 + key * 25) % 500, window);
+            }
+            let write = ask(&mut lineage, window, &mut state);
+            waiting = waiting.max(write.fresh.iter().map(|chunk| chunk.len()).sum());
+            let declined = lineage.written(WindowId(window), Err("the disk is full".into()));
+            assert_eq!(declined.err().unwrap(), "the disk is full");
+        }
+        // Half of the keys, twice, and the last cut.
+        assert!(waiting < size + size / 10, "{waiting} bytes wait for a state of {size}");
+
+        set(&mut state, 999, 77);
+        let write = ask(&mut lineage, 5_000, &mut state);
+        assert_eq!(write.lineage, written);
+        let chunks: Vec<Vec<u8>> = base.fresh.iter().chain(&write.fresh).map(|chunk| chunk.to_vec()).collect();
+        let mut restored = StateStore::new(0..8, 8);
+        restored.restore(&chunks).unwrap();
+        for key in 0..1_000 {
+            state.enter(Key::from(key));
+            restored.enter(Key::from(key));
+            let (was, is) = (state.value(SEEN).get().unwrap(), restored.value(SEEN).get().unwrap());
+            assert_eq!(is, was, "key {key}");
+        }
+        let all = vec![[written, inline(&write.fresh)].concat()];
+        assert!(lineage.written(WindowId(5_000), Ok(all)).unwrap().is_some());
+        assert!(ask(&mut lineage, 5_001, &mut state).fresh.is_empty(), "nothing waits any more");
     }
 }

@@ -31,6 +31,8 @@ pub enum Mutant {
     BaseForgotten,
     /// What a failed write did not make durable is left out of the next one.
     FailedWriteForgotten,
+    /// What waits to be written is merged without its newest part.
+    UnwrittenCutShort,
     /// A rollback does not wait for the outcome of a commit under way.
     RollbackDuringCommit,
     /// The combined watermark is the highest, not the lowest, of the channels'.
@@ -84,6 +86,7 @@ impl Mutant {
         Mutant::MarkerOvertakesRows,
         Mutant::BaseForgotten,
         Mutant::FailedWriteForgotten,
+        Mutant::UnwrittenCutShort,
         Mutant::RollbackDuringCommit,
         Mutant::WatermarkOfFastest,
         Mutant::CursorForgotten,

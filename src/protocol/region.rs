@@ -41,11 +41,8 @@ pub enum Command {
     Coordinator(coordinator::Command),
     /// Drop all subtasks of the attempt, in whatever state they are, and fence them off.
     Halt,
-    /// Answer with [`Event::Head`]; open the store again before, if asked to.
-    ReadHead {
-        /// Whether a write has failed, so that what the files hold is not known.
-        reopen: bool,
-    },
+    /// Answer with [`Event::Head`], once the store has been opened again if a write has failed.
+    ReadHead,
     /// Make all subtasks from the checkpoint of this window (or from nothing), in the life of this fence.
     Start {
         /// The life.
@@ -75,9 +72,7 @@ enum Phase {
     Created,
     Running,
     /// Failed; the outcome of a commit is still open.
-    AwaitingOutcome {
-        reopen: bool,
-    },
+    AwaitingOutcome,
     AskingHead,
     BackingOff {
         until: Timestamp,
@@ -167,7 +162,7 @@ impl Region {
 
     /// Returns whether it is between two attempts.
     pub fn is_restarting(&self) -> bool {
-        matches!(self.phase, Phase::AwaitingOutcome { .. } | Phase::AskingHead | Phase::BackingOff { .. })
+        matches!(self.phase, Phase::AwaitingOutcome | Phase::AskingHead | Phase::BackingOff { .. })
     }
 
     /// Returns when it wants a [`Event::Tick`] at the latest.
@@ -175,7 +170,7 @@ impl Region {
         match self.phase {
             Phase::Running => self.coordinator.wake_at(),
             Phase::BackingOff { until, .. } => Some(until),
-            Phase::Created | Phase::AwaitingOutcome { .. } | Phase::AskingHead | Phase::Over => None,
+            Phase::Created | Phase::AwaitingOutcome | Phase::AskingHead | Phase::Over => None,
         }
     }
 
@@ -189,26 +184,23 @@ impl Region {
     }
 
     fn coordinate(&mut self, fence: Fence, event: coordinator::Event, now: Timestamp, chance: f64) {
-        if let coordinator::Event::Outcome(_, outcome) = &event
-            && let Phase::AwaitingOutcome { reopen } = self.phase
+        if matches!(event, coordinator::Event::Outcome(..))
+            && matches!(self.phase, Phase::AwaitingOutcome)
             && fence == self.fence
         {
-            let unknown = matches!(outcome, Err(crate::protocol::commit::CommitError::Unknown(_)));
-            self.ask_head(reopen || unknown);
+            self.ask_head();
             return;
         }
         let stale_ack = matches!(event, coordinator::Event::Ack(..)) && mutant::is(Mutant::StaleAckAccepted);
         if (fence != self.fence && !stale_ack) || !matches!(self.phase, Phase::Running) {
             return;
         }
-        let unknown =
-            matches!(&event, coordinator::Event::Outcome(_, Err(crate::protocol::commit::CommitError::Unknown(_))));
         self.coordinator.on(event, now);
         let commands: Vec<_> = self.coordinator.commands().collect();
         for command in commands {
             match command {
                 coordinator::Command::Failed(failure) => {
-                    self.failed_with(None, failure, unknown, now, chance);
+                    self.failed(None, failure, now, chance);
                     return;
                 }
                 done @ coordinator::Command::Done { .. } => {
@@ -221,10 +213,6 @@ impl Region {
     }
 
     fn failed(&mut self, subtask: Option<SubtaskId>, failure: Failure, now: Timestamp, chance: f64) {
-        self.failed_with(subtask, failure, false, now, chance);
-    }
-
-    fn failed_with(&mut self, subtask: Option<SubtaskId>, failure: Failure, reopen: bool, now: Timestamp, chance: f64) {
         self.commands.push(Command::Halt);
         let decision = if failure.is_final() {
             Decision::GiveUp("a restart cannot mend it".into())
@@ -240,17 +228,17 @@ impl Region {
                 self.delay_ms = delay_ms;
                 self.commands.push(Command::Restarting { subtask, failure, delay_ms });
                 if self.coordinator.is_committing() && !mutant::is(Mutant::RollbackDuringCommit) {
-                    self.phase = Phase::AwaitingOutcome { reopen };
+                    self.phase = Phase::AwaitingOutcome;
                 } else {
-                    self.ask_head(reopen);
+                    self.ask_head();
                 }
             }
         }
     }
 
-    fn ask_head(&mut self, reopen: bool) {
+    fn ask_head(&mut self) {
         self.phase = Phase::AskingHead;
-        self.commands.push(Command::ReadHead { reopen });
+        self.commands.push(Command::ReadHead);
     }
 
     fn head_read(&mut self, head: Result<WindowId, String>, now: Timestamp) {

@@ -9,16 +9,17 @@ use actix::prelude::{Actor as _, Addr, Arbiter};
 use parking_lot::Mutex;
 
 use crate::clock::{Clock, rng};
-use crate::config::{Limit, Mode, RestartStrategy, Settings};
+use crate::config::{Limit, Mode, Settings};
 use crate::error::{Error, Result};
 use crate::ids::{Fence, WindowId};
 use crate::protocol::coordinator::{CheckpointSettings, Members};
 use crate::protocol::region::Region;
-use crate::protocol::restart::{RestartPolicy, Strategy};
+use crate::protocol::restart::RestartPolicy;
 use crate::runtime::build::{Common, RegionBlueprint};
 use crate::runtime::event::{Event, Listener};
+use crate::runtime::kept::Opener;
 use crate::runtime::progress::Progress;
-use crate::runtime::storage::{Opener, Storage};
+use crate::runtime::storage::Storage;
 use crate::runtime::supervisor::{Outcome, Stop, Supervisor, SupervisorSpec};
 use crate::runtime::time::Time;
 use crate::store::{CheckpointStore, OpenOptions, SledStore, StoreError};
@@ -167,7 +168,7 @@ fn run_regions(
     let settings = &plan.settings;
     let fence = Fence { incarnation, attempt: 0 };
     let time = Time::new(options.clock.clone());
-    let storage = Storage::start(store, opener)?;
+    let storage = Storage::start(store, opener, time.clone())?;
 
     let mut resumed_from = BTreeMap::new();
     let mut before = Outcome { finished: true, ..Outcome::default() };
@@ -190,7 +191,7 @@ fn run_regions(
             subtasks: blueprint.subtasks(),
             sources: blueprint.sources(),
         };
-        let policy = RestartPolicy::new(strategy(&settings.recovery.restart()));
+        let policy = RestartPolicy::new(settings.recovery.restart());
         regions.push((Region::new(members, checkpoints(settings), policy, fence), blueprint, head));
     }
     (options.listener)(&Event::Started { job: settings.job.name.clone(), resumed_from, incarnation });
@@ -282,33 +283,5 @@ fn checkpoints(settings: &Settings) -> CheckpointSettings {
             Limit::Unlimited => None,
             Limit::Of(count) => Some(count),
         },
-    }
-}
-
-fn strategy(strategy: &RestartStrategy) -> Strategy {
-    let limit = |limit: Limit| match limit {
-        Limit::Unlimited => None,
-        Limit::Of(count) => Some(count),
-    };
-    match *strategy {
-        RestartStrategy::None => Strategy::None,
-        RestartStrategy::FixedDelay { attempts, delay } => {
-            Strategy::FixedDelay { attempts: limit(attempts).unwrap_or(u32::MAX), delay_ms: delay.millis() }
-        }
-        RestartStrategy::FailureRate { max_failures, interval, delay } => Strategy::FailureRate {
-            max_failures_per_interval: max_failures,
-            interval_ms: interval.millis(),
-            delay_ms: delay.millis(),
-        },
-        RestartStrategy::ExponentialDelay { initial, max, multiplier, reset_after, jitter, attempts } => {
-            Strategy::ExponentialDelay {
-                initial_backoff_ms: initial.millis(),
-                max_backoff_ms: max.millis(),
-                backoff_multiplier: multiplier,
-                jitter_factor: jitter,
-                reset_backoff_threshold_ms: reset_after.millis(),
-                attempts: limit(attempts),
-            }
-        }
     }
 }

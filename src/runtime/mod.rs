@@ -3,6 +3,7 @@ mod actor;
 mod build;
 mod event;
 mod job;
+mod kept;
 mod port;
 mod progress;
 mod restore;
@@ -12,6 +13,6 @@ mod time;
 
 pub use event::{Event, Listener};
 pub use job::{Ended, RunOptions, run, run_in};
+pub use kept::Opener;
 pub use progress::Progress;
-pub use storage::Opener;
 pub use supervisor::Outcome;

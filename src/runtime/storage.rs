@@ -1,18 +1,21 @@
 //! The storage thread: the one place where the store is touched, one request after the other.
 //!
 //! Commits that wait at the same time are handed to the store together, so that they share what durability costs.
+//!
+//! A write or a commit that leaves the store unusable is answered; then whoever watches is told, since chunks that no
+//! commit lists do not outlive the store, and the store is opened again ([`KeptStore`]). Until it is, nothing is
+//! written, and whoever wants to read waits.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
 use crate::error::Error;
 use crate::ids::WindowId;
 use crate::protocol::commit::{Commit, CommitError};
 use crate::protocol::lineage::WriteRequest;
 use crate::protocol::manifest::{ChunkRef, Manifest};
+use crate::runtime::kept::{KeptStore, Opener};
+use crate::runtime::time::Time;
 use crate::store::{CheckpointStore, StoreError, writer};
-
-/// Opens the store, at the start and again after a failed write.
-pub type Opener = Box<dyn FnMut() -> Result<Box<dyn CheckpointStore>, StoreError> + Send>;
 
 /// A checkpoint with the chunks of every operator of every subtask.
 pub(crate) struct Loaded {
@@ -27,10 +30,19 @@ type Reply<T> = Box<dyn FnOnce(T) + Send>;
 enum Request {
     Write(WriteRequest, Reply<Result<Vec<Vec<ChunkRef>>, String>>),
     Commit(Box<Commit>, Reply<Result<(), CommitError>>),
-    Head { region: String, reopen: bool, reply: Reply<Result<WindowId, String>> },
-    Load { region: String, window: WindowId, reply: Reply<Result<Box<Loaded>, String>> },
+    Read(Read),
+    Watch(Watcher),
     Stop(Reply<()>),
 }
+
+/// What waits until the store is open again, if it has to be.
+enum Read {
+    Head { region: String, reply: Reply<Result<WindowId, String>> },
+    Load { region: String, window: WindowId, reply: Reply<Result<Box<Loaded>, String>> },
+}
+
+/// Is told why the store cannot be used as it is: every region that runs has to be restored.
+type Watcher = Box<dyn Fn(String) + Send>;
 
 /// Sends requests to the storage thread.
 #[derive(Clone)]
@@ -43,12 +55,12 @@ impl Storage {
     ///
     /// # Errors
     /// If the thread cannot be started.
-    pub(crate) fn start(store: Box<dyn CheckpointStore>, opener: Opener) -> Result<Storage, Error> {
+    pub(crate) fn start(store: Box<dyn CheckpointStore>, opener: Opener, time: Time) -> Result<Storage, Error> {
         // Bounded by what can be under way: a write for each subtask, a commit and a read for each region.
         let (requests, receiver) = channel();
         std::thread::Builder::new()
             .name("piton-storage".into())
-            .spawn(move || Worker { store: Ok(store), opener }.run(&receiver))
+            .spawn(move || Worker::new(KeptStore::new(store, opener, time)).run(&receiver))
             .map_err(|error| Error::failed(format!("the storage thread could not be started: {error}")))?;
         Ok(Storage { requests })
     }
@@ -65,13 +77,8 @@ impl Storage {
         self.send(Request::Commit(commit, Box::new(reply)));
     }
 
-    pub(crate) fn head(
-        &self,
-        region: String,
-        reopen: bool,
-        reply: impl FnOnce(Result<WindowId, String>) + Send + 'static,
-    ) {
-        self.send(Request::Head { region, reopen, reply: Box::new(reply) });
+    pub(crate) fn head(&self, region: String, reply: impl FnOnce(Result<WindowId, String>) + Send + 'static) {
+        self.send(Request::Read(Read::Head { region, reply: Box::new(reply) }));
     }
 
     pub(crate) fn load(
@@ -80,7 +87,13 @@ impl Storage {
         window: WindowId,
         reply: impl FnOnce(Result<Box<Loaded>, String>) + Send + 'static,
     ) {
-        self.send(Request::Load { region, window, reply: Box::new(reply) });
+        self.send(Request::Read(Read::Load { region, window, reply: Box::new(reply) }));
+    }
+
+    /// Lets somebody know whenever a write or a commit has left the store unusable, after everything that was answered
+    /// before. What was written and is part of no commit is gone then.
+    pub(crate) fn watch(&self, watcher: impl Fn(String) + Send + 'static) {
+        self.send(Request::Watch(Box::new(watcher)));
     }
 
     /// Closes the store, and with it gives the state directory free; everything asked before is done first.
@@ -101,22 +114,36 @@ impl Storage {
 }
 
 struct Worker {
-    /// `Err` with the reason while it could not be opened again.
-    store: Result<Box<dyn CheckpointStore>, String>,
-    opener: Opener,
+    store: KeptStore,
+    watcher: Option<Watcher>,
+    /// At most one for each region.
+    waiting: Vec<Read>,
 }
 
 impl Worker {
+    fn new(store: KeptStore) -> Worker {
+        Worker { store, watcher: None, waiting: Vec::new() }
+    }
+
     fn run(mut self, requests: &Receiver<Request>) {
         let mut next = None;
-        while let Some(request) = next.take().or_else(|| requests.recv().ok()) {
+        loop {
+            if self.store.open_if_due() {
+                self.answer_waiting();
+            }
+            let request = match next.take().map_or_else(|| self.receive(requests), Ok) {
+                Ok(request) => request,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             match request {
                 Request::Write(request, reply) => {
-                    let written = match &mut self.store {
-                        Ok(store) => writer::write(store.as_mut(), &request),
-                        Err(reason) => Err(reason.clone()),
-                    };
+                    let written = self.store.get().and_then(|store| writer::write(store, &request));
+                    let failure = written.as_ref().err().cloned();
                     reply(written);
+                    if !self.store.is_usable() {
+                        self.lost(failure);
+                    }
                 }
                 Request::Commit(commit, reply) => {
                     let mut commits = vec![*commit];
@@ -136,13 +163,9 @@ impl Worker {
                     }
                     self.commit(commits, replies);
                 }
-                Request::Head { region, reopen, reply } => {
-                    if reopen || self.store.is_err() {
-                        self.reopen();
-                    }
-                    reply(self.head(&region));
-                }
-                Request::Load { region, window, reply } => reply(self.load(&region, window)),
+                Request::Read(read) if self.store.retry_in().is_some() => self.waiting.push(read),
+                Request::Read(read) => self.answer(read),
+                Request::Watch(watcher) => self.watcher = Some(watcher),
                 Request::Stop(reply) => {
                     drop(self);
                     reply(());
@@ -152,31 +175,64 @@ impl Worker {
         }
     }
 
-    fn commit(&mut self, commits: Vec<Commit>, replies: Vec<Reply<Result<(), CommitError>>>) {
-        let outcomes = match &mut self.store {
-            Ok(store) => store.commit(commits),
-            Err(reason) => commits.iter().map(|_| Err(CommitError::Failed(reason.clone()))).collect(),
-        };
-        for (reply, outcome) in replies.into_iter().zip(outcomes) {
-            reply(outcome);
+    /// Waits for the next request, but not beyond the next attempt to open the store.
+    fn receive(&self, requests: &Receiver<Request>) -> Result<Request, RecvTimeoutError> {
+        match self.store.retry_in() {
+            Some(pause) => requests.recv_timeout(pause),
+            None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
     }
 
-    fn reopen(&mut self) {
-        // The old one has to let go of the directory first.
-        self.store = Err("the store is being opened again".into());
-        self.store = (self.opener)().map_err(|error| error.to_string());
+    fn commit(&mut self, commits: Vec<Commit>, replies: Vec<Reply<Result<(), CommitError>>>) {
+        let outcomes = match self.store.get() {
+            Ok(store) => store.commit(commits),
+            Err(reason) => commits.iter().map(|_| Err(CommitError::Failed(reason.clone()))).collect(),
+        };
+        let is_unknown = outcomes.iter().any(|outcome| matches!(outcome, Err(CommitError::Unknown(_))));
+        let failure = outcomes.iter().find_map(|outcome| match outcome {
+            Err(CommitError::Failed(reason) | CommitError::Unknown(reason)) => Some(reason.clone()),
+            Ok(()) | Err(CommitError::Fenced { .. }) => None,
+        });
+        for (reply, outcome) in replies.into_iter().zip(outcomes) {
+            reply(outcome);
+        }
+        if is_unknown || !self.store.is_usable() {
+            self.lost(failure);
+        }
+    }
+
+    /// The store cannot be used as it is: says so, and has it opened again if nobody has tried yet.
+    fn lost(&mut self, failure: Option<String>) {
+        if self.store.retry_in().is_some() {
+            return;
+        }
+        let reason = failure.unwrap_or_else(|| "an earlier write failed".into());
+        if let Some(watcher) = &self.watcher {
+            watcher(reason.clone());
+        }
+        self.store.lose(reason);
+    }
+
+    fn answer_waiting(&mut self) {
+        for read in std::mem::take(&mut self.waiting) {
+            self.answer(read);
+        }
+    }
+
+    fn answer(&mut self, read: Read) {
+        match read {
+            Read::Head { region, reply } => reply(self.head(&region)),
+            Read::Load { region, window, reply } => reply(self.load(&region, window)),
+        }
     }
 
     fn head(&mut self, region: &str) -> Result<WindowId, String> {
-        let store = self.store.as_mut().map_err(|reason| reason.clone())?;
-        let head = store.head(region).map_err(|error| error.to_string())?;
+        let head = self.store.get()?.head(region).map_err(|error| error.to_string())?;
         Ok(head.map_or(WindowId::NONE, |(window, _)| window))
     }
 
     fn load(&mut self, region: &str, window: WindowId) -> Result<Box<Loaded>, String> {
-        let store = self.store.as_mut().map_err(|reason| reason.clone())?;
-        load(store.as_mut(), region, window).map(Box::new).map_err(|error| error.to_string())
+        load(self.store.get()?, region, window).map(Box::new).map_err(|error| error.to_string())
     }
 }
 
@@ -192,4 +248,62 @@ fn load(store: &mut dyn CheckpointStore, region: &str, window: WindowId) -> Resu
         chunks.push(operators);
     }
     Ok(Loaded { manifest, chunks })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::ids::Fence;
+    use crate::protocol::lineage::OperatorWrite;
+    use crate::protocol::manifest::ChunkId;
+    use crate::store::disk::{FaultRates, SimDisk};
+    use crate::store::{INLINE_LIMIT, OpenOptions, SimStore};
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn write(sequence: u64) -> WriteRequest {
+        let fence = Fence { incarnation: 1, attempt: 0 };
+        let id = ChunkId { region: "r".into(), operator: "o".into(), index: 0, fence, sequence };
+        let fresh = vec![Arc::new(vec![7; INLINE_LIMIT + 1])];
+        WriteRequest { window: WindowId(1), operators: vec![OperatorWrite { id, lineage: Vec::new(), fresh }] }
+    }
+
+    #[test]
+    fn a_failed_write_is_told_and_readers_wait_until_the_store_is_open() {
+        let (clock, hand) = Clock::simulated(0);
+        let disk = SimDisk::new(1);
+        let again = disk.clone();
+        let mut opener: Opener = Box::new(move || {
+            SimStore::open(again.clone(), OpenOptions::default()).map(|(store, _)| Box::new(store) as _)
+        });
+        let store = opener().unwrap();
+        let storage = Storage::start(store, opener, Time::new(clock)).unwrap();
+        let (told, lost) = channel();
+        storage.watch(move |reason| told.send(reason).unwrap());
+        let ask_write = |sequence| {
+            let (answer, answered) = channel();
+            storage.write(write(sequence), move |written| answer.send(written).unwrap());
+            answered.recv_timeout(SOON).unwrap()
+        };
+
+        disk.set_rates(FaultRates { sync: 1.0, ..FaultRates::default() });
+        let reason = ask_write(1).unwrap_err();
+        assert_eq!(lost.recv_timeout(SOON).unwrap(), reason);
+        let (answer, head) = channel();
+        storage.head("r".into(), move |head| answer.send(head).unwrap());
+        let refused = ask_write(2).unwrap_err();
+        assert!(refused.contains("being opened again") && refused.contains(&reason), "{refused}");
+        assert!(head.try_recv().is_err(), "nobody can tell the head now");
+
+        disk.heal();
+        hand.advance(Duration::from_secs(1));
+        assert_eq!(head.recv_timeout(SOON).unwrap(), Ok(WindowId::NONE));
+        ask_write(3).unwrap();
+        assert!(lost.try_recv().is_err(), "it is told once");
+        storage.stop();
+    }
 }

@@ -60,6 +60,7 @@ enum Answer {
     Outcome { region: usize, fence: Fence, window: WindowId, outcome: Result<(), CommitError> },
     Head { region: usize, head: Result<WindowId, String> },
     Loaded { region: usize, fence: Fence, loaded: Result<Box<Loaded>, String> },
+    Lost(String),
 }
 
 /// Someone asks for the job to be stopped with a last checkpoint.
@@ -195,10 +196,10 @@ impl Supervisor {
         match command {
             region::Command::Coordinator(command) => self.coordinate(index, command, ctx),
             region::Command::Halt => region.halt(),
-            region::Command::ReadHead { reopen } => {
+            region::Command::ReadHead => {
                 let own = ctx.address();
                 let name = region.machine.name().to_string();
-                self.storage.head(name, reopen, move |head| own.do_send(Answer::Head { region: index, head }));
+                self.storage.head(name, move |head| own.do_send(Answer::Head { region: index, head }));
             }
             region::Command::Start { fence, window } => {
                 region.next = Some((fence, window));
@@ -373,6 +374,17 @@ impl Supervisor {
         self.on(index, region::Event::Coordinator(fence, event), ctx);
     }
 
+    /// A write has failed, and the store is opened again. What running attempts have kept since their last commit is
+    /// gone then, so that all of them have to be restored.
+    fn store_lost(&mut self, reason: &str, ctx: &mut Context<Supervisor>) {
+        for index in 0..self.regions.len() {
+            let machine = &self.regions[index].machine;
+            let fence = machine.fence();
+            let failure = Failure::engine(machine.name(), format!("the store has to be opened again: {reason}"));
+            self.on(index, region::Event::Failed(fence, None, failure), ctx);
+        }
+    }
+
     fn ready(&mut self, index: usize, fence: Fence, subtask: &SubtaskId) {
         let now = self.time.now();
         let region = &mut self.regions[index];
@@ -454,6 +466,8 @@ impl Actor for Supervisor {
     type Context = Context<Supervisor>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        let own = ctx.address();
+        self.storage.watch(move |reason| own.do_send(Answer::Lost(reason)));
         for index in 0..self.regions.len() {
             let window = self.begin[index];
             self.on(index, region::Event::Begin(window), ctx);
@@ -478,6 +492,7 @@ impl Handler<Answer> for Supervisor {
                 let event = coordinator::Event::Outcome(window, outcome);
                 self.on(region, region::Event::Coordinator(fence, event), ctx);
             }
+            Answer::Lost(reason) => self.store_lost(&reason, ctx),
             Answer::Head { region, head } => self.on(region, region::Event::Head(head), ctx),
             Answer::Loaded { region, fence, loaded } => {
                 if fence != self.regions[region].machine.fence() || self.regions[region].over {

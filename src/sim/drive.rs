@@ -67,7 +67,7 @@ impl World<'_> {
                 let outcome = coordinator::Event::Outcome(window, outcome);
                 self.tell_region(region, region::Event::Coordinator(fence, outcome));
             }
-            Happening::ReadHead { region, reopen } => self.read_head(region, reopen),
+            Happening::ReadHead { region } => self.read_head(region),
             Happening::Load { region, fence, window } => self.load(region, fence, window),
             Happening::Zombie(address, channel, element) => {
                 let Some(attempt) = &mut self.regions[address.region].attempt else { return };
@@ -202,9 +202,9 @@ impl World<'_> {
             match command {
                 region::Command::Coordinator(command) => self.coordinate(region, command),
                 region::Command::Halt => self.halt(region),
-                region::Command::ReadHead { reopen } => {
+                region::Command::ReadHead => {
                     let at = self.now + self.storage_delay();
-                    self.at(at, Happening::ReadHead { region, reopen });
+                    self.at(at, Happening::ReadHead { region });
                 }
                 region::Command::Start { fence, window } => {
                     self.note(What::Start, region, 0, window.0);
@@ -423,8 +423,8 @@ impl World<'_> {
         }
     }
 
-    fn read_head(&mut self, region: usize, reopen: bool) {
-        self.note(What::ReadHead, region, 0, u64::from(reopen));
+    fn read_head(&mut self, region: usize) {
+        self.note(What::ReadHead, region, 0, 0);
         let opened = if self.storage.is_usable() { Ok(()) } else { self.reopen() };
         let head = opened.and_then(|()| self.head_of(region));
         if self.storage_crashed() {

@@ -45,7 +45,7 @@ pub(crate) enum Happening {
     /// The answer to a commit.
     Outcome(usize, Fence, WindowId, Result<(), CommitError>),
     /// The head is read.
-    ReadHead { region: usize, reopen: bool },
+    ReadHead { region: usize },
     /// A checkpoint is loaded, to start an attempt from it.
     Load { region: usize, fence: Fence, window: WindowId },
     /// An element that an earlier attempt still had in hand.

@@ -1,7 +1,7 @@
 //! What a run is set to: drawn from the seed, so that tight and generous settings are both met.
 
+use crate::config::{Duration, Limit, RestartStrategy};
 use crate::protocol::coordinator::CheckpointSettings;
-use crate::protocol::restart::Strategy;
 use crate::sim::random::Random;
 
 /// The settings of one run; times in ms of virtual time.
@@ -12,7 +12,7 @@ pub(crate) struct Settings {
     /// How many rows a batch holds.
     pub(crate) batch_rows: usize,
     pub(crate) checkpoint: CheckpointSettings,
-    pub(crate) restart: Strategy,
+    pub(crate) restart: RestartStrategy,
     /// How long a control message is under way at most.
     pub(crate) message_ms: u64,
     /// How many of a hundred control messages take ten times as long.
@@ -49,7 +49,10 @@ impl Settings {
                 max_concurrent,
                 tolerable_failures: random.pick(&[None, None, Some(0), Some(2)]),
             },
-            restart: Strategy::FixedDelay { attempts: u32::MAX, delay_ms: random.pick(&[0, 1, 10, 50]) },
+            restart: RestartStrategy::FixedDelay {
+                attempts: Limit::Unlimited,
+                delay: Duration::from_millis(random.pick(&[0, 1, 10, 50])),
+            },
             message_ms: random.pick(&[0, 1, 5, 20]),
             straggler_percent: random.pick(&[0, 2, 10]),
             call_ms: random.pick(&[0, 1, 5]),
