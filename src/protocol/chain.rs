@@ -51,6 +51,32 @@ impl Chain {
         self.each(now, tail, |operator| operator.advance_watermark(watermark))
     }
 
+    /// Opens every operator, the last one first: what one emits finds the later ones open.
+    pub(crate) fn open(&mut self, now: Timestamp, tail: &mut impl Tail) -> Result<(), Failure> {
+        for index in (0..self.links.len()).rev() {
+            let (link, rest) = self.links[index..].split_first_mut().expect("the index is in range");
+            guard(&link.name, || {
+                link.operator.begin_entry(now);
+                link.operator.open()
+            })?;
+            pass_on(link, rest, now, tail)?;
+        }
+        Ok(())
+    }
+
+    /// Opens operators whose input had ended: they still hear of commits. What they emit has nowhere to go.
+    pub(crate) fn open_ended(&mut self, now: Timestamp) -> Result<(), Failure> {
+        for link in self.links.iter_mut().rev() {
+            guard(&link.name, || {
+                link.operator.begin_entry(now);
+                link.operator.open()
+            })?;
+            link.operator.drain(&mut link.emitted);
+            link.emitted.clear();
+        }
+        Ok(())
+    }
+
     /// Calls a hook of each operator in turn; what one emits passes the later ones before their own hook is called.
     pub(crate) fn each(
         &mut self,

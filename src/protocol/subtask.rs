@@ -158,6 +158,8 @@ pub struct Subtask {
     restored: WindowId,
     /// Whether the operators are closed.
     finished: bool,
+    /// Whether the sink was asked to prepare what it took up to its end: it is not asked again.
+    drained: bool,
     /// Markers of the coordinator that a source has not yet sent.
     closes: VecDeque<Marker>,
     /// The snapshot marker whose cut waits for the sink.
@@ -246,6 +248,7 @@ impl Subtask {
             window: WindowId::NONE,
             restored: WindowId::NONE,
             finished: false,
+            drained: false,
             closes: VecDeque::new(),
             cutting: None,
             publishing: VecDeque::new(),
@@ -440,6 +443,7 @@ impl Subtask {
             self.window = window;
             self.restored = window;
             self.finished = snapshot.finished;
+            self.drained = snapshot.finished;
             self.counters.read = snapshot.read;
             self.counters.written = snapshot.written;
             self.aligner = Aligner::new(self.ports.len(), window, self.aligner.blocks());
@@ -470,11 +474,11 @@ impl Subtask {
             let pending = snapshots.pop_front().map(|snapshot| snapshot.pending).unwrap_or_default();
             sink.open(pending, abandoned);
         }
-        if !self.finished {
-            let mut tail = downstream!(self, 0);
-            self.chain.each(now, &mut tail, |operator| operator.open())?;
+        if self.finished {
+            return self.chain.open_ended(now);
         }
-        Ok(())
+        let mut tail = downstream!(self, 0);
+        self.chain.open(now, &mut tail)
     }
 
     /// Once the source and the sink are open: tells the restored window, and begins the next.
@@ -635,7 +639,8 @@ impl Subtask {
             }
         }
         match &mut self.sink {
-            Some(sink) if marker.snapshot => {
+            Some(sink) if marker.snapshot && !self.drained => {
+                self.drained = self.finished;
                 self.cutting = Some(marker);
                 sink.prepare(window);
                 Ok(())
