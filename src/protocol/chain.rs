@@ -143,3 +143,86 @@ fn pass_on(link: &mut Link, rest: &mut [Link], now: Timestamp, tail: &mut impl T
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use piton_actors::host::Hosted;
+    use piton_actors::{Context, Operator, Subtask, WindowId};
+
+    use super::*;
+
+    type Calls = Arc<Mutex<Vec<String>>>;
+
+    /// Emits when it is opened, and writes down what it is called for.
+    struct Eager {
+        name: &'static str,
+        calls: Calls,
+    }
+
+    impl Eager {
+        fn write(&self, what: &str) {
+            self.calls.lock().unwrap().push(format!("{} {what}", self.name));
+        }
+    }
+
+    impl Operator for Eager {
+        type In = u64;
+        type Out = u64;
+
+        fn open(&mut self, ctx: &mut Context<u64>) -> UserResult {
+            self.write("open");
+            ctx.emit(1);
+            Ok(())
+        }
+
+        fn process(&mut self, record: &u64, ctx: &mut Context<u64>) -> UserResult {
+            self.write("process");
+            ctx.emit(*record);
+            Ok(())
+        }
+
+        fn committed(&mut self, _: WindowId) -> UserResult {
+            self.write("committed");
+            Ok(())
+        }
+    }
+
+    struct Counted(usize);
+
+    impl Tail for Counted {
+        fn take(&mut self, batch: Batch) -> Result<(), Failure> {
+            self.0 += batch.len();
+            Ok(())
+        }
+    }
+
+    fn chain(calls: &Calls) -> Chain {
+        let link = |name: &'static str| {
+            let calls = Arc::clone(calls);
+            let factory = Arc::new(move || Ok::<_, piton_actors::Error>(Eager { name, calls: Arc::clone(&calls) }));
+            let operator: Box<dyn AnyOperator> = Box::new(Hosted::new(factory, Subtask::single(name), 8).unwrap());
+            (name.to_string(), operator)
+        };
+        Chain::new(vec![link("head"), link("tail")])
+    }
+
+    #[test]
+    fn nothing_is_called_before_it_is_open() {
+        let calls = Calls::default();
+        let mut taken = Counted(0);
+        chain(&calls).open(0, &mut taken).unwrap();
+        assert_eq!(*calls.lock().unwrap(), ["tail open", "head open", "tail process"]);
+        assert_eq!(taken.0, 2);
+    }
+
+    #[test]
+    fn operators_whose_input_had_ended_are_open_when_they_hear_of_commits() {
+        let calls = Calls::default();
+        let mut chain = chain(&calls);
+        chain.open_ended(0).unwrap();
+        chain.tell(|operator| operator.committed(WindowId(3))).unwrap();
+        assert_eq!(*calls.lock().unwrap(), ["tail open", "head open", "head committed", "tail committed"]);
+    }
+}

@@ -9,7 +9,6 @@
 //! between the two begins again from the first, and publishes what it lists.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use piton_actors::{Timestamp, WindowId};
 
@@ -19,6 +18,7 @@ use crate::protocol::element::Marker;
 use crate::protocol::failure::Failure;
 use crate::protocol::manifest::{JoinedOutput, Manifest, SubtaskSnapshot};
 use crate::protocol::mutant::{self, Mutant};
+pub use crate::protocol::reason::FailureReason;
 use crate::protocol::subtask::Ack;
 
 /// How a region takes its checkpoints; times in ms.
@@ -59,45 +59,6 @@ impl CheckpointSettings {
     pub fn windows_ahead(&self) -> u64 {
         // As many as lie between two checkpoints if all goes well, and some more.
         self.every.saturating_mul(2).saturating_add(MAX_WINDOWS_AHEAD)
-    }
-}
-
-/// Why a checkpoint did not complete.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FailureReason {
-    /// It took longer than the timeout; names those who had not acknowledged it.
-    Expired(Vec<SubtaskId>),
-    /// The snapshot of a subtask could not be made durable.
-    Declined(SubtaskId, String),
-    /// The commit did not happen.
-    CommitFailed(String),
-    /// A newer one completed first.
-    Subsumed(WindowId),
-}
-
-impl FailureReason {
-    /// Returns whether it counts against the failures that are borne (as Flink counts them).
-    pub fn counts(&self) -> bool {
-        !matches!(self, FailureReason::Subsumed(_))
-    }
-}
-
-impl fmt::Display for FailureReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            FailureReason::Expired(missing) => {
-                f.write_str("expired: no snapshot came from")?;
-                for (index, subtask) in missing.iter().take(3).enumerate() {
-                    write!(f, "{} {subtask}", if index == 0 { "" } else { "," })?;
-                }
-                if missing.len() > 3 { write!(f, " and {} more", missing.len() - 3) } else { Ok(()) }
-            }
-            FailureReason::Declined(subtask, reason) => {
-                write!(f, "declined: the snapshot of {subtask} could not be kept: {reason}")
-            }
-            FailureReason::CommitFailed(reason) => write!(f, "commit failed: {reason}"),
-            FailureReason::Subsumed(by) => write!(f, "subsumed: window {by} completed first"),
-        }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod mailbox;
 pub mod manifest;
 pub mod mutant;
 pub mod output;
+pub(crate) mod reason;
 pub mod region;
 pub mod restart;
 pub(crate) mod sink;
