@@ -169,7 +169,7 @@ pub(crate) fn count(events: &[Value], name: &str, region: &str) -> usize {
 }
 
 /// Returns the binary under test: another build of it if `PITON_BINARY` names one.
-fn piton() -> PathBuf {
+pub(crate) fn piton() -> PathBuf {
     std::env::var_os("PITON_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_piton").into(), PathBuf::from)
 }
 
