@@ -97,7 +97,6 @@ const LONG: &[(&str, &str)] = &[
     ("src/protocol/subtask.rs", "one state machine, whose order of calls has to be read in one piece"),
     ("src/sim/drive.rs", "what actors, threads and clocks do in production, done by one loop"),
     ("src/sim/world.rs", "one world: whatever can happen in it goes through the same few fields"),
-    ("src/store/file/open.rs", "opening is one story: what each step finds decides the next"),
     ("src/runtime/supervisor.rs", "one actor: each command of a region turned into messages"),
 ];
 

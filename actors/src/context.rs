@@ -3,9 +3,10 @@
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 
+use crate::batch::{Output, OutputBuffer};
 use crate::ids::Subtask;
 use crate::key::{Key, mix};
-use crate::record::{Output, OutputBuffer, Record};
+use crate::record::Record;
 use crate::state::{
     ListEntry, ListState, LocalEntry, LocalState, MapEntry, MapState, StateStore, StateValue, ValueEntry, ValueState,
 };
@@ -48,12 +49,6 @@ impl<Out: Output> Context<Out> {
     #[inline]
     pub fn enter(&mut self, key: Key, time: Option<Timestamp>) {
         self.entered += 1;
-        self.enter_counted(key, time);
-    }
-
-    /// As [`enter`](Context::enter), for a record that was counted before its key was asked for.
-    #[inline]
-    pub(crate) fn enter_counted(&mut self, key: Key, time: Option<Timestamp>) {
         self.time = time;
         self.state.enter(key);
     }
@@ -65,19 +60,8 @@ impl<Out: Output> Context<Out> {
         self.state.enter(key);
     }
 
-    /// Returns whether there is so much state that it pays to [`fetch`](Context::fetch) it.
-    #[inline]
-    pub(crate) fn is_large(&self) -> bool {
-        self.state.is_large()
-    }
-
-    /// Brings the state of a batch's keys into the caches before its records are entered one by one.
-    pub(crate) fn fetch(&mut self, keys: &[Key]) {
-        self.state.fetch(keys.iter().map(Key::hash));
-    }
-
     /// Returns the current key: the record's, or the timer's.
-    pub fn key(&self) -> &Key {
+    pub fn key(&self) -> Key {
         self.state.key()
     }
 

@@ -1,6 +1,7 @@
 //! What a source emits into.
 
-use crate::record::{Batch, Output, OutputBuffer, Record};
+use crate::batch::{Batch, Output, OutputBuffer};
+use crate::record::Record;
 use crate::time::Timestamp;
 
 /// Takes what one poll of a source emits.

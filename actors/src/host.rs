@@ -7,11 +7,12 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use crate::batch::{Batch, Output, OutputBuffer, Scatter};
 use crate::context::Context;
 use crate::feed::Feed;
 use crate::ids::{Subtask, WindowId};
 use crate::operator::{Delivery, Operator, Progress, Sink, Source};
-use crate::record::{Batch, Inputs, Output, OutputBuffer, Scatter};
+use crate::record::Inputs;
 use crate::time::{TimerKind, Timestamp};
 use crate::{Error, Result};
 

@@ -48,6 +48,12 @@ impl Key {
         Key { hash: xxh3_64(bytes), value }
     }
 
+    /// Makes the integer key that has this hash.
+    #[inline]
+    pub(crate) fn of_integer_hash(hash: u64) -> Key {
+        Key { hash, value: Value::Integer(unmix(hash)) }
+    }
+
     /// Returns whether this is [`Key::None`].
     pub fn is_none(&self) -> bool {
         matches!(self.value, Value::None)

@@ -12,6 +12,7 @@
 )]
 extern crate self as piton_actors;
 
+mod batch;
 pub mod blueprint;
 mod context;
 mod error;
@@ -31,6 +32,7 @@ pub mod stock;
 mod table;
 mod time;
 
+pub use batch::{AnyBatch, Batch, Output, OutputBuffer, RowBuffer, Rows, Scatter, rows};
 pub use context::Context;
 pub use error::{Error, ErrorKind, Result};
 pub use feed::Feed;
@@ -38,10 +40,7 @@ pub use ids::{DEFAULT_KEY_GROUPS, Subtask, WindowId};
 pub use key::{Key, group_of, groups_of, subtask_of};
 pub use operator::{Delivery, InputRef, NoPosition, Operator, Progress, Sink, Source};
 pub use piton_derive::Record;
-pub use record::{
-    AnyBatch, Batch, Either, Inputs, Output, OutputBuffer, Record, RecordType, RowBuffer, Rows, Scatter, rows,
-    short_type_name,
-};
+pub use record::{Either, Inputs, Record, RecordType, short_type_name};
 pub use state::{ListState, LocalState, MapState, ValueState};
 #[cfg(feature = "sql")]
 pub use table::{Table, TableBuffer, TableRow, table};

@@ -3,15 +3,20 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::batch::Output;
 use crate::context::Context;
 use crate::ids::{Subtask, WindowId};
 use crate::key::Key;
-use crate::record::{Inputs, Output};
+use crate::record::Inputs;
 use crate::time::Timer;
 use crate::{Result, feed::Feed};
 
 /// One record of an operator's input by reference; only operators generic over their input need to write it.
 pub type InputRef<'a, O> = <<O as Operator>::In as Inputs>::Ref<'a>;
+
+/// The keys of so many records are looked up together: enough to wait for memory together, few enough that what was
+/// brought into the fastest cache is still there when its record is processed.
+const BLOCK: usize = 128;
 
 /// One step of a topology. Each parallel instance of it runs as one actor.
 ///
@@ -47,10 +52,9 @@ pub trait Operator: Send + Sized + 'static {
     /// If the keys of this batch cannot be computed.
     fn key_hashes(&self, batch: &<Self::In as Inputs>::Batch, hashes: &mut Vec<u64>) -> Result {
         hashes.clear();
-        Self::In::each(batch, |record, _| {
-            hashes.push(self.key(record).hash());
-            Ok(())
-        })
+        let records = Self::In::iter(batch, 0..Self::In::rows(batch));
+        hashes.extend(records.map(|record| self.key(record).hash()));
+        Ok(())
     }
 
     /// Returns whether [`key`](Operator::key) ever gives a key: it decides which edge leads here.
@@ -81,34 +85,37 @@ pub trait Operator: Send + Sized + 'static {
 
     /// Takes a whole batch. The default enters each record's key and calls [`process`](Operator::process).
     ///
-    /// Where there is a lot of state it asks for the keys of the whole batch first, because looking their state up at
-    /// once is several times faster than waiting for memory record by record.
+    /// It asks for the keys of some records ahead, because looking their state up together is several times faster than
+    /// waiting for memory record by record.
     ///
     /// # Errors
     /// As `process`.
     fn process_batch(&mut self, batch: <Self::In as Inputs>::Batch, ctx: &mut Context<Self::Out>) -> Result {
-        if !ctx.is_large() {
-            return Self::In::each(&batch, |record, time| {
-                // Before the key, so that a panic there is blamed on its record.
-                ctx.entered += 1;
-                ctx.enter_counted(self.key(record), time);
-                self.process(record, ctx)
-            });
+        let (rows, times) = (Self::In::rows(&batch), Self::In::times(&batch));
+        let keyed = ctx.state.is_keyed();
+        let entered = ctx.entered;
+        ctx.state.begin_block();
+        for first in (0..rows).step_by(BLOCK) {
+            let block = first..rows.min(first + BLOCK);
+            if keyed {
+                ctx.state.begin_block();
+                for (row, record) in Self::In::iter(&batch, block.clone()).enumerate() {
+                    // Before the key, so that a panic there is blamed on its record.
+                    ctx.entered = entered + first + row + 1;
+                    ctx.state.push_key(self.key(record));
+                }
+                ctx.state.find_block();
+            }
+            for (row, record) in Self::In::iter(&batch, block).enumerate() {
+                if keyed {
+                    ctx.state.enter_row(row);
+                }
+                ctx.entered = entered + first + row + 1;
+                ctx.time = times.map(|times| times[first + row]);
+                self.process(record, ctx)?;
+            }
         }
-        let before = ctx.entered;
-        let mut keys = Vec::new();
-        Self::In::each(&batch, |record, _| {
-            ctx.entered += 1;
-            keys.push(self.key(record));
-            Ok(())
-        })?;
-        ctx.entered = before;
-        ctx.fetch(&keys);
-        let mut keys = keys.into_iter();
-        Self::In::each(&batch, |record, time| {
-            ctx.enter(keys.next().unwrap_or(Key::None), time);
-            self.process(record, ctx)
-        })
+        Ok(())
     }
 
     /// A timer is due; state of its key is in reach.

@@ -7,6 +7,7 @@
 mod scatter;
 
 use std::any::Any;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
@@ -14,9 +15,10 @@ use arrow::buffer::ScalarBuffer;
 use arrow::compute;
 use arrow::datatypes::SchemaRef;
 
+use crate::batch::{AnyBatch, Batch, Output, OutputBuffer, Scatter};
 use crate::context::Context;
 use crate::feed::Feed;
-use crate::record::{AnyBatch, Batch, Inputs, Output, OutputBuffer, RecordType, Scatter};
+use crate::record::{Inputs, RecordType};
 use crate::time::Timestamp;
 use scatter::TableScatter;
 
@@ -176,11 +178,16 @@ impl Inputs for Table {
         table(batch)
     }
 
-    fn each(
-        batch: &Self::Batch,
-        mut f: impl FnMut(Self::Ref<'_>, Option<Timestamp>) -> crate::Result,
-    ) -> crate::Result {
-        (0..batch.rows()).try_for_each(|row| f(TableRow { table: batch, row }, batch.time(row)))
+    fn rows(batch: &Self::Batch) -> usize {
+        batch.rows()
+    }
+
+    fn times(batch: &Self::Batch) -> Option<&[Timestamp]> {
+        AnyBatch::times(&**batch)
+    }
+
+    fn iter(batch: &Self::Batch, rows: Range<usize>) -> impl Iterator<Item = Self::Ref<'_>> {
+        rows.map(|row| TableRow { table: batch, row })
     }
 }
 

@@ -13,8 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use piton_actors::{Timestamp, WindowId};
 
 use crate::ids::{Fence, SubtaskId};
+use crate::protocol::backlog::{Backlog, Room};
 use crate::protocol::commit::{Commit, CommitError};
-use crate::protocol::element::Marker;
+use crate::protocol::element::{Behind, Marker};
 use crate::protocol::failure::Failure;
 use crate::protocol::manifest::{JoinedOutput, Manifest, SubtaskSnapshot};
 use crate::protocol::mutant::{self, Mutant};
@@ -51,14 +52,14 @@ impl Default for CheckpointSettings {
     }
 }
 
-/// How many windows may be closed beyond a checkpoint that is not complete: it bounds the markers in mailboxes.
-const MAX_WINDOWS_AHEAD: u64 = 64;
+/// How many windows may be closed beyond one that all have ended, besides those between checkpoints.
+const SPARE_WINDOWS: u64 = 64;
 
 impl CheckpointSettings {
     /// Returns how many windows may be closed beyond one that every subtask is known to have ended.
     pub fn windows_ahead(&self) -> u64 {
-        // As many as lie between two checkpoints if all goes well, and some more.
-        self.every.saturating_mul(2).saturating_add(MAX_WINDOWS_AHEAD)
+        // As many as lie between two checkpoints if all goes well.
+        self.every.saturating_mul(2).saturating_add(SPARE_WINDOWS)
     }
 }
 
@@ -90,8 +91,8 @@ pub enum Event {
 /// What a coordinator asks of its driver.
 #[derive(Debug)]
 pub enum Command {
-    /// Tell every source to close this window.
-    Close(Marker),
+    /// Tell every source to close this window, and what to do then.
+    Close(Marker, Behind),
     /// Commit this.
     Commit(Box<Commit>),
     /// Tell every subtask that this window is committed.
@@ -158,8 +159,7 @@ pub struct Coordinator {
     window: WindowId,
     next_close: Timestamp,
     since_snapshot: u64,
-    /// The last window that every subtask is known to have ended.
-    passed: WindowId,
+    backlog: Backlog,
     pending: BTreeMap<WindowId, Pending>,
     /// The checkpoint that the store is making true.
     committing: Option<Committing>,
@@ -202,7 +202,7 @@ impl Coordinator {
             window: head,
             next_close: now.saturating_add(settings.window_ms as i64),
             since_snapshot: 0,
-            passed: head,
+            backlog: Backlog::new(&members.subtasks, head, settings.windows_ahead()),
             pending: BTreeMap::new(),
             committing: None,
             complete: None,
@@ -241,6 +241,7 @@ impl Coordinator {
             }
             Event::Ack(subtask, ack) => self.acknowledged(subtask, *ack, now),
             Event::Declined(subtask, window, reason) => {
+                self.backlog.answer(&subtask, window);
                 if self.pending.remove(&window).is_some() {
                     self.checkpoint_failed(window, FailureReason::Declined(subtask, reason));
                 }
@@ -296,6 +297,7 @@ impl Coordinator {
         if ack.fence != self.fence && !mutant::is(Mutant::StaleAckAccepted) {
             return;
         }
+        self.backlog.answer(&subtask, ack.window);
         // Acks may arrive after the timeout has given this checkpoint up; they are dropped, not an error.
         let Some(pending) = self.pending.get_mut(&ack.window) else { return };
         if pending.acks.insert(subtask, ack.snapshot).is_none() {
@@ -307,7 +309,6 @@ impl Coordinator {
             return;
         }
         let window = ack.window;
-        self.passed = self.passed.max(window);
         let Some(pending) = self.pending.remove(&window) else { return };
         let newer = self.pending.split_off(&window);
         for older in std::mem::replace(&mut self.pending, newer).into_keys() {
@@ -339,7 +340,7 @@ impl Coordinator {
 
     fn commit_next(&mut self) {
         // An attempt that has failed commits nothing more: its rollback would wait for an outcome that nobody gives.
-        if self.committing.is_some() || self.failed {
+        if self.committing.is_some() || (self.failed && !mutant::is(Mutant::CommitAfterFailure)) {
             return;
         }
         let Some(mut commit) = self.complete.take() else { return };
@@ -427,24 +428,20 @@ impl Coordinator {
         if now < self.next_close && !ending && !self.triggered {
             return;
         }
-        let oldest = self.pending.keys().next().copied();
-        if oldest.is_some_and(|oldest| self.window.0 - oldest.0 >= MAX_WINDOWS_AHEAD) {
-            self.next_close = now.saturating_add(self.settings.window_ms as i64);
-            return;
-        }
         let under_way =
             self.pending.len() + usize::from(self.committing.is_some()) + usize::from(self.complete.is_some());
-        let room = under_way < self.settings.max_concurrent;
+        let room = self.backlog.room(self.window);
+        let free = under_way < self.settings.max_concurrent && room != Room::None;
         let paused = self
             .last_completion
             .is_some_and(|completion| now.saturating_sub(completion) < self.settings.min_pause_ms as i64);
-        let asked = self.triggered || self.since_snapshot + 1 >= self.settings.every;
-        let snapshot = room && (ending || (asked && !paused));
+        // Without the last one, checkpoints that failed for a while would have used all room up for good.
+        let asked = self.triggered || self.since_snapshot + 1 >= self.settings.every || room == Room::Snapshot;
+        let snapshot = free && (ending || (asked && !paused));
         if (ending || self.triggered) && !snapshot && now < self.next_close {
             return;
         }
-        let ahead = self.window.0 - self.passed.0;
-        if !snapshot && ahead >= self.settings.windows_ahead() && !mutant::is(Mutant::WindowsUnbounded) {
+        if !snapshot && room != Room::Any {
             self.next_close = now.saturating_add(self.settings.window_ms as i64);
             return;
         }
@@ -456,12 +453,14 @@ impl Coordinator {
             self.triggered = false;
             let pending = Pending { triggered_ms: now, acks: BTreeMap::new(), joined: Vec::new() };
             self.pending.insert(self.window, pending);
+            self.backlog.ask(self.window);
             if ending {
                 self.last = Some(self.window);
                 self.untold = self.members.subtasks.iter().cloned().collect();
             }
         }
-        self.commands.push(Command::Close(Marker { window: self.window, snapshot }));
+        let behind = if self.stopping && snapshot { Behind::Hold } else { Behind::Read };
+        self.commands.push(Command::Close(Marker { window: self.window, snapshot }, behind));
     }
 
     fn see_done(&mut self) {
@@ -479,3 +478,6 @@ impl Coordinator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

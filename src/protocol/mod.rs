@@ -1,5 +1,6 @@
 //! The protocol.
 pub(crate) mod align;
+mod backlog;
 pub(crate) mod chain;
 pub mod commit;
 pub mod coordinator;

@@ -55,6 +55,10 @@ pub enum Mutant {
     WatermarkOvertakesRows,
     /// What an unavailable sink could not do is not done again.
     RetryForgotten,
+    /// A failed attempt begins the commit of a checkpoint that waited.
+    CommitAfterFailure,
+    /// An unavailable source that has come to its end is not opened again.
+    EndedSourceGivenUp,
     /// Windows are closed however far the slowest subtask is behind.
     WindowsUnbounded,
     /// The store does not make the names of blob files durable before the commit.
@@ -92,6 +96,8 @@ impl Mutant {
         Mutant::LineageForgotten,
         Mutant::WatermarkOvertakesRows,
         Mutant::RetryForgotten,
+        Mutant::CommitAfterFailure,
+        Mutant::EndedSourceGivenUp,
         Mutant::WindowsUnbounded,
         Mutant::NoBlobSync,
         Mutant::NoHeadSync,

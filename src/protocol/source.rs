@@ -9,6 +9,7 @@ use piton_actors::{
 };
 
 use crate::protocol::failure::Failure;
+use crate::protocol::mutant::{self, Mutant};
 use crate::protocol::sink::Retry;
 
 /// A call of a source.
@@ -142,7 +143,8 @@ impl SourceHead {
         if self.in_flight {
             return None;
         }
-        if self.opening.is_some() || self.due.is_some() {
+        let given_up = self.done && mutant::is(Mutant::EndedSourceGivenUp);
+        if (self.opening.is_some() || self.due.is_some()) && !given_up {
             // Also a source that has come to its end is opened and told.
             return self.retry.at();
         }

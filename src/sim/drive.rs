@@ -10,6 +10,7 @@ use crate::protocol::failure::{ErrorKindTag, Failure, FailureKind};
 use crate::protocol::manifest::{JoinedOutput, Manifest};
 use crate::protocol::region::{self, Region};
 use crate::protocol::subtask::{self, Restored};
+use crate::sim::faults::CommitFailure;
 use crate::sim::happening::{Address, Happening, call_sink, call_source};
 use crate::sim::outside::SimPending;
 use crate::sim::storage::Loaded;
@@ -48,6 +49,7 @@ impl World<'_> {
                 let written = match self.refused_writes.checked_sub(1) {
                     Some(left) => {
                         self.refused_writes = left;
+                        self.last_fault = (self.now, self.step);
                         Err("a fault of the plan".into())
                     }
                     None => self.storage.write(&request),
@@ -60,7 +62,7 @@ impl World<'_> {
                     self.tell(address, subtask::Event::Written(request.window, written));
                 }
             }
-            Happening::Commit(region, fence, commit) => self.commit(region, fence, *commit),
+            Happening::Commit(region, commit, failure) => self.commit(region, *commit, failure),
             Happening::Outcome(region, fence, window, outcome) => {
                 let outcome = coordinator::Event::Outcome(window, outcome);
                 self.tell_region(region, region::Event::Coordinator(fence, outcome));
@@ -225,18 +227,17 @@ impl World<'_> {
     fn coordinate(&mut self, region: usize, command: coordinator::Command) {
         let plan = &self.topology.regions[region];
         match command {
-            coordinator::Command::Close(marker) => {
+            coordinator::Command::Close(marker, behind) => {
                 self.note(What::Close, region, 0, marker.window.0);
                 for (number, place) in plan.subtasks.iter().enumerate() {
                     if plan.vertices[place.vertex].source.is_some() {
-                        self.downward(region, number, subtask::Event::CloseWindow(marker));
+                        self.downward(region, number, subtask::Event::CloseWindow(marker, behind));
                     }
                 }
             }
             coordinator::Command::Commit(commit) => {
-                let at = self.now + self.storage_delay();
-                let fence = commit.fence();
-                self.at(at, Happening::Commit(region, fence, commit));
+                let (delay, failure) = self.commit_delay();
+                self.at(self.now + delay, Happening::Commit(region, commit, failure));
             }
             coordinator::Command::Committed { window, .. } => {
                 self.note(What::Committed, region, 0, window.0);
@@ -296,8 +297,13 @@ impl World<'_> {
 
     // The storage.
 
-    fn commit(&mut self, region: usize, fence: Fence, commit: Commit) {
-        let window = commit.manifest.window;
+    fn commit(&mut self, region: usize, commit: Commit, failure: Option<CommitFailure>) {
+        let (fence, window) = (commit.fence(), commit.manifest.window);
+        if failure == Some(CommitFailure::Refused) {
+            self.note(What::Commit, region, 0, 0);
+            let refused = Err(CommitError::Failed("a fault of the plan".into()));
+            return self.answer_commit(region, fence, window, refused);
+        }
         let positions = positions(&self.topology.regions[region], &commit.manifest);
         let joined = commit.joined.clone();
         let outcome = self.storage.commit(vec![commit]).pop();
@@ -308,20 +314,36 @@ impl World<'_> {
         let Some(outcome) = outcome else {
             return self.judge(Err(InvariantId::EngineSound.broken("the store did not answer a commit")));
         };
-        self.mend_storage();
+        if failure == Some(CommitFailure::Unanswered) {
+            self.reopen().ok();
+        } else {
+            self.mend_storage();
+        }
         if self.storage_crashed() {
             return;
+        }
+        let running = self.regions[region].machine.as_ref().map(Region::fence);
+        if outcome.is_ok() && running != Some(fence) {
+            let message = format!("window {window} of {fence} was committed while {running:?} was running");
+            self.judge(Err(InvariantId::FenceHolds.broken(message)));
         }
         if outcome.is_ok() {
             self.head_moved(region, window, &positions);
             self.joined_seen(region, joined.into_iter().map(|joined| (window, joined)).collect());
         }
-        if matches!(outcome, Err(CommitError::Failed(_) | CommitError::Unknown(_))) && !self.storage.had_trouble() {
+        let excused = self.storage.had_trouble() || self.regions[region].bereft == Some(fence);
+        if matches!(outcome, Err(CommitError::Failed(_) | CommitError::Unknown(_))) && !excused {
             let message = format!("window {window} could not be committed: {outcome:?}");
             self.judge(Err(InvariantId::EngineSound.broken(message)));
         }
+        let unanswered = outcome.is_ok() && failure == Some(CommitFailure::Unanswered);
+        let answer = if unanswered { Err(CommitError::Unknown("a fault of the plan".into())) } else { outcome };
+        self.answer_commit(region, fence, window, answer);
+    }
+
+    fn answer_commit(&mut self, region: usize, fence: Fence, window: WindowId, answer: Result<(), CommitError>) {
         let at = self.now + self.message_delay();
-        self.at(at, Happening::Outcome(region, fence, window, outcome));
+        self.at(at, Happening::Outcome(region, fence, window, answer));
     }
 
     fn head_moved(&mut self, region: usize, head: WindowId, positions: &[(u32, u64)]) {
@@ -384,6 +406,7 @@ impl World<'_> {
         let opened = self.storage.open();
         for region in 0..self.regions.len() {
             let Some(fence) = self.regions[region].machine.as_ref().map(Region::fence) else { continue };
+            self.regions[region].bereft = Some(fence);
             let failure = Failure::engine(&self.topology.regions[region].name, "the store was opened again");
             let failed = region::Event::Failed(fence, None, failure);
             let at = self.now + self.message_delay();

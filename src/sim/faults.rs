@@ -63,6 +63,15 @@ const SINK_HOOKS: &[Hook] = &[
     Hook::SinkAbort,
 ];
 
+/// How a commit fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CommitFailure {
+    /// It does not happen, and the store says so.
+    Refused,
+    /// It happens, but the store does not get to know: it has to be opened again.
+    Unanswered,
+}
+
 /// How a call of user code fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Act {
@@ -123,7 +132,10 @@ pub enum Fault {
         jobs: u64,
     },
     /// Bits of what is on the disk flip.
-    Decay,
+    Decay {
+        /// How many, each in a file of its own choice.
+        bits: u32,
+    },
     /// The storage is slow for so many jobs.
     SlowStorage {
         /// How many jobs.
@@ -131,11 +143,29 @@ pub enum Fault {
         /// How long each takes, in ms.
         ms: u64,
     },
+    /// Commits are slow, and then fail.
+    FailCommits {
+        /// How many.
+        commits: u64,
+        /// How long each takes, in ms.
+        ms: u64,
+        /// In which way they fail.
+        failure: CommitFailure,
+    },
     /// Control messages are slow.
     SlowMessages {
         /// How many.
         messages: u64,
         /// How long each takes, in ms.
+        ms: u64,
+    },
+    /// A subtask gets no turn for a while: it hangs, or something holds its thread up.
+    Stall {
+        /// The region.
+        region: usize,
+        /// Which of its subtasks.
+        subtask: usize,
+        /// For how long, in ms.
         ms: u64,
     },
     /// The job is stopped with a last checkpoint and started again.
@@ -156,9 +186,11 @@ impl Fault {
             Fault::CrashInStorage { .. } => "crash in storage",
             Fault::Disk { .. } => "disk error",
             Fault::RefuseWrites { .. } => "refused write",
-            Fault::Decay => "bit flip",
+            Fault::Decay { .. } => "bit flip",
             Fault::SlowStorage { .. } => "slow storage",
+            Fault::FailCommits { .. } => "failed commit",
             Fault::SlowMessages { .. } => "slow messages",
+            Fault::Stall { .. } => "stall",
             Fault::Stop => "stop",
             Fault::Trigger => "trigger",
         }
@@ -193,7 +225,9 @@ struct Weights {
     refuse: u64,
     decay: u64,
     slow_storage: u64,
+    fail_commits: u64,
     slow_messages: u64,
+    stall: u64,
     stop: u64,
     trigger: u64,
 }
@@ -208,10 +242,12 @@ impl Weights {
             crash: weight(2),
             crash_in_storage: weight(2),
             disk: weight(2),
-            refuse: weight(1),
+            refuse: weight(2),
             decay: weight(1),
             slow_storage: weight(1),
+            fail_commits: weight(2),
             slow_messages: weight(1),
+            stall: weight(1),
             stop: weight(1),
             trigger: weight(1),
         }
@@ -247,7 +283,9 @@ fn draw_fault(random: &mut Random, topology: &Topology, weights: &Weights) -> Op
         weights.refuse,
         weights.decay,
         weights.slow_storage,
+        weights.fail_commits,
         weights.slow_messages,
+        weights.stall,
         weights.stop,
         weights.trigger,
     ];
@@ -268,11 +306,21 @@ fn draw_fault(random: &mut Random, topology: &Topology, weights: &Weights) -> Op
         3 => Fault::Crash { power: random.percent(70) },
         4 => Fault::CrashInStorage { call: random.between(0, 25), power: random.percent(80) },
         5 => Fault::Disk { after: random.between(0, 15), calls: random.pick(&[1, 1, 2, 10]) },
-        6 => Fault::RefuseWrites { jobs: random.between(1, 4) },
-        7 => Fault::Decay,
+        6 => Fault::RefuseWrites { jobs: random.pick(&[1, 2, 4, 10, 100]) },
+        7 => Fault::Decay { bits: random.pick(&[1, 1, 3, 12]) },
         8 => Fault::SlowStorage { jobs: random.between(1, 10), ms: random.pick(&[30, 200, 800]) },
-        9 => Fault::SlowMessages { messages: random.between(1, 20), ms: random.pick(&[20, 100, 400]) },
-        10 => Fault::Stop,
+        9 => Fault::FailCommits {
+            commits: random.between(1, 3),
+            ms: random.pick(&[0, 100, 400]),
+            failure: random.pick(&[CommitFailure::Refused, CommitFailure::Unanswered]),
+        },
+        10 => Fault::SlowMessages { messages: random.between(1, 20), ms: random.pick(&[20, 100, 400]) },
+        11 => {
+            let region = random.index(topology.regions.len());
+            let subtask = random.index(topology.regions[region].subtasks.len());
+            Fault::Stall { region, subtask, ms: random.pick(&[20, 200, 3_000]) }
+        }
+        12 => Fault::Stop,
         _ => Fault::Trigger,
     })
 }

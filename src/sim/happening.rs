@@ -14,6 +14,7 @@ use crate::protocol::lineage::WriteRequest;
 use crate::protocol::region;
 use crate::protocol::source::{SourceAnswer, SourceCall};
 use crate::protocol::subtask::Event;
+use crate::sim::faults::CommitFailure;
 
 /// A subtask of an attempt of a region.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +40,8 @@ pub(crate) enum Happening {
     Sink(Address, SinkCall, Box<dyn AnySink>),
     /// A cut is made durable.
     Write(Address, WriteRequest),
-    /// A checkpoint is made true.
-    Commit(usize, Fence, Box<Commit>),
+    /// A checkpoint is made true, unless that is to fail.
+    Commit(usize, Box<Commit>, Option<CommitFailure>),
     /// The answer to a commit.
     Outcome(usize, Fence, WindowId, Result<(), CommitError>),
     /// The head is read.

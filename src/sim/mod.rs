@@ -27,7 +27,7 @@ mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-pub use faults::{Act, Fault, Hook, Plan};
+pub use faults::{Act, CommitFailure, Fault, Hook, Plan};
 pub use shrink::shrink;
 
 use crate::chaos::invariants::{InvariantId, Violation};

@@ -120,8 +120,8 @@ impl Operator for Count {
     }
 }
 
-/// How much a hoard keeps for each key, in bytes: a few keys are too much for a manifest.
-const HOARD: usize = 12 << 10;
+/// How much a hoard keeps for each key, in bytes: two keys are too much for a manifest.
+const HOARD: usize = 20 << 10;
 
 const HOARDED: ValueState<(u64, String)> = ValueState::new("hoarded");
 

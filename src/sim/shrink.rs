@@ -2,24 +2,85 @@
 
 use crate::sim::{Options, Outcome, Plan, run};
 
-/// Leaves faults out of the plan of a failing run as long as it goes on failing, one after the other.
+/// How many runs are spent at most.
+const MOST_RUNS: u32 = 300;
+
+/// Leaves faults out of the plan of a failing run as long as it goes on failing: halves of it first, then smaller and
+/// smaller parts, then single faults over and over, and where none can be spared two or three at a time.
 ///
 /// Returns the last failing run and how many runs it took. A promise may be broken in another way with fewer faults;
 /// that is as good.
 pub fn shrink(failing: Outcome) -> (Outcome, u32) {
-    let mut best = failing;
-    let mut runs = 0;
-    let mut index = best.plan.faults.len();
-    while index > 0 {
-        index -= 1;
-        let mut plan: Plan = best.plan.clone();
-        plan.faults.remove(index);
-        let outcome = run(best.seed, &Options { plan: Some(plan), trace: false });
-        runs += 1;
-        if outcome.violation.is_some() {
-            best = outcome;
-            index = index.min(best.plan.faults.len());
+    let mut shrinking = Shrinking { best: failing, runs: 0 };
+    let mut length = shrinking.faults().div_ceil(2);
+    while length > 1 {
+        shrinking.spare_parts(length);
+        length = length.div_ceil(2).min(shrinking.faults());
+    }
+    // A fault that is left out moves the schedule behind it: two that matter only together have to go together.
+    while shrinking.spare_parts(1) || shrinking.spare_some(2) || shrinking.spare_some(3) {}
+    (shrinking.best, shrinking.runs)
+}
+
+struct Shrinking {
+    best: Outcome,
+    runs: u32,
+}
+
+impl Shrinking {
+    fn faults(&self) -> usize {
+        self.best.plan.faults.len()
+    }
+
+    /// Tries to do without each part of this length, the last ones first; returns whether one could be spared.
+    fn spare_parts(&mut self, length: usize) -> bool {
+        let mut spared = false;
+        let mut end = self.faults();
+        while end > 0 {
+            let part: Vec<usize> = (end.saturating_sub(length)..end).collect();
+            end = part[0];
+            spared |= self.spare(&part);
+        }
+        spared
+    }
+
+    /// Tries to do without any so many faults; returns whether that was possible.
+    fn spare_some(&mut self, count: usize) -> bool {
+        let mut some: Vec<usize> = (0..count).collect();
+        while some.last().is_some_and(|last| *last < self.faults()) {
+            if self.spare(&some) {
+                return true;
+            }
+            self.next(&mut some);
+        }
+        false
+    }
+
+    /// Goes on to the next choice of as many faults; behind the last one, to one that does not exist.
+    fn next(&self, some: &mut [usize]) {
+        let (faults, count) = (self.faults(), some.len());
+        let movable = (0..count).rev().find(|place| some[*place] + 1 < faults - (count - 1 - place)).unwrap_or(0);
+        let first = some[movable] + 1;
+        for (offset, fault) in some[movable..].iter_mut().enumerate() {
+            *fault = first + offset;
         }
     }
-    (best, runs)
+
+    /// Does without these faults, in rising order, if the run fails all the same.
+    fn spare(&mut self, some: &[usize]) -> bool {
+        if self.runs == MOST_RUNS {
+            return false;
+        }
+        self.runs += 1;
+        let mut plan: Plan = self.best.plan.clone();
+        for fault in some.iter().rev() {
+            plan.faults.remove(*fault);
+        }
+        let outcome = run(self.best.seed, &Options { plan: Some(plan), trace: false });
+        let fails = outcome.violation.is_some();
+        if fails {
+            self.best = outcome;
+        }
+        fails
+    }
 }

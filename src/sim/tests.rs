@@ -1,79 +1,144 @@
+//! The simulator is held against bugs that are known to be there: each must be caught within a few seeds.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
 use super::*;
 use crate::protocol::mutant::{self, Mutant};
 
-fn env(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+/// Within so many seeds every deliberate bug has to be caught.
+const SEEDS: u64 = 2_000;
+
+/// To so few faults a plan has to shrink.
+const FAULTS: usize = 5;
+
+/// A deliberate bug that was caught.
+struct Caught {
+    seed: u64,
+    /// How long the search took, in ms, and the shrinking.
+    took_ms: (u128, u128),
+    /// How many faults there were before shrinking.
+    before: usize,
+    shrunk: Outcome,
+    /// How many runs shrinking took.
+    runs: u32,
 }
 
-#[test]
 #[expect(clippy::disallowed_methods, reason = "a measurement for whoever reads the output")]
-fn seeds_are_clean() {
-    let first = env("PITON_SIM_FIRST", 0);
-    let seeds = env("PITON_SIM_SEEDS", 200);
-    let mut total = Stats::default();
-    let start = std::time::Instant::now();
-    let mut bad = 0;
-    let mut refused = 0;
-    for seed in first..first + seeds {
-        let outcome = run(seed, &Options::default());
-        total.add(&outcome.stats);
-        refused += u64::from(outcome.refused.is_some());
-        if env("PITON_SIM_EACH", 0) == 1 {
-            println!(
-                "each {seed} steps {} virtual {} rows {} checkpoints {} {:?}",
-                outcome.stats.steps,
-                outcome.stats.virtual_ms,
-                outcome.stats.rows,
-                outcome.stats.checkpoints,
-                outcome.refused
-            );
-        }
-        if outcome.violation.is_some() {
-            let (outcome, _) = shrink(outcome);
-            println!("seed {seed}: {} [{}]", outcome.violation.clone().unwrap(), outcome.plan);
-            if seeds == 1 {
-                let outcome = run(seed, &Options { plan: Some(outcome.plan.clone()), trace: true });
-                println!("{}", describe(seed));
-                for event in outcome.events {
-                    println!("   {event}");
-                }
-            }
-            bad += 1;
-            if bad > 10 {
-                break;
-            }
-        }
-    }
-    println!("{total:?} refused {refused} {:?}", start.elapsed());
-    assert_eq!(bad, 0);
-}
-
-#[test]
-#[expect(clippy::disallowed_methods, reason = "a measurement for whoever reads the output")]
-fn every_mutant_is_caught() {
-    let mut missed = Vec::new();
-    for mutant in Mutant::ALL {
-        mutant::activate(Some(*mutant));
-        let start = std::time::Instant::now();
-        let found = (0..env("PITON_SIM_MUTANT_SEEDS", 2000))
-            .map(|seed| run(seed, &Options::default()))
-            .find(|outcome| outcome.violation.is_some());
-        let took = start.elapsed();
-        match found {
-            None => missed.push(*mutant),
-            Some(outcome) => {
-                let (seed, before) = (outcome.seed, outcome.plan.faults.len());
-                let (shrunk, runs) = shrink(outcome);
-                println!(
-                    "mutant {mutant:?} | {seed} | {} ms | {before} to {} in {runs} | {} | {}",
-                    took.as_millis(),
-                    shrunk.plan.faults.len(),
-                    shrunk.violation.unwrap(),
-                    shrunk.plan
-                );
-            }
-        }
-    }
+fn catch(mutant: Mutant) -> Option<Caught> {
+    mutant::activate(Some(mutant));
+    let start = Instant::now();
+    let failing = (0..SEEDS).map(|seed| run(seed, &Options::default())).find(|outcome| outcome.violation.is_some());
+    let searched = start.elapsed();
+    let caught = failing.map(|failing| {
+        let (seed, before) = (failing.seed, failing.plan.faults.len());
+        let (shrunk, runs) = shrink(failing);
+        let took_ms = (searched.as_millis(), (start.elapsed() - searched).as_millis());
+        Caught { seed, took_ms, before, shrunk, runs }
+    });
     mutant::activate(None);
-    assert_eq!(missed, []);
+    if let Some(Caught { seed, shrunk, .. }) = &caught {
+        let sound = run(*seed, &Options { plan: Some(shrunk.plan.clone()), trace: false });
+        assert!(sound.violation.is_none(), "{mutant:?} is not to blame for {:?} ({})", sound.violation, shrunk.plan);
+    }
+    caught
+}
+
+/// Returns what each mutant breaks, as its documentation says.
+fn descriptions() -> BTreeMap<String, &'static str> {
+    let mut described = BTreeMap::new();
+    let mut said = "";
+    for line in include_str!("../protocol/mutant.rs").lines().map(str::trim) {
+        match line.strip_prefix("/// ") {
+            Some(words) => said = words,
+            None => _ = described.insert(line.trim_end_matches(',').to_string(), said),
+        }
+    }
+    described
+}
+
+/// Returns a line of the table in `docs/mutants.md`.
+fn line(mutant: Mutant, caught: &Caught) -> String {
+    let Caught { seed, took_ms: (search, shrinking), before, shrunk, runs } = caught;
+    let broken = shrunk.violation.as_ref().expect("a shrunk run fails, too").invariant;
+    let kinds: Vec<&str> = shrunk.plan.faults.iter().map(|(_, fault)| fault.kind()).collect();
+    let kinds = if kinds.is_empty() { String::new() } else { format!(": {}", kinds.join(", ")) };
+    let name = format!("{mutant:?}");
+    let breaks = descriptions()[&name].trim_end_matches('.');
+    let after = shrunk.plan.faults.len();
+    format!(
+        "| {name} | {breaks} | {seed} | {search} ms | {broken} | {before} → {after}{kinds} | {runs} runs, {shrinking} ms |"
+    )
+}
+
+#[test]
+fn every_mutant_is_caught() {
+    let next = AtomicUsize::new(0);
+    let hunt = || {
+        let mut found = BTreeMap::new();
+        while let Some(mutant) = Mutant::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+            found.insert(format!("{mutant:?}"), catch(*mutant));
+        }
+        found
+    };
+    // A mutant is active in one thread alone.
+    let mut found = std::thread::scope(|scope| {
+        let other = scope.spawn(hunt);
+        let mut found = hunt();
+        found.append(&mut other.join().expect("the other thread hunts, too"));
+        found
+    });
+    let (mut missed, mut long) = (Vec::new(), Vec::new());
+    for mutant in Mutant::ALL {
+        let Some(caught) = found.remove(&format!("{mutant:?}")).flatten() else {
+            missed.push(*mutant);
+            continue;
+        };
+        println!("{}", line(*mutant, &caught));
+        if caught.shrunk.plan.faults.len() > FAULTS {
+            long.push(format!("{mutant:?}: {}", caught.shrunk.plan));
+        }
+    }
+    assert_eq!(missed, [], "not caught within {SEEDS} seeds");
+    assert!(long.is_empty(), "more than {FAULTS} faults are left: {long:#?}");
+}
+
+#[test]
+fn the_documentation_lists_every_mutant() {
+    let document = include_str!("../../docs/mutants.md");
+    let described = descriptions();
+    for mutant in Mutant::ALL {
+        let name = format!("{mutant:?}");
+        let begin = format!("| {name} | {} |", described[&name].trim_end_matches('.'));
+        assert!(document.lines().any(|line| line.starts_with(&begin)), "docs/mutants.md has no line \"{begin} …\"");
+    }
+    assert_eq!(document.lines().filter(|line| line.ends_with(" ms |")).count(), Mutant::ALL.len());
+}
+
+#[test]
+fn a_failing_plan_shrinks_to_one_that_fails() {
+    mutant::activate(Some(Mutant::RestoredNotTold));
+    let failing = (0..SEEDS)
+        .map(|seed| run(seed, &Options::default()))
+        .find(|outcome| outcome.violation.is_some() && outcome.plan.faults.len() > 3)
+        .expect("a mutant that almost every restart shows");
+    let before = failing.plan.faults.len();
+    let (shrunk, runs) = shrink(failing);
+    assert!(shrunk.violation.is_some());
+    assert!(
+        shrunk.plan.faults.len() < before,
+        "{} of {before} faults left after {runs} runs",
+        shrunk.plan.faults.len()
+    );
+    let again = run(shrunk.seed, &Options { plan: Some(shrunk.plan.clone()), trace: true });
+    assert_eq!(again.trace_hash, shrunk.trace_hash, "a plan replays");
+    assert!(again.events.len() > shrunk.events.len(), "a trace holds every event");
+    mutant::activate(None);
+}
+
+#[test]
+fn seeds_make_different_jobs() {
+    let jobs: std::collections::BTreeSet<String> = (0..50).map(describe).collect();
+    assert!(jobs.len() > 45, "{} jobs", jobs.len());
 }

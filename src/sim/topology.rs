@@ -334,7 +334,7 @@ impl Drawing<'_> {
         let second = Some(self.choose(streams)).filter(|second| *second != first && self.random.percent(60));
         let lingers = streams[first].flow.lingers || second.is_some_and(|second| streams[second].flow.lingers);
         let mut kinds = vec![OperatorKind::Count, OperatorKind::Count, OperatorKind::Stamp, OperatorKind::Linger];
-        if self.random.percent(20) {
+        if self.random.percent(30) {
             kinds.extend([OperatorKind::Hoard; 3]);
         }
         if !lingers {

@@ -14,7 +14,7 @@ use crate::protocol::manifest::PendingOutput;
 use crate::protocol::region::{self, Region};
 use crate::protocol::restart::RestartPolicy;
 use crate::sim::attempt::{Running, Wiring, Workshop};
-use crate::sim::faults::{Fault, Plan};
+use crate::sim::faults::{CommitFailure, Fault, Plan};
 use crate::sim::happening::Happening;
 use crate::sim::oracle::Oracle;
 use crate::sim::outside::{Armed, Outside, Who};
@@ -51,15 +51,20 @@ pub(crate) struct World<'a> {
     pub(crate) stats: Stats,
     /// How many of the next storage jobs take so many ms.
     pub(crate) slow_storage: (u64, u64),
+    /// How many of the next commits fail after so many ms, and how.
+    failing_commits: Option<(u64, u64, CommitFailure)>,
     /// How many of the next snapshots cannot be written.
     pub(crate) refused_writes: u64,
     /// How many of the next messages take so many ms.
     pub(crate) slow_messages: (u64, u64),
+    /// Which subtask gets no turn until when.
+    stalled: Option<(usize, usize, i64)>,
     queue: BTreeMap<(i64, u64), Happening>,
     sequence: u64,
     rows: Arc<Vec<u64>>,
     faults: VecDeque<(u64, Fault)>,
-    last_fault: (i64, u64),
+    /// When something went wrong last, and at which step.
+    pub(crate) last_fault: (i64, u64),
     struck: u64,
     over: bool,
     refused: Option<String>,
@@ -73,6 +78,8 @@ pub(crate) struct RegionRun {
     pub(crate) attempt: Option<Attempt>,
     /// What the last attempt had prepared, by subtask: what of it is above the next attempt's window is aborted.
     pub(crate) unpublished: BTreeMap<usize, Vec<PendingOutput>>,
+    /// The attempt that ran when the store was opened again: what it had kept since its last commit may be gone.
+    pub(crate) bereft: Option<Fence>,
     /// How many joined outputs the store is known to hold.
     pub(crate) joined: usize,
     pub(crate) ended: Ended,
@@ -102,6 +109,7 @@ impl<'a> World<'a> {
             machine: None,
             attempt: None,
             unpublished: BTreeMap::new(),
+            bereft: None,
             joined: 0,
             ended: Ended::No,
         };
@@ -116,8 +124,10 @@ impl<'a> World<'a> {
             regions: topology.regions.iter().map(region).collect(),
             stats: Stats::default(),
             slow_storage: (0, 0),
+            failing_commits: None,
             refused_writes: 0,
             slow_messages: (0, 0),
+            stalled: None,
             queue: BTreeMap::new(),
             sequence: 0,
             rows: Arc::new(topology.partitions.iter().map(|partition| partition.rows).collect()),
@@ -182,6 +192,11 @@ impl<'a> World<'a> {
         drop(state);
         if self.now > self.last_fault.0 + PATIENCE_MS || self.step > self.last_fault.1 + PATIENCE_STEPS {
             let message = format!("{} ms after the last fault the job has not ended", self.now - self.last_fault.0);
+            if self.storage.may_refuse() {
+                // A checkpoint that needs what is damaged never completes.
+                self.refuse(&message);
+                return Ok(());
+            }
             return Err(InvariantId::Liveness.broken(message));
         }
         Ok(())
@@ -291,6 +306,12 @@ impl<'a> World<'a> {
             }
             let slow = number as u64 % 3 == self.settings.slow && self.settings.slow_percent < 100;
             if slow && !self.is_settled() && !self.schedule.percent(self.settings.slow_percent) {
+                later = true;
+                continue;
+            }
+            let stalled =
+                self.stalled.is_some_and(|(of, number, until)| (of, number) == (region, subtask) && self.now < until);
+            if stalled {
                 later = true;
                 continue;
             }
@@ -507,9 +528,15 @@ impl<'a> World<'a> {
             Fault::CrashInStorage { call, power } => self.storage.crash_at(call, power),
             Fault::Disk { after, calls } => self.storage.fail(after, calls),
             Fault::RefuseWrites { jobs } => self.refused_writes += jobs,
-            Fault::Decay => self.storage.decay(),
+            Fault::Decay { bits } => (0..bits).for_each(|_| self.storage.decay()),
             Fault::SlowStorage { jobs, ms } => self.slow_storage = (jobs, ms),
+            Fault::FailCommits { commits, ms, failure } => self.failing_commits = Some((commits, ms, failure)),
             Fault::SlowMessages { messages, ms } => self.slow_messages = (messages, ms),
+            Fault::Stall { region, subtask, ms } => {
+                let until = self.now + ms as i64;
+                self.stalled = Some((region, subtask, until));
+                self.last_fault = (until, self.step);
+            }
             Fault::Stop => {
                 for region in 0..self.regions.len() {
                     self.tell_region(region, region::Event::Stop);
@@ -562,6 +589,16 @@ impl<'a> World<'a> {
             self.last_fault = (self.now + ms as i64, self.step);
         }
         if self.is_settled() { 0 } else { delay as i64 }
+    }
+
+    /// Returns how long a commit takes, in ms, and how it is to fail, if it is.
+    pub(crate) fn commit_delay(&mut self) -> (i64, Option<CommitFailure>) {
+        // It waits for the disk more than once.
+        let delay = self.storage_delay() + self.storage_delay();
+        let Some((commits, ms, failure)) = self.failing_commits.take() else { return (delay, None) };
+        self.failing_commits = (commits > 1).then_some((commits - 1, ms, failure));
+        self.last_fault = (self.now + ms as i64, self.step);
+        (delay + ms as i64, Some(failure))
     }
 
     /// Returns how long a call of a source or a sink takes, in ms.

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::{FileFormat, file_sink};
+use crate::batch::Rows;
 use crate::blueprint::{Fault, KindDoc, OptionDoc, Options, SinkBlueprint, SinkKind, Site, check_inputs, read_options};
-use crate::record::{Record, RecordType, Rows};
+use crate::record::{Record, RecordType};
 
 /// One line for each record, as its [`Display`] writes it.
 pub struct LineFormat<T>(PhantomData<fn() -> T>);

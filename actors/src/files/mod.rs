@@ -23,9 +23,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::Delivery;
+use crate::batch::AnyBatch;
 use crate::blueprint::{Fault, SinkBlueprint, Site};
 use crate::host::HostedSink;
-use crate::record::{AnyBatch, Inputs};
+use crate::record::Inputs;
 
 pub use line_sink::{LineFormat, LineSinkKind};
 pub use line_source::{LineSource, LineSourceKind};

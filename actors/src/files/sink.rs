@@ -10,7 +10,7 @@ use crc32fast::Hasher;
 use serde::{Deserialize, Serialize};
 
 use super::FileFormat;
-use crate::record::AnyBatch as _;
+use crate::batch::AnyBatch as _;
 use crate::{Error, Result, Sink, Subtask, WindowId};
 
 /// How much is collected before it is written.

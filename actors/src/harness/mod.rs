@@ -52,7 +52,8 @@ pub use operator::Harness;
 pub use sink::SinkHarness;
 pub use source::SourceHarness;
 
-use crate::record::{Batch, Record, rows};
+use crate::batch::{Batch, rows};
+use crate::record::Record;
 
 /// How many rows a batch of output holds at most.
 const ROWS: usize = 1024;

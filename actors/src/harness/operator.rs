@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::{ROWS, records};
+use crate::batch::{Batch, Rows};
 use crate::context::Context;
 use crate::host::{AnyOperator, Factory, Hosted};
 use crate::ids::{Subtask, WindowId};
 use crate::operator::Operator;
-use crate::record::{Batch, Either, Record, Rows};
+use crate::record::{Either, Record};
 use crate::time::{Timestamp, WATERMARK_MAX, WATERMARK_MIN};
 use crate::{Error, Result};
 

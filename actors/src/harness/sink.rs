@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::block_on::block_on;
+use crate::batch::{Batch, Rows};
 use crate::host::{AnySink, HostedSink, SinkCall};
 use crate::ids::{Subtask, WindowId};
 use crate::operator::{Delivery, Sink};
-use crate::record::{Batch, Inputs, Record, Rows};
+use crate::record::{Inputs, Record};
 use crate::time::Timestamp;
 use crate::{Error, Result};
 

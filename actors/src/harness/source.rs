@@ -2,11 +2,12 @@
 
 use super::block_on::block_on;
 use super::{ROWS, records};
+use crate::batch::Batch;
 use crate::feed::Feed;
 use crate::host::{AnySource, HostedSource};
 use crate::ids::{Subtask, WindowId};
 use crate::operator::{Progress, Source};
-use crate::record::{Batch, Record};
+use crate::record::Record;
 use crate::{Error, Result};
 
 /// Runs one instance of a source, which opens on the first call.

@@ -10,16 +10,17 @@ impl Bits {
     /// Adds a number.
     #[inline]
     pub(super) fn insert(&mut self, number: u32) {
-        let word = number as usize / 64;
-        if word >= self.words.len() {
-            self.grow(word);
+        let (word, bit) = (number as usize / 64, 1 << (number % 64));
+        match self.words.get_mut(word) {
+            Some(word) => *word |= bit,
+            None => self.grow(word, bit),
         }
-        self.words[word] |= 1 << (number % 64);
     }
 
     #[cold]
-    fn grow(&mut self, word: usize) {
-        self.words.resize(word + 1, 0);
+    fn grow(&mut self, word: usize, bits: u64) {
+        self.words.resize(word, 0);
+        self.words.push(bits);
     }
 
     /// Takes a number out and returns whether it was in.

@@ -6,7 +6,61 @@ use super::chunk::{BlockWriter, Cells, Encoding, Primitive, for_primitives};
 use super::handle::StateValue;
 use crate::{Error, Result};
 
-/// A column of which only its user knows the type.
+/// A column of which only its user knows the type. Columns of numbers stand in the enumeration itself, where the
+/// compiler sees which of them a handle can mean: reaching one takes no call through a table of methods.
+macro_rules! data {
+    ($(($encoding:ident, $primitive:ty)),*) => {
+        pub(super) enum Data {
+            $($encoding(Column<$primitive>),)*
+            /// Restored, and not asked for yet.
+            Raw(RawColumn),
+            Other(Box<dyn AnyColumn>),
+        }
+
+        impl Data {
+            /// Makes an empty column.
+            pub(super) fn new<T: StateValue>() -> Data {
+                match Encoding::of::<T>() {
+                    $(Encoding::$encoding => Data::$encoding(Column::new()),)*
+                    Encoding::MessagePack => Data::Other(Box::new(Column::<T>::new())),
+                }
+            }
+
+            /// Returns the column, if it is one of this type.
+            #[inline(always)]
+            pub(super) fn typed<T: StateValue>(&mut self) -> Option<&mut Column<T>> {
+                match self {
+                    $(Data::$encoding(column) => (column as &mut dyn Any).downcast_mut(),)*
+                    // Never one of numbers: for these the compiler leaves the call out.
+                    Data::Other(column) if Encoding::of::<T>() == Encoding::MessagePack => {
+                        let column: &mut dyn Any = &mut **column;
+                        column.downcast_mut()
+                    }
+                    Data::Raw(_) | Data::Other(_) => None,
+                }
+            }
+
+            pub(super) fn any(&self) -> &dyn AnyColumn {
+                match self {
+                    $(Data::$encoding(column) => column,)*
+                    Data::Raw(column) => column,
+                    Data::Other(column) => &**column,
+                }
+            }
+
+            pub(super) fn any_mut(&mut self) -> &mut dyn AnyColumn {
+                match self {
+                    $(Data::$encoding(column) => column,)*
+                    Data::Raw(column) => column,
+                    Data::Other(column) => &mut **column,
+                }
+            }
+        }
+    };
+}
+for_primitives!(data);
+
+/// What all columns can do.
 pub(super) trait AnyColumn: Any + Send {
     /// Returns whether a slot has a value.
     fn has(&self, slot: u32) -> bool;
@@ -64,15 +118,13 @@ impl<T> Column<T> {
     #[inline]
     fn cell(&mut self, slot: u32) -> &mut Option<T> {
         let slot = slot as usize;
-        if slot >= self.cells.len() {
-            self.grow(slot);
-        }
-        &mut self.cells[slot]
+        if slot < self.cells.len() { &mut self.cells[slot] } else { self.grow(slot) }
     }
 
     #[cold]
-    fn grow(&mut self, slot: usize) {
+    fn grow(&mut self, slot: usize) -> &mut Option<T> {
         self.cells.resize_with(slot + 1, || None);
+        &mut self.cells[slot]
     }
 }
 
@@ -164,7 +216,7 @@ pub(super) fn not_readable<T>(name: &str, error: &rmp_serde::decode::Error) -> E
 }
 
 /// Makes a column of restored cells; nothing if no slot has a value.
-pub(super) fn decode(cells: &Cells<'_, '_>) -> Result<Option<Box<dyn AnyColumn>>> {
+pub(super) fn decode(cells: &Cells<'_, '_>) -> Result<Option<Data>> {
     if cells.iter().all(|value| value.is_none()) {
         return Ok(None);
     }
@@ -198,10 +250,10 @@ fn decode_primitives<P: Primitive>(cells: &Cells<'_, '_>) -> Result<Vec<Option<P
 
 macro_rules! primitive_columns {
     ($(($encoding:ident, $primitive:ty)),*) => {
-        fn decode_any(cells: &Cells<'_, '_>) -> Result<Box<dyn AnyColumn>> {
+        fn decode_any(cells: &Cells<'_, '_>) -> Result<Data> {
             Ok(match cells.encoding {
-                $(Encoding::$encoding => Box::new(Column::<$primitive> { cells: decode_primitives(cells)? }),)*
-                Encoding::MessagePack => Box::new(decode_raw(cells)),
+                $(Encoding::$encoding => Data::$encoding(Column { cells: decode_primitives(cells)? }),)*
+                Encoding::MessagePack => Data::Raw(decode_raw(cells)),
             })
         }
 

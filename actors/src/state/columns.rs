@@ -1,11 +1,10 @@
 //! The columns of a store, by name.
 
-use std::any::{Any, type_name};
+use std::any::type_name;
 
-use super::chunk::{ColumnWriter, Kind};
-use super::column::{AnyColumn, Column, RawColumn};
+use super::chunk::{BlockWriter, ColumnWriter, Encoding, Kind};
+use super::column::{Column, Data};
 use super::handle::StateValue;
-use crate::state::chunk::BlockWriter;
 use crate::{Error, Result, short_type_name};
 
 /// The columns of a store.
@@ -23,13 +22,13 @@ struct Named {
     alias: Option<&'static str>,
     kind: Kind,
     type_name: &'static str,
-    data: Box<dyn AnyColumn>,
+    data: Data,
 }
 
 impl Columns {
     /// Adds a restored column.
-    pub(super) fn add(&mut self, name: &str, kind: Kind, data: Box<dyn AnyColumn>) {
-        let type_name = data.encoding().name();
+    pub(super) fn add(&mut self, name: &str, kind: Kind, data: Data) {
+        let type_name = data.any().encoding().name();
         self.columns.push(Named { name: name.to_string(), alias: None, kind, type_name, data });
     }
 
@@ -46,8 +45,7 @@ impl Columns {
         };
         let named = &mut self.columns[index];
         let (held_kind, held_type) = (named.kind, named.type_name);
-        let data: &mut dyn Any = &mut *named.data;
-        match data.downcast_mut() {
+        match named.data.typed() {
             Some(column) if held_kind == kind => Ok(column),
             _ => Err(other_type::<T>(name, kind, held_kind, held_type)),
         }
@@ -56,20 +54,19 @@ impl Columns {
     #[cold]
     fn find<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<usize> {
         let Some(index) = self.columns.iter().position(|named| named.name == name) else {
-            let data = Box::new(Column::<T>::new());
+            let data = Data::new::<T>();
             let type_name = type_name::<T>();
             self.columns.push(Named { name: name.to_string(), alias: Some(name), kind, type_name, data });
             return Ok(self.columns.len() - 1);
         };
         let named = &mut self.columns[index];
-        let data: &dyn Any = &*named.data;
-        if let Some(raw) = data.downcast_ref::<RawColumn>() {
-            // The encoding of a raw column is MessagePack, and what is written raw never has that encoding.
-            if named.kind != kind || super::chunk::Encoding::of::<T>() != named.data.encoding() {
+        if let Data::Raw(raw) = &named.data {
+            // What is written raw has the encoding MessagePack, and no other.
+            if named.kind != kind || Encoding::of::<T>() != Encoding::MessagePack {
                 return Err(other_type::<T>(name, kind, named.kind, named.type_name));
             }
-            named.data = Box::new(raw.typed::<T>(name)?);
-        } else if named.kind != kind || !data.is::<Column<T>>() {
+            named.data = Data::Other(Box::new(raw.typed::<T>(name)?));
+        } else if named.kind != kind || named.data.typed::<T>().is_none() {
             return Err(other_type::<T>(name, kind, named.kind, named.type_name));
         }
         named.type_name = type_name::<T>();
@@ -79,13 +76,13 @@ impl Columns {
 
     /// Returns whether a slot has a value in any column.
     pub(super) fn has(&self, slot: u32) -> bool {
-        self.columns.iter().any(|named| named.data.has(slot))
+        self.columns.iter().any(|named| named.data.any().has(slot))
     }
 
     /// Reads what these slots hold, so that it is in the caches.
     pub(super) fn fetch(&self, slots: &[u32]) {
         for named in &self.columns {
-            std::hint::black_box(named.data.fetch(slots));
+            std::hint::black_box(named.data.any().fetch(slots));
         }
     }
 
@@ -93,9 +90,9 @@ impl Columns {
     pub(super) fn encode(&self, slots: &[(u32, u32)]) -> Result<Vec<ColumnWriter<'_>>> {
         let mut columns = Vec::with_capacity(self.columns.len());
         for named in &self.columns {
-            let encoding = named.data.encoding();
+            let encoding = named.data.any().encoding();
             let mut block = BlockWriter::new(encoding.width(), slots.len());
-            let encoded = named.data.encode(slots, &mut block);
+            let encoded = named.data.any().encode(slots, &mut block);
             encoded.map_err(|error| error.context(format_args!("state \"{}\" cannot be written", named.name)))?;
             columns.push(ColumnWriter { name: &named.name, kind: named.kind, encoding, block });
         }
@@ -105,7 +102,7 @@ impl Columns {
     /// Renumbers the slots: `old` is the old slot of each new one, in ascending order.
     pub(super) fn pack(&mut self, old: &[u32]) {
         for named in &mut self.columns {
-            named.data.pack(old);
+            named.data.any_mut().pack(old);
         }
     }
 }

@@ -3,18 +3,34 @@
 use std::fmt;
 use std::ops::Range;
 
+use super::block::Block;
 use super::slots::{MAX_SLOTS, Slots};
 use crate::key::Key;
 use crate::{Error, Result};
 
-/// The current key, and its slot once it was asked for: a record whose state nobody touches costs no look-up.
+/// The current key, and its slot once that is known: a record whose state nobody touches costs little.
+///
+/// The keys of a block of records are looked up together, because the processor then waits for memory once for many of
+/// them. Until a slot becomes free, what was found holds.
 pub(super) struct Current {
-    key: Key,
-    place: Place,
+    /// A key that was entered by itself.
+    single: Key,
+    block: Block,
+    /// The slot of the key that was entered by itself, then of those of the block, or one of the numbers below.
+    places: Vec<u32>,
+    /// Which of these places is current.
+    at: usize,
+    /// Whether the places of keys that were not current yet may be known.
+    ahead: bool,
     own: Range<u32>,
     key_groups: u32,
     keyed: bool,
 }
+
+/// Whether the key has a slot has to be looked up.
+const UNKNOWN: u32 = u32::MAX;
+/// The key has no slot.
+const NOWHERE: u32 = u32::MAX - 1;
 
 /// What a key is needed for, for messages.
 #[derive(Clone, Copy)]
@@ -32,17 +48,18 @@ impl fmt::Display for Wanted<'_> {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Place {
-    Unknown,
-    /// The key has no slot.
-    None,
-    At(u32),
-}
-
 impl Current {
     pub(super) fn new(own: Range<u32>, key_groups: u32) -> Current {
-        Current { key: Key::None, place: Place::Unknown, own, key_groups, keyed: true }
+        Current {
+            single: Key::None,
+            block: Block::default(),
+            places: vec![UNKNOWN],
+            at: 0,
+            ahead: false,
+            own,
+            key_groups,
+            keyed: true,
+        }
     }
 
     pub(super) fn set_keyed(&mut self, keyed: bool) {
@@ -61,25 +78,59 @@ impl Current {
         self.key_groups
     }
 
-    pub(super) fn key(&self) -> &Key {
-        &self.key
+    #[inline]
+    pub(super) fn key(&self) -> Key {
+        if self.at == 0 { self.single.clone() } else { self.block.key(self.at - 1) }
     }
 
+    /// Makes a key current that is not one of the block.
     #[inline]
     pub(super) fn enter(&mut self, key: Key) {
-        self.key = key;
-        self.place = Place::Unknown;
+        self.enter_slot(key, UNKNOWN);
     }
 
     /// Makes the key in a slot current.
+    #[inline]
     pub(super) fn enter_slot(&mut self, key: Key, slot: u32) {
-        self.key = key;
-        self.place = Place::At(slot);
+        self.single = key;
+        self.places[0] = slot;
+        self.at = 0;
     }
 
-    /// Forgets which slot the key has, because slots have changed.
+    /// Forgets the keys of the last block.
+    #[inline]
+    pub(super) fn begin_block(&mut self) {
+        self.enter(Key::None);
+        self.block.clear();
+    }
+
+    /// Adds the key of the next record of the block.
+    #[inline]
+    pub(super) fn push(&mut self, key: Key) {
+        self.block.push(key);
+    }
+
+    /// Looks all keys of the block up and returns where they are, as far as they are anywhere.
+    #[inline]
+    pub(super) fn find_block(&mut self, slots: &Slots) -> &[u32] {
+        self.places.truncate(1);
+        self.block.find(slots, UNKNOWN, &mut self.places);
+        self.ahead = true;
+        &self.places[1..]
+    }
+
+    /// Makes the key of a record of the block current.
+    #[inline]
+    pub(super) fn enter_row(&mut self, row: usize) {
+        self.at = row + 1;
+    }
+
+    /// Forgets which slot the key has, because a slot has become free.
     pub(super) fn forget(&mut self) {
-        self.place = Place::Unknown;
+        if std::mem::take(&mut self.ahead) {
+            self.places.fill(UNKNOWN);
+        }
+        self.places[self.at] = UNKNOWN;
     }
 
     /// Returns the slot of the current key, if it has one.
@@ -88,34 +139,35 @@ impl Current {
     /// If there is no current key; `wanted` is what it is needed for.
     #[inline(always)]
     pub(super) fn find(&mut self, slots: &Slots, wanted: Wanted<'_>) -> Result<Option<u32>> {
-        match self.place {
-            Place::At(slot) => Ok(Some(slot)),
-            Place::None => Ok(None),
-            Place::Unknown => self.look_up(slots, wanted),
+        match self.places[self.at] {
+            UNKNOWN => self.look_up(slots, wanted),
+            NOWHERE => Ok(None),
+            slot => Ok(Some(slot)),
         }
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn look_up(&mut self, slots: &Slots, wanted: Wanted<'_>) -> Result<Option<u32>> {
-        if self.key.is_none() || !self.keyed {
+        if self.key().is_none() || !self.keyed {
             return Err(self.refuse(wanted));
         }
-        let slot = slots.find(&self.key);
-        self.place = slot.map_or(Place::None, Place::At);
+        let slot = slots.find(&self.key());
+        self.places[self.at] = slot.unwrap_or(NOWHERE);
         Ok(slot)
     }
 
     #[cold]
     fn refuse(&self, wanted: Wanted<'_>) -> Error {
-        if self.key.is_none() {
+        if self.keyed {
             return Error::failed(format!(
                 "{wanted} belongs to a key, but there is no current key: return one from the operator's `key`, enter \
                  one with `ctx.enter`, or keep what belongs to no key in a `LocalState`"
             ));
         }
         Error::invalid(format!(
-            "{wanted} belongs to a key, but the operator was planned as one without keys, because `key` gave none for \
-             a made-up record: let the operator's `is_keyed` return true"
+            "{wanted} belongs to a key, but the operator was planned as one without keys, because its `key` gave none \
+             for a made-up record: let `key` return one, let the operator's `is_keyed` return true if `key` does \
+             for other records, or keep what belongs to no key in a `LocalState`"
         ))
     }
 
@@ -133,19 +185,20 @@ impl Current {
 
     #[cold]
     fn insert(&mut self, slots: &mut Slots, wanted: Wanted<'_>) -> Result<u32> {
-        let group = self.key.group(self.key_groups);
+        let group = self.key().group(self.key_groups);
         if !self.own.contains(&group) {
             // A restore would look for it where the key is routed to, and not find it.
             return Err(Error::invalid(format!(
                 "{wanted} of key {:?} cannot be kept here: the key belongs to another subtask (key group {group}, and \
                  this one has {:?}); keyed state must belong to the key that `key` returns",
-                self.key, self.own
+                self.key(),
+                self.own
             )));
         }
-        let Some(slot) = slots.insert(&self.key) else {
+        let Some(slot) = slots.insert(&self.key()) else {
             return Err(Error::failed(format!("{wanted} has {MAX_SLOTS} keys in one subtask: raise the parallelism")));
         };
-        self.place = Place::At(slot);
+        self.places[self.at] = slot;
         Ok(slot)
     }
 }

@@ -28,6 +28,7 @@
 //! Not solved here: when to cut, where chunks are kept, and who owns which key group.
 
 mod bits;
+mod block;
 mod chunk;
 mod column;
 mod columns;

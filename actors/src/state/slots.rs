@@ -72,19 +72,15 @@ impl Slots {
     }
 
     /// Returns the slot of a key.
-    #[inline(always)]
+    #[inline]
     pub(super) fn find(&self, key: &Key) -> Option<u32> {
-        let hash = key.hash();
-        if key.as_u64().is_none() {
-            return self.find_text(key);
-        }
-        self.index.find(place(hash), |entry| entry.hash == hash && entry.integer).map(|entry| entry.slot)
+        if key.as_u64().is_some() { self.find_integer(key.hash()) } else { self.find_text(key) }
     }
 
-    /// Returns a slot of a key with this hash; it may be another key's.
+    /// Returns the slot of the integer key that has this hash.
     #[inline]
-    pub(super) fn find_hash(&self, hash: u64) -> Option<u32> {
-        self.index.find(place(hash), |entry| entry.hash == hash).map(|entry| entry.slot)
+    pub(super) fn find_integer(&self, hash: u64) -> Option<u32> {
+        self.index.find(place(hash), |entry| entry.hash == hash && entry.integer).map(|entry| entry.slot)
     }
 
     /// Returns how many slots there are, free ones between included.
@@ -213,7 +209,7 @@ impl Slots {
     pub(super) fn key(&self, slot: u32) -> Key {
         match self.texts.get(slot as usize) {
             Some(Some(key)) => key.clone(),
-            _ => Key::from(unmix(self.hashes[slot as usize])),
+            _ => Key::of_integer_hash(self.hashes[slot as usize]),
         }
     }
 

@@ -30,8 +30,6 @@ pub struct StateStore {
     next: u64,
     /// Whether the next cut must write everything.
     whole: bool,
-    /// Scratch space of `fetch`.
-    fetched: Vec<u32>,
 }
 
 impl StateStore {
@@ -45,7 +43,6 @@ impl StateStore {
             locals: Locals::default(),
             next: 0,
             whole: true,
-            fetched: Vec::new(),
         }
     }
 
@@ -62,21 +59,41 @@ impl StateStore {
     }
 
     /// Returns the current key.
-    pub fn key(&self) -> &Key {
+    pub fn key(&self) -> Key {
         self.current.key()
     }
 
-    /// Returns whether there is so much state that a look-up usually waits for memory.
-    pub(crate) fn is_large(&self) -> bool {
-        self.slots.len() > LARGE
+    /// Returns whether the operator was planned as one with keys.
+    pub(crate) fn is_keyed(&self) -> bool {
+        self.current.is_keyed()
     }
 
-    /// Brings the state of these keys into the caches, all at once: one after the other, each would wait for memory.
-    /// It changes nothing.
-    pub(crate) fn fetch(&mut self, keys: impl Iterator<Item = u64>) {
-        self.fetched.clear();
-        self.fetched.extend(keys.filter_map(|hash| self.slots.find_hash(hash)));
-        self.columns.fetch(&self.fetched);
+    /// Begins a block of records, whose keys follow by [`push_key`](StateStore::push_key).
+    #[inline]
+    pub(crate) fn begin_block(&mut self) {
+        self.current.begin_block();
+    }
+
+    /// Adds the key of the next record of the block.
+    #[inline]
+    pub(crate) fn push_key(&mut self, key: Key) {
+        self.current.push(key);
+    }
+
+    /// Looks the keys of the block up and, where there is a lot of state, brings it into the caches, all at once: one
+    /// after the other, each would wait for memory. It changes nothing.
+    #[inline]
+    pub(crate) fn find_block(&mut self) {
+        let found = self.current.find_block(&self.slots);
+        if self.slots.len() > LARGE {
+            self.columns.fetch(found);
+        }
+    }
+
+    /// Makes the key of a record of the block current.
+    #[inline]
+    pub(crate) fn enter_row(&mut self, row: usize) {
+        self.current.enter_row(row);
     }
 
     /// Returns the keys that have state or timers, in the order of their slots: an order that a restore preserves.

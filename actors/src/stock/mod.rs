@@ -133,10 +133,10 @@ mod tests {
 
     use super::options::tests::with_options;
     use super::*;
+    use crate::batch::Batch;
     use crate::blueprint::Site;
     use crate::host::AnyOperator;
     use crate::ids::Subtask;
-    use crate::record::Batch;
     use crate::table::table;
 
     /// Where a part under test stands.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::UInt32Array;
 
 use super::{Table, table};
-use crate::record::{Batch, Scatter};
+use crate::batch::{Batch, Scatter};
 
 /// Spreads rows over channels. Each `add` copies a channel's rows once, so that a large table is not held back by the
 /// few of its rows that wait in a slow channel.
@@ -88,7 +88,7 @@ impl Scatter for TableScatter {
 mod tests {
     use super::super::tests::{numbers, values};
     use super::*;
-    use crate::record::Output;
+    use crate::batch::Output;
 
     #[test]
     fn scatter_keeps_order_times_and_batch_size() {

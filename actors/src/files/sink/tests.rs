@@ -4,7 +4,7 @@ use std::task::{Context, Poll, Waker};
 use tempfile::TempDir;
 
 use super::*;
-use crate::record::Rows;
+use crate::batch::Rows;
 
 /// Numbers below a header.
 struct Numbers;

@@ -141,7 +141,7 @@ fn step(rng: &mut Pcg64Mcg, store: &mut StateStore, model: &mut Model, ids: u8) 
         }
         14 => {
             let timer = store.pop_due(kind, at);
-            assert_eq!(timer.as_ref().map(|timer| &timer.key), timer.as_ref().map(|_| store.key()));
+            assert_eq!(timer.as_ref().map(|timer| timer.key.clone()), timer.as_ref().map(|_| store.key()));
             let due = model.pop_due(kind, at).map(|(at, id)| (at, key(id)));
             assert_eq!(timer.map(|timer| (timer.at, timer.key)), due);
         }

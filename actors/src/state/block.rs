@@ -1,0 +1,80 @@
+//! The keys of a block of records.
+
+use super::slots::Slots;
+use crate::key::Key;
+
+/// The keys of a block of records, in their order.
+///
+/// An integer key is its hash (it is a bijection), so as long as there are only such keys nothing else is kept.
+#[derive(Default)]
+pub(super) struct Block {
+    hashes: Vec<u64>,
+    /// Empty, or as many as there are hashes.
+    keys: Vec<Key>,
+}
+
+impl Block {
+    pub(super) fn clear(&mut self) {
+        self.hashes.clear();
+        self.keys.clear();
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, key: Key) {
+        if key.as_u64().is_none() || !self.keys.is_empty() {
+            return self.push_any(key);
+        }
+        self.hashes.push(key.hash());
+    }
+
+    #[inline(never)]
+    fn push_any(&mut self, key: Key) {
+        if self.keys.is_empty() {
+            self.keys.extend(self.hashes.iter().map(|hash| Key::of_integer_hash(*hash)));
+        }
+        self.hashes.push(key.hash());
+        self.keys.push(key);
+    }
+
+    /// Returns the key of a record.
+    #[inline]
+    pub(super) fn key(&self, row: usize) -> Key {
+        match self.keys.get(row) {
+            Some(key) => key.clone(),
+            None => Key::of_integer_hash(self.hashes[row]),
+        }
+    }
+
+    /// Appends the slot of each key, or `none` if it has none.
+    #[inline]
+    pub(super) fn find(&self, slots: &Slots, none: u32, places: &mut Vec<u32>) {
+        if self.keys.is_empty() {
+            places.extend(self.hashes.iter().map(|hash| slots.find_integer(*hash).unwrap_or(none)));
+        } else {
+            places.extend(self.keys.iter().map(|key| slots.find(key).unwrap_or(none)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_all_kinds_come_back_in_order() {
+        let keys = [Key::from(7u64), Key::from(u64::MAX), Key::from("tea"), Key::None, Key::from(7u64)];
+        let mut slots = Slots::new(16);
+        for key in [&keys[0], &keys[2]] {
+            slots.insert(key);
+        }
+        let mut block = Block::default();
+        for length in [2, 5, 1] {
+            block.clear();
+            keys[..length].iter().for_each(|key| block.push(key.clone()));
+            assert_eq!((0..length).map(|row| block.key(row)).collect::<Vec<_>>(), keys[..length]);
+            let mut places = Vec::new();
+            block.find(&slots, 99, &mut places);
+            assert_eq!(places, [0, 99, 1, 99, 0][..length]);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Whatever fails and whenever: state and committed output are those of a run without faults.
+//!
+//! `PITON_SIM_SEEDS` runs more seeds than the usual number, `PITON_SIM_FIRST` begins elsewhere, and one seed alone
+//! (`PITON_SIM_SEEDS=1 PITON_SIM_FIRST=…`) shows every event if it fails.
+
+use std::process::Command;
+
+use piton::sim::{Options, Outcome, Stats, describe, run, shrink};
+
+fn setting(name: &str, usual: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(value) => value.parse().expect("a number of seeds"),
+        Err(_) => usual,
+    }
+}
+
+/// Returns what was counted, and the first failing runs, if there are any.
+fn run_seeds(seeds: impl Iterator<Item = u64>) -> (Stats, u64, Vec<Outcome>) {
+    let mut total = Stats::default();
+    let mut refused = 0;
+    let mut failing = Vec::new();
+    for seed in seeds {
+        let outcome = run(seed, &Options::default());
+        total.add(&outcome.stats);
+        refused += u64::from(outcome.refused.is_some());
+        if outcome.violation.is_some() {
+            failing.push(outcome);
+            if failing.len() == 5 {
+                break;
+            }
+        }
+    }
+    (total, refused, failing)
+}
+
+fn tell(failing: Outcome, with_events: bool) -> String {
+    let seed = failing.seed;
+    let (shrunk, _) = shrink(failing);
+    let violation = shrunk.violation.expect("a shrunk run fails, too");
+    let mut told = format!("seed {seed}: {violation}\n  plan: {}\n{}", shrunk.plan, describe(seed));
+    if with_events {
+        let again = run(seed, &Options { plan: Some(shrunk.plan), trace: true });
+        told.push_str(&again.events.join("\n"));
+    }
+    told
+}
+
+#[test]
+fn no_seed_breaks_a_promise() {
+    let first = setting("PITON_SIM_FIRST", 0);
+    let seeds = setting("PITON_SIM_SEEDS", 10_000);
+    // Seeds know nothing of each other: two threads take every other one.
+    let other = std::thread::spawn(move || run_seeds((first + 1..first + seeds).step_by(2)));
+    let (mut total, mut refused, mut failing) = run_seeds((first..first + seeds).step_by(2));
+    let (more, more_refused, more_failing) = other.join().expect("the other half ran");
+    total.add(&more);
+    refused += more_refused;
+    failing.extend(more_failing);
+    println!("{seeds} seeds from {first}: {total:?}, {refused} refused");
+    let told: Vec<String> = failing.into_iter().map(|failing| tell(failing, seeds == 1)).collect();
+    assert!(told.is_empty(), "{}", told.join("\n"));
+
+    if seeds >= 1_000 {
+        // A simulator that does not get anywhere finds nothing either.
+        assert!(total.faults > seeds && total.restarts > seeds / 4 && total.crashes > seeds / 4, "{total:?}");
+        assert!(total.checkpoints > seeds && total.settled > seeds && total.rows > 20 * seeds, "{total:?}");
+        assert!(refused < seeds / 10, "{refused} of {seeds} were refused");
+    }
+}
+
+/// Combines the traces of some seeds.
+fn combined_trace() -> u64 {
+    (0..200).fold(0, |hash: u64, seed| hash.rotate_left(5) ^ run(seed, &Options::default()).trace_hash)
+}
+
+#[test]
+fn the_same_seed_does_the_same_in_another_process() {
+    let own = format!("trace {:016x}", combined_trace());
+    if std::env::var_os("PITON_SIM_CHILD").is_some() {
+        println!("{own}");
+        return;
+    }
+    let program = std::env::current_exe().expect("this test's program");
+    let child = Command::new(program)
+        .args(["--exact", "the_same_seed_does_the_same_in_another_process", "--nocapture"])
+        .env("PITON_SIM_CHILD", "1")
+        .output()
+        .expect("this test's program runs again");
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(said.contains(&own), "{own} here, in the other process: {said}");
+    assert_eq!(own, format!("trace {:016x}", combined_trace()), "the second time in one process");
+}
