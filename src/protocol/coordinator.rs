@@ -331,7 +331,7 @@ impl Coordinator {
             fence: self.fence,
             triggered_ms: pending.triggered_ms,
             completed_ms: now,
-            finished: ended && self.settled,
+            finished: ended && (self.settled || mutant::is(Mutant::FinishedUnseen)),
             topology: self.members.topology.clone(),
             subtasks,
         };
@@ -472,9 +472,8 @@ impl Coordinator {
                 return;
             }
             self.done = true;
-            // Sources may have come to their end since the last checkpoint was cut: only what it holds counts.
-            let finished = self.head_finished || (mutant::is(Mutant::DoneByInput) && self.unfinished.is_empty());
-            self.commands.push(Command::Done { window: self.head, finished });
+            // Sources may have come to their end since the last checkpoint was cut: only what it says counts.
+            self.commands.push(Command::Done { window: self.head, finished: self.head_finished });
         }
     }
 }
