@@ -99,6 +99,8 @@ pub type MakeOperator = Arc<dyn Fn(Subtask, usize) -> Result<Box<dyn AnyOperator
 pub struct SinkBlueprint {
     /// How its output becomes visible.
     pub delivery: Delivery,
+    /// Whether it cannot see that a window was shown already: the last one may repeat after the process was killed.
+    pub repeats: bool,
     /// The folder its files go to, if it makes files: a start from nothing refuses while files of this sink are there.
     pub folder: Option<PathBuf>,
     /// Makes an instance.
@@ -296,5 +298,10 @@ where
     <S::In as Inputs>::Batch: Send,
 {
     let delivery = factory().map_err(|error| vec![Fault::new("", error.to_string())])?.delivery();
-    Ok(SinkBlueprint { delivery, folder: None, make: Arc::new(move || Ok(Box::new(HostedSink(factory()?)))) })
+    Ok(SinkBlueprint {
+        delivery,
+        repeats: false,
+        folder: None,
+        make: Arc::new(move || Ok(Box::new(HostedSink(factory()?)))),
+    })
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use piton_actors::RecordType;
 use piton_actors::blueprint::{Fault, KindDoc, Site};
+use piton_actors::{Delivery, RecordType};
 
 use crate::config::{DidYouMean, Layered, Mode, Problems, Settings, join, nearest};
 use crate::topology::graph::Graph;
@@ -124,14 +124,8 @@ impl Builder<'_, '_> {
             }
         }
         self.problems.append(found);
-        if blueprint.as_ref().is_some_and(|blueprint| !blueprint.replayable)
-            && self.settings.checkpoint.mode == Mode::ExactlyOnce
-        {
-            let message = format!(
-                "{} cannot go back: what it gave after the last committed window is lost in a crash, in spite of checkpoint.mode = \"exactly-once\"",
-                spec.title()
-            );
-            self.problems.warn(&spec.path, message);
+        if blueprint.as_ref().is_some_and(|blueprint| !blueprint.replayable) {
+            self.weakens(spec, "cannot go back: what it gave after the last committed window is lost in a crash");
         }
         let event_time = EventTime { out_of_order: spec.out_of_order.unwrap_or_default() };
         blueprint.map(|blueprint| (NodeKind::Source(blueprint, event_time), bounded))
@@ -150,7 +144,30 @@ impl Builder<'_, '_> {
         let site = self.site(spec, parallelism);
         let known = documented(&kind.doc());
         let plan = ask(spec, self.layered, &known, self.problems, |options| kind.plan(options, inputs, &site));
+        if plan.as_ref().is_some_and(|blueprint| blueprint.delivery == Delivery::Immediate) {
+            self.weakens(spec, "shows rows at once: those since the last committed window show again after a crash");
+        }
         plan.map(NodeKind::Sink)
+    }
+
+    /// Notes that a node cannot give what exactly-once promises: an error where the file asks for it, and a warning
+    /// where it is only what a job has by default.
+    fn weakens(&mut self, spec: &NodeSpec, what: &str) {
+        const MODE: &str = "checkpoint.mode";
+        if self.settings.checkpoint.mode != Mode::ExactlyOnce {
+            return;
+        }
+        let title = spec.title();
+        if self.layered.is_given(MODE) {
+            let message = format!(
+                "{title} {what}, so the job cannot be exactly-once: set \"at-least-once\", or leave the mode out to be \
+                 warned only"
+            );
+            self.problems.value(MODE, message);
+        } else {
+            let message = format!("{title} {what}, in spite of checkpoint.mode = \"exactly-once\"");
+            self.problems.warn(&spec.path, message);
+        }
     }
 
     /// Checks what can be checked of a node whose inputs are not known.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use piton_actors::Delivery;
+use piton_actors::blueprint::SinkBlueprint;
 
 use crate::config::Mode;
 use crate::topology::plan::{NodeKind, Plan};
@@ -53,7 +54,7 @@ impl Plan {
                 let (NodeKind::Sink(into), Some(nodes)) = (&self.nodes[sink].kind, way) else { continue };
                 let names = (&*node.name, &*self.nodes[sink].name);
                 let mode = self.settings.checkpoint.mode;
-                let (guarantee, reason) = explain(names, blueprint.replayable, mode, into.delivery);
+                let (guarantee, reason) = explain(names, blueprint.replayable, mode, into);
                 paths.push(Path { nodes, guarantee, reason });
             }
         }
@@ -80,7 +81,12 @@ impl Plan {
     }
 }
 
-fn explain((source, sink): (&str, &str), replayable: bool, mode: Mode, delivery: Delivery) -> (Guarantee, String) {
+fn explain(
+    (source, sink): (&str, &str),
+    replayable: bool,
+    mode: Mode,
+    SinkBlueprint { delivery, repeats, .. }: &SinkBlueprint,
+) -> (Guarantee, String) {
     let mut reasons = Vec::new();
     if !replayable {
         reasons.push(format!(
@@ -93,12 +99,17 @@ fn explain((source, sink): (&str, &str), replayable: bool, mode: Mode, delivery:
                 .to_string(),
         );
     }
-    if delivery == Delivery::Immediate {
+    if *delivery == Delivery::Immediate {
         reasons.push(format!(
             "sink \"{sink}\" shows rows at once, so those since the last committed window show again after a crash"
         ));
     }
-    let repeats = mode == Mode::AtLeastOnce || delivery == Delivery::Immediate;
+    if *repeats {
+        reasons.push(format!(
+            "sink \"{sink}\" shows rows once they are committed, but if the process is killed just then, its last window may repeat"
+        ));
+    }
+    let repeats = mode == Mode::AtLeastOnce || *delivery == Delivery::Immediate || *repeats;
     let guarantee = match (replayable, repeats) {
         (true, false) => Guarantee::ExactlyOnce,
         (true, true) => Guarantee::AtLeastOnce,
@@ -117,11 +128,15 @@ fn explain((source, sink): (&str, &str), replayable: bool, mode: Mode, delivery:
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use piton_actors::Error;
+
     use super::*;
 
     #[test]
     fn both_ends_and_the_mode_decide() {
-        let guarantee = |replayable, mode, delivery| explain(("in", "out"), replayable, mode, delivery).0;
+        let guarantee = |replayable, mode, delivery| explain(("in", "out"), replayable, mode, &sink(delivery, false)).0;
         use Delivery::{Immediate, Joined, Staged};
         use Mode::{AtLeastOnce, ExactlyOnce};
         assert_eq!(guarantee(true, ExactlyOnce, Staged), Guarantee::ExactlyOnce);
@@ -135,7 +150,18 @@ mod tests {
 
     #[test]
     fn the_reason_names_the_culprit() {
-        let (_, reason) = explain(("in", "out"), false, Mode::ExactlyOnce, Delivery::Immediate);
+        let (_, reason) = explain(("in", "out"), false, Mode::ExactlyOnce, &sink(Delivery::Immediate, false));
         assert!(reason.contains("source \"in\" cannot go back") && reason.contains("sink \"out\" shows rows at once"));
+    }
+    #[test]
+    fn a_sink_that_may_repeat_its_last_window_says_so() {
+        let (guarantee, reason) = explain(("in", "out"), true, Mode::ExactlyOnce, &sink(Delivery::Staged, true));
+        assert_eq!(guarantee, Guarantee::AtLeastOnce);
+        assert!(reason.contains("its last window may repeat"), "{reason}");
+    }
+
+    fn sink(delivery: Delivery, repeats: bool) -> SinkBlueprint {
+        let make = Arc::new(|| Err(Error::failed("a blueprint of nothing")));
+        SinkBlueprint { delivery, repeats, folder: None, make }
     }
 }

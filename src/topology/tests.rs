@@ -241,3 +241,19 @@ fn a_job_plans_the_same_way_every_time() {
     let explain = || try_plan(WORDS).unwrap().explain(Format::Text);
     assert_eq!(explain(), explain());
 }
+
+#[test]
+fn exactly_once_that_is_asked_for_is_not_weakened_in_silence() {
+    let lossy = WORDS.replace("type = \"numbers\"\nlimit = 10", "type = \"pipe\"");
+    let at_once = WORDS.replace("type = \"keep\"", "type = \"show\"");
+    for (text, what) in [(lossy, "source \"ticks\" cannot go back"), (at_once, "sink \"out\" shows rows at once")] {
+        let warned = plan(&text);
+        assert!(warned.warnings.iter().any(|warning| warning.contains(what)), "{:?}", warned.warnings);
+        let asked = format!("[checkpoint]\nmode = \"exactly-once\"\n{text}");
+        let error = wrong(&asked);
+        let lines = error.lines();
+        assert!(lines.len() == 1 && lines[0].contains("job.toml:2:8") && lines[0].contains(what), "{lines:?}");
+        let weaker = plan(&asked.replace("exactly-once", "at-least-once"));
+        assert!(weaker.warnings.is_empty(), "{:?}", weaker.warnings);
+    }
+}

@@ -72,6 +72,7 @@ pub fn file_sink<F: FileFormat>(
     let plan = Arc::new(FilePlan { folder: folder.clone(), name: site.name.clone(), extension, format });
     Ok(SinkBlueprint {
         delivery: Delivery::Staged,
+        repeats: false,
         folder: Some(folder),
         make: Arc::new(move || Ok(Box::new(HostedSink(FileSink::new(Arc::clone(&plan)))))),
     })

@@ -19,10 +19,6 @@ impl Sink for Blackhole {
     type In = Table;
     type Pending = ();
 
-    fn delivery(&self) -> Delivery {
-        Delivery::Immediate
-    }
-
     async fn open(&mut self, _pending: Vec<()>, _subtask: &Subtask) -> Result {
         Ok(())
     }
@@ -56,7 +52,8 @@ impl SinkKind for BlackholeKind {
         let Settings {} = read(options, &self.doc())?;
         input_schema(inputs)?;
         Ok(SinkBlueprint {
-            delivery: Delivery::Immediate,
+            delivery: Delivery::Staged,
+            repeats: false,
             folder: None,
             make: Arc::new(|| Ok(Box::new(HostedSink(Blackhole)))),
         })

@@ -119,6 +119,7 @@ impl SinkKind for PrintKind {
         let shared = Arc::new(Mutex::new(Shared { out: Box::new(std::io::stdout()), shown: BTreeMap::new() }));
         Ok(SinkBlueprint {
             delivery: Delivery::Staged,
+            repeats: true,
             folder: None,
             make: Arc::new(move || Ok(Box::new(HostedSink(Print::new(&shared))))),
         })
