@@ -20,7 +20,7 @@ use binary::chaos::{rng, rounds};
 use binary::process::Job;
 use piton::prelude::*;
 use piton::runtime::{Ended, Outcome, RunOptions};
-use piton::{Overrides, Registry};
+use piton::{Delivery, Overrides, Registry};
 use rand::RngExt as _;
 use serde::Deserialize;
 
@@ -47,6 +47,9 @@ struct Witness {
 
 /// The window that a checkpoint closes, as a part of it: what a restored instance has been restored to.
 const CLOSES: LocalState<u64> = LocalState::new("closes");
+
+/// Stands for that window once the input has ended: later checkpoints hold the same state.
+const ENDED: u64 = u64::MAX;
 
 /// Where this process has failed already.
 static FAILED: LazyLock<Mutex<BTreeSet<String>>> = LazyLock::new(Mutex::default);
@@ -106,6 +109,10 @@ impl Operator for Witness {
         ctx.local(CLOSES).set(window.0)
     }
 
+    fn close(&mut self, ctx: &mut Context<(u64, u64)>) -> Result {
+        ctx.local(CLOSES).set(ENDED)
+    }
+
     fn committed(&mut self, window: WindowId) -> Result {
         self.write(&format!("committed {}", window.0));
         if self.fails(self.fail_every, window.0, "when committed") {
@@ -160,9 +167,50 @@ fn topology(folder: &Path, rows: u64, idle_ms: u64) -> String {
     )
 }
 
+/// Publishes into a file; the first time that it is asked to in a process, it fails.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reluctant {
+    file: PathBuf,
+    #[serde(skip)]
+    rows: u64,
+}
+
+impl Sink for Reluctant {
+    type In = (u64, u64);
+    type Pending = u64;
+
+    fn delivery(&self) -> Delivery {
+        Delivery::Staged
+    }
+
+    async fn open(&mut self, _pending: Vec<u64>, _subtask: &Subtask) -> Result {
+        Ok(())
+    }
+
+    async fn write(&mut self, batch: Arc<piton::Rows<(u64, u64)>>) -> Result {
+        self.rows += batch.len() as u64;
+        Ok(())
+    }
+
+    // Even of nothing it would publish something.
+    async fn prepare(&mut self, _window: WindowId) -> Result<Option<u64>> {
+        Ok(Some(std::mem::take(&mut self.rows)))
+    }
+
+    async fn commit(&mut self, pending: u64) -> Result {
+        let place = self.file.display().to_string();
+        if FAILED.lock().unwrap_or_else(PoisonError::into_inner).insert(place) {
+            return Err(Error::failed("told to fail at first"));
+        }
+        std::fs::write(&self.file, pending.to_string())?;
+        Ok(())
+    }
+}
+
 fn run(folder: &Path, topology: &str) -> Outcome {
     let mut registry: Registry = support::registry();
-    registry.operator::<Witness>("witness");
+    registry.operator::<Witness>("witness").sink::<Reluctant>("reluctant");
     let plan =
         piton::topology::load_text(topology, &folder.join("job.toml"), &Overrides::default(), &registry).unwrap();
     match piton::runtime::run(&plan, RunOptions::default()).unwrap() {
@@ -189,6 +237,15 @@ struct Found {
 }
 
 impl Found {
+    /// A life continues from a window: everything in it, and nothing that was told before is lost by it.
+    fn restored(&mut self, life: Life, window: u64, newest: &BTreeMap<Life, u64>, context: &str) {
+        let told = newest.range(..life).map(|(_, window)| *window).max().unwrap_or(0);
+        assert!(window >= told, "{context}: window {told} was told as committed, and is rolled back");
+        let restored = self.lives.entry(life).or_insert(ENDED);
+        assert!([ENDED, window].contains(restored), "{context}: another subtask was restored to window {restored}");
+        *restored = window;
+    }
+
     fn incarnations(&self) -> usize {
         self.lives.keys().map(|(incarnation, _)| incarnation).collect::<BTreeSet<_>>().len()
     }
@@ -208,16 +265,21 @@ fn check(log: &str) -> Found {
         let before = subtasks.get_mut(&(operator, subtask));
         if what == "open" {
             assert!(before.is_none_or(|before| before.life < life), "{context}: an old life begins again");
-            let told = newest.range(..life).map(|(_, window)| *window).max().unwrap_or(0);
-            assert!(value >= told, "{context}: window {told} was told as committed, and is rolled back");
-            let restored = *found.lives.entry(life).or_insert(value);
-            assert_eq!(value, restored, "{context}: another subtask was restored to window {restored}");
+            found.lives.entry(life).or_insert(ENDED);
+            if value != ENDED {
+                found.restored(life, value, &newest, &context);
+            }
             subtasks.insert((operator, subtask), Told { life, restored: value, newest: None });
             continue;
         }
         let told = before.unwrap_or_else(|| panic!("{context}: before it was opened"));
         assert_eq!(told.life, life, "{context}: a life that is over");
         assert_eq!(found.lives.last_key_value().map(|(life, _)| *life), Some(life), "{context}: a life that is over");
+        if told.restored == ENDED && told.newest.is_none() {
+            assert_eq!(what, "committed", "{context}: its input has ended");
+            told.restored = value;
+            found.restored(life, value, &newest, &context);
+        }
         match (what, told.newest) {
             ("committed", None) if told.restored > 0 => {
                 assert_eq!(value, told.restored, "{context}: the restored window comes first");
@@ -287,6 +349,53 @@ fn rollbacks_within_a_process_do_not_make_committed_lie() {
 }
 
 #[test]
+fn a_job_has_not_finished_before_its_last_commit_is_seen_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, file) = (folder.path().join("log"), folder.path().join("published"));
+    let topology = format!(
+        r#"
+        [window]
+        interval = "1s"
+        [recovery]
+        strategy = "none"
+        [store]
+        path = "state"
+        [sources.numbers]
+        type = "numbers"
+        rows = 100
+        keys = 7
+        [operators.witness]
+        type = "witness"
+        inputs = ["numbers"]
+        log = "{}"
+        keyed = true
+        [sinks.out]
+        type = "reluctant"
+        inputs = ["witness"]
+        file = "{}"
+        "#,
+        log.display(),
+        file.display()
+    );
+    // All rows are in the only checkpoint, which is durable when the sink fails, and the job with it.
+    let failed = run(folder.path(), &topology);
+    assert!(!failed.finished && failed.failures.len() == 1, "{failed:?}");
+    assert!(failed.windows["numbers"] > WindowId::NONE && !file.exists(), "{failed:?}");
+
+    let finished = run(folder.path(), &topology);
+    assert!(finished.finished && finished.failures.is_empty(), "{finished:?}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "100", "what was committed is published");
+    assert_eq!((finished.records_in, finished.records_out), (100, 100));
+    let found = check(&std::fs::read_to_string(&log).unwrap());
+    assert!(found.redelivered > 0, "the operator, whose input has ended, is told again: {found:?}");
+
+    std::fs::remove_file(&file).unwrap();
+    let again = run(folder.path(), &topology);
+    assert_eq!((&again.windows, again.finished), (&finished.windows, true), "now it has finished");
+    assert!(!file.exists(), "and nothing is done again");
+}
+
+#[test]
 fn the_check_can_fail() {
     let broken = [
         ("a 0 1 0 open 0\na 0 1 0 committed 2\na 0 1 0 committed 2\n", "after 2"),
@@ -299,6 +408,12 @@ fn the_check_can_fail() {
         ),
         ("a 0 1 0 open 0\na 0 1 1 open 0\nb 0 1 0 open 0\nb 0 1 0 committed 1\n", "a life that is over"),
         ("a 0 1 0 open 0\na 1 1 0 open 3\n", "another subtask was restored"),
+        (
+            &format!("a 0 1 0 open 0\na 0 1 0 committed 4\na 0 2 0 open {ENDED}\na 0 2 0 committed 3\n"),
+            "is rolled back",
+        ),
+        (&format!("a 0 1 0 open {ENDED}\na 0 1 0 record 4\n"), "its input has ended"),
+        (&format!("a 0 1 0 open {ENDED}\na 0 1 0 committed 4\na 1 1 0 open 3\n"), "another subtask was restored"),
     ];
     for (log, expected) in broken {
         let message = std::panic::catch_unwind(|| check(log)).expect_err(log);

@@ -26,7 +26,7 @@ fn a_power_cut_at_any_sync_loses_nothing_acknowledged() {
     disk.keep_images(images.path(), (0..cuts * 2).step_by(2).map(|sync| sync + sync / 64 % 2));
     let dir = real.path().join("state");
     let mut workload = Workload::default();
-    let mut acknowledged = vec![(0, workload.clone())];
+    let mut acknowledged = vec![(0, workload.acknowledged.clone())];
     let mut rng = Pcg64Mcg::seed_from_u64(7);
     let mut torn = 0;
     while disk.syncs() < cuts * 2 {
@@ -35,7 +35,7 @@ fn a_power_cut_at_any_sync_loses_nothing_acknowledged() {
         workload.begin(&mut store).unwrap();
         for _ in 0..rng.random_range(3..12) {
             assert_eq!(workload.step(&mut store), Step::Acknowledged);
-            acknowledged.push((disk.syncs(), workload.clone()));
+            acknowledged.push((disk.syncs(), workload.acknowledged.clone()));
             if rng.random_bool(0.1) {
                 torn += 1;
                 disk.image_torn(&images.path().join(format!("{}-idle{torn}", disk.syncs())), &mut rng).unwrap();
@@ -50,7 +50,7 @@ fn a_power_cut_at_any_sync_loses_nothing_acknowledged() {
         let sync: u64 = name.split('-').next().unwrap().parse().unwrap();
         let (_, before) = acknowledged.iter().rfind(|(at, _)| *at <= sync).unwrap();
         let mut expected = workload.clone();
-        expected.acknowledged = before.acknowledged.clone();
+        expected.acknowledged = before.clone();
         let image = images.path().join(&name).join("state");
         if !image.exists() {
             assert_eq!(expected.acknowledged.len(), 0, "image {name}");

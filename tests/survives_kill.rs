@@ -21,8 +21,8 @@ use binary::chaos::{rng, rounds};
 use binary::folder::{Folder, Place};
 use binary::generate::{Row, Totals, add, read_rows, read_totals, row};
 use binary::process::{Job, pause};
+use binary::told;
 use rand::RngExt as _;
-use serde_json::Value;
 
 const KEYS: u64 = 200;
 /// Rows a second of each source, until the last lives.
@@ -189,29 +189,6 @@ impl Reader {
     }
 }
 
-/// Nothing that was told as committed is taken back by the next life.
-fn check_events(events: &[Value]) -> (u64, u64) {
-    let (mut committed, mut incarnation, mut resumed, mut commits) = (0, 0, 0, 0);
-    for event in events {
-        if event["event"] == "started" {
-            let next = event["incarnation"].as_u64().unwrap();
-            assert!(next > incarnation, "incarnation {next} after {incarnation}");
-            incarnation = next;
-            let from =
-                event["resumed_from"].as_object().unwrap().values().next().map_or(0, |from| from.as_u64().unwrap());
-            assert!(from >= committed, "resumed from window {from}, but {committed} was committed");
-            resumed += u64::from(from > committed);
-            committed = from;
-        } else if event["event"] == "committed" {
-            let window = event["window"].as_u64().unwrap();
-            assert!(window > committed, "committed {window} after {committed}");
-            committed = window;
-            commits += 1;
-        }
-    }
-    (commits, resumed)
-}
-
 #[test]
 fn a_job_that_is_killed_again_and_again_ends_as_if_it_never_was() {
     let mut rng = rng("survives_kill");
@@ -258,7 +235,7 @@ fn a_job_that_is_killed_again_and_again_ends_as_if_it_never_was() {
     });
     let mut reader = reader.into_inner().unwrap();
     reader.assert_complete(rows);
-    let (commits, resumed) = check_events(&job.events());
+    let (commits, resumed) = told::check(&job.events());
     println!(
         "{killed} kills, {rows} rows of each source, {commits} commits told, {resumed} found only after a kill, {} files",
         reader.rows.files() + reader.counts.files()

@@ -67,6 +67,9 @@ pub trait Operator: Send + Sized + 'static {
 
     /// Called once per instance, after its state was restored and before anything else.
     ///
+    /// After a restart it is called even if the input had ended before: `committed` follows, and nothing else. What is
+    /// emitted then goes nowhere.
+    ///
     /// # Errors
     /// An error restarts the operator as its kind says; so in every other hook.
     fn open(&mut self, ctx: &mut Context<Self::Out>) -> Result {

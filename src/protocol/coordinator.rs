@@ -3,6 +3,10 @@
 //! The rules are those of Flink's checkpoint coordinator: interval, minimum pause, timeout, a bound on how many are
 //! under way, and a number of failures in a row that is borne. A newer checkpoint that completes replaces older ones
 //! that have not; windows are never committed out of order.
+//!
+//! When all input has ended, one checkpoint holds the end, and once everybody has seen that one through (sinks have
+//! published, operators have been told) another one says so: only its manifest is `finished`. A process that is killed
+//! between the two begins again from the first, and publishes what it lists.
 
 mod failures;
 
@@ -15,7 +19,7 @@ use self::failures::Failures;
 use crate::ids::{Fence, SubtaskId};
 use crate::protocol::backlog::{Backlog, Room};
 use crate::protocol::commit::{Commit, CommitError};
-use crate::protocol::element::Marker;
+use crate::protocol::element::{Behind, Marker};
 use crate::protocol::failure::Failure;
 use crate::protocol::manifest::{JoinedOutput, Manifest, SubtaskSnapshot};
 use crate::protocol::mutant::{self, Mutant};
@@ -90,8 +94,8 @@ pub enum Event {
 /// What a coordinator asks of its driver.
 #[derive(Debug)]
 pub enum Command {
-    /// Tell every source to close this window.
-    Close(Marker),
+    /// Tell every source to close this window, and what to do then.
+    Close(Marker, Behind),
     /// Commit this.
     Commit(Box<Commit>),
     /// Tell every subtask that this window is committed.
@@ -120,6 +124,7 @@ struct Committing {
     window: WindowId,
     triggered_ms: i64,
     bytes: u64,
+    ended: bool,
     finished: bool,
 }
 
@@ -165,7 +170,11 @@ pub struct Coordinator {
     complete: Option<Commit>,
     head: WindowId,
     /// Whether every subtask had finished at the head.
+    head_ended: bool,
+    /// Whether the head says that the region has finished.
     head_finished: bool,
+    /// Whether everybody has seen a checkpoint of the end through.
+    settled: bool,
     last_completion: Option<Timestamp>,
     failures: Failures,
     triggered: bool,
@@ -201,7 +210,9 @@ impl Coordinator {
             committing: None,
             complete: None,
             head,
+            head_ended: false,
             head_finished: false,
+            settled: false,
             last_completion: None,
             failures: Failures::new(settings.tolerable_failures),
             triggered: false,
@@ -254,6 +265,8 @@ impl Coordinator {
         self.expire(now);
         self.close_window(now);
         self.see_done();
+        // If the last checkpoint asks for one more.
+        self.close_window(now);
     }
 
     /// Returns the commands given since the last call.
@@ -313,6 +326,7 @@ impl Coordinator {
 
     fn commit_of(&self, window: WindowId, mut pending: Pending, now: Timestamp) -> Commit {
         let subtasks: Vec<_> = self.members.subtasks.iter().filter_map(|id| pending.acks.remove(id)).collect();
+        let ended = subtasks.iter().all(|subtask| subtask.finished);
         let manifest = Manifest {
             job: self.members.job.clone(),
             region: self.members.region.clone(),
@@ -320,7 +334,7 @@ impl Coordinator {
             fence: self.fence,
             triggered_ms: pending.triggered_ms,
             completed_ms: now,
-            finished: subtasks.iter().all(|subtask| subtask.finished),
+            finished: ended && (self.settled || mutant::is(Mutant::FinishedUnseen)),
             topology: self.members.topology.clone(),
             subtasks,
         };
@@ -338,7 +352,8 @@ impl Coordinator {
         let manifest = &commit.manifest;
         let (window, bytes) = (manifest.window, manifest.bytes());
         let (triggered_ms, finished) = (manifest.triggered_ms, manifest.finished);
-        self.committing = Some(Committing { window, triggered_ms, bytes, finished });
+        let ended = manifest.subtasks.iter().all(|subtask| subtask.finished);
+        self.committing = Some(Committing { window, triggered_ms, bytes, ended, finished });
         if mutant::is(Mutant::TellBeforeDurable) {
             self.commands.push(Command::Committed { window, bytes, took_ms: 0 });
         }
@@ -347,10 +362,11 @@ impl Coordinator {
 
     fn outcome(&mut self, window: WindowId, outcome: Result<(), CommitError>, now: Timestamp) {
         let Some(committing) = self.committing.take_if(|committing| committing.window == window) else { return };
-        let Committing { triggered_ms, bytes, finished, .. } = committing;
+        let Committing { triggered_ms, bytes, ended, finished, .. } = committing;
         match outcome {
             Ok(()) => {
                 self.head = window;
+                self.head_ended = ended;
                 self.head_finished = finished;
                 self.last_completion = Some(now);
                 self.failures.forget();
@@ -439,16 +455,21 @@ impl Coordinator {
                 self.untold = self.members.subtasks.iter().cloned().collect();
             }
         }
-        self.commands.push(Command::Close(Marker { window: self.window, snapshot }));
+        let behind = if self.stopping && snapshot { Behind::Hold } else { Behind::Read };
+        self.commands.push(Command::Close(Marker { window: self.window, snapshot }, behind));
     }
 
     fn see_done(&mut self) {
         let Some(last) = self.last else { return };
         if !self.done && self.head >= last && self.untold.is_empty() {
+            if self.head_ended && !self.head_finished {
+                self.settled = true;
+                self.last = None;
+                return;
+            }
             self.done = true;
-            // Sources may have come to their end since the last checkpoint was cut: only what it holds counts.
-            let finished = self.head_finished || (mutant::is(Mutant::DoneByInput) && self.unfinished.is_empty());
-            self.commands.push(Command::Done { window: self.head, finished });
+            // Sources may have come to their end since the last checkpoint was cut: only what it says counts.
+            self.commands.push(Command::Done { window: self.head, finished: self.head_finished });
         }
     }
 }

@@ -13,6 +13,15 @@ pub struct Marker {
     pub snapshot: bool,
 }
 
+/// What a source does behind a marker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// It reads on.
+    Read,
+    /// It reads nothing more: the job stops with this window, and what is read later would be in no checkpoint.
+    Hold,
+}
+
 /// One element of a channel.
 #[derive(Clone)]
 pub enum Element {

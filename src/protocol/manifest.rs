@@ -24,7 +24,7 @@ pub struct Manifest {
     pub triggered_ms: i64,
     /// When the last acknowledgement came in, in ms since 1970.
     pub completed_ms: i64,
-    /// Whether every subtask had finished: nothing is left to run.
+    /// Whether every subtask had finished and its commits were seen through: nothing is left to run.
     pub finished: bool,
     /// What the topology looked like, as the topology itself encodes it.
     pub topology: Vec<u8>,

@@ -43,8 +43,8 @@ pub enum Mutant {
     JoinedTwice,
     /// A window ends while a poll of its source is under way.
     PollBeyondMarker,
-    /// A job counts as finished when its input has ended, whatever its last checkpoint holds.
-    DoneByInput,
+    /// A job counts as finished as soon as its end is committed, before that was seen through.
+    FinishedUnseen,
     /// The restored window is not told as committed.
     RestoredNotTold,
     /// A finished subtask that is restored does not say again that it has ended.
@@ -92,7 +92,7 @@ impl Mutant {
         Mutant::CursorForgotten,
         Mutant::JoinedTwice,
         Mutant::PollBeyondMarker,
-        Mutant::DoneByInput,
+        Mutant::FinishedUnseen,
         Mutant::RestoredNotTold,
         Mutant::EndNotRepeated,
         Mutant::HeadFromMemory,

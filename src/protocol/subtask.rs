@@ -23,7 +23,7 @@ use piton_actors::{Batch, Result as UserResult, Timestamp, WATERMARK_MIN, Window
 use crate::ids::{Fence, SubtaskId};
 use crate::protocol::align::Aligner;
 use crate::protocol::chain::{Chain, Tail};
-use crate::protocol::element::{Element, Marker};
+use crate::protocol::element::{Behind, Element, Marker};
 use crate::protocol::failure::Failure;
 use crate::protocol::lineage::{Lineage, WriteRequest};
 use crate::protocol::manifest::{ChunkRef, JoinedOutput, OperatorSnapshot, PendingOutput, SubtaskSnapshot};
@@ -77,7 +77,7 @@ pub enum Event {
     /// An element of an input channel was taken from the mailbox; only while [`Subtask::takes`] it.
     Element(usize, Element),
     /// The coordinator closes a window; sources only.
-    CloseWindow(Marker),
+    CloseWindow(Marker, Behind),
     /// The source is back. `Err` if it is lost to a panic.
     Source(Option<Box<dyn AnySource>>, Result<SourceAnswer, Failure>),
     /// The sink is back. `Err` if it is lost to a panic.
@@ -158,8 +158,12 @@ pub struct Subtask {
     restored: WindowId,
     /// Whether the operators are closed.
     finished: bool,
+    /// Whether the sink was asked to prepare what it took up to its end: it is not asked again.
+    drained: bool,
     /// Markers of the coordinator that a source has not yet sent.
-    closes: VecDeque<Marker>,
+    closes: VecDeque<(Marker, Behind)>,
+    /// Whether its source is to read nothing more.
+    held: bool,
     /// The snapshot marker whose cut waits for the sink.
     cutting: Option<Marker>,
     lineage: Lineage,
@@ -246,7 +250,9 @@ impl Subtask {
             window: WindowId::NONE,
             restored: WindowId::NONE,
             finished: false,
+            drained: false,
             closes: VecDeque::new(),
+            held: false,
             cutting: None,
             publishing: VecDeque::new(),
             commands: Vec::new(),
@@ -342,7 +348,7 @@ impl Subtask {
     pub fn wake_at(&self) -> Option<Timestamp> {
         // While it is not free, whatever frees it lets work go on; a time that is over would wake it for nothing.
         let is_free = self.is_free();
-        let source = self.source.as_ref().and_then(|source| source.wake_at(is_free));
+        let source = self.source.as_ref().and_then(|source| source.wake_at(is_free && !self.held));
         let sink = self.sink.as_ref().and_then(SinkTail::retry_at);
         let timer = self.chain.next_timer().filter(|_| is_free && !self.finished);
         [source, sink, timer].into_iter().flatten().min()
@@ -382,8 +388,8 @@ impl Subtask {
         match event {
             Event::Start(restored) => self.start(restored, now),
             Event::Element(channel, element) => self.element(channel, element, now),
-            Event::CloseWindow(marker) => {
-                self.closes.push_back(marker);
+            Event::CloseWindow(marker, behind) => {
+                self.closes.push_back((marker, behind));
                 Ok(())
             }
             Event::Source(source, answer) => self.source_answered(source, answer, now),
@@ -409,7 +415,8 @@ impl Subtask {
         while self.is_free()
             && (self.source.as_ref().is_none_or(SourceHead::is_here) || mutant::is(Mutant::PollBeyondMarker))
         {
-            let Some(marker) = self.closes.pop_front() else { break };
+            let Some((marker, behind)) = self.closes.pop_front() else { break };
+            self.held = behind == Behind::Hold;
             self.end_window(marker, now)?;
             self.commands.push(Command::Closed(marker.window));
         }
@@ -418,7 +425,7 @@ impl Subtask {
         {
             self.commands.push(Command::Sink(call, sink));
         }
-        let may_poll = self.is_free();
+        let may_poll = self.is_free() && !self.held;
         if let Some(source) = &mut self.source
             && let Some((call, source)) = source.next_call(now, may_poll)
         {
@@ -440,6 +447,7 @@ impl Subtask {
             self.window = window;
             self.restored = window;
             self.finished = snapshot.finished;
+            self.drained = snapshot.finished;
             self.counters.read = snapshot.read;
             self.counters.written = snapshot.written;
             self.aligner = Aligner::new(self.ports.len(), window, self.aligner.blocks());
@@ -470,11 +478,11 @@ impl Subtask {
             let pending = snapshots.pop_front().map(|snapshot| snapshot.pending).unwrap_or_default();
             sink.open(pending, abandoned);
         }
-        if !self.finished {
-            let mut tail = downstream!(self, 0);
-            self.chain.each(now, &mut tail, |operator| operator.open())?;
+        if self.finished {
+            return self.chain.open_ended(now);
         }
-        Ok(())
+        let mut tail = downstream!(self, 0);
+        self.chain.open(now, &mut tail)
     }
 
     /// Once the source and the sink are open: tells the restored window, and begins the next.
@@ -635,7 +643,8 @@ impl Subtask {
             }
         }
         match &mut self.sink {
-            Some(sink) if marker.snapshot => {
+            Some(sink) if marker.snapshot && !self.drained => {
+                self.drained = self.finished;
                 self.cutting = Some(marker);
                 sink.prepare(window);
                 Ok(())

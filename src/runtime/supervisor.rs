@@ -226,10 +226,10 @@ impl Supervisor {
         let region = &mut self.regions[index];
         let name = region.machine.name().to_string();
         match command {
-            coordinator::Command::Close(marker) => {
+            coordinator::Command::Close(marker, behind) => {
                 for (id, actor) in region.ids.iter().zip(&region.actors) {
                     if region.sources.contains(id) {
-                        actor.do_send(Control::Event(SubtaskEvent::CloseWindow(marker)));
+                        actor.do_send(Control::Event(SubtaskEvent::CloseWindow(marker, behind)));
                     }
                 }
                 if marker.snapshot {

@@ -227,11 +227,11 @@ impl World<'_> {
     fn coordinate(&mut self, region: usize, command: coordinator::Command) {
         let plan = &self.topology.regions[region];
         match command {
-            coordinator::Command::Close(marker) => {
+            coordinator::Command::Close(marker, behind) => {
                 self.note(What::Close, region, 0, marker.window.0);
                 for (number, place) in plan.subtasks.iter().enumerate() {
                     if plan.vertices[place.vertex].source.is_some() {
-                        self.downward(region, number, subtask::Event::CloseWindow(marker));
+                        self.downward(region, number, subtask::Event::CloseWindow(marker, behind));
                     }
                 }
             }

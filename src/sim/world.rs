@@ -458,7 +458,17 @@ impl<'a> World<'a> {
                 Err(error) => return self.boot_failed(&error),
             }
         }
+        for (region, head) in heads.iter().enumerate() {
+            match self.has_finished(region, *head) {
+                Ok(true) => self.regions[region].ended = Ended::Finished,
+                Ok(false) => {}
+                Err(error) => return self.boot_failed(&error),
+            }
+        }
         for (region, head) in heads.into_iter().enumerate() {
+            if self.regions[region].ended == Ended::Finished {
+                continue;
+            }
             let policy = RestartPolicy::new(self.settings.restart.clone());
             let fence = Fence { incarnation, attempt: 0 };
             let members = self.topology.regions[region].members();
@@ -466,6 +476,15 @@ impl<'a> World<'a> {
             self.regions[region].machine = Some(machine);
             self.tell_region(region, region::Event::Begin(head));
         }
+        self.region_ended();
+    }
+
+    /// Returns whether nothing is left to run of a region: it is not started then.
+    fn has_finished(&mut self, region: usize, head: WindowId) -> Result<bool, crate::store::StoreError> {
+        if head == WindowId::NONE {
+            return Ok(false);
+        }
+        self.storage.manifest(&self.topology.regions[region].name, head).map(|manifest| manifest.finished)
     }
 
     fn boot_failed(&mut self, error: &crate::store::StoreError) {

@@ -29,7 +29,7 @@ impl Pair {
         self.now += 100;
         self.coordinator.on(Event::Tick, self.now);
         let closed = self.coordinator.commands().find_map(|command| match command {
-            Command::Close(marker) => Some(marker),
+            Command::Close(marker, _) => Some(marker),
             _ => None,
         });
         if let Some(marker) = closed {
@@ -44,10 +44,14 @@ impl Pair {
 
     /// Both subtasks acknowledge a checkpoint; returns the commands that follow.
     fn acknowledge(&mut self, window: WindowId) -> Vec<Command> {
+        self.acknowledge_as(window, false)
+    }
+
+    fn acknowledge_as(&mut self, window: WindowId, finished: bool) -> Vec<Command> {
         for subtask in [self.source.clone(), self.sink.clone()] {
             let snapshot = SubtaskSnapshot {
                 subtask: subtask.clone(),
-                finished: false,
+                finished,
                 watermark: 0,
                 channel_watermarks: Vec::new(),
                 cursors: Vec::new(),
@@ -115,4 +119,44 @@ fn a_failed_attempt_commits_nothing_more() {
     let commands: Vec<Command> = pair.coordinator.commands().collect();
     assert!(matches!(commands[..], [Command::Failed(_)]), "{commands:?}");
     assert!(!pair.coordinator.is_committing(), "a rollback would wait for it");
+}
+
+/// Takes a checkpoint of the end of all input, and lets it be committed; returns what its manifest says and the commands
+/// that follow once both subtasks have seen it through.
+fn commit_the_end(pair: &mut Pair, window: WindowId) -> (bool, Vec<Command>) {
+    pair.coordinator.on(Event::Closed(pair.source.clone(), window), pair.now);
+    let commands = pair.acknowledge_as(window, true);
+    let [Command::Commit(commit)] = &commands[..] else { panic!("{commands:?}") };
+    let finished = commit.manifest.finished;
+    pair.coordinator.on(Event::Outcome(window, Ok(())), pair.now);
+    let told: Vec<Command> = pair.coordinator.commands().collect();
+    assert!(matches!(told[..], [Command::Committed { .. }]), "nothing before it is seen through: {told:?}");
+    for subtask in [pair.source.clone(), pair.sink.clone()] {
+        pair.coordinator.on(Event::Told(subtask, window), pair.now);
+    }
+    (finished, pair.coordinator.commands().collect())
+}
+
+#[test]
+fn only_a_checkpoint_behind_the_end_says_that_the_region_has_finished() {
+    let mut pair = Pair::new(settings(1, 1));
+    for subtask in [pair.source.clone(), pair.sink.clone()] {
+        pair.coordinator.on(Event::Finished(subtask), 1);
+    }
+    let commands: Vec<Command> = pair.coordinator.commands().collect();
+    let [Command::Close(end, _)] = commands[..] else { panic!("{commands:?}") };
+    let (finished, commands) = commit_the_end(&mut pair, end.window);
+    let [Command::Close(behind, _)] = commands[..] else { panic!("at once, without a tick: {commands:?}") };
+    assert!(!finished && behind.snapshot && behind.window > end.window);
+    let (finished, commands) = commit_the_end(&mut pair, behind.window);
+    assert!(finished && matches!(commands[..], [Command::Done { finished: true, .. }]), "{commands:?}");
+}
+
+#[test]
+fn a_stop_holds_the_sources_behind_its_checkpoint() {
+    let mut pair = Pair::new(settings(4, 1));
+    assert!(pair.next_window().is_some_and(|marker| !marker.snapshot));
+    pair.coordinator.on(Event::Stop, pair.now);
+    let commands: Vec<Command> = pair.coordinator.commands().collect();
+    assert!(matches!(commands[..], [Command::Close(Marker { snapshot: true, .. }, Behind::Hold)]), "{commands:?}");
 }

@@ -46,7 +46,7 @@ pub(super) fn is_manifest(name: &str) -> bool {
 pub(super) fn is_own(name: &str) -> bool {
     [ROOT, REGIONS, CATALOGUE, CATALOGUE_NEW].contains(&name)
         || name.starts_with(CATALOGUE_BAD)
-        || [FORMAT, ROOT, HEAD].iter().any(|own| name.strip_suffix(UNFINISHED) == Some(own))
+        || [FORMAT, ROOT, HEAD, CATALOGUE].iter().any(|own| name.strip_suffix(UNFINISHED) == Some(own))
 }
 
 /// Returns the path under which a file is written before it gets its name.

@@ -13,7 +13,7 @@ use crate::ids::WindowId;
 use crate::protocol::manifest::JoinedOutput;
 use crate::store::StoreError;
 use crate::store::catalogue::{Batch, Catalogue};
-use crate::store::disk::{Disk, DiskLock, remove_tree};
+use crate::store::disk::{Disk, DiskLock, list_or_empty, remove_tree};
 
 impl<D: Disk, C: Catalogue<D>> FileStore<D, C> {
     /// Opens a state directory on any disk; see [`SledStore::open`](super::SledStore::open).
@@ -141,7 +141,7 @@ impl<D: Disk> Opening<'_, D> {
                 // A crash between the two renames of a replacement, which was complete.
                 self.disk.rename(&self.dir.join(names::CATALOGUE_NEW), &folder).map_err(failed_to(&folder))?;
             } else {
-                self.disk.create_dir(&folder).map_err(failed_to(&folder))?;
+                self.create_catalogue::<C>(&folder)?;
             }
             self.disk.sync_dir(self.dir).map_err(failed_to(self.dir))?;
         }
@@ -163,6 +163,18 @@ impl<D: Disk> Opening<'_, D> {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Makes a catalogue under another name first: one that is cut short on its way looks like a damaged one.
+    fn create_catalogue<C: Catalogue<D>>(&self, folder: &Path) -> Result<(), StoreError> {
+        let unfinished = names::unfinished(folder);
+        let failed = failed_to(&unfinished);
+        if !list_or_empty(&self.disk, &unfinished).map_err(&failed)?.is_empty() {
+            remove_tree(&self.disk, &unfinished).map_err(&failed)?;
+        }
+        self.disk.create_dir(&unfinished).map_err(&failed)?;
+        drop(C::open(&self.disk, &unfinished)?);
+        self.disk.rename(&unfinished, folder).map_err(&failed)
     }
 
     /// Puts a new catalogue in the place of a damaged one, which is kept beside it.

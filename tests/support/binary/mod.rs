@@ -7,4 +7,5 @@ pub(crate) mod chaos;
 pub(crate) mod folder;
 pub(crate) mod generate;
 pub(crate) mod process;
+pub(crate) mod told;
 pub(crate) mod tree;

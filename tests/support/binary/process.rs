@@ -32,9 +32,14 @@ impl Job {
 
     /// Starts the binary with `run`, the topology file, the events appended to `events.ndjson`, and more arguments.
     pub(crate) fn start(&self, more: &[&str]) -> Life {
+        self.spawn(self.command(more))
+    }
+
+    /// Returns what [`Job::start`] starts.
+    pub(crate) fn command(&self, more: &[&str]) -> Command {
         let mut command = Command::new(piton());
         command.arg("run").arg(self.path("job.toml")).arg("--events").arg(self.path("events.ndjson")).args(more);
-        self.spawn(command)
+        command
     }
 
     /// Runs the binary as [`Job::start`] to its end.
@@ -164,7 +169,7 @@ pub(crate) fn count(events: &[Value], name: &str, region: &str) -> usize {
 }
 
 /// Returns the binary under test: another build of it if `PITON_BINARY` names one.
-fn piton() -> PathBuf {
+pub(crate) fn piton() -> PathBuf {
     std::env::var_os("PITON_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_piton").into(), PathBuf::from)
 }
 
