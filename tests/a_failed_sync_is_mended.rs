@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use piton::Overrides;
 use piton::prelude::*;
-use piton::runtime::{Ended, Event, Opener, RunOptions, run_in};
+use piton::runtime::{Ended, Event, Opener, Outcome, RunOptions, run_in};
 use piton::store::catalogue::LogCatalogue;
 use piton::store::disk::{Disk, DiskLock, Entry, SimDisk};
-use piton::store::{FileStore, OpenOptions};
+use piton::store::{FileStore, OpenOptions, StoreError};
 use serde::Deserialize;
 
 const KEYS: u64 = 8_000;
@@ -112,6 +112,8 @@ struct Faults {
     armed: Option<Place>,
     /// How often the directory cannot be locked after that.
     refusals: u32,
+    /// Whether it is found damaged after that.
+    damaged: bool,
     /// Folders with names of chunks that are not durable.
     dirty: BTreeSet<PathBuf>,
     struck: bool,
@@ -270,19 +272,24 @@ fn enough(told: &[Event]) -> bool {
     REGIONS.iter().all(|region| commits.get(*region).is_some_and(|commits| *commits >= COMMITS))
 }
 
-fn check(place: Place, refusals: u32) {
-    let job = format!("{place:?} {refusals}");
-    let faults = Arc::new(Mutex::new(Faults { refusals, ..Faults::default() }));
+/// Runs a job until it has committed often enough after the failure, or gives up.
+fn run(job: &str, place: Place, faults: Faults) -> (Outcome, Vec<Event>) {
+    let faults = Arc::new(Mutex::new(faults));
     let disk = Failing { disk: SimDisk::new(1), faults: Arc::clone(&faults) };
     let opener: Opener = Box::new(move || {
-        locked(&disk.faults).dirty.clear();
+        let mut faults = locked(&disk.faults);
+        if faults.struck && faults.damaged {
+            return Err(StoreError::Damaged("told to be damaged".into()));
+        }
+        faults.dirty.clear();
+        drop(faults);
         let options = OpenOptions::default();
         let opened = FileStore::<Failing, LogCatalogue<Failing>>::open_on(disk.clone(), Path::new("/state"), options);
         opened.map(|(store, _)| Box::new(store) as _)
     });
 
     let told = Told::default();
-    let (all, name) = (Arc::clone(&told), job.clone());
+    let (all, name) = (Arc::clone(&told), job.to_string());
     let mut since = None;
     let listener = Box::new(move |event: &Event| {
         let mut all = locked(&all);
@@ -298,17 +305,23 @@ fn check(place: Place, refusals: u32) {
 
     let mut registry = support::registry();
     registry.source::<Endless>("endless").operator::<CountAll>("count_all");
-    let toml = topology(&job);
+    let toml = topology(job);
     let plan = piton::topology::load_text(&toml, Path::new("job.toml"), &Overrides::default(), &registry).unwrap();
     let (done, ended) = mpsc::channel();
     std::thread::spawn(move || done.send(run_in(&plan, RunOptions { listener, ..RunOptions::default() }, opener)));
     let ended = ended.recv_timeout(Duration::from_secs(60));
-    let told = locked(&told);
+    let told = locked(&told).clone();
     let Ok(ended) = ended else {
         let last = &told[told.len().saturating_sub(6)..];
         panic!("{job}: the job has not ended; commits: {:?}; the last events: {last:#?}", count(&told, committed));
     };
     let Ended::Ran(outcome) = ended.unwrap() else { panic!("{job}: the job had nothing to do") };
+    (outcome, told)
+}
+
+fn check(place: Place, refusals: u32) {
+    let job = format!("{place:?} {refusals}");
+    let (outcome, told) = run(&job, place, Faults { refusals, ..Faults::default() });
     assert!(outcome.finished && outcome.failures.is_empty(), "{job}: {outcome:?}");
     let expected: BTreeMap<String, usize> = REGIONS.iter().map(|region| (region.to_string(), 1)).collect();
     assert_eq!(count(&told, restarted), expected, "{job}: each region rolls back once");
@@ -330,4 +343,11 @@ fn a_head_that_cannot_be_synced_once() {
 #[test]
 fn a_store_that_cannot_be_opened_at_once() {
     check(Place::Chunks, 3);
+}
+
+#[test]
+fn a_store_that_is_damaged_ends_the_job_and_is_named() {
+    let (outcome, _) = run("damaged", Place::Head, Faults { damaged: true, ..Faults::default() });
+    assert!(!outcome.finished && outcome.failures.len() == REGIONS.len(), "{outcome:?}");
+    assert!(outcome.failures.iter().all(|failure| failure.contains("told to be damaged")), "{outcome:?}");
 }
