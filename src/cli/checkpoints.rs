@@ -22,7 +22,7 @@ pub(super) fn run(command: &CheckpointsCommand, registry: &Registry, terminal: &
         return nothing(&plan, &wanted, terminal);
     }
     let options = OpenOptions { retain: plan.settings.checkpoint.retain as usize, allow_rollback: false };
-    let mut store = open_store(&plan, options)?;
+    let mut store = open_store(&plan, options).map_err(refused)?;
     let kept = kept(store.as_mut())?;
     if kept.is_empty() {
         return nothing(&plan, &wanted, terminal);

@@ -48,9 +48,9 @@ pub(super) fn open(
         // checkpoint has committed would not be.
         SledStore::discard(path).map_err(refused)?;
         remove(&files)?;
-        return open_store(plan, options);
+        return open_store(plan, options).map_err(refused);
     }
-    let mut store = open_store(plan, options)?;
+    let mut store = open_store(plan, options).map_err(refused)?;
     let heads = heads(plan, store.as_mut())?;
     match resume {
         Resume::Latest => {}
@@ -65,8 +65,8 @@ pub(super) fn open(
 }
 
 /// Opens the state directory of a job, making it if it is not there.
-pub(super) fn open_store(plan: &Plan, options: OpenOptions) -> Result<Box<dyn CheckpointStore>> {
-    let (store, report) = SledStore::open(&plan.settings.store.path, options).map_err(refused)?;
+pub(super) fn open_store(plan: &Plan, options: OpenOptions) -> Result<Box<dyn CheckpointStore>, StoreError> {
+    let (store, report) = SledStore::open(&plan.settings.store.path, options)?;
     for (region, from, to) in &report.rolled_back {
         tracing::warn!(region, %from, %to, "the newest checkpoint was damaged: the region goes back");
     }

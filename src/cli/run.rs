@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::config::Resume;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{Ended, Event, Opener, Outcome, Progress, RunOptions, run_in};
-use crate::store::{OpenOptions, StoreError};
+use crate::store::OpenOptions;
 use crate::topology::{Plan, Registry};
 
 /// Runs a job until it ends, and says how it ended.
@@ -91,7 +91,7 @@ fn start(
     let again = plan.clone();
     let opener: Opener = Box::new(move || match first.take() {
         Some(store) => Ok(store),
-        None => open_store(&again, open_options).map_err(|error| StoreError::Poisoned(error.to_string())),
+        None => open_store(&again, open_options),
     });
     run_in(plan, options, opener)
 }
