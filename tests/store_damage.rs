@@ -145,6 +145,27 @@ fn the_whole_catalogue_may_be_lost() {
     assert!(report.repairs.iter().any(|line| line.contains("catalog.bad-1")), "{report:?}");
 }
 
+/// The database writes its settings in two pieces: a process that is killed between them leaves what looks like damage.
+#[test]
+fn a_catalogue_that_was_only_being_made_is_no_damage() {
+    let root = scratch();
+    let dir = root.path().join("state");
+    SledStore::open(&dir, OPTIONS).unwrap();
+    let settings = fs::read(dir.join("catalog/conf")).unwrap();
+    for entry in ["catalog", "regions"] {
+        fs::remove_dir_all(dir.join(entry)).unwrap();
+    }
+    fs::remove_file(dir.join("ROOT")).unwrap();
+    fs::create_dir(dir.join("catalog.tmp")).unwrap();
+    fs::write(dir.join("catalog.tmp/conf"), &settings[..settings.len() - 4]).unwrap();
+    {
+        let (mut store, report) = SledStore::open(&dir, OPTIONS).unwrap();
+        assert_eq!(report.repairs, Vec::<String>::new());
+        assert_eq!(store.claim_incarnation().unwrap(), 1);
+    }
+    assert!(!dir.join("catalog.tmp").exists());
+}
+
 #[test]
 fn a_catalogue_that_went_back_is_replaced() {
     let root = scratch();
