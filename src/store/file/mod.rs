@@ -13,7 +13,7 @@
 //! A commit makes durable, in this order: the chunks, the manifest if it is a file, one batch of the catalogue, the
 //! slot in `HEAD`. The catalogue is therefore never behind `HEAD`, except where it was damaged; a slot is never torn
 //! but by a crash before the commit was acknowledged, or by damage. Opening compares the two and repairs the one from
-//! the other ([`open`]). What was acknowledged and cannot be found whole is an error, never an older state.
+//! the other (`open.rs`). What was acknowledged and cannot be found whole is an error, never an older state.
 //!
 //! After any failure that leaves open what the disk holds, the store refuses every call until it is opened again.
 
