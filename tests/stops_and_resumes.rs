@@ -120,6 +120,29 @@ fn a_signal_stops_with_a_last_checkpoint_and_the_next_run_continues() {
 }
 
 #[test]
+fn state_of_other_keys_or_aggregates_is_refused() {
+    let folder = scratch();
+    let job = Job::new(folder.path(), &topology());
+    stop_half_way(&job, "TERM");
+    let before = written(&job);
+    for (was, is) in [
+        ("by = [\"key\"]", "by = [\"value\"]"),
+        ("by = [\"key\"]", "by = [\"time\"]"),
+        ("sum(value)", "max(value)"),
+        ("\"count(*) AS n\", ", ""),
+    ] {
+        Job::new(folder.path(), &topology().replace(was, is));
+        job.run(&FAST)
+            .expect(3)
+            .says(&["does not fit the topology", "operator \"counted\" has state for by [key: Int64]"]);
+        assert_eq!(written(&job), before, "{is}");
+    }
+    Job::new(folder.path(), &topology());
+    job.run(&FAST).expect(0).says(&["has finished"]);
+    assert_eq!(output(&job), golden(ROWS));
+}
+
+#[test]
 fn a_finished_job_says_so_and_writes_nothing() {
     let folder = scratch();
     let job = Job::new(folder.path(), &topology());

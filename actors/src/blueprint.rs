@@ -87,6 +87,9 @@ pub struct OperatorBlueprint {
     pub output: RecordType,
     /// Whether records are partitioned by a key on their way to it.
     pub keyed: bool,
+    /// What its state was made for, in words, if that follows from more than its type: state is refused by an operator
+    /// that says something else.
+    pub state: Option<String>,
     /// Makes an instance whose batches hold up to so many rows.
     pub make: MakeOperator,
 }
@@ -251,6 +254,7 @@ where
     Ok(OperatorBlueprint {
         output: O::Out::record_type(),
         keyed,
+        state: None,
         make: Arc::new(move |subtask, rows| Ok(Box::new(Hosted::new(Arc::clone(&factory), subtask, rows)?))),
     })
 }

@@ -31,6 +31,9 @@ pub struct OperatorPrint {
     pub keyed: bool,
     /// How many subtasks it has.
     pub parallelism: u32,
+    /// What its state was made for, if that follows from more than its type; older checkpoints do not say it.
+    #[serde(default)]
+    pub state: Option<String>,
 }
 
 impl Fingerprint {
@@ -103,6 +106,15 @@ impl OperatorPrint {
             let (had, has) = if was.keyed { ("a key", "none") } else { ("no key", "one") };
             misfits.push(format!("{} \"{name}\" had {had} and now has {has}: its state does not fit", self.role));
         }
+        if self.type_name == was.type_name
+            && let (Some(was), Some(is)) = (&was.state, &self.state)
+            && was != is
+        {
+            misfits.push(format!(
+                "{} \"{name}\" has state for {was}, and now is for {is}: put its options, or the types of its input, back",
+                self.role
+            ));
+        }
         if self.parallelism != was.parallelism {
             misfits.push(format!(
                 "{} \"{name}\" has parallelism {}, but the checkpoint was made with {}: set it back",
@@ -124,6 +136,7 @@ impl Plan {
                 type_name: node.type_name.clone(),
                 keyed: node.is_keyed(),
                 parallelism: node.parallelism,
+                state: node.state().map(str::to_string),
             };
             (node.name.to_string(), print)
         });

@@ -60,6 +60,14 @@ impl Node {
     pub fn is_keyed(&self) -> bool {
         matches!(&self.kind, NodeKind::Operator(blueprint) if blueprint.keyed)
     }
+
+    /// Returns what its state was made for, if that follows from more than its type.
+    pub fn state(&self) -> Option<&str> {
+        match &self.kind {
+            NodeKind::Operator(blueprint) => blueprint.state.as_deref(),
+            NodeKind::Source(..) | NodeKind::Sink(..) => None,
+        }
+    }
 }
 
 /// What a node is, and how it is made.

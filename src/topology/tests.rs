@@ -221,6 +221,21 @@ fn what_does_not_fit_is_told_with_its_remedy() {
 }
 
 #[test]
+fn state_that_was_made_for_something_else_does_not_fit() {
+    let made_for = |what: Option<&str>| {
+        let mut fingerprint = plan(WORDS).fingerprint(0);
+        fingerprint.operators.get_mut("counts").unwrap().state = what.map(str::to_string);
+        Fingerprint::decode(&fingerprint.encode()).unwrap()
+    };
+    let misfits = made_for(Some("by [b]")).fits(&made_for(Some("by [a]"))).unwrap_err();
+    let [line] = &misfits[..] else { panic!("one line: {misfits:?}") };
+    assert!(line.contains("operator \"counts\" has state for by [a], and now is for by [b]"), "{line}");
+    // A checkpoint of an earlier version does not say what its state was made for.
+    assert_eq!(made_for(Some("by [a]")).fits(&made_for(None)), Ok(()));
+    assert_eq!(made_for(Some("by [a]")).fits(&made_for(Some("by [a]"))), Ok(()));
+}
+
+#[test]
 fn mistakes_far_apart_are_told_together_in_the_order_of_the_file() {
     let text = WORDS
         .replace("parallelism = 2", "parallelism = -2")

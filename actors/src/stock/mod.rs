@@ -105,6 +105,7 @@ fn table_operator<O: Operator<Out = Table>>(output: SchemaRef, keyed: bool, fact
     OperatorBlueprint {
         output: RecordType::Table(output),
         keyed,
+        state: None,
         make: Arc::new(move |subtask, rows| Ok(Box::new(Hosted::new(Arc::clone(&factory), subtask, rows)?))),
     }
 }

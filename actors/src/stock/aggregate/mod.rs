@@ -119,8 +119,9 @@ impl OperatorKind for AggregateKind {
         let input = input_schema(inputs)?;
         let plan = Arc::new(Plan::new(&settings.by, &settings.columns, &input)?);
         let output = Arc::clone(&plan.output);
+        let state = Some(plan.state.clone());
         let aggregate = Aggregate { plan };
-        Ok(table_operator(output, true, Arc::new(move || Ok(aggregate.clone()))))
+        Ok(OperatorBlueprint { state, ..table_operator(output, true, Arc::new(move || Ok(aggregate.clone()))) })
     }
 
     fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {

@@ -32,6 +32,9 @@ pub(super) struct Plan {
     columns: Vec<Expression>,
     /// What comes out.
     pub output: SchemaRef,
+    /// The key columns and the bare aggregates, with their types: keys and states of others are not to be mixed with
+    /// these. The state of a key names its aggregates too, but only where that key comes up again.
+    pub state: String,
 }
 
 impl Plan {
@@ -97,9 +100,13 @@ impl Plan {
         }
         let keys = Keys::new(by.clone(), input).map_err(|error| vec![Fault::new("by", error.to_string())])?;
         let aggregates = Aggregates::new(lowered).map_err(|error| of_columns(error.to_string()))?;
+        let described = by.iter().map(|column| input.field(*column));
+        let described = described.map(|field| format!("{}: {}", field.name(), field.data_type()));
+        let described = described.collect::<Vec<String>>().join(", ");
+        let state = format!("by [{described}], columns [{}]", aggregates.described);
         let of_key = by.iter().map(|column| input.field(*column).clone());
         let output = Schema::new(of_key.chain(columns.iter().map(Expression::field)).collect::<Vec<Field>>());
-        Ok(Plan { keys, by, aggregates, inner, columns, output: Arc::new(output) })
+        Ok(Plan { keys, by, aggregates, inner, columns, output: Arc::new(output), state })
     }
 
     /// Adds a batch to the states of its keys and returns the new values of these keys.

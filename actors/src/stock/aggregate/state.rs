@@ -41,6 +41,8 @@ pub(super) struct Aggregates {
     converter: RowConverter,
     /// Stands before each state, so that one made for other aggregates is refused and not misread.
     layout: [u8; 4],
+    /// The aggregates and the types of their states, for people.
+    pub described: String,
 }
 
 struct One {
@@ -111,15 +113,18 @@ impl Aggregates {
     pub(super) fn new(planned: Vec<(LoweredAggregate, String)>) -> Result<Aggregates> {
         let mut aggregates = Vec::new();
         let mut types = Vec::new();
-        let mut described = String::new();
+        let mut identified = String::new();
+        let mut described = Vec::new();
         for (lowered, text) in planned {
             let fields = lowered.aggregate.state_fields().map_err(|error| Error::invalid(plain(&error)))?;
-            described.push_str(&text);
+            identified.push_str(&text);
             for field in &fields {
-                described.push_str(&format!("|{}", field.data_type()));
+                identified.push_str(&format!("|{}", field.data_type()));
                 types.push(SortField::new(field.data_type().clone()));
             }
-            described.push('\n');
+            identified.push('\n');
+            let kept: Vec<String> = fields.iter().map(|field| field.data_type().to_string()).collect();
+            described.push(format!("{text}: {}", kept.join(" ")));
             let measure = Measure::of(lowered.aggregate.fun()).filter(|_| !lowered.aggregate.is_distinct());
             aggregates.push(One {
                 arguments: lowered.aggregate.expressions(),
@@ -129,8 +134,9 @@ impl Aggregates {
                 measure,
             });
         }
-        let layout = crc32fast::hash(described.as_bytes()).to_be_bytes();
-        Ok(Aggregates { aggregates, converter: RowConverter::new(types)?, layout })
+        let layout = crc32fast::hash(identified.as_bytes()).to_be_bytes();
+        let described = described.join(", ");
+        Ok(Aggregates { aggregates, converter: RowConverter::new(types)?, layout, described })
     }
 
     /// Takes up the states of the groups, adds the rows of a batch, and puts the states down again. Returns the new

@@ -181,6 +181,18 @@ fn a_state_of_other_columns_is_refused() {
 }
 
 #[test]
+fn the_state_names_its_keys_and_aggregates_and_their_types() {
+    let state = |by: &[&str], columns: &[&str]| plan(by, columns).state;
+    let expected = "by [carrier: Utf8, delay: Int64], columns [avg(x): UInt64 Float64, count(Int64(1)): Int64]";
+    assert_eq!(state(&["carrier", "delay"], &["avg(x) / count(*) AS n"]), expected);
+    assert_eq!(state(&["carrier", "delay"], &["avg( x ) AS mean", "count(*) AS n"]), expected);
+    let one = state(&["carrier"], &["sum(x) AS n"]);
+    for (by, columns) in [(&["delay"][..], "sum(x) AS n"), (&[], "sum(x) AS n"), (&["carrier"], "sum(delay) AS n")] {
+        assert_ne!(state(by, &[columns]), one);
+    }
+}
+
+#[test]
 fn the_bytes_of_a_state_are_part_of_the_format() {
     let plan = plan(&["carrier"], &["count(*) AS n", "sum(x) AS s", "stddev(x) AS d"]);
     let mut store = Store::default();
