@@ -7,6 +7,9 @@
 //!         → wait as the restart policy says → Start the next attempt from that head → Running
 //! ```
 //!
+//! A region that is stopping does not wait between attempts, and gives up when several have failed: there is nothing
+//! newer to save than its last committed window, from which the next start of the job goes on.
+//!
 //! The target of a rollback is always read from the store: only it knows whether the last commit happened.
 
 use piton_actors::{Timestamp, WindowId};
@@ -68,6 +71,9 @@ pub enum Command {
     },
 }
 
+/// How many attempts may fail while the job is stopping.
+const STOPPING_ATTEMPTS: u32 = 3;
+
 enum Phase {
     Created,
     Running,
@@ -92,6 +98,8 @@ pub struct Region {
     /// How long to wait before the next attempt, once the head is known.
     delay_ms: u64,
     stopping: bool,
+    /// How often it has failed since it was told to stop.
+    failed_stopping: u32,
     commands: Vec<Command>,
 }
 
@@ -108,6 +116,7 @@ impl Region {
             phase: Phase::Created,
             delay_ms: 0,
             stopping: false,
+            failed_stopping: 0,
             commands: Vec::new(),
         }
     }
@@ -125,8 +134,11 @@ impl Region {
             Event::Head(head) => self.head_read(head, now),
             Event::Stop => {
                 self.stopping = true;
-                if matches!(self.phase, Phase::Running) {
-                    self.coordinate(self.fence, coordinator::Event::Stop, now, chance);
+                self.delay_ms = 0;
+                match &mut self.phase {
+                    Phase::Running => self.coordinate(self.fence, coordinator::Event::Stop, now, chance),
+                    Phase::BackingOff { until, .. } => *until = now,
+                    _ => {}
                 }
             }
             Event::Tick => match self.phase {
@@ -163,6 +175,11 @@ impl Region {
     /// Returns whether it is between two attempts.
     pub fn is_restarting(&self) -> bool {
         matches!(self.phase, Phase::AwaitingOutcome | Phase::AskingHead | Phase::BackingOff { .. })
+    }
+
+    /// Returns whether it was told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
     }
 
     /// Returns when it wants a [`Event::Tick`] at the latest.
@@ -219,7 +236,7 @@ impl Region {
         } else {
             self.policy.on_failure(now, chance)
         };
-        match decision {
+        match self.hurried(decision) {
             Decision::GiveUp(reason) => {
                 self.phase = Phase::Over;
                 self.commands.push(Command::GaveUp { failure, reason });
@@ -234,6 +251,21 @@ impl Region {
                 }
             }
         }
+    }
+
+    /// What becomes of a decision if the job is stopping.
+    fn hurried(&mut self, decision: Decision) -> Decision {
+        if !self.stopping || matches!(decision, Decision::GiveUp(_)) {
+            return decision;
+        }
+        self.failed_stopping += 1;
+        if self.failed_stopping < STOPPING_ATTEMPTS {
+            return Decision::RestartAfter(0);
+        }
+        Decision::GiveUp(format!(
+            "it failed {STOPPING_ATTEMPTS} times while the job was stopping: the next start continues from the last \
+             committed window"
+        ))
     }
 
     fn ask_head(&mut self) {
@@ -258,5 +290,58 @@ impl Region {
                 self.commands.push(Command::GaveUp { failure, reason });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RestartStrategy;
+
+    fn region() -> Region {
+        let settings = CheckpointSettings {
+            window_ms: 100,
+            every: 10,
+            timeout_ms: 600_000,
+            min_pause_ms: 0,
+            max_concurrent: 1,
+            tolerable_failures: None,
+        };
+        let policy = RestartPolicy::new(RestartStrategy::default());
+        let source = SubtaskId::new("source", 0);
+        let members = Members {
+            job: "job".into(),
+            region: "region".into(),
+            topology: Vec::new(),
+            subtasks: vec![source.clone()],
+            sources: vec![source],
+        };
+        Region::new(members, settings, policy, Fence { incarnation: 1, attempt: 0 })
+    }
+
+    /// Lets the present attempt fail and answers with the head.
+    fn fail(region: &mut Region, now: Timestamp) -> Vec<Command> {
+        let failure = Failure::panic("count", &"boom");
+        region.on(Event::Failed(region.fence(), None, failure), now, 0.5);
+        let commands = region.commands().collect();
+        region.on(Event::Head(Ok(WindowId(7))), now, 0.5);
+        commands
+    }
+
+    #[test]
+    fn a_stop_does_not_wait_for_the_next_attempt_and_bears_few_failures() {
+        let mut region = region();
+        region.on(Event::Begin(WindowId(7)), 0, 0.5);
+        fail(&mut region, 0);
+        assert_eq!(region.wake_at(), Some(1_000), "the usual delay");
+        region.on(Event::Stop, 10, 0.5);
+        assert_eq!(region.wake_at(), Some(10), "a stop does not wait");
+        for attempt in 1..=STOPPING_ATTEMPTS {
+            region.on(Event::Tick, 10, 0.5);
+            let last = fail(&mut region, 10).pop();
+            let gave_up = matches!(last, Some(Command::GaveUp { .. }));
+            assert_eq!(gave_up, attempt == STOPPING_ATTEMPTS, "attempt {attempt}: {last:?}");
+        }
+        assert!(region.is_over());
     }
 }

@@ -217,7 +217,7 @@ impl World<'_> {
                 }
                 region::Command::GaveUp { failure, reason } => {
                     self.note(What::GaveUp, region, 0, 0);
-                    self.gave_up(&failure, &reason);
+                    self.gave_up(region, &failure, &reason);
                     return;
                 }
             }
@@ -287,8 +287,9 @@ impl World<'_> {
         }
     }
 
-    fn gave_up(&mut self, failure: &Failure, reason: &str) {
-        if failure.kind == FailureKind::Engine && self.storage.had_trouble() {
+    fn gave_up(&mut self, region: usize, failure: &Failure, reason: &str) {
+        let was_stopping = self.regions[region].machine.as_ref().is_some_and(Region::is_stopping);
+        if was_stopping || (failure.kind == FailureKind::Engine && self.storage.had_trouble()) {
             // The process ends with an error, and is started again.
             return self.leave(false);
         }
