@@ -215,3 +215,37 @@ fn output_without_its_state_is_not_added_to() {
     job.run(&[&FAST[..], &ANEW, &["--discard-output"]].concat()).expect(0);
     assert_eq!(output(&job), golden(ROWS));
 }
+
+#[test]
+fn a_signal_that_comes_while_the_job_starts_stops_it_well() {
+    let folder = scratch();
+    let job = Job::new(folder.path(), &topology());
+    for _ in 0..5 {
+        let mut life = job.start(&[]);
+        life.catches_signals();
+        life.signal("TERM");
+        life.wait().expect(0);
+    }
+    job.run(&FAST).expect(0);
+    assert_eq!(output(&job), golden(ROWS));
+}
+
+#[test]
+fn a_job_that_keeps_failing_is_stopped_within_a_few_attempts() {
+    let folder = scratch();
+    let failing = topology().replace(
+        "inputs = [\"numbers\"]\n        path = \"out/rows\"",
+        "inputs = [\"broken\"]\n        path = \"out/rows\"",
+    ) + "\n[operators.broken]\ntype = \"fail\"\ninputs = [\"numbers\"]\nwhere = \"id = 5000\"\ntimes = 0\n";
+    let job = Job::new(folder.path(), &failing);
+    let mut life = job.start(&[]);
+    job.wait_for(&mut life, "two restarts", |events| {
+        events.iter().filter(|event| event["event"] == "restarted").count() >= 2
+    });
+    life.signal("TERM");
+    let ended = life.wait();
+    if ended.code != Some(0) {
+        // It stopped with a checkpoint if it was ahead of its next failure.
+        ended.expect(1).says(&["while the job was stopping", "continues from the last committed window"]);
+    }
+}

@@ -13,12 +13,14 @@ use crate::cli::terminal::Terminal;
 use crate::clock::Clock;
 use crate::config::Resume;
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::{Ended, Event, Opener, Outcome, Progress, RunOptions, run_in};
+use crate::runtime::{Ended, Event, Opener, Outcome, Progress, RunOptions, Signals, run_in};
 use crate::store::OpenOptions;
 use crate::topology::{Plan, Registry};
 
 /// Runs a job until it ends, and says how it ended.
 pub(super) fn run(args: &RunArgs, registry: &Registry, terminal: &Terminal) -> Result {
+    // Before anything else: whoever stops the job while it starts means the job, not the process.
+    let caught = Signals::catch();
     let mut plan = args.job.plan(registry)?;
     if let Some(resume) = &args.resume {
         plan.settings.recovery.resume = Resume::from(resume.clone());
@@ -26,6 +28,15 @@ pub(super) fn run(args: &RunArgs, registry: &Registry, terminal: &Terminal) -> R
     for warning in &plan.warnings {
         terminal.say(&format!("warning: {warning}"));
     }
+    let signals = match caught {
+        Ok(signals) => Some(signals),
+        Err(error) => {
+            terminal.say(&format!(
+                "warning: signals cannot be caught, so Ctrl-C ends the process without a last checkpoint: {error}"
+            ));
+            None
+        }
+    };
     let clock = Clock::system();
     let log = match &args.events {
         Some(path) => Some(EventLog::open(path, clock.clone())?),
@@ -33,7 +44,7 @@ pub(super) fn run(args: &RunArgs, registry: &Registry, terminal: &Terminal) -> R
     };
     let log = Arc::new(Mutex::new(log));
     let started = clock.monotonic();
-    let ended = start(args, &plan, terminal, &clock, &log);
+    let ended = start(args, &plan, terminal, &clock, &log, signals);
     terminal.show(None);
     if let Some(log) = log.lock().as_mut() {
         log.write(&last_event(&ended));
@@ -60,6 +71,7 @@ fn start(
     terminal: &Terminal,
     clock: &Clock,
     log: &Arc<Mutex<Option<EventLog>>>,
+    signals: Option<Signals>,
 ) -> Result<Ended> {
     let open_options =
         OpenOptions { retain: plan.settings.checkpoint.retain as usize, allow_rollback: args.allow_rollback };
@@ -73,7 +85,7 @@ fn start(
     }
     let log = Arc::clone(log);
     let options = RunOptions {
-        handle_signals: true,
+        signals,
         threads: None,
         allow_rollback: args.allow_rollback,
         clock: clock.clone(),

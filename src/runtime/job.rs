@@ -19,6 +19,7 @@ use crate::runtime::build::{Common, RegionBlueprint};
 use crate::runtime::event::{Event, Listener};
 use crate::runtime::kept::Opener;
 use crate::runtime::progress::Progress;
+use crate::runtime::signals::Signals;
 use crate::runtime::storage::Storage;
 use crate::runtime::supervisor::{Outcome, Stop, Supervisor, SupervisorSpec};
 use crate::runtime::time::Time;
@@ -27,8 +28,8 @@ use crate::topology::{Fingerprint, Plan};
 
 /// How a job is run, beside what its topology file says.
 pub struct RunOptions {
-    /// Whether SIGTERM and Ctrl-C stop the job with a last checkpoint; a second one ends the process at once.
-    pub handle_signals: bool,
+    /// The signals that stop the job with a last checkpoint, if any do.
+    pub signals: Option<Signals>,
     /// How many threads run subtasks; nothing for one for each core.
     pub threads: Option<usize>,
     /// Whether to start from an older checkpoint if the newest is damaged.
@@ -44,7 +45,7 @@ pub struct RunOptions {
 impl Default for RunOptions {
     fn default() -> Self {
         RunOptions {
-            handle_signals: false,
+            signals: None,
             threads: None,
             allow_rollback: false,
             clock: Clock::system(),
@@ -209,7 +210,7 @@ fn run_regions(
     };
     let timeout = Duration::from_millis(settings.checkpoint.timeout.millis());
     let seed = settings.job.seed ^ incarnation;
-    let handle_signals = options.handle_signals;
+    let signals = options.signals;
     let supervisor = system.block_on(async move {
         let spec = SupervisorSpec {
             regions,
@@ -223,8 +224,8 @@ fn run_regions(
             outcome: spec_outcome,
         };
         let supervisor = Supervisor::new(spec).start();
-        if handle_signals {
-            actix_rt::spawn(stop_on_signal(supervisor.clone(), timeout));
+        if let Some(signals) = signals {
+            actix_rt::spawn(stop_on_signal(signals, supervisor.clone(), timeout));
         }
         supervisor
     });
@@ -241,29 +242,17 @@ fn run_regions(
     Ok(ran)
 }
 
-/// The first signal stops the job with a checkpoint, the second ends the process.
+/// Stops the job with a checkpoint at the first signal, and ends the process if that takes too long.
 #[expect(clippy::disallowed_methods, reason = "the process ends by the clock of the machine, not by that of the job")]
-async fn stop_on_signal(supervisor: Addr<Supervisor>, timeout: Duration) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::warn!("signals cannot be caught: Ctrl-C ends the process without a last checkpoint");
-        return;
-    };
-    tokio::select! {
-        biased;
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+async fn stop_on_signal(signals: Signals, supervisor: Addr<Supervisor>, timeout: Duration) {
+    signals.first().await;
     tracing::info!("stopping with a last checkpoint; a second signal ends the process at once");
     supervisor.do_send(Stop);
-    let why = tokio::select! {
-        biased;
-        _ = terminate.recv() => "stopped at once",
-        _ = interrupt.recv() => "stopped at once",
-        () = actix_rt::time::sleep(timeout) => "the last checkpoint did not complete within checkpoint.timeout",
-    };
-    tracing::error!("{why}: the next start continues from the last committed window");
+    actix_rt::time::sleep(timeout).await;
+    tracing::error!(
+        "the last checkpoint did not complete within checkpoint.timeout: the next start continues from the last \
+         committed window"
+    );
     std::process::exit(1);
 }
 

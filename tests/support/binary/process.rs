@@ -122,6 +122,21 @@ impl Life {
         assert!(sent.success(), "SIG{name} could not be sent");
     }
 
+    /// Waits until it catches SIGTERM.
+    pub(crate) fn catches_signals(&mut self) {
+        const TERM: u64 = 1 << 14;
+        let began = now();
+        loop {
+            let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("it has such a line");
+            if u64::from_str_radix(caught.trim(), 16).unwrap() & TERM != 0 {
+                return;
+            }
+            assert!(self.is_alive() && began.elapsed() < PATIENCE, "it catches nothing:\n{}", self.said());
+            pause(Duration::from_millis(1));
+        }
+    }
+
     /// Waits until it has ended.
     pub(crate) fn wait(mut self) -> Ended {
         let began = now();
