@@ -17,6 +17,7 @@ pub(crate) fn check(settings: &Settings, layered: &Layered<'_>, problems: &mut P
     check_minimums(settings, problems);
     check_checkpoint(settings, problems);
     check_recovery(settings, layered, problems);
+    warn_of_idle_options(layered, problems);
     let http = &settings.http;
     if let Some(listen) = &http.listen
         && !listen.0.ip().is_loopback()
@@ -24,6 +25,25 @@ pub(crate) fn check(settings: &Settings, layered: &Layered<'_>, problems: &mut P
     {
         let message = format!("listening on {} needs a token: set http.token, or listen on loopback", listen.0.ip());
         problems.value("http.listen", message);
+    }
+}
+
+/// Options that are read, so that a file may hold them already, but that nothing acts on in this version.
+const IDLE: [&str; 9] = [
+    "checkpoint.on_cancel",
+    "recovery.scope",
+    "recovery.journal",
+    "recovery.journal_total",
+    "recovery.hang_timeout",
+    "recovery.poison_after",
+    "recovery.on_poison",
+    "http.listen",
+    "http.token",
+];
+
+fn warn_of_idle_options(layered: &Layered, problems: &mut Problems) {
+    for path in IDLE.into_iter().filter(|path| layered.is_given(path)) {
+        problems.warn(path, format!("{path} has no effect in this version"));
     }
 }
 
