@@ -322,7 +322,11 @@ fn run(dir: &Path, kind: Kind, keys: u64) -> std::result::Result<(Notes, Instant
 
 fn measure(dir: &Path, kind: Kind, megabytes: u64) -> std::result::Result<(), Box<dyn Error>> {
     let keys = kind.keys(megabytes);
-    println!("{kind:?}: {keys} keys, about {megabytes} MB at rest; state in {}: {}", dir.display(), watched::file_system(dir));
+    println!(
+        "{kind:?}: {keys} keys, about {megabytes} MB at rest; state in {}: {}",
+        dir.display(),
+        watched::file_system(dir)
+    );
     *shared() = None;
     ROUND.store(0, Ordering::Relaxed);
     UNTIL.store(CHECKPOINTS + 1, Ordering::Relaxed);
@@ -381,18 +385,20 @@ fn restores(dir: &Path, kind: Kind, keys: u64) -> std::result::Result<(), Box<dy
         "  restore {:>12} {:>8} {:>8} {:>8} {:>8} | {:>9} {:>9} {:>7} {:>9}",
         "whole ms", "open", "read", "state", "MB/s", "raw ms", "raw MB/s", "ratio", "1 buffer"
     );
-    let blobs: Vec<PathBuf> = vec![dir.join("state/regions")];
+    let regions = dir.join("state/regions");
+    let head = head_files(dir, kind, keys)?;
+    let is_head = |path: &Path| path.file_name().is_some_and(|name| head.iter().any(|file| name == file.as_str()));
     for page_cache in ["warm", "cold"] {
         let mut ratios = Vec::new();
         for _ in 0..RESTORES {
-            let files = watched::files(&blobs[0])?;
+            let files = watched::files(&regions)?;
             let is_cold = page_cache == "cold";
             // Whoever reads first would find a cold disk, the other a warm one: each has the cache emptied before.
             if is_cold && !forget(&files) {
                 println!("    the page cache cannot be emptied here: no cold figures");
                 return Ok(());
             }
-            let listed: Vec<PathBuf> = files.into_iter().filter(|path| path.parent().is_some_and(|dir| dir.ends_with("blobs"))).collect();
+            let listed: Vec<PathBuf> = files.into_iter().filter(|path| is_head(path)).collect();
             let (raw_bytes, raw) = watched::read_all(&listed)?;
             let through = if is_cold { Duration::ZERO } else { watched::read_through(&listed)? };
             if is_cold {
@@ -428,6 +434,14 @@ fn restores(dir: &Path, kind: Kind, keys: u64) -> std::result::Result<(), Box<dy
         );
     }
     Ok(())
+}
+
+/// Restores once to learn which files belong to the newest checkpoint.
+fn head_files(dir: &Path, kind: Kind, keys: u64) -> std::result::Result<Vec<String>, Box<dyn Error>> {
+    UNTIL.store(0, Ordering::Relaxed);
+    let (notes, ..) = run(dir, kind, keys)?;
+    println!("  the newest checkpoint is {} files of {:.1} MB in all", notes.read_ids.len(), notes.read as f64 / 1e6);
+    Ok(notes.read_ids)
 }
 
 /// Asks the kernel to forget the content of files; returns whether it was asked.

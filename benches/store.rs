@@ -22,9 +22,9 @@ use std::time::{Duration, Instant};
 
 use piton::Delivery;
 use piton::ids::{Fence, SubtaskId, WindowId};
+use piton::prelude::*;
 use piton::protocol::commit::{Commit, CommitLog};
 use piton::protocol::manifest::{ChunkId, ChunkRef, Manifest, OperatorSnapshot, SubtaskSnapshot};
-use piton::prelude::*;
 use piton::runtime::RunOptions;
 use piton::store::{CheckpointStore, OpenOptions, SledStore};
 use piton::{Overrides, Rows};
@@ -137,7 +137,8 @@ impl Sink for Nowhere {
 fn job(dir: &Path) -> Result<(), Box<dyn Error>> {
     let mut registry = Registry::new();
     registry.source::<Keys>("keys").operator::<Count>("count").sink::<Nowhere>("nowhere");
-    let mut toml = "checkpoint.interval = \"100ms\"\njob.chaining = \"off\"\n[sources.keys]\ntype = \"keys\"\n".to_owned();
+    let mut toml =
+        "checkpoint.interval = \"100ms\"\njob.chaining = \"off\"\n[sources.keys]\ntype = \"keys\"\n".to_owned();
     let mut input = "keys".to_owned();
     for nth in 0..OPERATORS {
         toml += &format!("[operators.count{nth}]\ntype = \"count\"\ninputs = [\"{input}\"]\n");

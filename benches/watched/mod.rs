@@ -39,6 +39,8 @@ pub struct Committed {
 pub struct Notes {
     pub commits: Vec<Committed>,
     pub read: u64,
+    /// The names of the chunks that were read from files of their own.
+    pub read_ids: Vec<String>,
     pub reading: Duration,
     put: u64,
     longest: u64,
@@ -119,6 +121,9 @@ impl CheckpointStore for Watched {
         let read = self.inner.read_chunk(chunk);
         let mut notes = self.notes();
         notes.read += ChunkRef::len(chunk);
+        if let ChunkRef::Blob { id, .. } = chunk {
+            notes.read_ids.push(id.to_string());
+        }
         notes.reading += begin.elapsed();
         read
     }

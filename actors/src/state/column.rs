@@ -85,8 +85,8 @@ pub(super) trait AnyColumn: Any + Send {
 /// [`get_or_insert_with`](Column::get_or_insert_with) and [`remove`](Column::remove), and through nothing else: an
 /// undo log notes the old value there before the new one, or `&mut` to it, is given out.
 ///
-/// A restored value that is no primitive stays as it was written until [`wake`](Column::wake), which comes before any
-/// of these.
+/// A restored value that is no primitive stays as it was written until [`wake`](Column::wake), or
+/// [`forget`](Column::forget) where it is replaced: one of them comes before any of these.
 pub(super) struct Column<T> {
     cells: Vec<Option<T>>,
     /// The restored values that are not in `cells` yet; never of primitives.
@@ -156,17 +156,30 @@ impl<T: StateValue> Column<T> {
         Ok(())
     }
 
+    /// Drops the restored value of a slot, if nobody has asked for it before.
+    #[inline(always)]
+    pub(super) fn forget(&mut self, slot: u32) {
+        if Encoding::of::<T>() == Encoding::MessagePack && self.raw.is_some() {
+            self.remove_raw(slot);
+        }
+    }
+
     #[inline(never)]
     fn decode(&mut self, slot: u32, name: &str) -> Result {
-        let Some(raw) = &mut self.raw else { return Ok(()) };
-        let Some(bytes) = raw.get(slot) else { return Ok(()) };
+        let Some(bytes) = self.raw.as_ref().and_then(|raw| raw.get(slot)) else { return Ok(()) };
         let value = rmp_serde::from_slice(bytes).map_err(|error| not_readable::<T>(name, &error))?;
+        self.remove_raw(slot);
+        self.set(slot, value);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn remove_raw(&mut self, slot: u32) {
+        let Some(raw) = &mut self.raw else { return };
         raw.remove(slot);
         if raw.left == 0 {
             self.raw = None;
         }
-        self.set(slot, value);
-        Ok(())
     }
 }
 

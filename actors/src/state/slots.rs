@@ -19,8 +19,9 @@ use crate::key::{Key, group_of, unmix};
 /// How many slots there can be.
 pub(super) const MAX_SLOTS: usize = 1 << 31;
 
-/// Into how many parts the keys are sorted before they are put into the index.
-const INDEX_PARTS: usize = 256;
+/// Keys are sorted into parts before they are put into the index; the places of a part's keys fit a core's caches.
+const PART_PLACES: usize = 8192;
+const MAX_PARTS: usize = 4096;
 
 /// A store may have this many slots more than eight for each key before a cut packs it together. Tests have few keys.
 const SPARSE_SLACK: u64 = if cfg!(test) { 16 } else { 4096 };
@@ -166,9 +167,11 @@ impl Slots {
     pub(super) fn index_all(&mut self) -> bool {
         let keys = self.occupied.iter().count();
         self.index = HashTable::with_capacity(keys);
-        let buckets = (keys * 8 / 7).next_power_of_two() as u64;
-        let part = |hash: u64| ((place(hash) & (buckets - 1)) * INDEX_PARTS as u64 / buckets) as usize;
-        let mut next = [0; INDEX_PARTS + 1];
+        let buckets = (keys * 8 / 7).next_power_of_two();
+        let parts = (buckets / PART_PLACES).clamp(1, MAX_PARTS);
+        let (mask, shift) = (buckets as u64 - 1, (buckets / parts).ilog2());
+        let part = |hash: u64| ((place(hash) & mask) >> shift) as usize;
+        let mut next = vec![0; parts + 1];
         for slot in self.occupied.iter() {
             next[part(self.hashes[slot as usize]) + 1] += 1;
         }

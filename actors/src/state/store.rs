@@ -386,6 +386,7 @@ impl StateStore {
     pub(super) fn put<T: StateValue>(&mut self, name: &'static str, kind: Kind, value: T) -> Result {
         let column = self.columns.typed::<T>(name, kind)?;
         let slot = self.current.find_or_insert(&mut self.slots, Wanted::State(name))?;
+        column.forget(slot);
         self.slots.touch(slot);
         column.set(slot, value);
         Ok(())

@@ -88,7 +88,8 @@ impl<'a> Lineage<'a> {
             if self.chunks[0].whole {
                 // The slots of a group are in order: the last is the greatest.
                 let last = |group: &&Group| chunk.slots(&group.rows).last().map(|slot| u32::from_le_bytes(*slot));
-                let end = chosen.iter().copied().filter_map(|group| last(&group)).max().map_or(0, |last| last as usize + 1);
+                let end =
+                    chosen.iter().copied().filter_map(|group| last(&group)).max().map_or(0, |last| last as usize + 1);
                 // A store packs itself together before it becomes as sparse as that.
                 if end > MAX_SLOTS || is_sparse(end as u64, rows_so_far) {
                     return Err(damaged("a slot out of proportion"));
