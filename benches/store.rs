@@ -1,36 +1,189 @@
 //! What the default store costs, beside the floor of the disk in the same run.
 //!
-//! `cargo bench --bench store [DIR]`: publishes checkpoints of 5 operators with 2 KB each, then writes and reads a
-//! chunk of 256 MB, each interleaved with the plain system calls that a store cannot do without.
+//! `cargo bench --bench store [-- DIR]`, of which each part can be asked for alone (`-- job`, `-- publish`,
+//! `-- large`):
+//!
+//! - a running job of 5 operators with 2 KB of state each and a checkpoint every 100 ms: how long publishing takes,
+//!   from the moment the last subtask's snapshot comes to the store until the commit is durable;
+//! - the same without a job around it;
+//! - writing and reading a chunk of 256 MB.
+//!
+//! Each is interleaved with the plain system calls that a store cannot do without. State is kept in a temporary
+//! folder, in `DIR` if it is given; which file system that is, is printed.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark takes real time and prints it")]
 
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use piton::Delivery;
 use piton::ids::{Fence, SubtaskId, WindowId};
+use piton::prelude::*;
 use piton::protocol::commit::{Commit, CommitLog};
 use piton::protocol::manifest::{ChunkId, ChunkRef, Manifest, OperatorSnapshot, SubtaskSnapshot};
+use piton::runtime::RunOptions;
 use piton::store::{CheckpointStore, OpenOptions, SledStore};
+use piton::{Overrides, Rows};
+use serde::Deserialize;
+
+mod watched;
+
+use watched::{Notes, Watched, milliseconds, print_percentiles};
 
 const PUBLISHED: u64 = 500;
 const OPERATORS: u64 = 5;
 const STATE: usize = 2_000;
+/// A row takes 20 bytes, and a key group with one row 12 more.
+const KEYS: u64 = 64;
 const LARGE: usize = 256 << 20;
 const ROUNDS: u64 = 8;
 const PAUSE: Duration = Duration::from_secs(3);
 
 fn main() -> Result<(), Box<dyn Error>> {
     // Cargo passes flags of its own.
-    let base = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let dir = match base {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let (parts, bases): (Vec<_>, Vec<_>) =
+        arguments.into_iter().partition(|argument| ["job", "publish", "large"].contains(&argument.as_str()));
+    let dir = match bases.first() {
         Some(base) => tempfile::tempdir_in(base)?,
         None => tempfile::tempdir()?,
     };
-    publish(dir.path())?;
-    large(dir.path())
+    let is_wanted = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
+    println!("state in {}: {}", dir.path().display(), watched::file_system(dir.path()));
+    if is_wanted("job") {
+        job(dir.path())?;
+    }
+    if is_wanted("publish") {
+        publish(dir.path())?;
+    }
+    if is_wanted("large") {
+        large(dir.path())?;
+    }
+    Ok(())
+}
+
+/// Emits every key, again and again, until enough was committed.
+#[derive(Clone, Deserialize)]
+struct Keys {}
+
+static COMMITTED: AtomicU64 = AtomicU64::new(0);
+
+impl Source for Keys {
+    type Out = u64;
+    type Position = ();
+
+    async fn open(&mut self, _: Option<()>, _: &Subtask) -> piton::prelude::Result {
+        Ok(())
+    }
+
+    async fn poll(&mut self, feed: &mut Feed<u64>) -> piton::prelude::Result<Progress> {
+        for key in 0..KEYS {
+            feed.push(key);
+        }
+        Ok(if COMMITTED.load(Ordering::Relaxed) < PUBLISHED { Progress::Idle(10) } else { Progress::Done })
+    }
+
+    fn position(&self) {}
+}
+
+#[derive(Clone, Deserialize)]
+struct Count {}
+
+const COUNT: ValueState<u64> = ValueState::new("count");
+
+impl Operator for Count {
+    type In = u64;
+    type Out = u64;
+
+    fn key(&self, key: &u64) -> Key {
+        key.into()
+    }
+
+    fn process(&mut self, key: &u64, ctx: &mut Context<u64>) -> piton::prelude::Result {
+        ctx.state(COUNT).update(|count| *count += 1)?;
+        ctx.emit(*key);
+        Ok(())
+    }
+}
+
+#[derive(Clone, Deserialize)]
+struct Nowhere {}
+
+impl Sink for Nowhere {
+    type In = u64;
+    type Pending = ();
+
+    fn delivery(&self) -> Delivery {
+        Delivery::Staged
+    }
+
+    async fn open(&mut self, _: Vec<()>, _: &Subtask) -> piton::prelude::Result {
+        Ok(())
+    }
+
+    async fn write(&mut self, _: Arc<Rows<u64>>) -> piton::prelude::Result {
+        Ok(())
+    }
+
+    async fn prepare(&mut self, _: WindowId) -> piton::prelude::Result<Option<()>> {
+        Ok(None)
+    }
+}
+
+fn job(dir: &Path) -> Result<(), Box<dyn Error>> {
+    let mut registry = Registry::new();
+    registry.source::<Keys>("keys").operator::<Count>("count").sink::<Nowhere>("nowhere");
+    let mut toml =
+        "checkpoint.interval = \"100ms\"\njob.chaining = \"off\"\n[sources.keys]\ntype = \"keys\"\n".to_owned();
+    let mut input = "keys".to_owned();
+    for nth in 0..OPERATORS {
+        toml += &format!("[operators.count{nth}]\ntype = \"count\"\ninputs = [\"{input}\"]\n");
+        input = format!("count{nth}");
+    }
+    toml += &format!("[sinks.out]\ntype = \"nowhere\"\ninputs = [\"{input}\"]\n");
+    let plan = piton::topology::load_text(&toml, &dir.join("job.toml"), &Overrides::default(), &registry)?;
+    let notes = Arc::new(Mutex::new(Notes::default()));
+    let (state, raw, noted) = (dir.join("job"), dir.join("job.raw"), Arc::clone(&notes));
+    let opener = move || -> Result<Box<dyn CheckpointStore>, piton::store::StoreError> {
+        let (store, _) = SledStore::open(&state, OpenOptions::default())?;
+        let raw = watched::raw_file(&raw).expect("the disk makes a file");
+        Ok(Box::new(Watched::new(Box::new(store), Arc::clone(&noted), Some(raw))))
+    };
+    let mut took = Vec::new();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let options = RunOptions {
+        listener: Box::new(move |event| {
+            if let piton::runtime::Event::Committed { took_ms, .. } = event {
+                COMMITTED.fetch_add(1, Ordering::Relaxed);
+                // The receiver outlives the job.
+                sender.send(*took_ms).ok();
+            }
+        }),
+        ..RunOptions::default()
+    };
+    piton::runtime::run_in(&plan, options, Box::new(opener))?;
+    took.extend(receiver.iter().map(|took: i64| Duration::from_millis(took as u64)));
+    let notes = notes.lock().expect("nobody panics with it");
+    let commits = &notes.commits;
+    let last = commits.last().ok_or("nothing was committed")?;
+    println!(
+        "a job of {OPERATORS} operators, {} B of state in all, a checkpoint every 100 ms, {} of them, {} B written each",
+        last.state,
+        commits.len(),
+        last.manifest
+    );
+    println!("{:<44} {:>7} / {:>7} / {:>7} / {:>7}", "", "p10", "p50", "p99", "max");
+    let all = |of: fn(&watched::Committed) -> Duration| commits.iter().map(of).collect();
+    print_percentiles("  publish: last snapshot in to durable", all(|commit| commit.publish));
+    print_percentiles("    of it the store's commit", all(|commit| commit.commit));
+    print_percentiles("  raw disk: one write + fdatasync", all(|commit| commit.raw.unwrap_or_default()));
+    print_percentiles("  trigger to committed (in whole ms)", took);
+    println!("  limits: p50 2 ms, p99 15 ms on an idle disk");
+    Ok(())
 }
 
 fn publish(dir: &Path) -> Result<(), Box<dyn Error>> {
@@ -75,7 +228,8 @@ fn publish(dir: &Path) -> Result<(), Box<dyn Error>> {
         slot_file.sync_data()?;
         overwrites.push(begin.elapsed());
     }
-    println!("publish {OPERATORS} x {STATE} B, {PUBLISHED} times    p50 / p99 / max");
+    println!("without a job: {OPERATORS} x {STATE} B, {PUBLISHED} times");
+    println!("{:<44} {:>7} / {:>7} / {:>7} / {:>7}", "", "p10", "p50", "p99", "max");
     print_percentiles("  store: chunks + commit", publishes);
     print_percentiles("  floor: append + fdatasync", appends);
     print_percentiles("  floor: overwrite + fdatasync", overwrites);
@@ -177,17 +331,7 @@ fn noise(len: usize) -> Vec<u8> {
     bytes
 }
 
-fn print_percentiles(what: &str, mut times: Vec<Duration>) {
-    times.sort();
-    let at = |percent: usize| milliseconds(times[(times.len() - 1) * percent / 100]);
-    println!("{what:<34} {:>7.2} / {:>7.2} / {:>7.2} ms", at(50), at(99), at(100));
-}
-
 fn print_rates(what: &str, store: Duration, raw: Duration) {
     let rate = |time: Duration| LARGE as f64 / 1e6 / time.as_secs_f64();
     println!("{what:<26} {:>10.0} {:>10.0} {:>7.2}", rate(store), rate(raw), rate(store) / rate(raw));
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }

@@ -101,7 +101,7 @@ pub trait AnyOperator: Send {
     ///
     /// # Errors
     /// If the chunks do not fit the operator's state.
-    fn restore(&mut self, chunks: &[Vec<u8>], watermark: Timestamp) -> Result;
+    fn restore(&mut self, chunks: Vec<Vec<u8>>, watermark: Timestamp) -> Result;
 
     /// Puts back what belongs to this subtask in the states of several, before `open`, after the parallelism was
     /// changed: for each old subtask its chunks, oldest first. The next cut writes everything.
@@ -237,7 +237,7 @@ impl<O: Operator> AnyOperator for Hosted<O> {
         self.context.state.cut()
     }
 
-    fn restore(&mut self, chunks: &[Vec<u8>], watermark: Timestamp) -> Result {
+    fn restore(&mut self, chunks: Vec<Vec<u8>>, watermark: Timestamp) -> Result {
         self.context.watermark = watermark;
         self.context.state.restore(chunks)
     }

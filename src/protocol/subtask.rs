@@ -472,7 +472,7 @@ impl Subtask {
             if mutant::is(Mutant::BaseForgotten) && chunks.len() > 1 {
                 chunks.drain(..chunks.len() - 1);
             }
-            crate::protocol::failure::guard(&link.name, || link.operator.restore(&chunks, watermark))?;
+            crate::protocol::failure::guard(&link.name, || link.operator.restore(chunks, watermark))?;
         }
         if let Some(sink) = &mut self.sink {
             let pending = snapshots.pop_front().map(|snapshot| snapshot.pending).unwrap_or_default();

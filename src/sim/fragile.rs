@@ -139,7 +139,7 @@ impl AnyOperator for FragileOperator {
         self.fragile.call(Hook::Cut, || self.inner.cut())
     }
 
-    fn restore(&mut self, chunks: &[Vec<u8>], watermark: Timestamp) -> Result {
+    fn restore(&mut self, chunks: Vec<Vec<u8>>, watermark: Timestamp) -> Result {
         self.fragile.call(Hook::Restore, || self.inner.restore(chunks, watermark))
     }
 

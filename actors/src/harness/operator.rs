@@ -71,7 +71,7 @@ impl<O: Operator> Harness<O> {
     fn instance(&mut self) -> Result<&mut Hosted<O>> {
         if self.instance.is_none() {
             let mut instance = Hosted::new(Arc::clone(&self.factory), self.subtask.clone(), ROWS)?;
-            instance.restore(&self.chunks, self.base.watermark)?;
+            instance.restore(self.chunks.clone(), self.base.watermark)?;
             instance.context().entry = self.base.entry;
             instance.begin_entry(self.now);
             instance.open()?;

@@ -23,6 +23,15 @@ impl Bits {
         self.words.push(bits);
     }
 
+    /// Makes the set of all numbers below this one.
+    pub(super) fn all_below(end: u32) -> Bits {
+        let mut words = vec![u64::MAX; end as usize / 64];
+        if !end.is_multiple_of(64) {
+            words.push((1 << (end % 64)) - 1);
+        }
+        Bits { words }
+    }
+
     /// Takes a number out and returns whether it was in.
     #[inline]
     pub(super) fn remove(&mut self, number: u32) -> bool {
@@ -61,18 +70,23 @@ impl Bits {
 
     /// Returns the numbers in ascending order.
     pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.words.iter().enumerate().flat_map(|(index, word)| {
-            let mut rest = *word;
-            std::iter::from_fn(move || {
-                if rest == 0 {
-                    return None;
-                }
-                let bit = rest.trailing_zeros();
-                rest &= rest - 1;
-                Some(index as u32 * 64 + bit)
-            })
-        })
+        ones(&self.words).map(|number| number as u32)
     }
+}
+
+/// Returns which bits are set, in ascending order.
+pub(super) fn ones(words: &[u64]) -> impl Iterator<Item = usize> + '_ {
+    words.iter().enumerate().flat_map(|(index, word)| {
+        let mut rest = *word;
+        std::iter::from_fn(move || {
+            if rest == 0 {
+                return None;
+            }
+            let bit = rest.trailing_zeros();
+            rest &= rest - 1;
+            Some(index * 64 + bit as usize)
+        })
+    })
 }
 
 #[cfg(test)]
@@ -92,5 +106,12 @@ mod tests {
         assert_eq!(bits.last(), Some(200));
         bits.clear();
         assert!(bits.is_empty());
+    }
+
+    #[test]
+    fn all_numbers_below_one_are_in() {
+        for end in [0, 1, 63, 64, 65, 200] {
+            assert_eq!(Bits::all_below(end).iter().collect::<Vec<_>>(), (0..end).collect::<Vec<_>>());
+        }
     }
 }

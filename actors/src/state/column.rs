@@ -1,6 +1,8 @@
 //! One column: the values of one name, by slot.
 
 use std::any::Any;
+use std::ops::Range;
+use std::sync::Arc;
 
 use super::chunk::{BlockWriter, Cells, Encoding, Primitive, for_primitives};
 use super::handle::StateValue;
@@ -70,7 +72,7 @@ pub(super) trait AnyColumn: Any + Send {
 
     fn encoding(&self) -> Encoding;
 
-    /// Appends the values of these slots to a block.
+    /// Writes the values of these slots into a block, each into its row.
     fn encode(&self, slots: &[(u32, u32)], block: &mut BlockWriter) -> Result;
 
     /// Renumbers the slots: `old` is the old slot of each new one, in ascending order.
@@ -82,13 +84,25 @@ pub(super) trait AnyColumn: Any + Send {
 /// Every change of a value goes through [`set`](Column::set), [`get_mut`](Column::get_mut),
 /// [`get_or_insert_with`](Column::get_or_insert_with) and [`remove`](Column::remove), and through nothing else: an
 /// undo log notes the old value there before the new one, or `&mut` to it, is given out.
+///
+/// A restored value that is no primitive stays as it was written until [`wake`](Column::wake), or
+/// [`forget`](Column::forget) where it is replaced: one of them comes before any of these.
 pub(super) struct Column<T> {
     cells: Vec<Option<T>>,
+    /// The restored values that are not in `cells` yet; never of primitives.
+    raw: Option<RawColumn>,
 }
 
 impl<T> Column<T> {
     pub(super) fn new() -> Column<T> {
-        Column { cells: Vec::new() }
+        Column { cells: Vec::new(), raw: None }
+    }
+
+    /// Makes a column of values that were restored and are not decoded yet.
+    pub(super) fn of_raw(raw: RawColumn) -> Column<T> {
+        let mut cells = Vec::new();
+        cells.resize_with(raw.places.len(), || None);
+        Column { cells, raw: Some(raw) }
     }
 
     #[inline]
@@ -128,13 +142,54 @@ impl<T> Column<T> {
     }
 }
 
+impl<T: StateValue> Column<T> {
+    /// Decodes the value of a slot, if it was restored and nobody has asked for it before.
+    ///
+    /// # Errors
+    /// If it was written as another type; `name` is that of the state.
+    #[inline(always)]
+    pub(super) fn wake(&mut self, slot: u32, name: &str) -> Result {
+        // The compiler leaves this out for primitives.
+        if Encoding::of::<T>() == Encoding::MessagePack && self.raw.is_some() {
+            return self.decode(slot, name);
+        }
+        Ok(())
+    }
+
+    /// Drops the restored value of a slot, if nobody has asked for it before.
+    #[inline(always)]
+    pub(super) fn forget(&mut self, slot: u32) {
+        if Encoding::of::<T>() == Encoding::MessagePack && self.raw.is_some() {
+            self.remove_raw(slot);
+        }
+    }
+
+    #[inline(never)]
+    fn decode(&mut self, slot: u32, name: &str) -> Result {
+        let Some(bytes) = self.raw.as_ref().and_then(|raw| raw.get(slot)) else { return Ok(()) };
+        let value = rmp_serde::from_slice(bytes).map_err(|error| not_readable::<T>(name, &error))?;
+        self.remove_raw(slot);
+        self.set(slot, value);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn remove_raw(&mut self, slot: u32) {
+        let Some(raw) = &mut self.raw else { return };
+        raw.remove(slot);
+        if raw.left == 0 {
+            self.raw = None;
+        }
+    }
+}
+
 impl<T: StateValue> AnyColumn for Column<T> {
     fn has(&self, slot: u32) -> bool {
-        self.get(slot).is_some()
+        self.get(slot).is_some() || self.raw.as_ref().is_some_and(|raw| raw.has(slot))
     }
 
     fn fetch(&self, slots: &[u32]) -> usize {
-        slots.iter().filter(|slot| self.has(**slot)).count()
+        slots.iter().filter(|slot| self.get(**slot).is_some()).count()
     }
 
     fn encoding(&self) -> Encoding {
@@ -142,13 +197,14 @@ impl<T: StateValue> AnyColumn for Column<T> {
     }
 
     fn encode(&self, slots: &[(u32, u32)], block: &mut BlockWriter) -> Result {
-        if encode_primitives(&self.cells, slots, block)? {
+        if encode_primitives(&self.cells, slots, block) {
             return Ok(());
         }
-        for (_, slot) in slots {
-            match self.get(*slot) {
-                Some(value) => block.push_with(|body| Ok(rmp_serde::encode::write_named(body, value)?))?,
-                None => block.skip(),
+        for (slot, row) in slots {
+            if let Some(value) = self.get(*slot) {
+                block.set_with(*row as usize, |body| Ok(rmp_serde::encode::write_named(body, value)?))?;
+            } else if let Some(bytes) = self.raw.as_ref().and_then(|raw| raw.get(*slot)) {
+                block.set(*row as usize, bytes)?;
             }
         }
         Ok(())
@@ -156,36 +212,73 @@ impl<T: StateValue> AnyColumn for Column<T> {
 
     fn pack(&mut self, old: &[u32]) {
         self.cells = old.iter().map(|slot| self.remove(*slot)).collect();
+        if let Some(raw) = &mut self.raw {
+            raw.pack(old);
+        }
     }
 }
 
-/// A restored column that nobody has asked for yet: its type is not known, so its values stay as they were written.
+/// Restored values that nobody has asked for yet, as they were written: their type is not known, or they wait to be
+/// decoded.
+#[derive(Default)]
 pub(super) struct RawColumn {
-    /// Where the value of each slot stands in the bytes.
-    cells: Vec<Option<(usize, u32)>>,
-    bytes: Vec<u8>,
+    /// By slot.
+    places: Vec<RawPlace>,
+    /// How many of them there are.
+    left: usize,
+    /// What the places are in.
+    parts: Arc<Vec<Vec<u8>>>,
 }
+
+#[derive(Clone, Copy)]
+struct RawPlace {
+    start: usize,
+    length: u32,
+    part: u32,
+}
+
+/// No value stands here.
+const NO_PART: u32 = u32::MAX;
+const NO_PLACE: RawPlace = RawPlace { start: 0, length: 0, part: NO_PART };
 
 impl RawColumn {
-    fn get(&self, slot: u32) -> Option<&[u8]> {
-        let (start, length) = (*self.cells.get(slot as usize)?)?;
-        self.bytes.get(start..start + length as usize)
+    #[inline]
+    fn has(&self, slot: u32) -> bool {
+        self.places.get(slot as usize).is_some_and(|place| place.part != NO_PART)
     }
 
-    /// Decodes the values.
-    pub(super) fn typed<T: StateValue>(&self, name: &str) -> Result<Column<T>> {
-        let mut cells = Vec::with_capacity(self.cells.len());
-        for slot in 0..self.cells.len() as u32 {
-            let value = self.get(slot).map(rmp_serde::from_slice).transpose();
-            cells.push(value.map_err(|error| not_readable::<T>(name, &error))?);
+    fn get(&self, slot: u32) -> Option<&[u8]> {
+        let RawPlace { start, length, part } = *self.places.get(slot as usize)?;
+        self.parts.get(part as usize)?.get(start..start + length as usize)
+    }
+
+    fn remove(&mut self, slot: u32) {
+        if self.has(slot) {
+            self.places[slot as usize] = NO_PLACE;
+            self.left -= 1;
         }
-        Ok(Column { cells })
+    }
+
+    /// Gives the chunks that the values stand in, if they were not copied.
+    pub(super) fn keep(&mut self, chunks: &Arc<Vec<Vec<u8>>>) {
+        if self.parts.is_empty() {
+            self.parts = Arc::clone(chunks);
+        }
+    }
+
+    /// Finds out by the first value whether they can be decoded as this type.
+    ///
+    /// # Errors
+    /// If not; `name` is that of the state.
+    pub(super) fn check<T: StateValue>(&self, name: &str) -> Result {
+        let Some(first) = (0..self.places.len() as u32).find_map(|slot| self.get(slot)) else { return Ok(()) };
+        rmp_serde::from_slice::<T>(first).map(drop).map_err(|error| not_readable::<T>(name, &error))
     }
 }
 
 impl AnyColumn for RawColumn {
     fn has(&self, slot: u32) -> bool {
-        self.get(slot).is_some()
+        RawColumn::has(self, slot)
     }
 
     fn fetch(&self, slots: &[u32]) -> usize {
@@ -198,11 +291,16 @@ impl AnyColumn for RawColumn {
     }
 
     fn encode(&self, slots: &[(u32, u32)], block: &mut BlockWriter) -> Result {
-        slots.iter().try_for_each(|(_, slot)| block.push(self.get(*slot)))
+        for (slot, row) in slots {
+            if let Some(bytes) = self.get(*slot) {
+                block.set(*row as usize, bytes)?;
+            }
+        }
+        Ok(())
     }
 
     fn pack(&mut self, old: &[u32]) {
-        self.cells = old.iter().map(|slot| self.cells.get(*slot as usize).copied().flatten()).collect();
+        self.places = old.iter().map(|slot| self.places.get(*slot as usize).copied().unwrap_or(NO_PLACE)).collect();
     }
 }
 
@@ -215,63 +313,68 @@ pub(super) fn not_readable<T>(name: &str, error: &rmp_serde::decode::Error) -> E
     ))
 }
 
-/// Makes a column of restored cells; nothing if no slot has a value.
-pub(super) fn decode(cells: &Cells<'_, '_>) -> Result<Option<Data>> {
+/// Makes a column of restored cells; nothing if no slot has a value. If the cells are all that stands in some chunks,
+/// `origins` says which these are, and what is not decoded now is left there.
+pub(super) fn decode(cells: &Cells<'_, '_>, origins: Option<&[u32]>) -> Result<Option<Data>> {
     if cells.iter().all(|value| value.is_none()) {
         return Ok(None);
     }
-    decode_any(cells).map(Some)
+    decode_any(cells, origins).map(Some)
 }
 
-fn decode_raw(cells: &Cells<'_, '_>) -> RawColumn {
-    let mut bytes = Vec::new();
-    let mut places = Vec::new();
-    for value in cells.iter() {
-        places.push(value.map(|value| (bytes.len(), value.len() as u32)));
-        bytes.extend_from_slice(value.unwrap_or_default());
+fn decode_raw(cells: &Cells<'_, '_>, origins: Option<&[u32]>) -> RawColumn {
+    let mut raw = RawColumn { places: Vec::with_capacity(cells.len()), left: 0, parts: Arc::default() };
+    match origins {
+        Some(origins) => raw.places.extend(cells.places().map(|place| match place {
+            Some((chunk, Range { start, end })) => {
+                RawPlace { start, length: (end - start) as u32, part: origins[chunk as usize] }
+            }
+            None => NO_PLACE,
+        })),
+        None => {
+            let mut bytes = Vec::new();
+            raw.places.extend(cells.iter().map(|value| match value {
+                Some(value) => {
+                    bytes.extend_from_slice(value);
+                    RawPlace { start: bytes.len() - value.len(), length: value.len() as u32, part: 0 }
+                }
+                None => NO_PLACE,
+            }));
+            raw.parts = Arc::new(vec![bytes]);
+        }
     }
-    RawColumn { cells: places, bytes }
+    raw.left = raw.places.iter().filter(|place| place.part != NO_PART).count();
+    raw
 }
 
 fn decode_primitives<P: Primitive>(cells: &Cells<'_, '_>) -> Result<Vec<Option<P>>> {
     let mut values = Vec::with_capacity(cells.len());
-    for value in cells.iter() {
-        let value = match value {
-            None => None,
-            Some(bytes) => match P::read(bytes) {
-                None => return Err(Error::invalid(format!("a chunk of state \"{}\" is damaged", cells.name))),
-                value => value,
-            },
-        };
-        values.push(value);
+    for value in cells.primitives() {
+        values.push(value?);
     }
     Ok(values)
 }
 
 macro_rules! primitive_columns {
     ($(($encoding:ident, $primitive:ty)),*) => {
-        fn decode_any(cells: &Cells<'_, '_>) -> Result<Data> {
+        fn decode_any(cells: &Cells<'_, '_>, origins: Option<&[u32]>) -> Result<Data> {
             Ok(match cells.encoding {
-                $(Encoding::$encoding => Data::$encoding(Column { cells: decode_primitives(cells)? }),)*
-                Encoding::MessagePack => Data::Raw(decode_raw(cells)),
+                $(Encoding::$encoding => Data::$encoding(Column { cells: decode_primitives(cells)?, raw: None }),)*
+                Encoding::MessagePack => Data::Raw(decode_raw(cells, origins)),
             })
         }
 
         /// Writes the values as they are, if they are of a type that allows it; otherwise returns false.
-        fn encode_primitives(cells: &dyn Any, slots: &[(u32, u32)], block: &mut BlockWriter) -> Result<bool> {
+        fn encode_primitives(cells: &dyn Any, slots: &[(u32, u32)], block: &mut BlockWriter) -> bool {
             $(if let Some(cells) = cells.downcast_ref::<Vec<Option<$primitive>>>() {
-                for (_, slot) in slots {
-                    match cells.get(*slot as usize) {
-                        Some(Some(value)) => block.push_with(|body| {
-                            value.put(body);
-                            Ok(())
-                        })?,
-                        _ => block.skip(),
+                for (slot, row) in slots {
+                    if let Some(Some(value)) = cells.get(*slot as usize) {
+                        block.set_primitive(*row as usize, *value);
                     }
                 }
-                return Ok(true);
+                return true;
             })*
-            Ok(false)
+            false
         }
     };
 }

@@ -1,6 +1,7 @@
 //! The columns of a store, by name.
 
 use std::any::type_name;
+use std::sync::Arc;
 
 use super::chunk::{BlockWriter, ColumnWriter, Encoding, Kind};
 use super::column::{Column, Data};
@@ -60,12 +61,13 @@ impl Columns {
             return Ok(self.columns.len() - 1);
         };
         let named = &mut self.columns[index];
-        if let Data::Raw(raw) = &named.data {
+        if let Data::Raw(raw) = &mut named.data {
             // What is written raw has the encoding MessagePack, and no other.
             if named.kind != kind || Encoding::of::<T>() != Encoding::MessagePack {
                 return Err(other_type::<T>(name, kind, named.kind, named.type_name));
             }
-            named.data = Data::Other(Box::new(raw.typed::<T>(name)?));
+            raw.check::<T>(name)?;
+            named.data = Data::Other(Box::new(Column::<T>::of_raw(std::mem::take(raw))));
         } else if named.kind != kind || named.data.typed::<T>().is_none() {
             return Err(other_type::<T>(name, kind, named.kind, named.type_name));
         }
@@ -86,7 +88,16 @@ impl Columns {
         }
     }
 
-    /// Encodes the values of these slots (group and slot).
+    /// Gives restored columns the chunks that their values still stand in.
+    pub(super) fn keep(&mut self, chunks: &Arc<Vec<Vec<u8>>>) {
+        for named in &mut self.columns {
+            if let Data::Raw(raw) = &mut named.data {
+                raw.keep(chunks);
+            }
+        }
+    }
+
+    /// Encodes the values of these slots, each for its row, in the order of the slots.
     pub(super) fn encode(&self, slots: &[(u32, u32)]) -> Result<Vec<ColumnWriter<'_>>> {
         let mut columns = Vec::with_capacity(self.columns.len());
         for named in &self.columns {

@@ -19,8 +19,9 @@ use crate::key::{Key, group_of, unmix};
 /// How many slots there can be.
 pub(super) const MAX_SLOTS: usize = 1 << 31;
 
-/// Into how many parts the keys are sorted before they are put into the index.
-const INDEX_PARTS: usize = 256;
+/// Keys are sorted into parts before they are put into the index; the places of a part's keys fit a core's caches.
+const PART_PLACES: usize = 8192;
+const MAX_PARTS: usize = 4096;
 
 /// A store may have this many slots more than eight for each key before a cut packs it together. Tests have few keys.
 const SPARSE_SLACK: u64 = if cfg!(test) { 16 } else { 4096 };
@@ -40,6 +41,14 @@ pub(super) struct Slots {
     /// Group and slot of the keys that went since the last cut and are in the chunks before it.
     removed: Vec<(u32, u32)>,
     key_groups: u32,
+}
+
+/// What a cut must write.
+pub(super) struct Changed {
+    /// Group and slot of each row, ordered by group, then slot.
+    pub(super) rows: Vec<(u32, u32)>,
+    /// Slot and row, ordered by slot, which is the order in which columns are read.
+    pub(super) places: Vec<(u32, u32)>,
 }
 
 #[derive(Clone, Copy)]
@@ -138,6 +147,13 @@ impl Slots {
         self.fill(slot, key);
     }
 
+    /// Puts integer keys into the next slots, by their hashes, as [`append`](Slots::append) does.
+    pub(super) fn append_integers(&mut self, hashes: Vec<u64>) {
+        debug_assert!(self.hashes.is_empty());
+        self.occupied = Bits::all_below(hashes.len() as u32);
+        self.hashes = hashes;
+    }
+
     /// Leaves the next slot free.
     pub(super) fn skip(&mut self) {
         self.free.push(Reverse(self.hashes.len() as u32));
@@ -151,30 +167,33 @@ impl Slots {
     pub(super) fn index_all(&mut self) -> bool {
         let keys = self.occupied.iter().count();
         self.index = HashTable::with_capacity(keys);
-        let buckets = (keys * 8 / 7).next_power_of_two() as u64;
-        let part = |hash: u64| ((place(hash) & (buckets - 1)) * INDEX_PARTS as u64 / buckets) as usize;
-        let mut next = [0; INDEX_PARTS + 1];
+        let buckets = (keys * 8 / 7).next_power_of_two();
+        let parts = (buckets / PART_PLACES).clamp(1, MAX_PARTS);
+        let (mask, shift) = (buckets as u64 - 1, (buckets / parts).ilog2());
+        let part = |hash: u64| ((place(hash) & mask) >> shift) as usize;
+        let mut next = vec![0; parts + 1];
         for slot in self.occupied.iter() {
             next[part(self.hashes[slot as usize]) + 1] += 1;
         }
         for index in 1..next.len() {
             next[index] += next[index - 1];
         }
-        let mut entries = vec![Entry { hash: 0, slot: 0, integer: false }; keys];
+        let (mut hashes, mut sorted) = (vec![0; keys], vec![0; keys]);
         for slot in self.occupied.iter() {
             let hash = self.hashes[slot as usize];
-            let integer = !matches!(self.texts.get(slot as usize), Some(Some(_)));
             let next = &mut next[part(hash)];
-            entries[*next] = Entry { hash, slot, integer };
+            (hashes[*next], sorted[*next]) = (hash, slot);
             *next += 1;
         }
         let texts = &self.texts;
-        for entry in entries {
+        for (hash, slot) in hashes.into_iter().zip(sorted) {
+            let integer = !matches!(texts.get(slot as usize), Some(Some(_)));
+            let entry = Entry { hash, slot, integer };
             let same = |other: &Entry| {
-                let same_text = || texts[other.slot as usize] == texts[entry.slot as usize];
-                other.hash == entry.hash && other.integer == entry.integer && (entry.integer || same_text())
+                let same_text = || texts[other.slot as usize] == texts[slot as usize];
+                other.hash == hash && other.integer == integer && (integer || same_text())
             };
-            match self.index.entry(place(entry.hash), same, |entry| place(entry.hash)) {
+            match self.index.entry(place(hash), same, |entry| place(entry.hash)) {
                 hashbrown::hash_table::Entry::Occupied(_) => return false,
                 hashbrown::hash_table::Entry::Vacant(vacant) => vacant.insert(entry),
             };
@@ -235,8 +254,8 @@ impl Slots {
         !self.removed.is_empty() || !self.dirty.is_empty()
     }
 
-    /// Returns group and slot of what a cut must write, ordered by group, then slot.
-    pub(super) fn changed(&self, everything: bool) -> Vec<(u32, u32)> {
+    /// Returns what a cut must write.
+    pub(super) fn changed(&self, everything: bool) -> Changed {
         self.by_group(if everything { &self.occupied } else { &self.dirty })
     }
 
@@ -248,22 +267,25 @@ impl Slots {
     }
 
     /// A counting sort: the slots come in ascending order, and there are few groups.
-    fn by_group(&self, slots: &Bits) -> Vec<(u32, u32)> {
+    fn by_group(&self, slots: &Bits) -> Changed {
         let group = |slot: u32| group_of(self.hashes[slot as usize], self.key_groups);
         let mut next = vec![0; self.key_groups as usize + 1];
         for slot in slots.iter() {
-            next[group(slot) as usize + 1] += 1usize;
+            next[group(slot) as usize + 1] += 1u32;
         }
         for index in 1..next.len() {
             next[index] += next[index - 1];
         }
-        let mut sorted = vec![(0, 0); next[self.key_groups as usize]];
+        let count = next[self.key_groups as usize] as usize;
+        let mut changed = Changed { rows: vec![(0, 0); count], places: Vec::with_capacity(count) };
         for slot in slots.iter() {
             let group = group(slot);
-            sorted[next[group as usize]] = (group, slot);
-            next[group as usize] += 1;
+            let row = &mut next[group as usize];
+            changed.rows[*row as usize] = (group, slot);
+            changed.places.push((slot, *row));
+            *row += 1;
         }
-        sorted
+        changed
     }
 
     /// Notes that everything is in the chunks cut so far.

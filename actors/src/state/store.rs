@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::chunk::{self, BlockWriter, ChunkWriter, Kind, Picked, Row};
 use super::column;
@@ -10,7 +11,7 @@ use super::current::{Current, Wanted};
 use super::entry::{ListEntry, LocalEntry, MapEntry, ValueEntry};
 use super::handle::{ListState, LocalState, MapState, StateValue, ValueState};
 use super::local::Locals;
-use super::slots::Slots;
+use super::slots::{Changed, Slots};
 use super::timers::Timers;
 use crate::key::Key;
 use crate::time::{Timer, TimerKind, Timestamp};
@@ -197,18 +198,25 @@ impl StateStore {
 
     /// Encodes what changed, or everything, under this number.
     pub(super) fn encode(&self, whole: bool, number: u64) -> Result<Vec<u8>> {
-        let rows = self.slots.changed(whole);
+        let Changed { rows, places } = self.slots.changed(whole);
         let removed = if whole { Vec::new() } else { self.slots.removed() };
         let mut integers = BlockWriter::new(Some(size_of::<u64>()), rows.len());
-        let mut texts = BlockWriter::new(None, 0);
-        let mut timers = BlockWriter::new(None, 0);
-        let mut of_slot = Vec::new();
-        for (_, slot) in &rows {
-            integers.push(self.slots.integer(*slot).map(u64::to_le_bytes).as_ref().map(<[u8; 8]>::as_slice))?;
-            texts.push(self.slots.bytes(*slot))?;
-            of_slot.clear();
-            let some = self.timers.encode(*slot, &mut of_slot);
-            timers.push(some.then_some(&*of_slot))?;
+        let mut texts = BlockWriter::new(None, rows.len());
+        for (slot, row) in &places {
+            match self.slots.integer(*slot) {
+                Some(integer) => integers.set_primitive(*row as usize, integer),
+                None => texts.set(*row as usize, self.slots.bytes(*slot).unwrap_or_default())?,
+            }
+        }
+        let mut timers = BlockWriter::new(None, rows.len());
+        if !self.timers.is_empty() {
+            let mut of_slot = Vec::new();
+            for (slot, row) in &places {
+                of_slot.clear();
+                if self.timers.encode(*slot, &mut of_slot) {
+                    timers.set(*row as usize, &of_slot)?;
+                }
+            }
         }
         ChunkWriter {
             whole,
@@ -220,7 +228,7 @@ impl StateStore {
             integers,
             texts,
             timers,
-            columns: self.columns.encode(&rows)?,
+            columns: self.columns.encode(&places)?,
             locals: self.locals.encode(whole)?,
         }
         .finish()
@@ -241,16 +249,20 @@ impl StateStore {
     /// nothing is dirty, and the next cut follows on the last. Otherwise the rest is left out and it is as with
     /// [`adopt`](StateStore::adopt).
     ///
+    /// Values that are not primitives stay as they were written until their key is looked at: they are decoded one by
+    /// one then, and until all are, the chunks are kept in memory.
+    ///
     /// # Errors
     /// If a chunk is damaged or missing; the store is then as before.
-    pub fn restore(&mut self, chunks: &[Vec<u8>]) -> Result {
-        match chunk::restore(chunks, self.current.own(), self.current.key_groups())? {
-            Some(picked) => self.load(&picked),
-            None => {
-                self.replace(StateStore::new(self.current.own().clone(), self.current.key_groups()));
-                Ok(())
-            }
-        }
+    pub fn restore(&mut self, chunks: impl Into<Vec<Vec<u8>>>) -> Result {
+        let chunks = chunks.into();
+        let mut store = match chunk::restore(&chunks, self.current.own(), self.current.key_groups())? {
+            Some(picked) => self.load(&picked)?,
+            None => StateStore::new(self.current.own().clone(), self.current.key_groups()),
+        };
+        store.columns.keep(&Arc::new(chunks));
+        self.replace(store);
+        Ok(())
     }
 
     /// Replaces everything by what belongs to this subtask in the chunks of several, after the parallelism was
@@ -263,32 +275,33 @@ impl StateStore {
     /// As [`restore`](StateStore::restore).
     pub fn adopt(&mut self, lineages: &[Vec<Vec<u8>>]) -> Result {
         let picked = chunk::adopt(lineages, self.current.own(), self.current.key_groups())?;
-        self.load(&picked)
+        let store = self.load(&picked)?;
+        self.replace(store);
+        Ok(())
     }
 
-    fn load(&mut self, picked: &Picked<'_>) -> Result {
+    fn load(&self, picked: &Picked<'_>) -> Result<StateStore> {
         let mut store = StateStore::new(self.current.own().clone(), self.current.key_groups());
-        for slot in 0..picked.slots() {
-            let Some(Row { key, timers }) = picked.row(slot)? else {
-                store.slots.skip();
-                continue;
-            };
-            let owned = self.current.own().contains(&key.group(self.current.key_groups()));
-            if !owned {
-                return Err(Error::invalid(format!("a chunk of state is damaged: key {key:?} is misplaced")));
+        match picked.integers() {
+            Some(integers) => {
+                let mut hashes = Vec::with_capacity(picked.slots());
+                for integer in integers {
+                    let Some(integer) = integer else {
+                        return Err(Error::invalid("a chunk of state is damaged: a row that has not one key"));
+                    };
+                    let key = Key::from(integer);
+                    self.check_owned(&key)?;
+                    hashes.push(key.hash());
+                }
+                store.slots.append_integers(hashes);
             }
-            store.slots.append(&key);
-            if let Some(timers) = timers
-                && store.timers.decode(slot as u32, timers).is_none()
-            {
-                return Err(Error::invalid(format!("a chunk of state is damaged: the timers of key {key:?}")));
-            }
+            None => self.load_rows(picked, &mut store)?,
         }
         if !store.slots.index_all() {
             return Err(Error::invalid("the chunks of state hold a key twice"));
         }
         for cells in picked.columns()? {
-            if let Some(column) = column::decode(&cells)? {
+            if let Some(column) = column::decode(&cells, picked.origins())? {
                 store.columns.add(cells.name, cells.kind, column);
             }
         }
@@ -298,8 +311,33 @@ impl StateStore {
             store.whole = false;
             store.slots.mark_cut(true);
         }
-        self.replace(store);
+        Ok(store)
+    }
+
+    /// Restores keys of any kind, and timers.
+    fn load_rows(&self, picked: &Picked<'_>, store: &mut StateStore) -> Result {
+        for slot in 0..picked.slots() {
+            let Some(Row { key, timers }) = picked.row(slot)? else {
+                store.slots.skip();
+                continue;
+            };
+            self.check_owned(&key)?;
+            store.slots.append(&key);
+            if let Some(timers) = timers
+                && store.timers.decode(slot as u32, timers).is_none()
+            {
+                return Err(Error::invalid(format!("a chunk of state is damaged: the timers of key {key:?}")));
+            }
+        }
         Ok(())
+    }
+
+    #[inline]
+    fn check_owned(&self, key: &Key) -> Result {
+        if self.current.own().contains(&key.group(self.current.key_groups())) {
+            return Ok(());
+        }
+        Err(Error::invalid(format!("a chunk of state is damaged: key {key:?} is misplaced")))
     }
 
     fn replace(&mut self, mut store: StateStore) {
@@ -311,7 +349,9 @@ impl StateStore {
     pub(super) fn read<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<Option<&T>> {
         let column = self.columns.typed::<T>(name, kind)?;
         let slot = self.current.find(&self.slots, Wanted::State(name))?;
-        Ok(slot.and_then(|slot| column.get(slot)))
+        let Some(slot) = slot else { return Ok(None) };
+        column.wake(slot, name)?;
+        Ok(column.get(slot))
     }
 
     /// Returns the value of the current key to be changed; `make` makes it if there is none.
@@ -324,6 +364,7 @@ impl StateStore {
     ) -> Result<&mut T> {
         let column = self.columns.typed::<T>(name, kind)?;
         let slot = self.current.find_or_insert(&mut self.slots, Wanted::State(name))?;
+        column.wake(slot, name)?;
         self.slots.touch(slot);
         Ok(column.get_or_insert_with(slot, make))
     }
@@ -332,6 +373,7 @@ impl StateStore {
     pub(super) fn change_existing<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<Option<&mut T>> {
         let column = self.columns.typed::<T>(name, kind)?;
         let Some(slot) = self.current.find(&self.slots, Wanted::State(name))? else { return Ok(None) };
+        column.wake(slot, name)?;
         let value = column.get_mut(slot);
         if value.is_some() {
             self.slots.touch(slot);
@@ -344,6 +386,7 @@ impl StateStore {
     pub(super) fn put<T: StateValue>(&mut self, name: &'static str, kind: Kind, value: T) -> Result {
         let column = self.columns.typed::<T>(name, kind)?;
         let slot = self.current.find_or_insert(&mut self.slots, Wanted::State(name))?;
+        column.forget(slot);
         self.slots.touch(slot);
         column.set(slot, value);
         Ok(())
@@ -353,6 +396,7 @@ impl StateStore {
     pub(super) fn take<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<Option<T>> {
         let column = self.columns.typed::<T>(name, kind)?;
         let Some(slot) = self.current.find(&self.slots, Wanted::State(name))? else { return Ok(None) };
+        column.wake(slot, name)?;
         let taken = column.remove(slot);
         if taken.is_some() {
             self.slots.touch(slot);

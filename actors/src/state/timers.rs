@@ -59,6 +59,11 @@ impl Timers {
         self.slots.get(slot as usize).is_some_and(|timers| !timers.is_empty())
     }
 
+    /// Returns whether no slot has a timer.
+    pub(super) fn is_empty(&self) -> bool {
+        self.event.is_empty() && self.processing.is_empty()
+    }
+
     /// Returns time and slot of the timer of a kind that is due first; of several of the same time, the one of the
     /// lowest slot.
     pub(super) fn first(&self, kind: TimerKind) -> Option<(Timestamp, u32)> {

@@ -1,88 +1,103 @@
 //! One value or none for each row, and how that is written.
 
+use std::ops::Range;
+
 use super::damaged;
+use super::encoding::Primitive;
 use super::read::Reader;
+use crate::state::bits;
 use crate::{Error, Result};
 
 const NO_ROW: u8 = 0;
 const EVERY_ROW: u8 = 1;
 const SOME_ROWS: u8 = 2;
 
-/// Collects a block, row by row.
+/// Collects a block. Its rows may come in any order, each at most once; those that do not come have no value.
+///
+/// A cut reads its columns in the order of the slots, which is that of memory, and writes rows in the order of their
+/// key groups: one of the two has to jump, and what is written is the smaller.
 pub(in crate::state) struct BlockWriter {
     width: Option<usize>,
     rows: usize,
     values: usize,
+    /// Allocated with the first value, as everything below.
     present: Vec<u64>,
-    lengths: Vec<u32>,
+    /// Where in the body the value of each row stands, if the width varies.
+    spans: Vec<Span>,
+    /// Of values of one width: at the place of their row. Of others: in the order in which they came.
     body: Vec<u8>,
 }
 
+#[derive(Clone, Copy, Default)]
+struct Span {
+    start: usize,
+    length: u32,
+}
+
 impl BlockWriter {
-    /// Begins a block of about this many rows, of values of this width or of varying width.
+    /// Begins a block of this many rows, of values of this width or of varying width.
     pub(in crate::state) fn new(width: Option<usize>, rows: usize) -> BlockWriter {
-        BlockWriter {
-            width,
-            rows: 0,
-            values: 0,
-            present: Vec::with_capacity(rows.div_ceil(64)),
-            lengths: Vec::new(),
-            body: Vec::with_capacity(rows * width.unwrap_or(0)),
+        BlockWriter { width, rows, values: 0, present: Vec::new(), spans: Vec::new(), body: Vec::new() }
+    }
+
+    #[cold]
+    fn allocate(&mut self) {
+        self.present = vec![0; self.rows.div_ceil(64)];
+        match self.width {
+            Some(width) => self.body = vec![0; self.rows * width],
+            None => self.spans = vec![Span::default(); self.rows],
         }
     }
 
-    /// The next row has no value.
     #[inline]
-    pub(in crate::state) fn skip(&mut self) {
-        if self.rows.is_multiple_of(64) {
-            self.present.push(0);
+    fn mark(&mut self, row: usize) {
+        if self.present.is_empty() {
+            self.allocate();
         }
-        self.rows += 1;
-    }
-
-    #[inline]
-    fn mark(&mut self) {
-        let bit = self.rows % 64;
-        self.skip();
-        if let Some(word) = self.present.last_mut() {
-            *word |= 1 << bit;
-        }
+        let (word, bit) = (&mut self.present[row / 64], 1 << (row % 64));
+        debug_assert_eq!(*word & bit, 0, "a row comes once");
+        *word |= bit;
         self.values += 1;
     }
 
-    /// The next row has the value that `write` appends.
+    /// A row has this value, of the width of the block.
+    #[inline]
+    pub(in crate::state) fn set_primitive<P: Primitive>(&mut self, row: usize, value: P) {
+        debug_assert_eq!(self.width, Some(P::WIDTH));
+        self.mark(row);
+        value.store(&mut self.body[row * P::WIDTH..][..P::WIDTH]);
+    }
+
+    /// A row has the value that `write` appends; the width varies.
     ///
     /// # Errors
     /// The error of `write`, or if the value is longer than 4 GiB.
     #[inline]
-    pub(in crate::state) fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result) -> Result {
+    pub(in crate::state) fn set_with(&mut self, row: usize, write: impl FnOnce(&mut Vec<u8>) -> Result) -> Result {
+        debug_assert_eq!(self.width, None);
         let start = self.body.len();
         write(&mut self.body)?;
-        let length = self.body.len() - start;
-        match self.width {
-            Some(width) => debug_assert_eq!(length, width),
-            None => self.lengths.push(u32::try_from(length).map_err(|_| too_long())?),
-        }
-        self.mark();
+        let length = u32::try_from(self.body.len() - start).map_err(|_| too_long())?;
+        self.mark(row);
+        self.spans[row] = Span { start, length };
         Ok(())
     }
 
-    /// The next row has this value, or none.
+    /// A row has this value.
     ///
     /// # Errors
     /// If the value is longer than 4 GiB.
     #[inline]
-    pub(in crate::state) fn push(&mut self, value: Option<&[u8]>) -> Result {
-        match value {
-            Some(value) => self.push_with(|body| {
+    pub(in crate::state) fn set(&mut self, row: usize, value: &[u8]) -> Result {
+        let Some(width) = self.width else {
+            return self.set_with(row, |body| {
                 body.extend_from_slice(value);
                 Ok(())
-            }),
-            None => {
-                self.skip();
-                Ok(())
-            }
-        }
+            });
+        };
+        self.mark(row);
+        self.body[row * width..][..width].copy_from_slice(value);
+        Ok(())
     }
 
     /// Returns whether no row has a value.
@@ -92,7 +107,8 @@ impl BlockWriter {
 
     /// Returns about how many bytes it will take.
     pub(super) fn len(&self) -> usize {
-        1 + self.present.len() * 8 + self.lengths.len() * 4 + self.body.len()
+        let values = if self.width.is_none() { self.values * 4 } else { 0 };
+        1 + self.present.len() * 8 + values + self.body.len()
     }
 
     pub(super) fn finish(&self, out: &mut Vec<u8>) {
@@ -100,7 +116,8 @@ impl BlockWriter {
             out.push(NO_ROW);
             return;
         }
-        if self.values == self.rows {
+        let every = self.values == self.rows;
+        if every {
             out.push(EVERY_ROW);
         } else {
             out.push(SOME_ROWS);
@@ -108,10 +125,23 @@ impl BlockWriter {
                 out.extend_from_slice(&word.to_le_bytes());
             }
         }
-        for length in &self.lengths {
-            out.extend_from_slice(&length.to_le_bytes());
+        match self.width {
+            Some(_) if every => out.extend_from_slice(&self.body),
+            Some(width) => {
+                self.present_rows().for_each(|row| out.extend_from_slice(&self.body[row * width..][..width]));
+            }
+            None => {
+                self.present_rows().for_each(|row| out.extend_from_slice(&self.spans[row].length.to_le_bytes()));
+                for row in self.present_rows() {
+                    let Span { start, length } = self.spans[row];
+                    out.extend_from_slice(&self.body[start..][..length as usize]);
+                }
+            }
         }
-        out.extend_from_slice(&self.body);
+    }
+
+    fn present_rows(&self) -> impl Iterator<Item = usize> + '_ {
+        bits::ones(&self.present)
     }
 }
 
@@ -125,6 +155,8 @@ pub(super) struct Block<'a> {
     width: Option<usize>,
     /// Where each value ends, if their width varies.
     ends: Vec<usize>,
+    /// Where in the chunk the body begins.
+    offset: usize,
     body: &'a [u8],
 }
 
@@ -159,28 +191,63 @@ impl<'a> Block<'a> {
                 end
             }
         };
-        Ok(Block { present, width, ends, body: reader.take(length)? })
+        Ok(Block { present, width, ends, offset: reader.position(), body: reader.take(length)? })
+    }
+
+    /// Returns whether no row has a value.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self.present, Present::None)
     }
 
     /// Returns the value of a row.
     #[inline]
     pub(super) fn get(&self, row: usize) -> Option<&'a [u8]> {
-        let position = match &self.present {
-            Present::None => return None,
-            Present::All => row,
-            Present::Some { words, ranks } => {
-                let (word, bit) = (words.get(row / 64)?, row % 64);
-                if word & (1 << bit) == 0 {
-                    return None;
-                }
-                ranks[row / 64] as usize + (word & ((1 << bit) - 1)).count_ones() as usize
-            }
-        };
+        self.body.get(self.span(row)?)
+    }
+
+    /// Returns where in the chunk the value of a row stands.
+    #[inline]
+    pub(super) fn place(&self, row: usize) -> Option<Range<usize>> {
+        let span = self.span(row)?;
+        Some(self.offset + span.start..self.offset + span.end)
+    }
+
+    /// Returns the value of a row of a block whose values are of this type; nothing, too, if none is written so.
+    #[inline]
+    pub(super) fn primitive<P: Primitive>(&self, row: usize) -> Option<P> {
+        debug_assert_eq!(self.width, Some(P::WIDTH));
+        let position = self.position(row)?;
+        P::read(self.body.get(position * P::WIDTH..)?.get(..P::WIDTH)?)
+    }
+
+    /// Returns whether a row has a value.
+    #[inline]
+    pub(super) fn has(&self, row: usize) -> bool {
+        self.position(row).is_some()
+    }
+
+    #[inline]
+    fn span(&self, row: usize) -> Option<Range<usize>> {
+        let position = self.position(row)?;
         match self.width {
-            Some(width) => self.body.get(position * width..position * width + width),
+            Some(width) => Some(position * width..position * width + width),
             None => {
                 let start = if position == 0 { 0 } else { *self.ends.get(position - 1)? };
-                self.body.get(start..*self.ends.get(position)?)
+                Some(start..*self.ends.get(position)?)
+            }
+        }
+    }
+
+    /// Returns how many rows before this one have a value, if this one has.
+    #[inline]
+    fn position(&self, row: usize) -> Option<usize> {
+        match &self.present {
+            Present::None => None,
+            Present::All => Some(row),
+            Present::Some { words, ranks } => {
+                let (word, bit) = (words.get(row / 64)?, row % 64);
+                let is_present = word & (1 << bit) != 0;
+                is_present.then(|| ranks[row / 64] as usize + (word & ((1 << bit) - 1)).count_ones() as usize)
             }
         }
     }
@@ -208,9 +275,12 @@ mod tests {
     use super::*;
 
     fn written(width: Option<usize>, values: &[Option<&[u8]>]) -> Vec<u8> {
+        // Backwards, since the order in which they come does not matter.
         let mut writer = BlockWriter::new(width, values.len());
-        for value in values {
-            writer.push(*value).unwrap();
+        for (row, value) in values.iter().enumerate().rev() {
+            if let Some(value) = value {
+                writer.set(row, value).unwrap();
+            }
         }
         let mut out = Vec::new();
         writer.finish(&mut out);

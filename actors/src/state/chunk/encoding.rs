@@ -23,7 +23,8 @@ pub(in crate::state) enum Encoding {
 /// A type whose values are written as they are, all with the same width.
 pub(in crate::state) trait Primitive: Copy + 'static {
     const WIDTH: usize;
-    fn put(self, out: &mut Vec<u8>);
+    /// Writes the value over as many bytes as it is wide.
+    fn store(self, out: &mut [u8]);
     /// Returns nothing if no value is written so.
     fn read(bytes: &[u8]) -> Option<Self>;
 }
@@ -33,8 +34,8 @@ macro_rules! numbers {
         impl Primitive for $number {
             const WIDTH: usize = size_of::<$number>();
             #[inline]
-            fn put(self, out: &mut Vec<u8>) {
-                out.extend_from_slice(&self.to_le_bytes());
+            fn store(self, out: &mut [u8]) {
+                out.copy_from_slice(&self.to_le_bytes());
             }
             #[inline]
             fn read(bytes: &[u8]) -> Option<$number> {
@@ -47,8 +48,8 @@ numbers!(u8, u16, u32, u64, i8, i16, i32, i64, f32, f64);
 
 impl Primitive for bool {
     const WIDTH: usize = 1;
-    fn put(self, out: &mut Vec<u8>) {
-        out.push(u8::from(self));
+    fn store(self, out: &mut [u8]) {
+        out[0] = u8::from(self);
     }
     fn read(bytes: &[u8]) -> Option<bool> {
         match bytes {

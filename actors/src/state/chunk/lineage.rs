@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::block::Block;
-use super::encoding::Encoding;
-use super::read::Chunk;
+use super::encoding::{Encoding, Primitive};
+use super::read::{Chunk, Group};
 use super::{Kind, damaged};
 use crate::key::Key;
 use crate::state::slots::{MAX_SLOTS, is_sparse};
@@ -24,6 +24,8 @@ pub(super) const VACANT: Place = Place { chunk: u32::MAX, row: u32::MAX };
 /// Consecutive chunks of one subtask, and the newest row of each slot.
 pub(super) struct Lineage<'a> {
     pub(super) chunks: Vec<Chunk<'a>>,
+    /// Which of the chunks that were given each of them is.
+    origins: Vec<u32>,
     /// By slot; or, if the lineage begins with a change, by index in `changed`.
     places: Vec<Place>,
     /// The slots that occur, in order, if the lineage begins with a change: few, of a store that may be large.
@@ -39,8 +41,9 @@ impl<'a> Lineage<'a> {
     /// Nothing is left if there are no chunks; empty ones stand for cuts that had nothing to say.
     pub(super) fn open(bytes: &'a [Vec<u8>], wanted: Option<&Range<u32>>) -> Result<Option<Lineage<'a>>> {
         let mut chunks: Vec<Chunk<'a>> = Vec::new();
+        let mut origins = Vec::new();
         let mut first = None;
-        for bytes in bytes.iter().filter(|bytes| !bytes.is_empty()) {
+        for (origin, bytes) in bytes.iter().enumerate().filter(|(_, bytes)| !bytes.is_empty()) {
             let chunk = Chunk::open(bytes)?;
             if let Some(before) = chunks.last() {
                 if before.last.checked_add(1) != Some(chunk.first) {
@@ -55,13 +58,15 @@ impl<'a> Lineage<'a> {
             }
             if chunk.whole {
                 chunks.clear();
+                origins.clear();
             }
+            origins.push(origin as u32);
             first.get_or_insert(chunk.first);
             chunks.push(chunk);
         }
         let Some(first) = first else { return Ok(None) };
         let changed = if chunks[0].whole { Vec::new() } else { all_slots(&chunks) };
-        let mut lineage = Lineage { chunks, places: Vec::new(), changed, first, left_out: false };
+        let mut lineage = Lineage { chunks, origins, places: Vec::new(), changed, first, left_out: false };
         lineage.find_newest(wanted)?;
         Ok(Some(lineage))
     }
@@ -80,22 +85,27 @@ impl<'a> Lineage<'a> {
                     *place = VACANT;
                 }
             }
-            if index == 0 {
-                places.reserve_exact(chosen.iter().map(|group| group.rows.len()).sum());
-            }
-            for row in chosen.iter().flat_map(|group| group.rows.clone()) {
-                let slot = self.index(chunk.slot(row)).expect("the slots of all rows were collected");
-                if slot >= places.len() {
-                    // A store packs itself together before it becomes as sparse as that.
-                    if slot >= MAX_SLOTS || is_sparse(slot as u64 + 1, rows_so_far) {
-                        return Err(damaged("a slot out of proportion"));
-                    }
-                    places.resize(slot + 1, VACANT);
+            if self.chunks[0].whole {
+                // The slots of a group are in order: the last is the greatest.
+                let last = |group: &&Group| chunk.slots(&group.rows).last().map(|slot| u32::from_le_bytes(*slot));
+                let end =
+                    chosen.iter().copied().filter_map(|group| last(&group)).max().map_or(0, |last| last as usize + 1);
+                // A store packs itself together before it becomes as sparse as that.
+                if end > MAX_SLOTS || is_sparse(end as u64, rows_so_far) {
+                    return Err(damaged("a slot out of proportion"));
                 }
-                let place = Place { chunk: index as u32, row: row as u32 };
-                let before = std::mem::replace(&mut places[slot], place);
-                if before.chunk == place.chunk {
-                    return Err(damaged("a slot twice"));
+                if end > places.len() {
+                    places.resize(end, VACANT);
+                }
+            }
+            for group in chosen {
+                for (row, slot) in group.rows.clone().zip(chunk.slots(&group.rows)) {
+                    let slot = self.index(u32::from_le_bytes(*slot)).expect("the slots of all rows were collected");
+                    let place = Place { chunk: index as u32, row: row as u32 };
+                    let before = std::mem::replace(&mut places[slot], place);
+                    if before.chunk == place.chunk {
+                        return Err(damaged("a slot twice"));
+                    }
                 }
             }
         }
@@ -134,6 +144,8 @@ fn all_slots(chunks: &[Chunk<'_>]) -> Vec<u32> {
 /// The rows that a store is to be made of, by slot.
 pub(in crate::state) struct Picked<'a> {
     chunks: Vec<Chunk<'a>>,
+    /// Which of the chunks of the lineage each of them is, if all that stands in them was picked.
+    origins: Option<Vec<u32>>,
     places: Vec<Place>,
     /// The newest of each local value, encoded.
     pub(in crate::state) locals: BTreeMap<&'a str, &'a [u8]>,
@@ -164,7 +176,8 @@ pub(in crate::state) fn restore<'a>(
     }
     let next = lineage.chunks.last().and_then(|chunk| chunk.last.checked_add(1));
     let locals = lineage.locals();
-    Ok(Some(Picked { locals, next, places: lineage.places, chunks: lineage.chunks }))
+    let origins = Some(lineage.origins);
+    Ok(Some(Picked { locals, next, places: lineage.places, chunks: lineage.chunks, origins }))
 }
 
 /// Picks what belongs to these key groups from the lineages of several subtasks, and numbers the slots anew, in order
@@ -209,7 +222,7 @@ fn check_base(lineage: &Lineage<'_>, key_groups: u32) -> Result {
 
 fn join(lineages: Vec<Lineage<'_>>) -> Picked<'_> {
     let locals = lineages.first().map(Lineage::locals).unwrap_or_default();
-    let mut picked = Picked { chunks: Vec::new(), places: Vec::new(), locals, next: None };
+    let mut picked = Picked { chunks: Vec::new(), origins: None, places: Vec::new(), locals, next: None };
     for lineage in lineages {
         let before = picked.chunks.len() as u32;
         let places = lineage.places.iter().filter(|place| **place != VACANT);
@@ -223,6 +236,15 @@ impl<'a> Picked<'a> {
     /// Returns how many slots there are, free ones between included.
     pub(in crate::state) fn slots(&self) -> usize {
         self.places.len()
+    }
+
+    /// Returns the integer keys in all slots, if every slot has one and there are no timers.
+    pub(in crate::state) fn integers(&self) -> Option<impl Iterator<Item = Option<u64>> + '_> {
+        let simple = |chunk: &Chunk<'_>| chunk.texts.is_empty() && chunk.timers.is_empty();
+        if !self.chunks.iter().all(simple) || self.places.contains(&VACANT) {
+            return None;
+        }
+        Some(self.places.iter().map(|place| self.chunks[place.chunk as usize].integers.primitive(place.row as usize)))
     }
 
     /// Returns the key in a slot and its timers; nothing if the slot is free.
@@ -240,6 +262,12 @@ impl<'a> Picked<'a> {
     /// Returns the columns, in order of their names.
     pub(in crate::state) fn columns(&self) -> Result<Vec<Cells<'_, 'a>>> {
         columns(&self.chunks, &self.places)
+    }
+
+    /// Returns which of the chunks of the lineage each picked one is, if all that stands in them was picked: then it
+    /// is no waste to keep their bytes.
+    pub(in crate::state) fn origins(&self) -> Option<&[u32]> {
+        self.origins.as_deref()
     }
 }
 
@@ -264,10 +292,34 @@ impl<'a> Cells<'_, 'a> {
         self.places.len()
     }
 
+    /// Returns the value in each slot, of values of this type: nothing where there is none, an error where none is
+    /// written so.
+    pub(in crate::state) fn primitives<P: Primitive>(&self) -> impl Iterator<Item = Result<Option<P>>> + '_ {
+        debug_assert_eq!(self.encoding.width(), Some(P::WIDTH));
+        self.places.iter().map(|place| {
+            let Some(block) = self.block(*place) else { return Ok(None) };
+            match block.primitive(place.row as usize) {
+                None if block.has(place.row as usize) => {
+                    Err(Error::invalid(format!("a chunk of state \"{}\" is damaged", self.name)))
+                }
+                value => Ok(value),
+            }
+        })
+    }
+
+    /// Returns for each slot in which chunk, of those that the rows were picked from, its value stands, and where.
+    pub(in crate::state) fn places(&self) -> impl Iterator<Item = Option<(u32, Range<usize>)>> + '_ {
+        self.places.iter().map(|place| Some((place.chunk, self.block(*place)?.place(place.row as usize)?)))
+    }
+
     #[inline]
     fn at(&self, place: Place) -> Option<&'a [u8]> {
-        let block = self.blocks.get(place.chunk as usize)?.as_ref()?;
-        block.get(place.row as usize)
+        self.block(place)?.get(place.row as usize)
+    }
+
+    #[inline]
+    fn block(&self, place: Place) -> Option<&Block<'a>> {
+        *self.blocks.get(place.chunk as usize)?
     }
 }
 

@@ -20,19 +20,27 @@ pub fn merge_chunks(chunks: &[Vec<u8>]) -> Result<Vec<u8>> {
     let (rows, places) = newest_rows(&lineage);
 
     let mut integers = BlockWriter::new(Some(8), rows.len());
-    let mut texts = BlockWriter::new(None, 0);
-    let mut timers = BlockWriter::new(None, 0);
-    for place in &places {
-        let (chunk, row) = (&lineage.chunks[place.chunk as usize], place.row as usize);
-        integers.push(chunk.integers.get(row))?;
-        texts.push(chunk.texts.get(row))?;
-        timers.push(chunk.timers.get(row))?;
+    let mut texts = BlockWriter::new(None, rows.len());
+    let mut timers = BlockWriter::new(None, rows.len());
+    for (row, place) in places.iter().enumerate() {
+        let (chunk, old) = (&lineage.chunks[place.chunk as usize], place.row as usize);
+        for (block, value) in [
+            (&mut integers, chunk.integers.get(old)),
+            (&mut texts, chunk.texts.get(old)),
+            (&mut timers, chunk.timers.get(old)),
+        ] {
+            if let Some(value) = value {
+                block.set(row, value)?;
+            }
+        }
     }
     let mut merged = Vec::new();
     for cells in columns(&lineage.chunks, &places)? {
         let mut block = BlockWriter::new(cells.encoding.width(), rows.len());
-        for value in cells.iter() {
-            block.push(value)?;
+        for (row, value) in cells.iter().enumerate() {
+            if let Some(value) = value {
+                block.set(row, value)?;
+            }
         }
         merged.push(ColumnWriter { name: cells.name, kind: cells.kind, encoding: cells.encoding, block });
     }

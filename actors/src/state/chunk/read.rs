@@ -11,11 +11,18 @@ use crate::{Error, Result};
 /// The rest of some bytes. Nothing is allocated for a number that was read before the bytes it stands for are seen.
 pub(super) struct Reader<'a> {
     rest: &'a [u8],
+    /// How many bytes were read before the rest.
+    position: usize,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(rest: &'a [u8]) -> Reader<'a> {
-        Reader { rest }
+        Reader { rest, position: 0 }
+    }
+
+    /// Returns how many bytes were read so far.
+    pub(super) fn position(&self) -> usize {
+        self.position
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -25,6 +32,7 @@ impl<'a> Reader<'a> {
     pub(super) fn take(&mut self, length: usize) -> Result<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(length).ok_or_else(|| damaged("it ends too early"))?;
         self.rest = rest;
+        self.position += length;
         Ok(taken)
     }
 
@@ -123,7 +131,8 @@ impl<'a> Chunk<'a> {
         if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {
             return Err(damaged("its checksum does not match"));
         }
-        reader.rest = &body[MAGIC.len() + size_of::<u16>()..];
+        // The checksum is none of its parts.
+        reader.rest = &body[reader.position..];
         let chunk = Chunk::read(&mut reader)?;
         if !reader.is_empty() {
             return Err(damaged("it goes on behind its end"));
@@ -172,6 +181,11 @@ impl<'a> Chunk<'a> {
 
     pub(super) fn rows(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Returns the slots of some rows, as they were written.
+    pub(super) fn slots(&self, rows: &Range<usize>) -> &'a [[u8; 4]] {
+        &self.slots[rows.clone()]
     }
 
     #[inline]

@@ -85,11 +85,9 @@ fn a_slot_out_of_proportion_is_refused() {
     let key = Key::from(7u64);
     let write = |slot: u32| {
         let mut integers = BlockWriter::new(Some(8), 1);
-        integers.push(Some(&7u64.to_le_bytes())).unwrap();
-        let mut texts = BlockWriter::new(None, 1);
-        texts.skip();
-        let mut timers = BlockWriter::new(None, 1);
-        timers.skip();
+        integers.set_primitive(0, 7u64);
+        let texts = BlockWriter::new(None, 1);
+        let timers = BlockWriter::new(None, 1);
         ChunkWriter {
             whole: true,
             first: 0,

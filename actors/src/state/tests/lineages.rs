@@ -68,7 +68,7 @@ fn a_gap_in_a_lineage_is_an_error() {
     assert!(fresh.restore(&chunks[1..]).unwrap_err().message().contains("the one before it is missing"));
     assert!(fresh.restore(&[chunks[1].clone(), chunks[0].clone()]).is_err());
     assert_eq!(fresh.keys().count(), 0, "a failed restore leaves nothing behind");
-    fresh.restore(&chunks).unwrap();
+    fresh.restore(chunks.clone()).unwrap();
     assert_eq!(image(&fresh), image(&store));
 }
 

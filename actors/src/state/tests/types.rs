@@ -67,6 +67,52 @@ fn a_struct_may_gain_a_field_with_a_default() {
 }
 
 #[test]
+fn a_restored_value_waits_until_its_key_is_looked_at() {
+    const NAME: ValueState<String> = ValueState::new("name");
+    let mut store = StateStore::new(0..16, 16);
+    for key in 0..100u64 {
+        store.enter(Key::from(key));
+        store.value(NAME).set(format!("name {key}")).unwrap();
+    }
+    let base = store.cut().unwrap();
+    let mut again = restored(std::slice::from_ref(&base));
+    again.enter(Key::from(7u64));
+    again.value(NAME).update(|name| name.push('!')).unwrap();
+    again.enter(Key::from(8u64));
+    again.value(NAME).set("new".into()).unwrap();
+    again.enter(Key::from(9u64));
+    assert_eq!(again.value(NAME).take().unwrap().as_deref(), Some("name 9"));
+    assert_eq!(again.value(NAME).get().unwrap(), None, "it does not come back");
+    let change = again.cut().unwrap();
+    assert!(change.len() < base.len() / 4, "only what changed is written, not what was decoded");
+    // What still waits is written as it stands, and what does not wait any more as it is now.
+    let mut third = restored(&[image(&again)]);
+    assert_eq!(image(&third), image(&restored(&[base, change])));
+    for (key, name) in [(6, Some("name 6")), (7, Some("name 7!")), (8, Some("new")), (9, None), (99, Some("name 99"))] {
+        third.enter(Key::from(key));
+        assert_eq!(third.value(NAME).get().unwrap().map(String::as_str), name);
+    }
+}
+
+#[test]
+fn a_value_of_another_type_is_an_error_where_it_is_looked_at() {
+    let mut store = StateStore::new(0..16, 16);
+    for (key, value) in [(1u64, Some(5u8)), (2, None)] {
+        store.enter(Key::from(key));
+        store.value(ValueState::new("size")).set(value).unwrap();
+    }
+    let size = ValueState::<u128>::new("size");
+    let mut store = restored(&[store.cut().unwrap()]);
+    store.enter(Key::from(1u64));
+    store.value(size).get().unwrap();
+    store.enter(Key::from(2u64));
+    let message = invalid(store.value(size).get());
+    assert!(message.starts_with("state \"size\" cannot be restored as u128: "), "{message}");
+    store.value(size).set(3).unwrap();
+    assert_eq!(store.value(size).get().unwrap(), Some(&3));
+}
+
+#[test]
 fn every_primitive_comes_back() {
     fn check<T: StateValue + PartialEq + std::fmt::Debug>(values: [T; 2]) {
         let mut store = StateStore::new(0..16, 16);

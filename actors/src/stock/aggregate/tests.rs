@@ -247,7 +247,7 @@ fn without_a_key_there_is_one_group() {
 /// Cuts the state of one instance and restores another one from all cuts.
 fn crashed(cuts: &[Vec<u8>], input: &Table, options: &serde_json::Value) -> Bench {
     let mut bench = Bench::unopened(&AggregateKind, options.clone(), input, "tested");
-    bench.operator().restore(cuts, 0).unwrap();
+    bench.operator().restore(cuts.to_vec(), 0).unwrap();
     bench.operator().open().unwrap();
     bench
 }
