@@ -8,7 +8,7 @@ use csv::{ByteRecord, Position, Reader, ReaderBuilder};
 use super::columns::Columns;
 use super::files::{Format, LONGEST_ROW, Place, RowReader};
 use super::infer::{Guess, INFERENCE_ROWS};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// What a CSV file looks like.
 #[derive(Clone, Debug)]
@@ -85,7 +85,7 @@ impl Format for CsvFormat {
         let mut wanted: Vec<usize> = (0..self.columns.len()).collect();
         let mut fields = self.columns.len();
         // A file of another folder's making may have its columns in another order; they are found by name.
-        if self.header && next(&mut reader, &mut record)? {
+        if self.header && next(&mut reader, &mut record).map_err(|error| error.context(format!("file `{name}`")))? {
             fields = record.len();
             for (place, column) in wanted.iter_mut().zip(&self.columns) {
                 let Some(found) = record.iter().position(|field| field == column.as_bytes()) else {
@@ -145,7 +145,7 @@ impl RowReader for CsvReader {
                 return Ok(row);
             }
             if self.record.len() != self.fields {
-                return Err(Error::failed(format!(
+                return Err(Error::invalid(format!(
                     "line {} has {} fields, but there are {} columns",
                     self.line()?,
                     self.record.len(),
@@ -156,12 +156,12 @@ impl RowReader for CsvReader {
                 let bytes = &self.record[place];
                 let Ok(text) = std::str::from_utf8(bytes) else {
                     let message = format!("line {}, field {}: the text is not UTF-8", self.line()?, place + 1);
-                    return Err(Error::failed(message));
+                    return Err(Error::invalid(message));
                 };
                 if self.null.is(text, self.texts[column]) {
                     columns.append_null(column);
                 } else if let Err(message) = columns.append_text(column, text) {
-                    return Err(Error::failed(format!("line {}: {message}", self.line()?)));
+                    return Err(Error::invalid(format!("line {}: {message}", self.line()?)));
                 }
             }
         }
@@ -182,7 +182,13 @@ fn reader(file: File) -> Reader<Guard> {
 fn next(reader: &mut Reader<Guard>, record: &mut ByteRecord) -> Result<bool> {
     reader.get_mut().left = LONGEST_ROW;
     let line = reader.position().line();
-    reader.read_byte_record(record).map_err(|error| Error::failed(format!("line {line}: {error}")))
+    reader.read_byte_record(record).map_err(|error| {
+        let kind = match error.kind() {
+            csv::ErrorKind::Io(error) if error.kind() != std::io::ErrorKind::InvalidData => ErrorKind::Failed,
+            _ => ErrorKind::Invalid,
+        };
+        Error::new(kind, format!("line {line}: {error}"))
+    })
 }
 
 /// Lets no single record read more than its share.

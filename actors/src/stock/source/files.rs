@@ -91,7 +91,8 @@ pub(super) trait RowReader: Send {
     /// Reads up to so many rows and returns how many there were: fewer only at the end of the file.
     ///
     /// # Errors
-    /// With the line, if a row cannot be understood.
+    /// With the line, if a row cannot be understood. It will not be after a restart either, so that is
+    /// [`Error::invalid`]; a file that could not be read this time is [`Error::failed`].
     fn read(&mut self, limit: usize, columns: &mut Columns) -> Result<usize>;
 
     /// Returns where the next row begins.
