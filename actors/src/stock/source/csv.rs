@@ -1,7 +1,7 @@
 //! Rows of a CSV file (RFC 4180; quoted fields may hold line breaks).
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 
 use csv::{ByteRecord, Position, Reader, ReaderBuilder};
 
@@ -9,6 +9,9 @@ use super::columns::Columns;
 use super::files::{Format, LONGEST_ROW, Place, RowReader};
 use super::infer::{Guess, INFERENCE_ROWS};
 use crate::{Error, ErrorKind, Result};
+
+/// The byte order mark, which may stand at the beginning of a file.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What a CSV file looks like.
 #[derive(Clone, Debug)]
@@ -175,19 +178,66 @@ impl RowReader for CsvReader {
 }
 
 fn reader(file: File) -> Reader<Guard> {
-    let guard = Guard { file, left: LONGEST_ROW };
+    let guard = Guard { file, left: LONGEST_ROW, ended: false };
     ReaderBuilder::new().has_headers(false).flexible(true).buffer_capacity(64 << 10).from_reader(guard)
 }
 
 fn next(reader: &mut Reader<Guard>, record: &mut ByteRecord) -> Result<bool> {
-    reader.get_mut().left = LONGEST_ROW;
+    let guard = reader.get_mut();
+    (guard.left, guard.ended) = (LONGEST_ROW, false);
     let line = reader.position().line();
-    reader.read_byte_record(record).map_err(|error| {
+    let read = reader.read_byte_record(record).map_err(|error| {
         let kind = match error.kind() {
             csv::ErrorKind::Io(error) if error.kind() != std::io::ErrorKind::InvalidData => ErrorKind::Failed,
             _ => ErrorKind::Invalid,
         };
         Error::new(kind, format!("line {line}: {error}"))
+    })?;
+    // The reader takes a quote as closed by the end of the file, and all rows behind it as its text.
+    if read
+        && reader.get_ref().ended
+        && let Some(line) = unclosed_quote(reader, record)?
+    {
+        return Err(Error::invalid(format!(
+            "line {line}: nothing closes the quote that opens here; close it, or put the field into quotes and write this one twice"
+        )));
+    }
+    Ok(read)
+}
+
+/// Returns the line in which a quote opens that is not closed in the last record of a file.
+fn unclosed_quote(reader: &mut Reader<Guard>, record: &ByteRecord) -> Result<Option<u64>> {
+    enum At {
+        Begin,
+        Plain,
+        Quoted(u64),
+        Closed(u64),
+    }
+    let Some(begin) = record.position().cloned() else { return Ok(None) };
+    let file = &mut reader.get_mut().file;
+    let here = file.stream_position()?;
+    file.seek(SeekFrom::Start(begin.byte()))?;
+    let mut bytes = BufReader::new(&mut *file);
+    if begin.byte() == 0 && bytes.fill_buf()?.starts_with(MARK) {
+        bytes.consume(MARK.len());
+    }
+    let mut line = begin.line();
+    let mut at = At::Begin;
+    for byte in bytes.bytes() {
+        let byte = byte?;
+        at = match (at, byte) {
+            (At::Begin, b'"') => At::Quoted(line),
+            (At::Quoted(open), b'"') => At::Closed(open),
+            (At::Closed(open), b'"') | (At::Quoted(open), _) => At::Quoted(open),
+            (_, b',' | b'\n' | b'\r') => At::Begin,
+            _ => At::Plain,
+        };
+        line += u64::from(byte == b'\n');
+    }
+    file.seek(SeekFrom::Start(here))?;
+    Ok(match at {
+        At::Quoted(open) => Some(open),
+        _ => None,
     })
 }
 
@@ -195,6 +245,8 @@ fn next(reader: &mut Reader<Guard>, record: &mut ByteRecord) -> Result<bool> {
 struct Guard {
     file: File,
     left: u64,
+    /// Whether the end of the file was met while the current record was read.
+    ended: bool,
 }
 
 impl Read for Guard {
@@ -205,6 +257,7 @@ impl Read for Guard {
         }
         let read = self.file.read(buffer)?;
         self.left = self.left.saturating_sub(read as u64);
+        self.ended |= read == 0 && !buffer.is_empty();
         Ok(read)
     }
 }

@@ -201,6 +201,41 @@ fn an_unclosed_quote_does_not_read_the_whole_file() {
 }
 
 #[test]
+fn a_quote_that_nothing_closes_takes_no_rows_along() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.csv"), "a,b\n0,w\n").unwrap();
+    let both = json!({ "path": "*.csv", "schema": { "a": "bigint", "b": "string" } });
+    for (text, line) in [
+        ("a,b\n1,x\n2,\"oops\n3,y\n4,z\n", Some(3)),
+        ("a,b\n1,\"x\ny\"\n\n\n2,\"o\"\"\no,ps", Some(6)),
+        ("a,b\n1,\"x\n\"\"", Some(2)),
+        ("\u{feff}\"a,b\n1,x\n", Some(1)),
+        ("\u{feff}\"a\",b\n1,x", None),
+        ("a,b\n1,\"x\"\n2,\"y\"", None),
+        ("a,b\n1,5\" nail", None),
+        ("a,b\n1,\"x\" \"", None),
+        ("a,b\r\n1,\"\"\"\r\n\"\"\"\r\n", None),
+    ] {
+        std::fs::write(folder.path().join("b.csv"), text).unwrap();
+        let blueprint = plan(&CsvKind, &both, folder.path()).unwrap();
+        let mut tap = Tap::open(&blueprint, subtask(0, 1), None, 10).unwrap();
+        tap.poll().unwrap();
+        let alone = plan(&CsvKind, &json!({ "path": "b.csv" }), folder.path());
+        let Some(line) = line else {
+            tap.poll().unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert!(alone.is_ok(), "{text}");
+            continue;
+        };
+        let expected = format!("file `b.csv`: line {line}: nothing closes the quote");
+        let error = tap.poll().expect_err(text);
+        assert!(error.message().starts_with(&expected), "{text}: {error}");
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        let faults = alone.err().expect(text);
+        assert!(faults[0].message.starts_with(&expected), "{}", faults[0].message);
+    }
+}
+
+#[test]
 fn a_file_that_was_replaced_or_cut_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a.csv");
