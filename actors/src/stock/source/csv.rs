@@ -18,6 +18,8 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 pub(super) struct CsvFormat {
     /// Whether the first line holds the names of the columns.
     pub header: bool,
+    /// The name of the first file, whose columns all files have to have.
+    pub first: String,
     /// The columns that are read, in the order of the schema.
     pub columns: Vec<String>,
     /// Whether each of them is text.
@@ -93,10 +95,18 @@ impl Format for CsvFormat {
             for (place, column) in wanted.iter_mut().zip(&self.columns) {
                 let Some(found) = record.iter().position(|field| field == column.as_bytes()) else {
                     return Err(Error::invalid(format!(
-                        "file `{name}` has no column `{column}`, which the first file of this source has"
+                        "file `{name}` has no column `{column}`, which `{}`, the first file of this source, has",
+                        self.first
                     )));
                 };
                 *place = found;
+            }
+            if let Some((_, field)) = record.iter().enumerate().find(|(place, _)| !wanted.contains(place)) {
+                return Err(Error::invalid(format!(
+                    "file `{name}` has a column `{}`, which `{}`, the first file of this source, has not, or not twice; it would be lost: read files with other columns as a source of their own",
+                    String::from_utf8_lossy(field),
+                    self.first
+                )));
             }
         }
         let mut position = Position::new();

@@ -140,17 +140,23 @@ fn csv_fields_become_values() {
 fn columns_are_found_by_name_in_later_files() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.csv"), "a,b\n1,x\n").unwrap();
-    std::fs::write(folder.path().join("b.csv"), "b,c,a\ny,?,2\n").unwrap();
+    std::fs::write(folder.path().join("b.csv"), "b,a\ny,2\n").unwrap();
     let batch = read_all(&CsvKind, &json!({ "path": "." }), folder.path());
     assert_eq!(shown(&batch), "+---+---+\n| a | b |\n+---+---+\n| 1 | x |\n| 2 | y |\n+---+---+");
 
-    std::fs::write(folder.path().join("b.csv"), "b,c\ny,?\n").unwrap();
-    let blueprint = plan(&CsvKind, &json!({ "path": "." }), folder.path()).unwrap();
-    let mut tap = Tap::open(&blueprint, subtask(0, 1), None, 10).unwrap();
-    tap.poll().unwrap();
-    let error = tap.poll().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
-    assert!(error.message().contains("`b.csv` has no column `a`"), "{error}");
+    for (text, part) in [
+        ("b,c\ny,?\n", "`b.csv` has no column `a`, which `a.csv`"),
+        ("b,c,a\ny,?,2\n", "`b.csv` has a column `c`, which `a.csv`"),
+        ("b,a,b\ny,2,z\n", "`b.csv` has a column `b`, which `a.csv`"),
+    ] {
+        std::fs::write(folder.path().join("b.csv"), text).unwrap();
+        let blueprint = plan(&CsvKind, &json!({ "path": "." }), folder.path()).unwrap();
+        let mut tap = Tap::open(&blueprint, subtask(0, 1), None, 10).unwrap();
+        tap.poll().unwrap();
+        let error = tap.poll().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.message().contains(part), "{error}");
+    }
 }
 
 #[test]
