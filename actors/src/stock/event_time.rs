@@ -36,7 +36,7 @@ impl EventTime {
     pub(super) fn of(&self, batch: &RecordBatch) -> Result<ScalarBuffer<Timestamp>> {
         let column = batch.column(self.column);
         if column.null_count() > 0 {
-            return Err(Error::failed(format!("a row has no event time: its column `{}` is NULL", self.name)));
+            return Err(Error::invalid(format!("a row has no event time: its column `{}` is NULL", self.name)));
         }
         Ok(match column.data_type() {
             DataType::Int64 => column.as_primitive::<Int64Type>().values().clone(),
@@ -76,7 +76,9 @@ mod tests {
         let times = |name: &str| EventTime::find(name, &schema).unwrap().of(&batch);
         assert_eq!(times("second").unwrap().to_vec(), [3000]);
         assert_eq!(times("day").unwrap().to_vec(), [86_400_000]);
-        assert!(times("ms").unwrap_err().message().contains("`ms` is NULL"));
+        let error = times("ms").unwrap_err();
+        assert!(error.message().contains("`ms` is NULL"));
+        assert_eq!(error.kind(), crate::ErrorKind::Invalid, "the NULL is there after a restart, too");
         assert!(EventTime::find("text", &schema).unwrap_err().contains("Utf8"));
         assert!(EventTime::find("dya", &schema).unwrap_err().contains("did you mean `day`"));
     }

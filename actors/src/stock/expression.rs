@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{DFSchema, DataFusionError, SchemaError};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::simplify::SimplifyContext;
-use datafusion_expr::{Expr, ExprSchemable, Volatility};
+use datafusion_expr::{Expr, ExprSchemable, Operator, Volatility};
 use datafusion_optimizer::simplify_expressions::ExprSimplifier;
+use datafusion_physical_expr::expressions::BinaryExpr;
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion_sql::parser::DFParserBuilder;
 use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
@@ -99,15 +100,35 @@ impl Scope {
         let tell = |error: DataFusionError| self.explain(&error);
         let simplifier =
             ExprSimplifier::new(SimplifyContext::builder().with_schema(Arc::new(self.schema.clone())).build());
+        self.refuse_overflow(&parsed.expr)?;
         let expr = simplifier.simplify(parsed.expr).map_err(tell)?;
-        let physical =
-            create_physical_expr(&expr, &self.schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())
-                .map_err(tell)?;
+        let physical = self.physical(&expr).map_err(tell)?;
         let data_type = match expr.get_type(&self.schema).map_err(tell)? {
             DataType::Null => return Err(format!("`{}` is always NULL and has no type; use a CAST", parsed.name)),
             data_type => data_type,
         };
         Ok(Expression { physical, name: parsed.name, data_type })
+    }
+
+    fn physical(&self, expr: &Expr) -> datafusion_common::Result<Arc<dyn PhysicalExpr>> {
+        let (props, context) = (ExecutionProps::new(), PhysicalPlanningContext::default());
+        checked(create_physical_expr(expr, &self.schema, &props, &context)?)
+    }
+
+    /// Refuses constants that do not fit: the simplifier would fold them into something else.
+    fn refuse_overflow(&self, expr: &Expr) -> Result<(), String> {
+        let no_rows = RecordBatch::new_empty(normal(self.schema.as_arrow()));
+        let walk = expr.apply(|part| {
+            if let Expr::BinaryExpr(binary) = part
+                && matches!(binary.op, Operator::Plus | Operator::Minus | Operator::Multiply)
+                && !part.any_column_refs()
+            {
+                self.physical(part)?.evaluate(&no_rows)?;
+                return Ok(TreeNodeRecursion::Jump);
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+        walk.map(|_| ()).map_err(|error| plain(&error))
     }
 
     /// Understands an expression that computes one column from the columns of the same row.
@@ -152,6 +173,21 @@ impl Scope {
             None => format!("unknown function `{name}`"),
         }
     }
+}
+
+/// Makes `+`, `-` and `*` anywhere in an expression fail on overflow, as a division by zero does; as they come they
+/// wrap around.
+pub(super) fn checked(expr: Arc<dyn PhysicalExpr>) -> datafusion_common::Result<Arc<dyn PhysicalExpr>> {
+    let checked = expr.transform_up(|part| {
+        let Some(binary) = part.downcast_ref::<BinaryExpr>() else { return Ok(Transformed::no(part)) };
+        Ok(match binary.op() {
+            Operator::Plus | Operator::Minus | Operator::Multiply => {
+                Transformed::yes(Arc::new(binary.clone().with_fail_on_overflow(true)))
+            }
+            _ => Transformed::no(part),
+        })
+    });
+    Ok(checked?.data)
 }
 
 /// Returns an error's message without the planner's prefixes and hints for its own developers.
@@ -285,6 +321,25 @@ mod tests {
         }
         let error = scope().condition("dep_delay + 1").unwrap_err();
         assert_eq!(error, "a condition is true or false, but `dep_delay + 1` is of type Int64");
+    }
+
+    #[test]
+    fn an_overflow_is_an_error() {
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("a", Arc::new(Int64Array::from(vec![Some(1), None, Some(i64::MAX)]))),
+            ("i", Arc::new(arrow::array::Int32Array::from(vec![2, 3, i32::MAX]))),
+        ];
+        let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true))).unwrap();
+        let scope = Scope::new(&batch.schema()).unwrap();
+        for text in ["a + 1", "a * 2", "-10 - a", "upper(CAST(a + i AS TEXT))", "CASE WHEN a * i > 5 THEN 1 ELSE 2 END"]
+        {
+            let error = scope.expression(text).unwrap().evaluate(&batch).unwrap_err();
+            assert!(error.message().starts_with(&format!("`{text}`: ")), "{error}");
+            scope.expression(text).unwrap().evaluate(&batch.slice(0, 2)).unwrap();
+        }
+        scope.expression("a * 1.5 + i").unwrap().evaluate(&batch).unwrap();
+        let error = scope.expression("a + (9223372036854775807 + 1)").unwrap_err();
+        assert!(error.to_lowercase().contains("overflow"), "{error}");
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! The rows of a batch by their key.
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, SchemaRef};
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
 use hashbrown::HashTable;
 
@@ -11,7 +14,7 @@ use crate::{Key, Result, Timestamp};
 /// Makes keys of the values of some columns.
 ///
 /// A key is Arrow's row encoding of the values: equal values give equal bytes, whatever batch they are in, and NULL is
-/// a value like others. The bytes decide the key group, so they are part of the format of a checkpoint.
+/// a value like others. In a column of floats -0 and 0 are equal, and so is everything that is not a number. The bytes decide the key group, so they are part of the format of a checkpoint.
 pub(super) struct Keys {
     columns: Vec<usize>,
     converter: RowConverter,
@@ -33,7 +36,7 @@ impl Keys {
         if self.columns.is_empty() {
             return Ok(None);
         }
-        let columns: Vec<ArrayRef> = self.columns.iter().map(|column| batch.column(*column).clone()).collect();
+        let columns: Vec<ArrayRef> = self.columns.iter().map(|column| canonical(batch.column(*column))).collect();
         Ok(Some(self.converter.convert_columns(&columns)?))
     }
 
@@ -86,6 +89,23 @@ impl Keys {
     }
 }
 
+/// Returns a column with one representation for all values that are equal.
+pub(super) fn canonical(column: &ArrayRef) -> ArrayRef {
+    fn of<T: ArrowPrimitiveType>(column: &ArrayRef, not_a_number: T::Native) -> ArrayRef {
+        let unique = |value: T::Native| match value.partial_cmp(&T::Native::ZERO) {
+            None => not_a_number,
+            Some(Ordering::Equal) => T::Native::ZERO,
+            Some(_) => value,
+        };
+        Arc::new(column.as_primitive::<T>().unary::<_, T>(unique))
+    }
+    match column.data_type() {
+        DataType::Float64 => of::<Float64Type>(column, f64::NAN),
+        DataType::Float32 => of::<Float32Type>(column, f32::NAN),
+        _ => Arc::clone(column),
+    }
+}
+
 /// The rows of a batch by their key.
 pub(super) struct Groups {
     /// The key of each group.
@@ -106,8 +126,6 @@ impl Groups {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::{Float64Array, Int64Array, StringArray};
 
     use super::*;
@@ -153,6 +171,25 @@ mod tests {
                 assert_eq!(key.hash(), *hash);
                 assert_eq!(key, groups.keys[groups.of_row[row]]);
             }
+        }
+    }
+
+    #[test]
+    fn equal_floats_have_the_same_hash_and_key() {
+        let (doubles, floats) = ([0.0, -0.0, f64::NAN, -f64::NAN], [0.0, -0.0, f32::NAN, -f32::NAN]);
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("x", Arc::new(Float64Array::from(doubles.to_vec()))),
+            ("y", Arc::new(arrow::array::Float32Array::from(floats.to_vec()))),
+        ];
+        let table = Table::new(RecordBatch::try_from_iter(columns).unwrap());
+        for column in [0, 1] {
+            let keys = Keys::new(vec![column], &table.schema()).unwrap();
+            let mut hashes = Vec::new();
+            keys.hashes(table.batch(), &mut hashes).unwrap();
+            assert_eq!((hashes[0], hashes[2]), (hashes[1], hashes[3]));
+            assert_ne!(hashes[0], hashes[2]);
+            assert_eq!(keys.key(&table, 0).unwrap(), keys.key(&table, 1).unwrap());
+            assert_eq!(keys.groups(&table).unwrap().of_row, [0, 0, 1, 1]);
         }
     }
 

@@ -8,6 +8,7 @@ mod groups;
 mod moments;
 mod plan;
 mod state;
+mod sum;
 
 use std::sync::Arc;
 

@@ -15,7 +15,7 @@ use datafusion_physical_expr::aggregate::LoweredAggregateBuilder;
 use super::super::expression::{Expression, Parsed, Scope, has_aggregate, plain};
 use super::super::options::unknown;
 use super::super::select::twice;
-use super::groups::Keys;
+use super::groups::{Keys, canonical};
 use super::state::{Aggregates, Kept};
 use crate::Result;
 use crate::blueprint::Fault;
@@ -116,7 +116,7 @@ impl Plan {
         let mut kept = kept(groups.keys);
         let values = self.aggregates.advance(table.batch(), &groups.of_row, count, &mut kept)?;
         let first = UInt32Array::from(groups.first);
-        let firsts = |column: &usize| Ok(arrow::compute::take(table.column(*column), &first, None)?);
+        let firsts = |column: &usize| Ok(canonical(&arrow::compute::take(table.column(*column), &first, None)?));
         let keys = self.by.iter().map(firsts).collect::<Result<Vec<ArrayRef>>>()?;
         let inner = RecordBatch::try_new(Arc::clone(&self.inner), keys.iter().cloned().chain(values).collect())?;
         let mut columns = keys;

@@ -17,8 +17,9 @@ use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregate};
 use serde::{Deserialize, Serialize};
 
-use super::super::expression::plain;
+use super::super::expression::{checked, plain};
 use super::moments::{Measure, MomentsAccumulator};
+use super::sum::Integers;
 use crate::{Error, Result};
 
 /// The state of one key as it is kept.
@@ -46,13 +47,22 @@ pub(super) struct Aggregates {
 }
 
 struct One {
+    /// What identifies it: the function and its arguments.
+    text: String,
     function: Arc<AggregateFunctionExpr>,
     arguments: Vec<Arc<dyn PhysicalExpr>>,
     filter: Option<Arc<dyn PhysicalExpr>>,
     /// How many columns its state has.
     columns: usize,
     /// Set if the accumulator is one of ours.
-    measure: Option<Measure>,
+    ours: Option<Ours>,
+}
+
+/// What our own accumulators compute.
+#[derive(Clone, Copy)]
+enum Ours {
+    Moments(Measure),
+    Sum(Integers),
 }
 
 /// The states of the groups of a batch: those of the first `known` groups are saved, the others are new.
@@ -93,8 +103,10 @@ impl One {
     }
 
     fn accumulator(&self) -> DataFusionResult<Box<dyn GroupsAccumulator>> {
-        if let Some(measure) = self.measure {
-            return Ok(Box::new(MomentsAccumulator::new(measure)));
+        match self.ours {
+            Some(Ours::Moments(measure)) => return Ok(Box::new(MomentsAccumulator::new(measure))),
+            Some(Ours::Sum(integers)) => return Ok(integers.accumulator()),
+            None => {}
         }
         if self.function.groups_accumulator_supported() {
             return self.function.create_groups_accumulator();
@@ -104,7 +116,7 @@ impl One {
     }
 
     fn failed(&self, error: &DataFusionError) -> Error {
-        Error::failed(format!("`{}`: {}", self.function.name(), plain(error)))
+        Error::failed(format!("`{}`: {}", self.text, plain(error)))
     }
 }
 
@@ -125,14 +137,15 @@ impl Aggregates {
             identified.push('\n');
             let kept: Vec<String> = fields.iter().map(|field| field.data_type().to_string()).collect();
             described.push(format!("{text}: {}", kept.join(" ")));
-            let measure = Measure::of(lowered.aggregate.fun()).filter(|_| !lowered.aggregate.is_distinct());
-            aggregates.push(One {
-                arguments: lowered.aggregate.expressions(),
-                function: lowered.aggregate,
-                filter: lowered.filter,
-                columns: fields.len(),
-                measure,
-            });
+            let (function, gives) = (lowered.aggregate.fun(), lowered.aggregate.field());
+            let ours = Measure::of(function).map(Ours::Moments);
+            let ours = ours.or_else(|| Integers::of(function, gives.data_type()).map(Ours::Sum));
+            let ours = ours.filter(|_| !lowered.aggregate.is_distinct());
+            let arguments = lowered.aggregate.expressions().into_iter().map(checked);
+            let arguments =
+                arguments.collect::<DataFusionResult<_>>().map_err(|error| Error::invalid(plain(&error)))?;
+            let filter = lowered.filter.map(checked).transpose().map_err(|error| Error::invalid(plain(&error)))?;
+            aggregates.push(One { text, arguments, function: lowered.aggregate, filter, columns: fields.len(), ours });
         }
         let layout = crc32fast::hash(identified.as_bytes()).to_be_bytes();
         let described = described.join(", ");

@@ -81,6 +81,44 @@ fn each_key_in_a_batch_gets_its_new_value() {
 }
 
 #[test]
+fn sums_that_do_not_fit_are_errors() {
+    for (column, named) in
+        [("sum(delay) AS total", "sum"), ("sum(delay * 2) AS total", "sum"), ("max(delay) + 1", "max")]
+    {
+        let plan = plan(&["carrier"], &[column]);
+        let mut store = Store::default();
+        store.push(&plan, &flights(&[(Some("UA"), Some(1), 0.0), (Some("DL"), Some(i64::MIN / 2), 0.0)]));
+        let mut push = |delay| {
+            let table = flights(&[(Some("AA"), None, 0.0), (Some("UA"), Some(delay), 0.0)]);
+            plan.advance(&table, |keys| InStore(&mut store, keys))
+        };
+        push(7).unwrap();
+        let error = push(i64::MAX).err().expect(column);
+        assert!(error.message().starts_with('`') && error.message().contains(named), "{error}");
+    }
+    let plan = plan(&[], &["sum(delay) AS total", "sum(delay) FILTER (WHERE x > 0) AS some"]);
+    let mut store = Store::default();
+    let table = store.push(&plan, &flights(&[(None, None, 1.0), (None, Some(i64::MAX), 0.0), (None, Some(-1), 0.0)]));
+    assert_eq!(ints(&table, "total"), [Some(i64::MAX - 1)]);
+    assert_eq!(ints(&table, "some"), [None]);
+    let table = store.push(&plan, &flights(&[(None, Some(1), 1.0)]));
+    assert_eq!(ints(&table, "total"), [Some(i64::MAX)]);
+    assert_eq!(ints(&table, "some"), [Some(1)]);
+}
+
+#[test]
+fn equal_floats_are_one_group() {
+    let plan = plan(&["x"], &["count(*) AS n"]);
+    let mut store = Store::default();
+    let row = |x| (None, None, x);
+    let table = store.push(&plan, &flights(&[row(-0.0), row(f64::NAN), row(0.0), row(-f64::NAN), row(1.0)]));
+    assert_eq!(ints(&table, "n"), [Some(2), Some(2), Some(1)]);
+    assert!(doubles(&table, "x")[0].unwrap().is_sign_positive(), "what comes out does not depend on which came first");
+    let table = store.push(&plan, &flights(&[row(f64::from_bits(0x7ff8_0000_0000_0001)), row(-0.0)]));
+    assert_eq!(ints(&table, "n"), [Some(3), Some(3)]);
+}
+
+#[test]
 fn expressions_go_into_and_over_aggregates() {
     let columns = [
         "100.0 * sum(CASE WHEN delay > 15 THEN 1 ELSE 0 END) / count(*) AS late_percent",

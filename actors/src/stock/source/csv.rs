@@ -1,20 +1,25 @@
 //! Rows of a CSV file (RFC 4180; quoted fields may hold line breaks).
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 
 use csv::{ByteRecord, Position, Reader, ReaderBuilder};
 
 use super::columns::Columns;
 use super::files::{Format, LONGEST_ROW, Place, RowReader};
 use super::infer::{Guess, INFERENCE_ROWS};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
+
+/// The byte order mark, which may stand at the beginning of a file.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What a CSV file looks like.
 #[derive(Clone, Debug)]
 pub(super) struct CsvFormat {
     /// Whether the first line holds the names of the columns.
     pub header: bool,
+    /// The name of the first file, whose columns all files have to have.
+    pub first: String,
     /// The columns that are read, in the order of the schema.
     pub columns: Vec<String>,
     /// Whether each of them is text.
@@ -85,15 +90,23 @@ impl Format for CsvFormat {
         let mut wanted: Vec<usize> = (0..self.columns.len()).collect();
         let mut fields = self.columns.len();
         // A file of another folder's making may have its columns in another order; they are found by name.
-        if self.header && next(&mut reader, &mut record)? {
+        if self.header && next(&mut reader, &mut record).map_err(|error| error.context(format!("file `{name}`")))? {
             fields = record.len();
             for (place, column) in wanted.iter_mut().zip(&self.columns) {
                 let Some(found) = record.iter().position(|field| field == column.as_bytes()) else {
                     return Err(Error::invalid(format!(
-                        "file `{name}` has no column `{column}`, which the first file of this source has"
+                        "file `{name}` has no column `{column}`, which `{}`, the first file of this source, has",
+                        self.first
                     )));
                 };
                 *place = found;
+            }
+            if let Some((_, field)) = record.iter().enumerate().find(|(place, _)| !wanted.contains(place)) {
+                return Err(Error::invalid(format!(
+                    "file `{name}` has a column `{}`, which `{}`, the first file of this source, has not, or not twice; it would be lost: read files with other columns as a source of their own",
+                    String::from_utf8_lossy(field),
+                    self.first
+                )));
             }
         }
         let mut position = Position::new();
@@ -145,7 +158,7 @@ impl RowReader for CsvReader {
                 return Ok(row);
             }
             if self.record.len() != self.fields {
-                return Err(Error::failed(format!(
+                return Err(Error::invalid(format!(
                     "line {} has {} fields, but there are {} columns",
                     self.line()?,
                     self.record.len(),
@@ -156,12 +169,12 @@ impl RowReader for CsvReader {
                 let bytes = &self.record[place];
                 let Ok(text) = std::str::from_utf8(bytes) else {
                     let message = format!("line {}, field {}: the text is not UTF-8", self.line()?, place + 1);
-                    return Err(Error::failed(message));
+                    return Err(Error::invalid(message));
                 };
                 if self.null.is(text, self.texts[column]) {
                     columns.append_null(column);
                 } else if let Err(message) = columns.append_text(column, text) {
-                    return Err(Error::failed(format!("line {}: {message}", self.line()?)));
+                    return Err(Error::invalid(format!("line {}: {message}", self.line()?)));
                 }
             }
         }
@@ -175,20 +188,75 @@ impl RowReader for CsvReader {
 }
 
 fn reader(file: File) -> Reader<Guard> {
-    let guard = Guard { file, left: LONGEST_ROW };
+    let guard = Guard { file, left: LONGEST_ROW, ended: false };
     ReaderBuilder::new().has_headers(false).flexible(true).buffer_capacity(64 << 10).from_reader(guard)
 }
 
 fn next(reader: &mut Reader<Guard>, record: &mut ByteRecord) -> Result<bool> {
-    reader.get_mut().left = LONGEST_ROW;
+    let guard = reader.get_mut();
+    (guard.left, guard.ended) = (LONGEST_ROW, false);
     let line = reader.position().line();
-    reader.read_byte_record(record).map_err(|error| Error::failed(format!("line {line}: {error}")))
+    let read = reader.read_byte_record(record).map_err(|error| {
+        let kind = match error.kind() {
+            csv::ErrorKind::Io(error) if error.kind() != std::io::ErrorKind::InvalidData => ErrorKind::Failed,
+            _ => ErrorKind::Invalid,
+        };
+        Error::new(kind, format!("line {line}: {error}"))
+    })?;
+    // The reader takes a quote as closed by the end of the file, and all rows behind it as its text.
+    if read
+        && reader.get_ref().ended
+        && let Some(line) = unclosed_quote(reader, record)?
+    {
+        return Err(Error::invalid(format!(
+            "line {line}: nothing closes the quote that opens here; close it, or put the field into quotes and write this one twice"
+        )));
+    }
+    Ok(read)
+}
+
+/// Returns the line in which a quote opens that is not closed in the last record of a file.
+fn unclosed_quote(reader: &mut Reader<Guard>, record: &ByteRecord) -> Result<Option<u64>> {
+    enum At {
+        Begin,
+        Plain,
+        Quoted(u64),
+        Closed(u64),
+    }
+    let Some(begin) = record.position().cloned() else { return Ok(None) };
+    let file = &mut reader.get_mut().file;
+    let here = file.stream_position()?;
+    file.seek(SeekFrom::Start(begin.byte()))?;
+    let mut bytes = BufReader::new(&mut *file);
+    if begin.byte() == 0 && bytes.fill_buf()?.starts_with(MARK) {
+        bytes.consume(MARK.len());
+    }
+    let mut line = begin.line();
+    let mut at = At::Begin;
+    for byte in bytes.bytes() {
+        let byte = byte?;
+        at = match (at, byte) {
+            (At::Begin, b'"') => At::Quoted(line),
+            (At::Quoted(open), b'"') => At::Closed(open),
+            (At::Closed(open), b'"') | (At::Quoted(open), _) => At::Quoted(open),
+            (_, b',' | b'\n' | b'\r') => At::Begin,
+            _ => At::Plain,
+        };
+        line += u64::from(byte == b'\n');
+    }
+    file.seek(SeekFrom::Start(here))?;
+    Ok(match at {
+        At::Quoted(open) => Some(open),
+        _ => None,
+    })
 }
 
 /// Lets no single record read more than its share.
 struct Guard {
     file: File,
     left: u64,
+    /// Whether the end of the file was met while the current record was read.
+    ended: bool,
 }
 
 impl Read for Guard {
@@ -199,6 +267,7 @@ impl Read for Guard {
         }
         let read = self.file.read(buffer)?;
         self.left = self.left.saturating_sub(read as u64);
+        self.ended |= read == 0 && !buffer.is_empty();
         Ok(read)
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! The files of a source are listed when the job is planned and read in the order of their names; with several
 //! subtasks, file *i* belongs to subtask *i mod parallelism*. A position names the files that are still to be read,
-//! so a file that is added later changes nothing for a run that resumes. It also holds a fingerprint of the beginning
+//! so a file that is added later changes nothing for a run that resumes, except that a warning names it. It also holds a fingerprint of the beginning
 //! of the current file: one that was replaced or cut is refused by name, rather than read on from the middle of
 //! something else.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
@@ -91,7 +91,8 @@ pub(super) trait RowReader: Send {
     /// Reads up to so many rows and returns how many there were: fewer only at the end of the file.
     ///
     /// # Errors
-    /// With the line, if a row cannot be understood.
+    /// With the line, if a row cannot be understood. It will not be after a restart either, so that is
+    /// [`Error::invalid`]; a file that could not be read this time is [`Error::failed`].
     fn read(&mut self, limit: usize, columns: &mut Columns) -> Result<usize>;
 
     /// Returns where the next row begins.
@@ -119,6 +120,28 @@ pub(super) struct FilePosition {
     /// How many bytes of its beginning the fingerprint is of, and their hash.
     hashed: u64,
     fingerprint: u64,
+    /// The hashes of the names of all files that were there at the first start; only the first subtask keeps them.
+    #[serde(default)]
+    known: Vec<u64>,
+}
+
+fn hash_of(name: &str) -> u64 {
+    xxh3_64(name.as_bytes())
+}
+
+/// Says which files were not there at the first start, if there are any.
+fn newcomers(files: &[String], known: &[u64]) -> Option<String> {
+    const NAMED: usize = 3;
+    let known: HashSet<u64> = known.iter().copied().collect();
+    let new: Vec<&String> = files.iter().filter(|name| !known.contains(&hash_of(name))).collect();
+    let named: Vec<String> = new.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
+    let more = if new.len() > NAMED { format!(" and {} more", new.len() - NAMED) } else { String::new() };
+    (!new.is_empty()).then(|| {
+        format!(
+            "files that were not there at the first start are not read: {}{more}; start anew with `--resume none`, or read them with another job",
+            named.join(", ")
+        )
+    })
 }
 
 /// Reads rows out of files.
@@ -127,6 +150,7 @@ pub(super) struct FileSource {
     files: VecDeque<String>,
     current: Option<Current>,
     pace: Pace,
+    known: Vec<u64>,
 }
 
 struct Current {
@@ -147,7 +171,7 @@ impl Current {
 
 impl FileSource {
     pub(super) fn new(plan: Arc<FilePlan>) -> FileSource {
-        FileSource { plan, files: VecDeque::new(), current: None, pace: Pace::new(None, 1) }
+        FileSource { plan, files: VecDeque::new(), current: None, pace: Pace::new(None, 1), known: Vec::new() }
     }
 
     fn open_file(&self, name: &str, position: Option<&FilePosition>) -> Result<Current> {
@@ -190,6 +214,14 @@ impl Source for FileSource {
         match position {
             Some(position) => {
                 self.files = position.files.iter().cloned().collect();
+                // A position that an earlier version has made knows nothing about them.
+                if !position.known.is_empty()
+                    && subtask.attempt == 0
+                    && let Some(message) = newcomers(&self.plan.files, &position.known)
+                {
+                    tracing::warn!(source = %subtask.operator, "{message}");
+                }
+                self.known.clone_from(&position.known);
                 if position.offset > 0 {
                     let mut current = self.open_file(&position.files[0], Some(&position))?;
                     current.fingerprint();
@@ -197,6 +229,10 @@ impl Source for FileSource {
                 }
             }
             None => {
+                self.known = match subtask.index {
+                    0 => self.plan.files.iter().map(|name| hash_of(name)).collect(),
+                    _ => Vec::new(),
+                };
                 let (index, parallelism) = (subtask.index as usize, subtask.parallelism.max(1) as usize);
                 self.files = self.plan.files.iter().skip(index).step_by(parallelism).cloned().collect();
             }
@@ -232,16 +268,43 @@ impl Source for FileSource {
 
     fn position(&self) -> FilePosition {
         let files = self.files.iter().cloned().collect();
-        let Some(current) = &self.current else { return FilePosition { files, ..FilePosition::default() } };
+        let known = self.known.clone();
+        let Some(current) = &self.current else { return FilePosition { files, known, ..FilePosition::default() } };
         let place = current.reader.place();
         let (hashed, fingerprint) = (current.fingerprint.0 as u64, current.fingerprint.1);
-        FilePosition { files, offset: place.offset, line: place.line, hashed, fingerprint }
+        FilePosition { files, offset: place.offset, line: place.line, hashed, fingerprint, known }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_that_came_later_are_named() {
+        let of = |names: &[&str]| names.iter().map(|name| (*name).to_string()).collect::<Vec<String>>();
+        let folder = tempfile::tempdir().unwrap();
+        let source = |files: &[&str]| {
+            let schema = Arc::new(arrow::datatypes::Schema::empty());
+            let format = Box::new(super::super::lines::LineFormat);
+            let (folder, files) = (folder.path().to_path_buf(), of(files));
+            FileSource::new(Arc::new(FilePlan { folder, files, format, schema, event_time: None, per_second: None }))
+        };
+        let open = |source: &mut FileSource, position, index| {
+            let subtask = super::super::tests::subtask(index, 2);
+            super::super::tests::ready(source.open(position, &subtask)).unwrap();
+            source.position()
+        };
+        let at_first = open(&mut source(&["b", "d", "f"]), None, 0);
+        assert_eq!(open(&mut source(&["a", "b", "d"]), Some(at_first.clone()), 0), at_first, "it stays known");
+        assert!(open(&mut source(&["b", "d", "f"]), None, 1).known.is_empty(), "one subtask is enough");
+
+        assert_eq!(newcomers(&of(&["b", "f"]), &at_first.known), None);
+        let message = newcomers(&of(&["b", "c", "d", "e", "f"]), &at_first.known).unwrap();
+        assert!(message.contains("not read: `c`, `e`; start anew"), "{message}");
+        let message = newcomers(&of(&["a", "b", "c", "e", "g", "h"]), &at_first.known).unwrap();
+        assert!(message.contains("`a`, `c`, `e` and 2 more;"), "{message}");
+    }
 
     #[test]
     fn a_path_is_a_file_a_folder_or_a_glob() {

@@ -43,12 +43,12 @@ impl<R: BufRead> Lines<R> {
             return Ok(None);
         }
         if read as u64 == LONGEST_ROW {
-            return Err(Error::failed(format!("line {number} is longer than {LONGEST_ROW} bytes")));
+            return Err(Error::invalid(format!("line {number} is longer than {LONGEST_ROW} bytes")));
         }
         self.place = Place { offset: self.place.offset + read as u64, line: number };
         text(&self.line)
             .map(|line| Some((line, number)))
-            .ok_or_else(|| Error::failed(format!("line {number} is not UTF-8")))
+            .ok_or_else(|| Error::invalid(format!("line {number} is not UTF-8")))
     }
 }
 
@@ -75,7 +75,7 @@ impl RowReader for LineReader {
     fn read(&mut self, limit: usize, columns: &mut Columns) -> Result<usize> {
         for row in 0..limit {
             let Some((line, _)) = self.0.next()? else { return Ok(row) };
-            columns.append_text(0, line).map_err(Error::failed)?;
+            columns.append_text(0, line).map_err(Error::invalid)?;
         }
         Ok(limit)
     }
@@ -108,7 +108,7 @@ impl RowReader for JsonReader {
             }
             self.filled.fill(false);
             let fill = Fill { places: &self.columns, columns, filled: &mut self.filled };
-            parse(line, fill).map_err(|message| Error::failed(format!("line {number}: {message}")))?;
+            parse(line, fill).map_err(|message| Error::invalid(format!("line {number}: {message}")))?;
             for (column, _) in self.filled.iter().enumerate().filter(|(_, filled)| !**filled) {
                 columns.append_null(column);
             }

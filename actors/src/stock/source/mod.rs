@@ -113,6 +113,7 @@ impl SourceKind for CsvKind {
         let schema = with_types(guessed, &settings.schema, Missing::IsAFault)?;
         let format = CsvFormat {
             header: settings.header,
+            first: files[0].clone(),
             columns: schema.fields().iter().map(|field| field.name().clone()).collect(),
             texts: schema.fields().iter().map(|field| *field.data_type() == DataType::Utf8).collect(),
             null,

@@ -87,7 +87,7 @@ impl StdinSource {
         };
         let line = &self.held[self.begin..self.begin + length];
         self.begin += length;
-        text(line).map(Some).ok_or_else(|| Error::failed("standard input: a line is not UTF-8"))
+        text(line).map(Some).ok_or_else(|| Error::invalid("standard input: a line is not UTF-8"))
     }
 
     /// Waits for nothing: takes what is there. Returns whether anything came.
@@ -95,7 +95,7 @@ impl StdinSource {
         self.held.drain(..self.begin);
         self.begin = 0;
         if self.held.len() as u64 > LONGEST_ROW {
-            return Err(Error::failed(format!("standard input: a line is longer than {LONGEST_ROW} bytes")));
+            return Err(Error::invalid(format!("standard input: a line is longer than {LONGEST_ROW} bytes")));
         }
         match self.pieces.next() {
             Ok(Ok(piece)) => {

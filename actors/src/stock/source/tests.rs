@@ -11,7 +11,7 @@ use super::super::options::tests::with_options;
 use super::*;
 use crate::host::AnySource;
 use crate::table::{Table, table};
-use crate::{Error, Progress, Subtask};
+use crate::{Error, ErrorKind, Progress, Subtask};
 
 pub(crate) fn subtask(index: u32, parallelism: u32) -> Subtask {
     Subtask { index, parallelism, ..Subtask::single("source") }
@@ -140,17 +140,23 @@ fn csv_fields_become_values() {
 fn columns_are_found_by_name_in_later_files() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.csv"), "a,b\n1,x\n").unwrap();
-    std::fs::write(folder.path().join("b.csv"), "b,c,a\ny,?,2\n").unwrap();
+    std::fs::write(folder.path().join("b.csv"), "b,a\ny,2\n").unwrap();
     let batch = read_all(&CsvKind, &json!({ "path": "." }), folder.path());
     assert_eq!(shown(&batch), "+---+---+\n| a | b |\n+---+---+\n| 1 | x |\n| 2 | y |\n+---+---+");
 
-    std::fs::write(folder.path().join("b.csv"), "b,c\ny,?\n").unwrap();
-    let blueprint = plan(&CsvKind, &json!({ "path": "." }), folder.path()).unwrap();
-    let mut tap = Tap::open(&blueprint, subtask(0, 1), None, 10).unwrap();
-    tap.poll().unwrap();
-    let error = tap.poll().unwrap_err();
-    assert_eq!(error.kind(), crate::ErrorKind::Invalid);
-    assert!(error.message().contains("`b.csv` has no column `a`"), "{error}");
+    for (text, part) in [
+        ("b,c\ny,?\n", "`b.csv` has no column `a`, which `a.csv`"),
+        ("b,c,a\ny,?,2\n", "`b.csv` has a column `c`, which `a.csv`"),
+        ("b,a,b\ny,2,z\n", "`b.csv` has a column `b`, which `a.csv`"),
+    ] {
+        std::fs::write(folder.path().join("b.csv"), text).unwrap();
+        let blueprint = plan(&CsvKind, &json!({ "path": "." }), folder.path()).unwrap();
+        let mut tap = Tap::open(&blueprint, subtask(0, 1), None, 10).unwrap();
+        tap.poll().unwrap();
+        let error = tap.poll().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.message().contains(part), "{error}");
+    }
 }
 
 #[test]
@@ -184,6 +190,7 @@ fn a_row_that_cannot_be_read_is_named_by_file_and_line() {
         (b"a,b\n1,\xff\n", json!({}), "line 2, field 2: the text is not UTF-8"),
     ] {
         let error = error_of(folder.path(), text, schema);
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
         assert!(error.message().starts_with("file `bad.csv`: "), "{error}");
         assert!(error.message().contains(part), "{error} has no {part:?}");
     }
@@ -197,6 +204,41 @@ fn an_unclosed_quote_does_not_read_the_whole_file() {
     std::fs::write(folder.path().join("a.csv"), &text).unwrap();
     let faults = plan(&CsvKind, &json!({ "path": "a.csv" }), folder.path()).err().unwrap();
     assert!(faults[0].message.contains("is a quote not closed?"), "{}", faults[0].message);
+}
+
+#[test]
+fn a_quote_that_nothing_closes_takes_no_rows_along() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.csv"), "a,b\n0,w\n").unwrap();
+    let both = json!({ "path": "*.csv", "schema": { "a": "bigint", "b": "string" } });
+    for (text, line) in [
+        ("a,b\n1,x\n2,\"oops\n3,y\n4,z\n", Some(3)),
+        ("a,b\n1,\"x\ny\"\n\n\n2,\"o\"\"\no,ps", Some(6)),
+        ("a,b\n1,\"x\n\"\"", Some(2)),
+        ("\u{feff}\"a,b\n1,x\n", Some(1)),
+        ("\u{feff}\"a\",b\n1,x", None),
+        ("a,b\n1,\"x\"\n2,\"y\"", None),
+        ("a,b\n1,5\" nail", None),
+        ("a,b\n1,\"x\" \"", None),
+        ("a,b\r\n1,\"\"\"\r\n\"\"\"\r\n", None),
+    ] {
+        std::fs::write(folder.path().join("b.csv"), text).unwrap();
+        let blueprint = plan(&CsvKind, &both, folder.path()).unwrap();
+        let mut tap = Tap::open(&blueprint, subtask(0, 1), None, 10).unwrap();
+        tap.poll().unwrap();
+        let alone = plan(&CsvKind, &json!({ "path": "b.csv" }), folder.path());
+        let Some(line) = line else {
+            tap.poll().unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert!(alone.is_ok(), "{text}");
+            continue;
+        };
+        let expected = format!("file `b.csv`: line {line}: nothing closes the quote");
+        let error = tap.poll().expect_err(text);
+        assert!(error.message().starts_with(&expected), "{text}: {error}");
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        let faults = alone.err().expect(text);
+        assert!(faults[0].message.starts_with(&expected), "{}", faults[0].message);
+    }
 }
 
 #[test]
@@ -214,7 +256,7 @@ fn a_file_that_was_replaced_or_cut_is_refused() {
 
     std::fs::write(&file, &long[..3000]).unwrap();
     let error = open().unwrap_err();
-    assert_eq!(error.kind(), crate::ErrorKind::Invalid);
+    assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.message().contains("file `a.csv`"), "{error}");
     std::fs::write(&file, &long[..5000]).unwrap();
     assert!(open().unwrap_err().message().contains("it has 5000 bytes"));
@@ -321,8 +363,32 @@ fn json_errors_name_file_and_line() {
         let blueprint = plan(&NdjsonKind, &options, folder.path()).unwrap();
         std::fs::write(&path, text).unwrap();
         let error = Tap::open(&blueprint, subtask(0, 1), None, 10).unwrap().poll().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
         assert!(error.message().starts_with(&format!("file `bad.ndjson`: {part}")), "{error}");
     }
+}
+
+#[test]
+fn a_line_that_is_no_text_or_has_no_end_cannot_be_mended_by_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let endless = [b"a\n", vec![b'x'; files::LONGEST_ROW as usize + 1].as_slice()].concat();
+    for (text, part) in [(&b"a\n\xff\n"[..], "line 2 is not UTF-8"), (&endless, "line 2 is longer than")] {
+        std::fs::write(folder.path().join("bad.txt"), text).unwrap();
+        let blueprint = plan(&LinesKind, &json!({ "path": "bad.txt" }), folder.path()).unwrap();
+        let error = Tap::open(&blueprint, subtask(0, 1), None, 10).unwrap().poll().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        assert!(error.message().starts_with(&format!("file `bad.txt`: {part}")), "{error}");
+    }
+    let mut text = b"a\n1\n".to_vec();
+    text.resize(files::LONGEST_ROW as usize + (1 << 20), b'x');
+    std::fs::write(folder.path().join("b.csv"), &text).unwrap();
+    std::fs::write(folder.path().join("a.csv"), "a\nx\n").unwrap();
+    let blueprint = plan(&CsvKind, &json!({ "path": "*.csv" }), folder.path()).unwrap();
+    let mut tap = Tap::open(&blueprint, subtask(0, 1), None, 10).unwrap();
+    tap.poll().unwrap();
+    let error = tap.poll().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    assert!(error.message().starts_with("file `b.csv`: line 3: a row is longer"), "{error}");
 }
 
 #[test]
