@@ -93,7 +93,7 @@ fn sums_that_do_not_fit_are_errors() {
             plan.advance(&table, |keys| InStore(&mut store, keys))
         };
         push(7).unwrap();
-        let error = push(i64::MAX).err().expect(column);
+        let error = push(i64::MAX).expect_err(column);
         assert!(error.message().starts_with('`') && error.message().contains(named), "{error}");
     }
     let plan = plan(&[], &["sum(delay) AS total", "sum(delay) FILTER (WHERE x > 0) AS some"]);
