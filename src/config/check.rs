@@ -41,7 +41,7 @@ const IDLE: [&str; 9] = [
     "http.token",
 ];
 
-fn warn_of_idle_options(layered: &Layered, problems: &mut Problems) {
+fn warn_of_idle_options(layered: &Layered<'_>, problems: &mut Problems) {
     for path in IDLE.into_iter().filter(|path| layered.is_given(path)) {
         problems.warn(path, format!("{path} has no effect in this version"));
     }
