@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(write.lineage, written);
         let chunks: Vec<Vec<u8>> = base.fresh.iter().chain(&write.fresh).map(|chunk| chunk.to_vec()).collect();
         let mut restored = StateStore::new(0..8, 8);
-        restored.restore(&chunks).unwrap();
+        restored.restore(chunks).unwrap();
         for key in 0..1_000 {
             state.enter(Key::from(key));
             restored.enter(Key::from(key));
