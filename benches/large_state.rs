@@ -61,8 +61,9 @@ impl Kind {
 struct Shared {
     /// The longest pause between two records while the state was filled, and after that.
     gaps: [Duration; 2],
-    /// How long each cut took, while the state was filled and after that.
-    cuts: [Vec<Duration>; 2],
+    /// How long each cut took, while the state was filled and after that, and how much of it the thread had a
+    /// processor: the rest is for others to answer for.
+    cuts: [Vec<(Duration, Duration)>; 2],
     /// When the first record after a start was processed.
     first: Option<Instant>,
 }
@@ -181,7 +182,7 @@ struct Keep {
     accounts: bool,
     /// When it was about to be cut.
     #[serde(skip)]
-    before_cut: Option<Instant>,
+    before_cut: Option<(Instant, Duration)>,
     /// When the last record was processed.
     #[serde(skip)]
     last: Option<Instant>,
@@ -228,7 +229,7 @@ impl Operator for Keep {
     }
 
     fn before_checkpoint(&mut self, _: WindowId, _: &mut Context<Change>) -> Result {
-        self.before_cut = Some(Instant::now());
+        self.before_cut = Some((Instant::now(), on_processor()));
         Ok(())
     }
 
@@ -236,8 +237,8 @@ impl Operator for Keep {
         let rounds = ROUND.load(Ordering::Relaxed);
         let phase = usize::from(rounds > 0);
         with_shared(|shared| {
-            if let Some(before) = self.before_cut.take() {
-                shared.cuts[phase].push(before.elapsed());
+            if let Some((before, used)) = self.before_cut.take() {
+                shared.cuts[phase].push((before.elapsed(), on_processor().saturating_sub(used)));
             }
             shared.gaps[phase] = shared.gaps[phase].max(std::mem::take(&mut self.gap));
         });
@@ -365,17 +366,28 @@ fn print_checkpoints(notes: &Notes) {
 fn print_stalls() {
     with_shared(|shared| {
         for (phase, what) in [(1, "1 % changed"), (0, "while it is filled")] {
-            let (cuts, gap) = (&mut shared.cuts[phase], shared.gaps[phase]);
-            cuts.sort();
-            let (Some(longest), Some(median)) = (cuts.last(), cuts.get(cuts.len() / 2)) else { continue };
+            let (cuts, gap) = (&shared.cuts[phase], shared.gaps[phase]);
+            let of_all = |of: fn(&(Duration, Duration)) -> Duration| {
+                let mut times: Vec<Duration> = cuts.iter().map(of).collect();
+                times.sort();
+                let at = |percent: usize| times.get(times.len().saturating_sub(1) * percent / 100).copied();
+                [at(10), at(50), at(100)].map(|time| milliseconds(time.unwrap_or_default()))
+            };
+            let ([p10, p50, max], [used_p10, used_p50, used_max]) = (of_all(|cut| cut.0), of_all(|cut| cut.1));
             println!(
-                "  stall, {what:<20} cut p50 {:.1} ms, max {:.1} ms; longest pause between records {:.1} ms    limit 50 ms",
-                milliseconds(*median),
-                milliseconds(*longest),
+                "  stall, {what:<18} cut p10 {p10:.1} / p50 {p50:.1} / max {max:.1} ms \
+                 (on the processor {used_p10:.1} / {used_p50:.1} / {used_max:.1}), \
+                 longest pause between records {:.1} ms    limit 50 ms",
                 milliseconds(gap)
             );
         }
     });
+}
+
+/// Returns how long this thread has had a processor, if the system tells.
+fn on_processor() -> Duration {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(told.split(' ').next().and_then(|used| used.parse().ok()).unwrap_or(0))
 }
 
 /// Restores with the files in the page cache, and with an empty one if it can be emptied.

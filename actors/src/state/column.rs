@@ -62,6 +62,9 @@ macro_rules! data {
 }
 for_primitives!(data);
 
+/// The values of so many slots are brought into the caches before they are serialised.
+const ENCODED_AT_ONCE: usize = 64;
+
 /// What all columns can do.
 pub(super) trait AnyColumn: Any + Send {
     /// Returns whether a slot has a value.
@@ -200,11 +203,15 @@ impl<T: StateValue> AnyColumn for Column<T> {
         if encode_primitives(&self.cells, slots, block) {
             return Ok(());
         }
-        for (slot, row) in slots {
-            if let Some(value) = self.get(*slot) {
-                block.set_with(*row as usize, |body| Ok(rmp_serde::encode::write_named(body, value)?))?;
-            } else if let Some(bytes) = self.raw.as_ref().and_then(|raw| raw.get(*slot)) {
-                block.set(*row as usize, bytes)?;
+        for slots in slots.chunks(ENCODED_AT_ONCE) {
+            // One after the other, each would wait for memory.
+            std::hint::black_box(slots.iter().filter(|(slot, _)| self.get(*slot).is_some()).count());
+            for (slot, row) in slots {
+                if let Some(value) = self.get(*slot) {
+                    block.set_with(*row as usize, |body| Ok(rmp_serde::encode::write_named(body, value)?))?;
+                } else if let Some(bytes) = self.raw.as_ref().and_then(|raw| raw.get(*slot)) {
+                    block.set(*row as usize, bytes)?;
+                }
             }
         }
         Ok(())

@@ -268,18 +268,20 @@ impl Slots {
 
     /// A counting sort: the slots come in ascending order, and there are few groups.
     fn by_group(&self, slots: &Bits) -> Changed {
-        let group = |slot: u32| group_of(self.hashes[slot as usize], self.key_groups);
-        let mut next = vec![0; self.key_groups as usize + 1];
-        for slot in slots.iter() {
-            next[group(slot) as usize + 1] += 1u32;
+        // The slots alone first: whether a bit is set cannot be predicted, and a processor that has guessed wrong has
+        // to ask for the hashes anew, which are far apart.
+        let slots: Vec<u32> = slots.iter().collect();
+        let groups: Vec<u32> =
+            slots.iter().map(|slot| group_of(self.hashes[*slot as usize], self.key_groups)).collect();
+        let mut next = vec![0u32; self.key_groups as usize + 1];
+        for group in &groups {
+            next[*group as usize + 1] += 1;
         }
         for index in 1..next.len() {
             next[index] += next[index - 1];
         }
-        let count = next[self.key_groups as usize] as usize;
-        let mut changed = Changed { rows: vec![(0, 0); count], places: Vec::with_capacity(count) };
-        for slot in slots.iter() {
-            let group = group(slot);
+        let mut changed = Changed { rows: vec![(0, 0); slots.len()], places: Vec::with_capacity(slots.len()) };
+        for (slot, group) in slots.into_iter().zip(groups) {
             let row = &mut next[group as usize];
             changed.rows[*row as usize] = (group, slot);
             changed.places.push((slot, *row));
