@@ -203,6 +203,7 @@ impl<T: StateValue> AnyColumn for Column<T> {
         if encode_primitives(&self.cells, slots, block) {
             return Ok(());
         }
+        let slots_in_all = slots.len();
         for slots in slots.chunks(ENCODED_AT_ONCE) {
             // One after the other, each would wait for memory.
             std::hint::black_box(slots.iter().filter(|(slot, _)| self.get(*slot).is_some()).count());
@@ -213,6 +214,7 @@ impl<T: StateValue> AnyColumn for Column<T> {
                     block.set(*row as usize, bytes)?;
                 }
             }
+            block.reserve_for(slots_in_all);
         }
         Ok(())
     }

@@ -20,6 +20,9 @@ use crate::{Error, Result};
 /// From so many keys on, state does not fit the caches of a core.
 const LARGE: usize = 32 * 1024;
 
+/// From so many keys on, a restore takes a second thread.
+const HUGE: usize = 1 << 20;
+
 /// All state of one operator instance: columns by name, timers, and values that belong to no key.
 pub struct StateStore {
     current: Current,
@@ -297,14 +300,20 @@ impl StateStore {
             }
             None => self.load_rows(picked, &mut store)?,
         }
-        if !store.slots.index_all() {
+        let (is_indexed, columns) = if store.slots.len() >= HUGE {
+            // Neither needs the other, and both take long: nothing is processed until they are done.
+            std::thread::scope(|scope| {
+                let index = scope.spawn(|| store.slots.index_all());
+                let columns = load_columns(picked);
+                (index.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), columns)
+            })
+        } else {
+            (store.slots.index_all(), load_columns(picked))
+        };
+        if !is_indexed {
             return Err(Error::invalid("the chunks of state hold a key twice"));
         }
-        for cells in picked.columns()? {
-            if let Some(column) = column::decode(&cells, picked.origins())? {
-                store.columns.add(cells.name, cells.kind, column);
-            }
-        }
+        store.columns = columns?;
         store.locals = Locals::restore(&picked.locals);
         if let Some(next) = picked.next {
             store.next = next;
@@ -411,4 +420,14 @@ impl StateStore {
             self.current.forget();
         }
     }
+}
+
+fn load_columns(picked: &Picked<'_>) -> Result<Columns> {
+    let mut columns = Columns::default();
+    for cells in picked.columns()? {
+        if let Some(column) = column::decode(&cells, picked.origins())? {
+            columns.add(cells.name, cells.kind, column);
+        }
+    }
+    Ok(columns)
 }

@@ -83,6 +83,16 @@ impl BlockWriter {
         Ok(())
     }
 
+    /// Makes room for so many values in all, each about as long as those so far, unless there is some already: a body
+    /// that grows by doubling is copied again and again.
+    pub(in crate::state) fn reserve_for(&mut self, values: usize) {
+        let is_begun = self.values > 0 && self.body.capacity() < self.body.len() + self.body.len() / self.values * 64;
+        if self.width.is_none() && is_begun {
+            let left = values.saturating_sub(self.values);
+            self.body.reserve(self.body.len() / self.values * left / 16 * 17);
+        }
+    }
+
     /// A row has this value.
     ///
     /// # Errors
