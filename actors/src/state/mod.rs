@@ -18,7 +18,9 @@
 //! ```
 //!
 //! In memory, every name is one dense column of typed values, and every key has one slot in all of them. Nothing is
-//! serialised until a checkpoint [cuts](StateStore::cut) what changed into a chunk.
+//! serialised until a checkpoint [cuts](StateStore::cut) what changed into a chunk. After a restore, values that are not
+//! primitives are decoded when their key is first looked at: a job goes on long before all of its state is decoded. So
+//! a value that does not fit its type any more is an error where it is met; the first of a column is tried at once.
 //!
 //! Promises: order survives. Which slot a key gets, the order of keys and of timers that are due at the same time, are
 //! a function of what happened to the store, the same before and after a restore, so that a replay gives the same
