@@ -94,11 +94,10 @@ pub trait Operator: Send + Sized + 'static {
         let (rows, times) = (Self::In::rows(&batch), Self::In::times(&batch));
         let keyed = ctx.state.is_keyed();
         let entered = ctx.entered;
-        ctx.state.begin_block();
         for first in (0..rows).step_by(BLOCK) {
             let block = first..rows.min(first + BLOCK);
+            ctx.state.begin_block();
             if keyed {
-                ctx.state.begin_block();
                 for (row, record) in Self::In::iter(&batch, block.clone()).enumerate() {
                     // Before the key, so that a panic there is blamed on its record.
                     ctx.entered = entered + first + row + 1;
