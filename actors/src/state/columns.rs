@@ -4,7 +4,7 @@ use std::any::type_name;
 use std::sync::Arc;
 
 use super::chunk::{BlockWriter, ColumnWriter, Encoding, Kind};
-use super::column::{Column, Data};
+use super::column::{AnyColumn, Column, Data};
 use super::handle::StateValue;
 use crate::{Error, Result, short_type_name};
 
@@ -15,6 +15,8 @@ use crate::{Error, Result, short_type_name};
 #[derive(Default)]
 pub(super) struct Columns {
     columns: Vec<Named>,
+    /// How many there were when the transaction began; nothing outside of one.
+    before: Option<usize>,
 }
 
 struct Named {
@@ -67,13 +69,37 @@ impl Columns {
                 return Err(other_type::<T>(name, kind, named.kind, named.type_name));
             }
             raw.check::<T>(name)?;
-            named.data = Data::Other(Box::new(Column::<T>::of_raw(std::mem::take(raw))));
+            let mut column = Column::<T>::of_raw(std::mem::take(raw));
+            if self.before.is_some() {
+                column.begin();
+            }
+            named.data = Data::Other(Box::new(column));
         } else if named.kind != kind || named.data.typed::<T>().is_none() {
             return Err(other_type::<T>(name, kind, named.kind, named.type_name));
         }
         named.type_name = type_name::<T>();
         named.alias = Some(name);
         Ok(index)
+    }
+
+    /// Notes changes from now on.
+    pub(super) fn begin(&mut self) {
+        self.before = Some(self.columns.len());
+        self.columns.iter_mut().for_each(|named| named.data.any_mut().begin());
+    }
+
+    /// Notes nothing from now on, and forgets what was noted.
+    pub(super) fn settle(&mut self) {
+        self.before = None;
+        self.columns.iter_mut().for_each(|named| named.data.any_mut().settle());
+    }
+
+    /// Takes back what was noted, notes nothing from now on, and returns whether that was everything that changed.
+    pub(super) fn undo(&mut self) -> bool {
+        let before = self.before.take().unwrap_or(self.columns.len());
+        // A chunk names the columns that are empty, too.
+        self.columns.truncate(before);
+        self.columns.iter_mut().fold(true, |undone, named| named.data.any_mut().undo() && undone)
     }
 
     /// Returns whether a slot has a value in any column.

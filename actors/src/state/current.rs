@@ -104,6 +104,13 @@ impl Current {
         self.block.clear();
     }
 
+    /// Forgets every key and every place.
+    pub(super) fn reset(&mut self) {
+        self.begin_block();
+        self.places.truncate(1);
+        self.ahead = false;
+    }
+
     /// Adds the key of the next record of the block.
     #[inline]
     pub(super) fn push(&mut self, key: Key) {

@@ -38,11 +38,13 @@ mod current;
 mod entry;
 mod handle;
 mod local;
+mod raw;
 mod slots;
 mod store;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod undo;
 
 pub use chunk::merge_chunks;
 pub use entry::{ListEntry, LocalEntry, MapEntry, ValueEntry};
