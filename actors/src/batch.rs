@@ -5,7 +5,7 @@
 //! pool it was filled from: the next one overwrites the records in place, which spares the allocations inside them.
 
 use std::any::Any;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex};
 
 use crate::record::Record;
@@ -26,6 +26,24 @@ pub trait AnyBatch: Any + Send + Sync {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Returns a batch of some of the records, with their times.
+    ///
+    /// # Panics
+    /// If there are not so many records.
+    fn slice(&self, rows: Range<usize>) -> Batch;
+
+    /// Returns whether another batch holds the same records with the same times, as they are serialised: what
+    /// compares a replay with what was sent before. A record that serialises in another order each time, as one with
+    /// a hash map does, is never the same.
+    fn same(&self, other: &dyn AnyBatch) -> bool;
+
+    /// Returns a record as JSON text, for those who look at dead letters; a text that says why, if it cannot be
+    /// written so.
+    ///
+    /// # Panics
+    /// If there is no such record.
+    fn show(&self, row: usize) -> String;
 }
 
 /// A shared batch, erased: what mailboxes hold.
@@ -98,8 +116,40 @@ impl<T: Record> AnyBatch for Rows<T> {
     }
 
     fn memory(&self) -> usize {
-        self.records.capacity() * size_of::<T>() + self.times.capacity() * size_of::<Timestamp>()
+        memory(&self.records, &self.times)
     }
+
+    fn slice(&self, rows: Range<usize>) -> Batch {
+        let times = self.times.get(rows.clone()).unwrap_or_default().to_vec();
+        let records = self[rows].to_vec();
+        Arc::new(Rows { live: records.len(), records, times, home: None })
+    }
+
+    fn same(&self, other: &dyn AnyBatch) -> bool {
+        let other: &dyn Any = other;
+        let Some(other) = other.downcast_ref::<Rows<T>>() else { return false };
+        let (mut left, mut right) = (Vec::new(), Vec::new());
+        let mut is_same = |a: &T, b: &T| {
+            left.clear();
+            right.clear();
+            let written = rmp_serde::encode::write(&mut left, a).and(rmp_serde::encode::write(&mut right, b));
+            written.is_ok() && left == right
+        };
+        self.live == other.live && self.times == other.times && self.iter().zip(&**other).all(|(a, b)| is_same(a, b))
+    }
+
+    fn show(&self, row: usize) -> String {
+        serde_json::to_string(&self[row]).unwrap_or_else(|error| unshown(&error))
+    }
+}
+
+/// Says in JSON why a record is not shown.
+pub(crate) fn unshown(why: &dyn std::fmt::Display) -> String {
+    serde_json::Value::from(format!("this record cannot be written as JSON: {why}")).to_string()
+}
+
+fn memory<T>(records: &Vec<T>, times: &Vec<Timestamp>) -> usize {
+    records.capacity() * size_of::<T>() + times.capacity() * size_of::<Timestamp>()
 }
 
 impl<T: Record> Drop for Rows<T> {
@@ -115,28 +165,55 @@ struct Buffer<T> {
     times: Vec<Timestamp>,
 }
 
-/// Where the buffers of finished batches wait for their next use.
-struct Pool<T> {
-    buffers: Mutex<Vec<Buffer<T>>>,
+impl<T> Buffer<T> {
+    fn memory(&self) -> usize {
+        memory(&self.records, &self.times)
+    }
 }
 
-/// How many buffers a pool keeps at most; what is returned beyond that is freed.
-const POOL_CAPACITY: usize = 256;
+/// Where the buffers of finished batches wait for their next use.
+struct Pool<T> {
+    buffers: Mutex<Buffers<T>>,
+}
+
+struct Buffers<T> {
+    waiting: Vec<Buffer<T>>,
+    memory: usize,
+}
+
+/// How much memory, by the measure of [`AnyBatch::memory`], a pool keeps at most; what is returned beyond that is freed.
+/// When a window is committed, all that subtasks held of it for a replay comes back at once: freeing it would take
+/// longer than what an actor may spend on anything.
+const POOL_MEMORY: usize = 96 << 20;
+
+/// How many buffers a pool keeps at most, however small they are.
+const POOL_BUFFERS: usize = 16 * 1024;
 
 impl<T: Record> Pool<T> {
+    fn new() -> Arc<Pool<T>> {
+        Arc::new(Pool { buffers: Mutex::new(Buffers { waiting: Vec::new(), memory: 0 }) })
+    }
+
     fn give(&self, mut buffer: Buffer<T>) {
         buffer.times.clear();
+        let memory = buffer.memory();
         // A poisoned lock means that a thread died between taking a buffer and giving one back: there is nothing
         // half-done to protect, but nothing worth saving either.
         if let Ok(mut buffers) = self.buffers.lock()
-            && buffers.len() < POOL_CAPACITY
+            && buffers.waiting.len() < POOL_BUFFERS
+            && buffers.memory + memory <= POOL_MEMORY
         {
-            buffers.push(buffer);
+            buffers.memory += memory;
+            buffers.waiting.push(buffer);
         }
     }
 
     fn take(self: &Arc<Self>) -> Rows<T> {
-        let buffer = self.buffers.lock().ok().and_then(|mut buffers| buffers.pop());
+        let buffer = self.buffers.lock().ok().and_then(|mut buffers| {
+            let buffer = buffers.waiting.pop()?;
+            buffers.memory -= buffer.memory();
+            Some(buffer)
+        });
         let (records, times) = buffer.map_or_else(Default::default, |buffer| (buffer.records, buffer.times));
         Rows { records, live: 0, times, home: Some(Arc::clone(self)) }
     }
@@ -153,8 +230,7 @@ pub struct RowBuffer<T: Record> {
 impl<T: Record> RowBuffer<T> {
     /// Makes an empty buffer whose batches hold up to `rows` records.
     pub fn new(rows: usize) -> RowBuffer<T> {
-        let pool = Arc::new(Pool { buffers: Mutex::new(Vec::new()) });
-        RowBuffer { pool, rows: rows.max(1), open: Rows::none(), ready: Vec::new() }
+        RowBuffer { pool: Pool::new(), rows: rows.max(1), open: Rows::none(), ready: Vec::new() }
     }
 
     /// Appends a record.
@@ -234,8 +310,11 @@ pub trait OutputBuffer: Send {
     /// Moves everything that was emitted to the end of `batches`.
     fn drain(&mut self, batches: &mut Vec<Batch>);
 
-    /// Drops everything that was emitted.
-    fn clear(&mut self);
+    /// Returns a mark behind what was emitted so far. What is emitted later goes into other batches.
+    fn mark(&mut self) -> usize;
+
+    /// Drops what was emitted since a mark was set, and not drained.
+    fn rewind(&mut self, mark: usize);
 }
 
 impl<T: Record> OutputBuffer for RowBuffer<T> {
@@ -248,10 +327,15 @@ impl<T: Record> OutputBuffer for RowBuffer<T> {
         batches.extend(self.ready.drain(..).map(|rows| rows as Batch));
     }
 
-    fn clear(&mut self) {
+    fn mark(&mut self) -> usize {
+        self.close();
+        self.ready.len()
+    }
+
+    fn rewind(&mut self, mark: usize) {
         self.open.live = 0;
         self.open.times.clear();
-        self.ready.clear();
+        self.ready.truncate(mark);
     }
 }
 
@@ -336,6 +420,69 @@ mod tests {
         assert_eq!(&again[..], ["short".to_string()]);
         assert_eq!(again[0].as_ptr(), address, "the text was written over the recycled one");
         assert_eq!(again.times(), None);
+    }
+
+    #[test]
+    fn all_that_was_held_for_a_replay_is_filled_again() {
+        // Batches of 64 KiB.
+        let record = (0u128, 1u128, 2u128, 3u128);
+        let mut buffer = RowBuffer::new(1024);
+        let mut batches = Vec::new();
+        (0..1024 * 1024).for_each(|_| buffer.push(record, None));
+        buffer.drain(&mut batches);
+        assert_eq!(batches.iter().map(|batch| batch.memory()).sum::<usize>(), 64 << 20);
+        batches.clear();
+        let pool = Arc::clone(&buffer.pool);
+        let kept = |pool: &Pool<_>| {
+            let buffers = pool.buffers.lock().unwrap();
+            (buffers.waiting.len(), buffers.memory)
+        };
+        assert_eq!(kept(&pool), (1024, 64 << 20));
+
+        (0..2 * 1024 * 1024).for_each(|_| buffer.push(record, None));
+        assert_eq!(kept(&pool), (0, 0));
+        buffer.drain(&mut batches);
+        batches.clear();
+        assert_eq!(kept(&pool), (POOL_MEMORY >> 16, POOL_MEMORY), "but no more than that");
+    }
+
+    #[test]
+    fn what_was_emitted_since_a_mark_goes() {
+        let mut buffer = RowBuffer::<u64>::new(2);
+        buffer.push(1, Some(1));
+        let mark = buffer.mark();
+        [2, 3, 4].into_iter().for_each(|number| buffer.push(number, Some(2)));
+        buffer.rewind(mark);
+        buffer.push(5, None);
+        let mut batches = Vec::new();
+        buffer.drain(&mut batches);
+        let got: Vec<_> = batches.iter().map(|batch| rows::<u64>(batch).unwrap().to_vec()).collect();
+        assert_eq!(got, [[1], [5]]);
+        assert_eq!(batches[1].times(), None);
+    }
+
+    #[test]
+    fn a_slice_is_the_same_as_a_batch_of_its_records() {
+        let batch = Rows::with_times(vec![(1u8, "a".to_string()), (2, "b".into()), (3, "c".into())], vec![10, 20, 30]);
+        let slice = batch.slice(1..3);
+        let same = Rows::with_times(vec![(2u8, "b".to_string()), (3, "c".into())], vec![20, 30]);
+        assert!(slice.same(&same) && same.same(&*slice));
+        assert!(!slice.same(&batch));
+        assert!(!slice.same(&Rows::new(same.to_vec())), "without times");
+        assert!(!slice.same(&Rows::with_times(vec![(2u8, "b".to_string()), (3, "d".into())], vec![20, 30])));
+        assert!(!slice.same(&Rows::with_times(vec![2u64, 3], vec![20, 30])), "of another type");
+        assert!(Rows::new(vec![f64::NAN]).same(&Rows::new(vec![f64::NAN])));
+        assert!(batch.slice(1..1).is_empty());
+    }
+
+    #[test]
+    fn a_record_is_shown_as_json() {
+        assert_eq!(Rows::new(vec![(1u8, Some("a \"b\"".to_string())), (2, None)]).show(0), r#"[1,"a \"b\""]"#);
+        #[derive(Clone, serde::Serialize, serde::Deserialize)]
+        struct Odd(std::collections::BTreeMap<(u8, u8), u8>);
+        impl Record for Odd {}
+        let shown = Rows::new(vec![Odd([((1, 2), 3)].into())]).show(0);
+        assert_eq!(shown, r#""this record cannot be written as JSON: key must be a string""#);
     }
 
     #[test]
