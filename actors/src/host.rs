@@ -1,11 +1,15 @@
 //! The engine's side of operators, sources and sinks: their types erased once per batch.
 //!
 //! The engine never sees a user's types: it drives an [`AnyOperator`], which is a user's operator together with its
-//! context (state, timers, output), an [`AnySource`] or an [`AnySink`]. None of them catches a panic or decides
-//! anything; that is the engine's part.
+//! context (state, timers, output), an [`AnySource`] or an [`AnySink`]. None of them decides anything, and none
+//! catches a panic but that of an instance that is thrown away; that is the engine's part.
+//!
+//! A batch can be a transaction: what an operator did with it is then taken back, or kept, as a whole.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 
 use crate::batch::{Batch, Output, OutputBuffer, Scatter};
 use crate::context::Context;
@@ -115,6 +119,43 @@ pub trait AnyOperator: Send {
         Err(Error::invalid("this operator cannot start from a state of another parallelism"))
     }
 
+    /// Begins a transaction: from now to [`settle`](AnyOperator::settle) or [`undo`](AnyOperator::undo), every change of
+    /// state, timers and local values is noted so that it can be taken back. A transaction that was not ended is
+    /// settled. There is no [`cut`](AnyOperator::cut) within one.
+    fn begin(&mut self);
+
+    /// Keeps what was done since `begin`, and forgets how to take it back.
+    fn settle(&mut self);
+
+    /// Takes back everything since `begin`: state (values, the order of keys, local values, what the next cut writes),
+    /// timers, watermark, number of the entry, and what was emitted and not drained; and puts a fresh instance of the
+    /// factory's into the place of the operator, on which `open` has not been called.
+    ///
+    /// Returns false if there is no way back: nothing that is left is of use, so a state has to be restored. It is so
+    /// if no transaction was begun, and if values were so large that copying them was not worth it.
+    ///
+    /// The old instance is dropped here. It is what panicked, and may do so again in its `drop`: that is caught, and
+    /// what it has not freed by then is lost. Nothing else is caught; after a panic there is no way back, either.
+    ///
+    /// # Errors
+    /// The factory's: there is no way back, either.
+    fn undo(&mut self) -> Result<bool>;
+
+    /// Makes a fresh instance with empty state, for the same subtask and with the same settings.
+    ///
+    /// # Errors
+    /// The factory's.
+    fn fresh(&self) -> Result<Box<dyn AnyOperator>>;
+
+    /// Returns whether it has any state, timers or local values, or had since the last cut.
+    fn has_state(&self) -> bool;
+
+    /// Returns how many entries were begun: what makes [`Context::rng`] give the same numbers in a replay.
+    fn entry(&self) -> u64;
+
+    /// Sets how many entries count as begun, for a replay.
+    fn set_entry(&mut self, entry: u64);
+
     /// Returns which record of the last batch was being processed, counted from 0: the one to blame for a failure.
     fn row(&self) -> usize;
 
@@ -139,10 +180,20 @@ pub struct Hosted<O: Operator> {
     operator: O,
     context: Context<O::Out>,
     factory: Factory<O>,
+    rows: usize,
+    /// What was when the transaction began; nothing outside of one.
+    before: Option<Before>,
+}
+
+/// What a context was when a transaction began.
+struct Before {
+    watermark: Timestamp,
+    entry: u64,
+    output: usize,
 }
 
 /// Makes fresh instances of an operator.
-pub type Factory<O> = std::sync::Arc<dyn Fn() -> Result<O> + Send + Sync>;
+pub type Factory<O> = Arc<dyn Fn() -> Result<O> + Send + Sync>;
 
 impl<O: Operator> Hosted<O> {
     /// Makes a fresh instance with empty state; `rows` is how many records a batch of its output holds at most.
@@ -152,7 +203,7 @@ impl<O: Operator> Hosted<O> {
     pub fn new(factory: Factory<O>, subtask: Subtask, rows: usize) -> Result<Hosted<O>> {
         let (operator, mut context) = (factory()?, Context::new(subtask, rows));
         context.state.set_keyed(operator.is_keyed());
-        Ok(Hosted { operator, context, factory })
+        Ok(Hosted { operator, context, factory, rows, before: None })
     }
 
     /// Returns the context, for tests that look into state.
@@ -247,12 +298,55 @@ impl<O: Operator> AnyOperator for Hosted<O> {
         self.context.state.adopt(states)
     }
 
+    fn begin(&mut self) {
+        let Context { watermark, entry, .. } = self.context;
+        self.context.state.begin();
+        self.before = Some(Before { watermark, entry, output: self.context.out.mark() });
+    }
+
+    fn settle(&mut self) {
+        self.context.state.settle();
+        self.before = None;
+    }
+
+    fn undo(&mut self) -> Result<bool> {
+        let Some(Before { watermark, entry, output }) = self.before.take() else { return Ok(false) };
+        if !self.context.state.undo() {
+            return Ok(false);
+        }
+        self.context.out.rewind(output);
+        // `entered` stays: it names the record to blame.
+        (self.context.watermark, self.context.entry, self.context.time) = (watermark, entry, None);
+        let old = std::mem::replace(&mut self.operator, (self.factory)()?);
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(old))) {
+            // Whoever panics in a `drop` may also panic with something that does.
+            std::mem::forget(panic);
+        }
+        Ok(true)
+    }
+
+    fn fresh(&self) -> Result<Box<dyn AnyOperator>> {
+        Ok(Box::new(Hosted::new(Arc::clone(&self.factory), self.context.subtask.clone(), self.rows)?))
+    }
+
+    fn has_state(&self) -> bool {
+        self.context.state.has_state()
+    }
+
+    fn entry(&self) -> u64 {
+        self.context.entry
+    }
+
+    fn set_entry(&mut self, entry: u64) {
+        self.context.entry = entry;
+    }
+
     fn row(&self) -> usize {
         self.context.entered.saturating_sub(1)
     }
 
     fn keyer(&self, port: usize) -> Box<dyn Keyer> {
-        Box::new(OperatorKeyer::<O> { factory: std::sync::Arc::clone(&self.factory), prototype: None, port }.ready())
+        Box::new(OperatorKeyer::<O> { factory: Arc::clone(&self.factory), prototype: None, port }.ready())
     }
 
     fn scatter(&self, channels: usize, rows: usize) -> Box<dyn Scatter> {

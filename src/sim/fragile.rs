@@ -143,6 +143,36 @@ impl AnyOperator for FragileOperator {
         self.fragile.call(Hook::Restore, || self.inner.restore(chunks, watermark))
     }
 
+    fn begin(&mut self) {
+        self.inner.begin();
+    }
+
+    fn settle(&mut self) {
+        self.inner.settle();
+    }
+
+    fn undo(&mut self) -> Result<bool> {
+        self.inner.undo()
+    }
+
+    fn fresh(&self) -> Result<Box<dyn AnyOperator>> {
+        let (inner, fragile) = (self.inner.fresh()?, self.fragile.clone());
+        let FragileOperator { region, fence, owed, checkpointed, .. } = *self;
+        Ok(Box::new(FragileOperator { inner, fragile, region, fence, owed, checkpointed }))
+    }
+
+    fn has_state(&self) -> bool {
+        self.inner.has_state()
+    }
+
+    fn entry(&self) -> u64 {
+        self.inner.entry()
+    }
+
+    fn set_entry(&mut self, entry: u64) {
+        self.inner.set_entry(entry);
+    }
+
     fn row(&self) -> usize {
         self.inner.row()
     }
