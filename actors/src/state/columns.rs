@@ -99,7 +99,11 @@ impl Columns {
         let before = self.before.take().unwrap_or(self.columns.len());
         // A chunk names the columns that are empty, too.
         self.columns.truncate(before);
-        self.columns.iter_mut().fold(true, |undone, named| named.data.any_mut().undo() && undone)
+        let mut is_undone = true;
+        for named in &mut self.columns {
+            is_undone &= named.data.any_mut().undo();
+        }
+        is_undone
     }
 
     /// Returns whether a slot has a value in any column.
