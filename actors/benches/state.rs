@@ -114,12 +114,15 @@ fn updates(keys: u64) {
     ratio(in_transactions);
 }
 
+/// Changes state of the current key.
+type Change = fn(&mut StateStore, u64) -> Result;
+
 /// What it costs to be able to take changes back, for values of several kinds, and to do it.
 fn transactions() {
     const POINT: ValueState<[u64; 8]> = ValueState::new("point");
     const PRICES: MapState<u8, u64> = MapState::new("prices");
     const ITEMS: ListState<u64> = ListState::new("items");
-    let kinds: [(&str, fn(&mut StateStore, u64) -> Result); 6] = [
+    let kinds: [(&str, Change); 6] = [
         ("update of u64", |store, _| store.value(COUNT).update(|count| *count += 1)),
         ("update of 64 bytes", |store, _| store.value(POINT).update(|point| point[0] += 1)),
         ("update of a text", |store, _| store.value(NAME).update(|name| name.truncate(20))),
