@@ -149,8 +149,7 @@ fn main() {
             by_operators(rows, vec![hosted(|| Triple), hosted(|| Count)], Transactions::Batch)
         }),
     ];
-    let variants: Vec<&Variant> =
-        variants.iter().filter(|(name, _)| only.is_none_or(|only| name == only)).collect();
+    let variants: Vec<&Variant> = variants.iter().filter(|(name, _)| only.is_none_or(|only| name == only)).collect();
     let mut took = vec![Vec::new(); variants.len()];
     let mut sums = Vec::new();
     for _ in 0..rounds {

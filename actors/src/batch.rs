@@ -241,7 +241,7 @@ impl<T: Record> RowBuffer<T> {
             Some(slot) => *slot = record,
             None => self.open.records.push(record),
         }
-        self.pushed(time);
+        self.open.pushed(time);
     }
 
     /// Appends a copy of a record, written over a recycled one.
@@ -252,7 +252,7 @@ impl<T: Record> RowBuffer<T> {
             Some(slot) => slot.assign(record),
             None => self.open.records.push(record.clone()),
         }
-        self.pushed(time);
+        self.open.pushed(time);
     }
 
     /// Appends a record that `fill` writes over a recycled one, or over a default one.
@@ -266,34 +266,35 @@ impl<T: Record> RowBuffer<T> {
             self.open.records.push(T::default());
         }
         fill(&mut self.open.records[self.open.live]);
-        self.pushed(time);
+        self.open.pushed(time);
     }
 
-    /// Begins a batch with its first record, not earlier: until then the buffer of the last one may have come back.
+    /// Makes room for a record: a batch is finished, and the next one begun, not before that. Until then the buffer of
+    /// an earlier one may have come back.
     #[inline]
     fn begin(&mut self) {
-        if self.open.live == self.open.records.len() {
-            self.take();
+        if self.open.live >= self.open.records.len() {
+            self.make_room();
         }
     }
 
     #[inline(never)]
-    fn take(&mut self) {
+    fn make_room(&mut self) {
+        if self.is_full() {
+            self.close();
+        }
         if self.open.home.is_none() {
             self.open = self.pool.take();
         }
     }
 
+    /// Returns whether the batch that is open holds as many records as it may.
     #[inline]
-    fn pushed(&mut self, time: Option<Timestamp>) {
-        self.open.pushed(time);
-        if self.open.live >= self.rows {
-            self.close();
-        }
+    fn is_full(&self) -> bool {
+        self.open.live >= self.rows
     }
 
     /// Makes a finished batch of what is open, if that is anything.
-    #[inline(never)]
     fn close(&mut self) {
         if self.open.live > 0 {
             let open = std::mem::replace(&mut self.open, Rows::none());
@@ -380,7 +381,8 @@ impl<T: Record> Scatter for RowScatter<T> {
         for (index, (record, target)) in rows.iter().zip(targets).enumerate() {
             let channel = &mut self.channels[*target as usize];
             channel.push_from(record, times.map(|times| times[index]));
-            if !channel.ready.is_empty() {
+            if channel.is_full() {
+                channel.close();
                 ready.extend(channel.ready.drain(..).map(|full| (*target as usize, full as Batch)));
             }
         }

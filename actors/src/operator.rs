@@ -8,15 +8,12 @@ use crate::context::Context;
 use crate::ids::{Subtask, WindowId};
 use crate::key::Key;
 use crate::record::Inputs;
+use crate::rows::ByRow;
 use crate::time::Timer;
 use crate::{Result, feed::Feed};
 
 /// One record of an operator's input by reference; only operators generic over their input need to write it.
 pub type InputRef<'a, O> = <<O as Operator>::In as Inputs>::Ref<'a>;
-
-/// The keys of so many records are looked up together: enough to wait for memory together, few enough that what was
-/// brought into the fastest cache is still there when its record is processed.
-const BLOCK: usize = 128;
 
 /// One step of a topology. Each parallel instance of it runs as one actor.
 ///
@@ -91,30 +88,7 @@ pub trait Operator: Send + Sized + 'static {
     /// # Errors
     /// As `process`.
     fn process_batch(&mut self, batch: <Self::In as Inputs>::Batch, ctx: &mut Context<Self::Out>) -> Result {
-        let (rows, times) = (Self::In::rows(&batch), Self::In::times(&batch));
-        let keyed = ctx.state.is_keyed();
-        let entered = ctx.entered;
-        for first in (0..rows).step_by(BLOCK) {
-            let block = first..rows.min(first + BLOCK);
-            ctx.state.begin_block();
-            if keyed {
-                for (row, record) in Self::In::iter(&batch, block.clone()).enumerate() {
-                    // Before the key, so that a panic there is blamed on its record.
-                    ctx.entered = entered + first + row + 1;
-                    ctx.state.push_key(self.key(record));
-                }
-                ctx.state.find_block();
-            }
-            for (row, record) in Self::In::iter(&batch, block).enumerate() {
-                if keyed {
-                    ctx.state.enter_row(row);
-                }
-                ctx.entered = entered + first + row + 1;
-                ctx.time = times.map(|times| times[first + row]);
-                self.process(record, ctx)?;
-            }
-        }
-        Ok(())
+        self.process_rows(&batch, ctx)
     }
 
     /// A timer is due; state of its key is in reach.

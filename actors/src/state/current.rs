@@ -97,29 +97,20 @@ impl Current {
         self.at = 0;
     }
 
-    /// Forgets the keys of the last block.
-    #[inline]
-    pub(super) fn begin_block(&mut self) {
+    /// Forgets every key and every place.
+    pub(super) fn leave_block(&mut self) {
         self.enter(Key::None);
         self.block.clear();
-    }
-
-    /// Forgets every key and every place.
-    pub(super) fn reset(&mut self) {
-        self.begin_block();
         self.places.truncate(1);
         self.ahead = false;
     }
 
-    /// Adds the key of the next record of the block.
+    /// Takes the keys of a block, looks all of them up and returns where they are, as far as they are anywhere. None is
+    /// current.
     #[inline]
-    pub(super) fn push(&mut self, key: Key) {
-        self.block.push(key);
-    }
-
-    /// Looks all keys of the block up and returns where they are, as far as they are anywhere.
-    #[inline]
-    pub(super) fn find_block(&mut self, slots: &Slots) -> &[u32] {
+    pub(super) fn find_block(&mut self, keys: impl Iterator<Item = Key>, slots: &Slots) -> &[u32] {
+        self.enter(Key::None);
+        self.block.fill(keys);
         self.places.truncate(1);
         self.block.find(slots, UNKNOWN, &mut self.places);
         self.ahead = true;
@@ -146,19 +137,22 @@ impl Current {
     /// If there is no current key; `wanted` is what it is needed for.
     #[inline(always)]
     pub(super) fn find(&mut self, slots: &Slots, wanted: Wanted<'_>) -> Result<Option<u32>> {
-        match self.places[self.at] {
-            UNKNOWN => self.look_up(slots, wanted),
-            NOWHERE => Ok(None),
-            slot => Ok(Some(slot)),
+        match self.places.get(self.at) {
+            Some(slot) if *slot < NOWHERE => Ok(Some(*slot)),
+            _ => self.look_up(slots, wanted),
         }
     }
 
     #[inline(never)]
     fn look_up(&mut self, slots: &Slots, wanted: Wanted<'_>) -> Result<Option<u32>> {
-        if self.key().is_none() || !self.keyed {
+        let key = self.key();
+        if key.is_none() || !self.keyed {
             return Err(self.refuse(wanted));
         }
-        let slot = slots.find(&self.key());
+        if self.places[self.at] == NOWHERE {
+            return Ok(None);
+        }
+        let slot = slots.find(&key);
         self.places[self.at] = slot.unwrap_or(NOWHERE);
         Ok(slot)
     }

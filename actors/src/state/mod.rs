@@ -46,6 +46,7 @@ mod tests;
 mod timers;
 mod undo;
 
+pub(crate) use block::MAX_ROWS as BLOCK_ROWS;
 pub use chunk::merge_chunks;
 pub use entry::{ListEntry, LocalEntry, MapEntry, ValueEntry};
 pub use handle::{ListState, LocalState, MapState, StateValue, ValueState};

@@ -75,29 +75,23 @@ impl StateStore {
         self.current.is_keyed()
     }
 
-    /// Begins a block of records, whose keys follow by [`push_key`](StateStore::push_key).
+    /// Takes the keys of a block of records, looks them up and, where there is a lot of state, brings it into the caches,
+    /// all at once: one after the other, each would wait for memory. It changes nothing.
     #[inline]
-    pub(crate) fn begin_block(&mut self) {
-        self.current.begin_block();
-    }
-
-    /// Adds the key of the next record of the block.
-    #[inline]
-    pub(crate) fn push_key(&mut self, key: Key) {
-        self.current.push(key);
-    }
-
-    /// Looks the keys of the block up and, where there is a lot of state, brings it into the caches, all at once: one
-    /// after the other, each would wait for memory. It changes nothing.
-    #[inline]
-    pub(crate) fn find_block(&mut self) {
-        let found = self.current.find_block(&self.slots);
+    pub(crate) fn find_block(&mut self, keys: impl Iterator<Item = Key>) {
+        let found = self.current.find_block(keys, &self.slots);
         if self.slots.len() > LARGE {
             self.columns.fetch(found);
         }
     }
 
-    /// Makes the key of a record of the block current.
+    /// Takes a block of records that have no keys.
+    #[inline]
+    pub(crate) fn leave_block(&mut self) {
+        self.current.leave_block();
+    }
+
+    /// Makes the key of a record of the block current; none if they have no keys.
     #[inline]
     pub(crate) fn enter_row(&mut self, row: usize) {
         self.current.enter_row(row);
@@ -205,7 +199,7 @@ impl StateStore {
         if !std::mem::take(&mut self.in_transaction) {
             return false;
         }
-        self.current.reset();
+        self.current.leave_block();
         self.slots.undo();
         self.timers.undo();
         // Both, whatever the first says: what was noted has to go.

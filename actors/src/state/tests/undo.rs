@@ -90,9 +90,7 @@ impl Step {
     /// Counts some keys in a block of records.
     fn take_block(self, store: &mut StateStore) {
         let rows = usize::from(self.small) * 3;
-        store.begin_block();
-        (0..rows).for_each(|row| store.push_key(key(self.id.wrapping_add(row as u8) % 60)));
-        store.find_block();
+        store.find_block((0..rows).map(|row| key(self.id.wrapping_add(row as u8) % 60)));
         for row in 0..rows {
             store.enter_row(row);
             store.value(COUNT).update(|count| *count += 1).unwrap();
