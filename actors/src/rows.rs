@@ -39,10 +39,11 @@ pub(crate) trait ByRow: Operator {
     /// for memory record by record.
     #[inline(never)]
     fn find_block(&self, batch: &BatchOf<Self>, block: Range<usize>, ctx: &mut Context<Self::Out>) {
+        let before = ctx.entered;
         let (state, entered) = (&mut ctx.state, &mut ctx.entered);
-        state.find_block(Self::In::iter(batch, block).map(|record| {
+        state.find_block(Self::In::iter(batch, block).enumerate().map(|(row, record)| {
             // Before the key, so that a panic there is blamed on its record.
-            *entered += 1;
+            *entered = before + row + 1;
             self.key(record)
         }));
     }

@@ -15,9 +15,11 @@ impl Bits {
             self.grow(word, bit);
             return true;
         };
-        let is_new = *word & bit == 0;
+        if *word & bit != 0 {
+            return false;
+        }
         *word |= bit;
-        is_new
+        true
     }
 
     /// Returns whether a number is in.

@@ -64,14 +64,19 @@ impl Block {
         }
     }
 
-    /// Appends the slot of each key, or `none` if it has none.
+    /// Writes the slot of each key, or `none` if it has none, and returns what was written.
     #[inline]
-    pub(super) fn find(&self, slots: &Slots, none: u32, places: &mut Vec<u32>) {
+    pub(super) fn find<'a>(&self, slots: &Slots, none: u32, places: &'a mut [u32]) -> &'a [u32] {
         if self.keys.is_empty() {
-            places.extend(self.hashes.iter().map(|hash| slots.find_integer(*hash).unwrap_or(none)));
+            for (place, hash) in places.iter_mut().zip(&self.hashes) {
+                *place = slots.find_integer(*hash).unwrap_or(none);
+            }
         } else {
-            places.extend(self.keys.iter().map(|key| slots.find(key).unwrap_or(none)));
+            for (place, key) in places.iter_mut().zip(&self.keys) {
+                *place = slots.find(key).unwrap_or(none);
+            }
         }
+        &places[..self.hashes.len()]
     }
 }
 
@@ -90,9 +95,7 @@ mod tests {
         for length in [2, 5, 1] {
             block.fill(keys[..length].iter().cloned());
             assert_eq!((0..length).map(|row| block.key(row)).collect::<Vec<_>>(), keys[..length]);
-            let mut places = Vec::new();
-            block.find(&slots, 99, &mut places);
-            assert_eq!(places, [0, 99, 1, 99, 0][..length]);
+            assert_eq!(block.find(&slots, 99, &mut [77; 8]), &[0, 99, 1, 99, 0][..length]);
         }
     }
 }

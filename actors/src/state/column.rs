@@ -159,15 +159,25 @@ fn grow<T>(cells: &mut Vec<Option<T>>, slot: usize) -> &mut Option<T> {
     &mut cells[slot]
 }
 
+fn insert<'a, T: 'static>(cell: &'a mut Option<T>, slot: u32, log: &mut Log<T>, value: T) -> &'a mut T {
+    if log.is_on() {
+        log.keep(slot, None);
+    }
+    cell.insert(value)
+}
+
 impl<T: StateValue> Column<T> {
     /// Returns a value to be changed.
     #[inline]
     pub(super) fn get_or_insert_with(&mut self, slot: u32, make: impl FnOnce() -> T) -> &mut T {
         let cell = cell(&mut self.cells, slot);
+        let Some(value) = cell else {
+            return insert(cell, slot, &mut self.log, make());
+        };
         if self.log.is_on() {
-            self.log.copy(slot, cell);
+            self.log.copy(slot, value);
         }
-        cell.get_or_insert_with(make)
+        value
     }
 
     /// Returns a value of which nothing but one part is going to be changed; `part` is that part as it is now.
@@ -178,20 +188,22 @@ impl<T: StateValue> Column<T> {
         part: impl FnOnce(&T, &mut Price) -> Option<P>,
     ) -> &mut T {
         let cell = cell(&mut self.cells, slot);
+        let Some(value) = cell else {
+            return insert(cell, slot, &mut self.log, make());
+        };
         if self.log.is_on() {
-            match cell {
-                Some(value) => self.log.copy_part(slot, |price| part(value, price)),
-                None => self.log.keep(slot, None),
-            }
+            self.log.copy_part(slot, |price| part(value, price));
         }
-        cell.get_or_insert_with(make)
+        value
     }
 
     /// Takes a value out.
     pub(super) fn take(&mut self, slot: u32) -> Option<T> {
         let cell = self.cells.get_mut(slot as usize)?;
-        if self.log.is_on() && cell.is_some() {
-            self.log.copy(slot, cell);
+        if let Some(value) = cell
+            && self.log.is_on()
+        {
+            self.log.copy(slot, value);
         }
         cell.take()
     }

@@ -41,17 +41,13 @@ impl Columns {
     /// If the name is in use for something else.
     #[inline(always)]
     pub(super) fn typed<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<&mut Column<T>> {
-        let known = self.columns.iter().position(|named| named.alias.is_some_and(|alias| std::ptr::eq(alias, name)));
-        let index = match known {
-            Some(index) => index,
-            None => self.find::<T>(name, kind)?,
-        };
-        let named = &mut self.columns[index];
-        let (held_kind, held_type) = (named.kind, named.type_name);
-        match named.data.typed() {
-            Some(column) if held_kind == kind => Ok(column),
-            _ => Err(other_type::<T>(name, kind, held_kind, held_type)),
+        let is_known =
+            |named: &Named| named.alias.map(|alias| (alias.as_ptr(), alias.len())) == Some((name.as_ptr(), name.len()));
+        if let Some(index) = self.columns.iter().position(is_known) {
+            return self.columns[index].typed(name, kind);
         }
+        let index = self.find::<T>(name, kind)?;
+        self.columns[index].typed(name, kind)
     }
 
     #[cold]
@@ -144,6 +140,18 @@ impl Columns {
     pub(super) fn pack(&mut self, old: &[u32]) {
         for named in &mut self.columns {
             named.data.any_mut().pack(old);
+        }
+    }
+}
+
+impl Named {
+    #[inline(always)]
+    fn typed<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<&mut Column<T>> {
+        let (held_kind, held_type) = (self.kind, self.type_name);
+        match self.data.typed() {
+            // A map is also a type that a value may have, and a list likewise; a number is always a value.
+            Some(column) if Encoding::of::<T>() != Encoding::MessagePack || held_kind == kind => Ok(column),
+            _ => Err(other_type::<T>(name, kind, held_kind, held_type)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::block::Block;
+use super::block::{Block, MAX_ROWS};
 use super::slots::{MAX_SLOTS, Slots};
 use crate::key::Key;
 use crate::{Error, Result};
@@ -17,7 +17,7 @@ pub(super) struct Current {
     single: Key,
     block: Block,
     /// The slot of the key that was entered by itself, then of those of the block, or one of the numbers below.
-    places: Vec<u32>,
+    places: [u32; 1 + MAX_ROWS],
     /// Which of these places is current.
     at: usize,
     /// Whether the places of keys that were not current yet may be known.
@@ -53,7 +53,7 @@ impl Current {
         Current {
             single: Key::None,
             block: Block::default(),
-            places: vec![UNKNOWN],
+            places: [UNKNOWN; 1 + MAX_ROWS],
             at: 0,
             ahead: false,
             own,
@@ -101,8 +101,9 @@ impl Current {
     pub(super) fn leave_block(&mut self) {
         self.enter(Key::None);
         self.block.clear();
-        self.places.truncate(1);
-        self.ahead = false;
+        if std::mem::take(&mut self.ahead) {
+            self.places.fill(UNKNOWN);
+        }
     }
 
     /// Takes the keys of a block, looks all of them up and returns where they are, as far as they are anywhere. None is
@@ -111,10 +112,9 @@ impl Current {
     pub(super) fn find_block(&mut self, keys: impl Iterator<Item = Key>, slots: &Slots) -> &[u32] {
         self.enter(Key::None);
         self.block.fill(keys);
-        self.places.truncate(1);
-        self.block.find(slots, UNKNOWN, &mut self.places);
         self.ahead = true;
-        &self.places[1..]
+        let (_, places) = self.places.split_at_mut(1);
+        self.block.find(slots, UNKNOWN, places)
     }
 
     /// Makes the key of a record of the block current.

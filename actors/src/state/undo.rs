@@ -134,28 +134,28 @@ impl<T: 'static> Log<T> {
 }
 
 impl<T: StateValue> Log<T> {
-    /// Copies what is in a slot, before it is changed in place.
+    /// Copies the value in a slot, before it is changed in place.
     #[inline]
-    pub(super) fn copy(&mut self, slot: u32, value: &Option<T>) {
+    pub(super) fn copy(&mut self, slot: u32, value: &T) {
         if Self::EACH {
-            self.wholes.push((slot, value.clone()));
+            self.wholes.push((slot, Some(value.clone())));
         } else {
             self.copy_first(slot, value);
         }
     }
 
     #[inline(never)]
-    fn copy_first(&mut self, slot: u32, value: &Option<T>) {
+    fn copy_first(&mut self, slot: u32, value: &T) {
         if self.noted.contains(slot) {
             return;
         }
-        if value.as_ref().is_some_and(|value| !self.price.is_fair(value)) {
+        if !self.price.is_fair(value) {
             self.is_lost = true;
             return;
         }
         // The copy first: it is made by the user's code, which may panic.
         let old = value.clone();
-        self.keep(slot, old);
+        self.keep(slot, Some(old));
     }
 
     /// Notes a part of the value in a slot, before only that part changes; `part` gives nothing if that is not worth
