@@ -194,6 +194,7 @@ fn history(seed: u64) {
                     Step::random(&mut rng, ids).fail(&mut store);
                 }
                 assert!(store.undo());
+                assert!(store.key().is_none());
             }
         }
         // Looking at values decodes what was restored, which would hide that an undo has lost it.
