@@ -211,6 +211,8 @@ fn publish(dir: &Path) -> Result<(), Box<dyn Error>> {
                 cursors: vec![0],
                 read: 0,
                 written: 0,
+                set_aside: 0,
+                letters: Vec::new(),
                 operators: vec![OperatorSnapshot { chunks, ..OperatorSnapshot::empty(operator) }],
             });
         }
@@ -268,6 +270,8 @@ fn large(dir: &Path) -> Result<(), Box<dyn Error>> {
                     cursors: Vec::new(),
                     read: 0,
                     written: 0,
+                    set_aside: 0,
+                    letters: Vec::new(),
                     operators: vec![OperatorSnapshot { chunks: vec![kept.clone()], ..OperatorSnapshot::empty("a") }],
                 };
                 commit(&mut store, round, fence, vec![subtask])?;

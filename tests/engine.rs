@@ -52,7 +52,8 @@ fn panics_roll_the_region_back_and_leave_no_trace() {
         ("parallel-source", vec!["sources.numbers.parallelism=3", "operators.count.parallelism=2"]),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let toml = topology(name, 100_000, "[10, 5000, 50000, 99999]", "");
+        let toml = topology(name, 100_000, "[10, 5000, 50000, 99999]", "")
+            .replace("[recovery]", "[recovery]\nscope = \"region\"");
         let outcome = run(folder.path(), &toml, &set);
         assert!(outcome.finished && outcome.failures.is_empty(), "{name}: {outcome:?}");
         assert_eq!(outcome.restarts, 4, "{name}");

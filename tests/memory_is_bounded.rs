@@ -30,6 +30,8 @@ const PARALLELISM: u64 = 2;
 const CHANNELS: u64 = PARALLELISM * PARALLELISM + PARALLELISM;
 /// What may come on top of what the mailboxes hold, in KiB.
 const MARGIN: u64 = 64 << 10;
+/// What the journals of all subtasks may hold, in KiB: the operators', with what came out of them, and the sinks'.
+const JOURNALS: u64 = 2 * PARALLELISM * (2 << 10);
 
 type Row = (u64, String);
 
@@ -132,6 +134,8 @@ fn topology(rows: u64) -> String {
         interval = "20ms"
         [checkpoint]
         interval = "100ms"
+        [recovery]
+        journal = "2MiB"
         [mailbox]
         batch = {BATCH}
         capacity = {CAPACITY}
@@ -199,8 +203,8 @@ fn memory_stays_within_the_mailboxes() {
     let mailboxes = CHANNELS * CAPACITY * BATCH * row / 1024;
     let sent = rows * row / 1024;
     println!("{rows} rows, {sent} KiB: {begin} KiB at the start, {peak} at most; the mailboxes hold {mailboxes}");
-    assert!(sent > 2 * (mailboxes + MARGIN), "too few rows to tell");
-    assert!(peak <= begin + mailboxes + MARGIN, "{peak} KiB, from {begin} with mailboxes of {mailboxes}");
+    assert!(sent > 2 * (mailboxes + JOURNALS + MARGIN), "too few rows to tell");
+    assert!(peak <= begin + mailboxes + JOURNALS + MARGIN, "{peak} KiB, from {begin} with mailboxes of {mailboxes}");
 
     // Checkpoints went through while the sink was behind.
     let under_way = numbers("COMMITTED ").into_iter().filter(|taken| (1..rows).contains(taken)).count();

@@ -76,7 +76,7 @@ fn one_pipeline_goes_on_while_another_crashes_and_gives_up() {
     assert_eq!(events.last().unwrap()["event"], "failed");
 
     // While the bad one was down, the good one committed.
-    let crashes: Vec<usize> = (0..events.len()).filter(|at| events[*at]["event"] == "restarted").collect();
+    let crashes: Vec<usize> = (0..events.len()).filter(|at| events[*at]["scope"] == "region").collect();
     for between in crashes.windows(2) {
         let commits = count(&events[between[0]..between[1]], "committed", "good");
         assert!(commits > 0, "the good one has to wait for the bad one");

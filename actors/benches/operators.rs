@@ -85,8 +85,15 @@ fn by_hand(rows: u64) -> u64 {
     checksum
 }
 
+/// What can be taken back.
+#[derive(Clone, Copy, PartialEq)]
+enum Transactions {
+    Nothing,
+    Batch,
+}
+
 /// Makes records in batches, drives them through the operators one after the other, and reads what comes out.
-fn by_operators(rows_in_all: u64, mut operators: Vec<Box<dyn AnyOperator>>) -> u64 {
+fn by_operators(rows_in_all: u64, mut operators: Vec<Box<dyn AnyOperator>>, transactions: Transactions) -> u64 {
     let mut source = RowBuffer::<Event>::with_rows(BATCH);
     let (mut random, mut checksum, mut id) = (SEED, 0u64, 0);
     let (mut batches, mut next): (Vec<Batch>, Vec<Batch>) = Default::default();
@@ -99,8 +106,14 @@ fn by_operators(rows_in_all: u64, mut operators: Vec<Box<dyn AnyOperator>>) -> u
         source.drain(&mut batches);
         for operator in &mut operators {
             for batch in batches.drain(..) {
+                if transactions == Transactions::Batch {
+                    operator.begin();
+                }
                 operator.begin_entry(0);
                 operator.process(0, &batch).expect("it takes every record");
+                if transactions == Transactions::Batch {
+                    operator.settle();
+                }
                 operator.drain(&mut next);
             }
             std::mem::swap(&mut batches, &mut next);
@@ -117,29 +130,45 @@ fn by_operators(rows_in_all: u64, mut operators: Vec<Box<dyn AnyOperator>>) -> u
 /// A name, and what does the work and returns the checksum of what came out.
 type Variant = (&'static str, fn(u64) -> u64);
 
+/// Runs all variants, or only the one that the last argument names.
 fn main() {
-    let mut arguments = std::env::args().skip(1).filter_map(|argument| argument.parse::<u64>().ok());
-    let rows = arguments.next().unwrap_or(10_000_000);
-    let rounds = arguments.next().unwrap_or(5) as usize;
-    let variants: [Variant; 4] = [
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let mut numbers = arguments.iter().filter_map(|argument| argument.parse::<u64>().ok());
+    let rows = numbers.next().unwrap_or(10_000_000);
+    let rounds = numbers.next().unwrap_or(5) as usize;
+    let only = arguments.last().filter(|argument| argument.parse::<u64>().is_err());
+    let variants: [Variant; 6] = [
         ("by hand", by_hand),
-        ("source and sink", |rows| by_operators(rows, Vec::new())),
-        ("with the map", |rows| by_operators(rows, vec![hosted(|| Triple)])),
-        ("with map and count", |rows| by_operators(rows, vec![hosted(|| Triple), hosted(|| Count)])),
+        ("source and sink", |rows| by_operators(rows, Vec::new(), Transactions::Nothing)),
+        ("with the map", |rows| by_operators(rows, vec![hosted(|| Triple)], Transactions::Nothing)),
+        ("with map and count", |rows| {
+            by_operators(rows, vec![hosted(|| Triple), hosted(|| Count)], Transactions::Nothing)
+        }),
+        ("in transactions, with the map", |rows| by_operators(rows, vec![hosted(|| Triple)], Transactions::Batch)),
+        ("in transactions, with map and count", |rows| {
+            by_operators(rows, vec![hosted(|| Triple), hosted(|| Count)], Transactions::Batch)
+        }),
     ];
-    let mut took: [Vec<f64>; 4] = Default::default();
+    let variants: Vec<&Variant> = variants.iter().filter(|(name, _)| only.is_none_or(|only| name == only)).collect();
+    let mut took = vec![Vec::new(); variants.len()];
+    let mut sums = Vec::new();
     for _ in 0..rounds {
-        let mut checksums = [0; 4];
-        for (variant, (_, run)) in variants.iter().enumerate() {
+        for ((name, run), took) in variants.iter().zip(&mut took) {
             let begin = Instant::now();
-            checksums[variant] = black_box(run(rows));
-            took[variant].push(begin.elapsed().as_nanos() as f64 / rows as f64);
+            let sum = black_box(run(rows));
+            took.push(begin.elapsed().as_nanos() as f64 / rows as f64);
+            if *name == "by hand" || name.ends_with("count") {
+                sums.push(sum);
+            }
         }
-        assert_eq!(checksums[0], checksums[3], "the operators gave another answer");
     }
+    assert!(sums.windows(2).all(|sums| sums[0] == sums[1]), "the operators gave another answer");
     println!("median of {rounds} rounds of {rows} records, ns per record:");
-    for ((name, _), took) in variants.iter().zip(&mut took) {
-        took.sort_by(f64::total_cmp);
-        println!("  {name}: {:.1} ({:.1} to {:.1})", took[rounds / 2], took[0], took[rounds - 1]);
+    took.iter_mut().for_each(|took| took.sort_by(f64::total_cmp));
+    let (first, _) = variants[0];
+    for ((name, _), times) in variants.iter().zip(&took) {
+        let (best, median, worst) = (times[0], times[rounds / 2], times[rounds - 1]);
+        let ratio = 100.0 * took[0][rounds / 2] / median;
+        println!("  {name}: {median:.1} ({best:.1} to {worst:.1}), {ratio:.0} % of the speed {first}");
     }
 }

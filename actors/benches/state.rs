@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 const COUNT: ValueState<u64> = ValueState::new("count");
 const NAME: ValueState<String> = ValueState::new("name");
 const GROUPS: u32 = 1024;
+const BATCH: usize = 1024;
 const ROUNDS: usize = 9;
 
 /// Takes a hash for what it is: the map gets a key's hash, as the store does.
@@ -38,10 +39,13 @@ impl Hasher for Carried {
     }
 }
 
-/// Runs all of it, or what the first argument names: `updates`, `restores`, `cuts`, `large`.
+/// Runs all of it, or what the first argument names: `transactions`, `updates`, `restores`, `cuts`, `large`.
 fn main() {
     let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
+    if wanted("transactions") {
+        transactions();
+    }
     if wanted("updates") {
         updates(100_000);
         updates(1_000_000);
@@ -75,7 +79,7 @@ fn updates(keys: u64) {
     let records: Vec<u64> = (0..4_000_000).map(|_| rng.random_range(0..keys)).collect();
     let mut store = StateStore::new(0..GROUPS, GROUPS);
     let mut map: HashMap<u64, u64, BuildHasherDefault<Carried>> = HashMap::default();
-    let (mut with_store, mut with_map) = (vec![], vec![]);
+    let (mut with_store, mut with_map, mut in_transactions) = (vec![], vec![], vec![]);
     for _ in 0..ROUNDS {
         with_map.push(timed(|| {
             for record in &records {
@@ -88,13 +92,75 @@ fn updates(keys: u64) {
                 store.value(COUNT).update(|count| *count += 1).expect("there is a key");
             }
         }));
+        in_transactions.push(timed(|| {
+            for records in records.chunks(BATCH) {
+                store.begin();
+                for record in records {
+                    store.enter(Key::from(*record));
+                    store.value(COUNT).update(|count| *count += 1).expect("there is a key");
+                }
+                store.settle();
+            }
+        }));
     }
     let map = best(&format!("4M updates of u64, {keys} keys: hash map"), with_map);
     let store = best(&format!("4M updates of u64, {keys} keys: keyed state"), with_store);
     let ratio =
         |time: Duration| println!("{:<60} {:>11.2}x", "  against the map", time.as_secs_f64() / map.as_secs_f64());
     ratio(store);
-    ratio(operator(keys, &records));
+    ratio(best("  in transactions of 1024", in_transactions));
+    let (plain, in_transactions) = operator(keys, &records);
+    ratio(plain);
+    ratio(in_transactions);
+}
+
+/// Changes state of the current key.
+type Change = fn(&mut StateStore, u64) -> Result;
+
+/// What it costs to be able to take changes back, for values of several kinds, and to do it.
+fn transactions() {
+    const POINT: ValueState<[u64; 8]> = ValueState::new("point");
+    const PRICES: MapState<u8, u64> = MapState::new("prices");
+    const ITEMS: ListState<u64> = ListState::new("items");
+    let kinds: [(&str, Change); 6] = [
+        ("update of u64", |store, _| store.value(COUNT).update(|count| *count += 1)),
+        ("update of 64 bytes", |store, _| store.value(POINT).update(|point| point[0] += 1)),
+        ("update of a text", |store, _| store.value(NAME).update(|name| name.truncate(20))),
+        ("set of a text", |store, key| store.value(NAME).set(format!("name {key}"))),
+        ("update in a map", |store, key| store.map(PRICES).update(key as u8 % 16, |price| *price += 1)),
+        ("push to a list", |store, key| store.list(ITEMS).push(key)),
+    ];
+    let mut rng = Pcg64Mcg::seed_from_u64(1);
+    let records: Vec<u64> = (0..1_000_000).map(|_| rng.random_range(0..100_000)).collect();
+    for (kind, change) in kinds {
+        let mut store = StateStore::new(0..GROUPS, GROUPS);
+        let (mut plain, mut kept, mut undone) = (vec![], vec![], vec![]);
+        let run = |store: &mut StateStore, end: Option<fn(&mut StateStore)>| {
+            timed(|| {
+                for records in records.chunks(BATCH) {
+                    if end.is_some() {
+                        store.begin();
+                    }
+                    for record in records {
+                        store.enter(Key::from(*record));
+                        change(store, *record).expect("there is a key");
+                    }
+                    if let Some(end) = end {
+                        end(store);
+                    }
+                }
+            })
+        };
+        run(&mut store, None);
+        for _ in 0..ROUNDS {
+            plain.push(run(&mut store, None));
+            kept.push(run(&mut store, Some(StateStore::settle)));
+            undone.push(run(&mut store, Some(|store| assert!(store.undo()))));
+        }
+        best(&format!("1M times {kind}, 100000 keys"), plain);
+        best("  in transactions of 1024", kept);
+        best("  which are all taken back", undone);
+    }
 }
 
 struct Count;
@@ -112,19 +178,27 @@ impl Operator for Count {
     }
 }
 
-/// The same through an operator, in batches.
-fn operator(keys: u64, records: &[u64]) -> Duration {
-    let mut hosted = Hosted::new(Arc::new(|| Ok(Count)), Subtask::single("count"), 1024).expect("it can be made");
-    let batches: Vec<Batch> = records.chunks(1024).map(|rows| Arc::new(Rows::new(rows.to_vec())) as Batch).collect();
-    let mut times = Vec::new();
+/// The same through an operator, in batches: without transactions, and with one for each batch.
+fn operator(keys: u64, records: &[u64]) -> (Duration, Duration) {
+    let mut hosted = Hosted::new(Arc::new(|| Ok(Count)), Subtask::single("count"), BATCH).expect("it can be made");
+    let batches: Vec<Batch> = records.chunks(BATCH).map(|rows| Arc::new(Rows::new(rows.to_vec())) as Batch).collect();
+    let (mut plain, mut in_transactions) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        times.push(timed(|| {
+        plain.push(timed(|| {
             for batch in &batches {
                 hosted.process(0, batch).expect("there is a key");
             }
         }));
+        in_transactions.push(timed(|| {
+            for batch in &batches {
+                hosted.begin();
+                hosted.process(0, batch).expect("there is a key");
+                hosted.settle();
+            }
+        }));
     }
-    best(&format!("4M updates of u64, {keys} keys: operator"), times)
+    let plain = best(&format!("4M updates of u64, {keys} keys: operator"), plain);
+    (plain, best("  in transactions of 1024", in_transactions))
 }
 
 fn filled(keys: u64) -> StateStore {

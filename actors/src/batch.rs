@@ -4,10 +4,13 @@
 //! and a journal entry cost no copy. A batch that nobody holds any more returns its buffer, records included, to the
 //! pool it was filled from: the next one overwrites the records in place, which spares the allocations inside them.
 
-use std::any::Any;
-use std::ops::Deref;
-use std::sync::{Arc, Mutex};
+mod pool;
 
+use std::any::Any;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
+use self::pool::{Buffer, Pool};
 use crate::record::Record;
 use crate::time::Timestamp;
 
@@ -26,6 +29,24 @@ pub trait AnyBatch: Any + Send + Sync {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Returns a batch of some of the records, with their times.
+    ///
+    /// # Panics
+    /// If there are not so many records.
+    fn slice(&self, rows: Range<usize>) -> Batch;
+
+    /// Returns whether another batch holds the same records with the same times, as they are serialised: what
+    /// compares a replay with what was sent before. A record that serialises in another order each time, as one with
+    /// a hash map does, is never the same.
+    fn same(&self, other: &dyn AnyBatch) -> bool;
+
+    /// Returns a record as JSON text, for those who look at dead letters; a text that says why, if it cannot be
+    /// written so.
+    ///
+    /// # Panics
+    /// If there is no such record.
+    fn show(&self, row: usize) -> String;
 }
 
 /// A shared batch, erased: what mailboxes hold.
@@ -98,8 +119,55 @@ impl<T: Record> AnyBatch for Rows<T> {
     }
 
     fn memory(&self) -> usize {
-        self.records.capacity() * size_of::<T>() + self.times.capacity() * size_of::<Timestamp>()
+        memory(&self.records, &self.times)
     }
+
+    fn slice(&self, rows: Range<usize>) -> Batch {
+        let times = self.times.get(rows.clone()).unwrap_or_default().to_vec();
+        let records = self[rows].to_vec();
+        Arc::new(Rows { live: records.len(), records, times, home: None })
+    }
+
+    fn same(&self, other: &dyn AnyBatch) -> bool {
+        let other: &dyn Any = other;
+        let Some(other) = other.downcast_ref::<Rows<T>>() else { return false };
+        let (mut left, mut right) = (Vec::new(), Vec::new());
+        let mut is_same = |a: &T, b: &T| {
+            left.clear();
+            right.clear();
+            let written = rmp_serde::encode::write(&mut left, a).and(rmp_serde::encode::write(&mut right, b));
+            written.is_ok() && left == right
+        };
+        self.live == other.live && self.times == other.times && self.iter().zip(&**other).all(|(a, b)| is_same(a, b))
+    }
+
+    fn show(&self, row: usize) -> String {
+        serde_json::to_string(&self[row]).unwrap_or_else(|error| unshown(&error))
+    }
+}
+
+/// Says in JSON why a record is not shown.
+pub(crate) fn unshown(why: &dyn std::fmt::Display) -> String {
+    serde_json::Value::from(format!("this record cannot be written as JSON: {why}")).to_string()
+}
+
+fn memory<T: Record>(records: &Vec<T>, times: &Vec<Timestamp>) -> usize {
+    records.capacity() * size_of::<T>() + times.capacity() * size_of::<Timestamp>() + beside(records)
+}
+
+/// Returns about how many bytes records own beside themselves, as texts and lists do: what a few of them are when they
+/// are serialised, times their number.
+fn beside<T: Record>(records: &[T]) -> usize {
+    if !std::mem::needs_drop::<T>() || records.is_empty() {
+        return 0;
+    }
+    let mut bytes = Vec::new();
+    let sample = [0, records.len() / 2, records.len() - 1];
+    for record in sample.map(|number| &records[number]) {
+        // One that cannot be serialised fails elsewhere, with a message.
+        rmp_serde::encode::write(&mut bytes, record).ok();
+    }
+    bytes.len() * records.len() / sample.len()
 }
 
 impl<T: Record> Drop for Rows<T> {
@@ -107,38 +175,6 @@ impl<T: Record> Drop for Rows<T> {
         if let Some(home) = self.home.take() {
             home.give(Buffer { records: std::mem::take(&mut self.records), times: std::mem::take(&mut self.times) });
         }
-    }
-}
-
-struct Buffer<T> {
-    records: Vec<T>,
-    times: Vec<Timestamp>,
-}
-
-/// Where the buffers of finished batches wait for their next use.
-struct Pool<T> {
-    buffers: Mutex<Vec<Buffer<T>>>,
-}
-
-/// How many buffers a pool keeps at most; what is returned beyond that is freed.
-const POOL_CAPACITY: usize = 256;
-
-impl<T: Record> Pool<T> {
-    fn give(&self, mut buffer: Buffer<T>) {
-        buffer.times.clear();
-        // A poisoned lock means that a thread died between taking a buffer and giving one back: there is nothing
-        // half-done to protect, but nothing worth saving either.
-        if let Ok(mut buffers) = self.buffers.lock()
-            && buffers.len() < POOL_CAPACITY
-        {
-            buffers.push(buffer);
-        }
-    }
-
-    fn take(self: &Arc<Self>) -> Rows<T> {
-        let buffer = self.buffers.lock().ok().and_then(|mut buffers| buffers.pop());
-        let (records, times) = buffer.map_or_else(Default::default, |buffer| (buffer.records, buffer.times));
-        Rows { records, live: 0, times, home: Some(Arc::clone(self)) }
     }
 }
 
@@ -153,8 +189,7 @@ pub struct RowBuffer<T: Record> {
 impl<T: Record> RowBuffer<T> {
     /// Makes an empty buffer whose batches hold up to `rows` records.
     pub fn new(rows: usize) -> RowBuffer<T> {
-        let pool = Arc::new(Pool { buffers: Mutex::new(Vec::new()) });
-        RowBuffer { pool, rows: rows.max(1), open: Rows::none(), ready: Vec::new() }
+        RowBuffer { pool: Pool::new(), rows: rows.max(1), open: Rows::none(), ready: Vec::new() }
     }
 
     /// Appends a record.
@@ -165,7 +200,7 @@ impl<T: Record> RowBuffer<T> {
             Some(slot) => *slot = record,
             None => self.open.records.push(record),
         }
-        self.pushed(time);
+        self.open.pushed(time);
     }
 
     /// Appends a copy of a record, written over a recycled one.
@@ -176,7 +211,7 @@ impl<T: Record> RowBuffer<T> {
             Some(slot) => slot.assign(record),
             None => self.open.records.push(record.clone()),
         }
-        self.pushed(time);
+        self.open.pushed(time);
     }
 
     /// Appends a record that `fill` writes over a recycled one, or over a default one.
@@ -190,34 +225,35 @@ impl<T: Record> RowBuffer<T> {
             self.open.records.push(T::default());
         }
         fill(&mut self.open.records[self.open.live]);
-        self.pushed(time);
+        self.open.pushed(time);
     }
 
-    /// Begins a batch with its first record, not earlier: until then the buffer of the last one may have come back.
+    /// Makes room for a record: a batch is finished, and the next one begun, not before that. Until then the buffer of
+    /// an earlier one may have come back.
     #[inline]
     fn begin(&mut self) {
-        if self.open.live == self.open.records.len() {
-            self.take();
+        if self.open.live >= self.open.records.len() {
+            self.make_room();
         }
     }
 
     #[inline(never)]
-    fn take(&mut self) {
+    fn make_room(&mut self) {
+        if self.is_full() {
+            self.close();
+        }
         if self.open.home.is_none() {
             self.open = self.pool.take();
         }
     }
 
+    /// Returns whether the batch that is open holds as many records as it may.
     #[inline]
-    fn pushed(&mut self, time: Option<Timestamp>) {
-        self.open.pushed(time);
-        if self.open.live >= self.rows {
-            self.close();
-        }
+    fn is_full(&self) -> bool {
+        self.open.live >= self.rows
     }
 
     /// Makes a finished batch of what is open, if that is anything.
-    #[inline(never)]
     fn close(&mut self) {
         if self.open.live > 0 {
             let open = std::mem::replace(&mut self.open, Rows::none());
@@ -234,8 +270,11 @@ pub trait OutputBuffer: Send {
     /// Moves everything that was emitted to the end of `batches`.
     fn drain(&mut self, batches: &mut Vec<Batch>);
 
-    /// Drops everything that was emitted.
-    fn clear(&mut self);
+    /// Returns a mark behind what was emitted so far. What is emitted later goes into other batches.
+    fn mark(&mut self) -> usize;
+
+    /// Drops what was emitted since a mark was set, and not drained.
+    fn rewind(&mut self, mark: usize);
 }
 
 impl<T: Record> OutputBuffer for RowBuffer<T> {
@@ -248,10 +287,15 @@ impl<T: Record> OutputBuffer for RowBuffer<T> {
         batches.extend(self.ready.drain(..).map(|rows| rows as Batch));
     }
 
-    fn clear(&mut self) {
+    fn mark(&mut self) -> usize {
+        self.close();
+        self.ready.len()
+    }
+
+    fn rewind(&mut self, mark: usize) {
         self.open.live = 0;
         self.open.times.clear();
-        self.ready.clear();
+        self.ready.truncate(mark);
     }
 }
 
@@ -296,7 +340,8 @@ impl<T: Record> Scatter for RowScatter<T> {
         for (index, (record, target)) in rows.iter().zip(targets).enumerate() {
             let channel = &mut self.channels[*target as usize];
             channel.push_from(record, times.map(|times| times[index]));
-            if !channel.ready.is_empty() {
+            if channel.is_full() {
+                channel.close();
                 ready.extend(channel.ready.drain(..).map(|full| (*target as usize, full as Batch)));
             }
         }
@@ -318,6 +363,7 @@ pub fn rows<T: Record>(batch: &Batch) -> Option<Arc<Rows<T>>> {
 
 #[cfg(test)]
 mod tests {
+    use super::pool::POOL_MEMORY;
     use super::*;
 
     #[test]
@@ -336,6 +382,69 @@ mod tests {
         assert_eq!(&again[..], ["short".to_string()]);
         assert_eq!(again[0].as_ptr(), address, "the text was written over the recycled one");
         assert_eq!(again.times(), None);
+    }
+
+    #[test]
+    fn all_that_was_held_for_a_replay_is_filled_again() {
+        // Batches of 64 KiB.
+        let record = (0u128, 1u128, 2u128, 3u128);
+        let mut buffer = RowBuffer::new(1024);
+        let mut batches = Vec::new();
+        (0..1024 * 1024).for_each(|_| buffer.push(record, None));
+        buffer.drain(&mut batches);
+        assert_eq!(batches.iter().map(|batch| batch.memory()).sum::<usize>(), 64 << 20);
+        batches.clear();
+        let pool = Arc::clone(&buffer.pool);
+        let kept = |pool: &Pool<_>| {
+            let buffers = pool.buffers.lock().unwrap();
+            (buffers.waiting.len(), buffers.memory)
+        };
+        assert_eq!(kept(&pool), (1024, 64 << 20));
+
+        (0..2 * 1024 * 1024).for_each(|_| buffer.push(record, None));
+        assert_eq!(kept(&pool), (0, 0));
+        buffer.drain(&mut batches);
+        batches.clear();
+        assert_eq!(kept(&pool), (POOL_MEMORY >> 16, POOL_MEMORY), "but no more than that");
+    }
+
+    #[test]
+    fn what_was_emitted_since_a_mark_goes() {
+        let mut buffer = RowBuffer::<u64>::new(2);
+        buffer.push(1, Some(1));
+        let mark = buffer.mark();
+        [2, 3, 4].into_iter().for_each(|number| buffer.push(number, Some(2)));
+        buffer.rewind(mark);
+        buffer.push(5, None);
+        let mut batches = Vec::new();
+        buffer.drain(&mut batches);
+        let got: Vec<_> = batches.iter().map(|batch| rows::<u64>(batch).unwrap().to_vec()).collect();
+        assert_eq!(got, [[1], [5]]);
+        assert_eq!(batches[1].times(), None);
+    }
+
+    #[test]
+    fn a_slice_is_the_same_as_a_batch_of_its_records() {
+        let batch = Rows::with_times(vec![(1u8, "a".to_string()), (2, "b".into()), (3, "c".into())], vec![10, 20, 30]);
+        let slice = batch.slice(1..3);
+        let same = Rows::with_times(vec![(2u8, "b".to_string()), (3, "c".into())], vec![20, 30]);
+        assert!(slice.same(&same) && same.same(&*slice));
+        assert!(!slice.same(&batch));
+        assert!(!slice.same(&Rows::new(same.to_vec())), "without times");
+        assert!(!slice.same(&Rows::with_times(vec![(2u8, "b".to_string()), (3, "d".into())], vec![20, 30])));
+        assert!(!slice.same(&Rows::with_times(vec![2u64, 3], vec![20, 30])), "of another type");
+        assert!(Rows::new(vec![f64::NAN]).same(&Rows::new(vec![f64::NAN])));
+        assert!(batch.slice(1..1).is_empty());
+    }
+
+    #[test]
+    fn a_record_is_shown_as_json() {
+        assert_eq!(Rows::new(vec![(1u8, Some("a \"b\"".to_string())), (2, None)]).show(0), r#"[1,"a \"b\""]"#);
+        #[derive(Clone, serde::Serialize, serde::Deserialize)]
+        struct Odd(std::collections::BTreeMap<(u8, u8), u8>);
+        impl Record for Odd {}
+        let shown = Rows::new(vec![Odd([((1, 2), 3)].into())]).show(0);
+        assert_eq!(shown, r#""this record cannot be written as JSON: key must be a string""#);
     }
 
     #[test]

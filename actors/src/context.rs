@@ -24,6 +24,8 @@ pub struct Context<Out: Output> {
     pub(crate) entered: usize,
     /// How many batches, timers and hooks came before this one: what a replay counts again, so that `rng` repeats.
     pub(crate) entry: u64,
+    /// Whether a hook was called that the operator does not have.
+    pub(crate) defaulted: bool,
 }
 
 impl<Out: Output> Context<Out> {
@@ -39,6 +41,7 @@ impl<Out: Output> Context<Out> {
             time: None,
             entered: 0,
             entry: 0,
+            defaulted: false,
         }
     }
 

@@ -25,6 +25,7 @@ mod key;
 mod operator;
 mod probe;
 mod record;
+mod rows;
 pub mod state;
 #[cfg(feature = "sql")]
 pub mod stock;

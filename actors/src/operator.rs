@@ -8,15 +8,12 @@ use crate::context::Context;
 use crate::ids::{Subtask, WindowId};
 use crate::key::Key;
 use crate::record::Inputs;
+use crate::rows::ByRow;
 use crate::time::Timer;
 use crate::{Result, feed::Feed};
 
 /// One record of an operator's input by reference; only operators generic over their input need to write it.
 pub type InputRef<'a, O> = <<O as Operator>::In as Inputs>::Ref<'a>;
-
-/// The keys of so many records are looked up together: enough to wait for memory together, few enough that what was
-/// brought into the fastest cache is still there when its record is processed.
-const BLOCK: usize = 128;
 
 /// One step of a topology. Each parallel instance of it runs as one actor.
 ///
@@ -34,6 +31,14 @@ pub trait Operator: Send + Sized + 'static {
     type In: Inputs;
     /// What it emits.
     type Out: Output;
+
+    /// Whether its fields hold anything of the records between two calls, until `end_window` or `before_checkpoint` does
+    /// something with it. A fresh instance that takes over in the middle of a window lacks that, so that such an operator
+    /// is restarted from its last snapshot and sees all records since then again.
+    ///
+    /// Nothing, as here, lets the engine find out: it assumes so of operators that have one of these two methods, and
+    /// of all others until it has called both. `Some(false)` spares others the finding out.
+    const HOLDS_ROWS: Option<bool> = None;
 
     /// Returns what records are partitioned by; [`Key::None`] leaves the operator without keyed state.
     ///
@@ -91,30 +96,7 @@ pub trait Operator: Send + Sized + 'static {
     /// # Errors
     /// As `process`.
     fn process_batch(&mut self, batch: <Self::In as Inputs>::Batch, ctx: &mut Context<Self::Out>) -> Result {
-        let (rows, times) = (Self::In::rows(&batch), Self::In::times(&batch));
-        let keyed = ctx.state.is_keyed();
-        let entered = ctx.entered;
-        for first in (0..rows).step_by(BLOCK) {
-            let block = first..rows.min(first + BLOCK);
-            ctx.state.begin_block();
-            if keyed {
-                for (row, record) in Self::In::iter(&batch, block.clone()).enumerate() {
-                    // Before the key, so that a panic there is blamed on its record.
-                    ctx.entered = entered + first + row + 1;
-                    ctx.state.push_key(self.key(record));
-                }
-                ctx.state.find_block();
-            }
-            for (row, record) in Self::In::iter(&batch, block).enumerate() {
-                if keyed {
-                    ctx.state.enter_row(row);
-                }
-                ctx.entered = entered + first + row + 1;
-                ctx.time = times.map(|times| times[first + row]);
-                self.process(record, ctx)?;
-            }
-        }
-        Ok(())
+        self.process_rows(&batch, ctx)
     }
 
     /// A timer is due; state of its key is in reach.
@@ -140,7 +122,8 @@ pub trait Operator: Send + Sized + 'static {
     /// # Errors
     /// An error restarts the operator.
     fn end_window(&mut self, window: WindowId, ctx: &mut Context<Self::Out>) -> Result {
-        let _ = (window, ctx);
+        let _ = window;
+        ctx.defaulted = true;
         Ok(())
     }
 
@@ -149,7 +132,8 @@ pub trait Operator: Send + Sized + 'static {
     /// # Errors
     /// An error restarts the operator.
     fn before_checkpoint(&mut self, window: WindowId, ctx: &mut Context<Self::Out>) -> Result {
-        let _ = (window, ctx);
+        let _ = window;
+        ctx.defaulted = true;
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //! A table is not a [`Record`](crate::Record): a record is one row of a Rust type, a table is a whole batch of rows.
 
 mod scatter;
+mod text;
 
 use std::any::Any;
 use std::ops::Range;
@@ -15,12 +16,13 @@ use arrow::buffer::ScalarBuffer;
 use arrow::compute;
 use arrow::datatypes::SchemaRef;
 
-use crate::batch::{AnyBatch, Batch, Output, OutputBuffer, Scatter};
+use crate::batch::{AnyBatch, Batch, Output, OutputBuffer, Scatter, unshown};
 use crate::context::Context;
 use crate::feed::Feed;
 use crate::record::{Inputs, RecordType};
 use crate::time::Timestamp;
 use scatter::TableScatter;
+pub(crate) use text::Encoding;
 
 /// One Arrow batch with the event time of each row, if its rows have one.
 #[derive(Clone, Debug, PartialEq)]
@@ -149,6 +151,23 @@ impl AnyBatch for Table {
             });
         columns.sum::<usize>() + self.times.as_ref().map_or(0, |times| size_of_val(&times[..]))
     }
+
+    fn slice(&self, rows: Range<usize>) -> Batch {
+        Arc::new(Table::slice(self, rows.start, rows.len()))
+    }
+
+    fn same(&self, other: &dyn AnyBatch) -> bool {
+        let other: &dyn Any = other;
+        other.downcast_ref::<Table>().is_some_and(|other| self == other)
+    }
+
+    fn show(&self, row: usize) -> String {
+        let mut line = Vec::new();
+        match Encoding::Json.rows(&Table::slice(self, row, 1), &mut line) {
+            Ok(()) => String::from_utf8_lossy(line.trim_ascii_end()).into_owned(),
+            Err(error) => unshown(&error),
+        }
+    }
 }
 
 /// Returns the batch as a table, or nothing if it holds something else.
@@ -222,8 +241,12 @@ impl OutputBuffer for TableBuffer {
         batches.extend(self.ready.drain(..).map(|table| Arc::new(table) as Batch));
     }
 
-    fn clear(&mut self) {
-        self.ready.clear();
+    fn mark(&mut self) -> usize {
+        self.ready.len()
+    }
+
+    fn rewind(&mut self, mark: usize) {
+        self.ready.truncate(mark);
     }
 }
 
@@ -293,6 +316,17 @@ mod tests {
         let got: Vec<_> = batches.iter().map(|batch| values(batch).0).collect();
         assert_eq!(got, [vec![1, 2], vec![3]]);
         assert_eq!(batches[1].memory(), 16, "a slice counts its own rows only");
+    }
+
+    #[test]
+    fn a_slice_is_the_same_as_a_table_of_its_rows() {
+        let table: Batch = Arc::new(numbers(&[1, 2, 3], Some(&[10, 20, 30])));
+        let slice = AnyBatch::slice(&*table, 1..3);
+        assert!(slice.same(&numbers(&[2, 3], Some(&[20, 30]))));
+        assert!(!slice.same(&numbers(&[2, 3], None)));
+        assert!(!slice.same(&numbers(&[2, 4], Some(&[20, 30]))));
+        assert!(!slice.same(&crate::Rows::with_times(vec![2i64, 3], vec![20, 30])));
+        assert_eq!(slice.show(1), r#"{"n":3}"#);
     }
 
     #[test]

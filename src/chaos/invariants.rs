@@ -49,6 +49,8 @@ pub enum InvariantId {
     MailboxBounded,
     /// Nothing of an attempt that is over has an effect.
     FenceHolds,
+    /// A record that is poison is set aside once, however often it failed.
+    LettersExactlyOnce,
     /// Once faults stop, checkpoints complete and the job ends.
     Liveness,
     /// The engine itself does not panic or contradict itself.
@@ -77,6 +79,7 @@ impl InvariantId {
         InvariantId::ChannelFifo,
         InvariantId::MailboxBounded,
         InvariantId::FenceHolds,
+        InvariantId::LettersExactlyOnce,
         InvariantId::Liveness,
         InvariantId::EngineSound,
     ];
@@ -103,6 +106,7 @@ impl InvariantId {
             InvariantId::ChannelFifo => "channel-fifo",
             InvariantId::MailboxBounded => "mailbox-bounded",
             InvariantId::FenceHolds => "fence-holds",
+            InvariantId::LettersExactlyOnce => "letters-exactly-once",
             InvariantId::Liveness => "liveness",
             InvariantId::EngineSound => "engine-sound",
         }
@@ -160,6 +164,22 @@ impl CommittedOrder {
                 let message = format!("window {window} was told in {fence} after window {last} in {before}");
                 return Err(InvariantId::CommittedIncreases.broken(message));
             }
+        }
+        self.last = Some((fence, window));
+        Ok(())
+    }
+}
+
+impl CommittedOrder {
+    /// A fresh instance that goes on within the same life is told `window` again, as the newest it has missed.
+    ///
+    /// # Errors
+    /// [`InvariantId::CommittedIncreases`] if nobody was told that window.
+    pub fn again(&mut self, fence: Fence, window: WindowId) -> Verdict {
+        let last = self.last.filter(|(before, _)| *before == fence).map_or(WindowId::NONE, |(_, last)| last);
+        if window > last {
+            let message = format!("window {window} was told again in {fence}, but the newest was {last}");
+            return Err(InvariantId::CommittedIncreases.broken(message));
         }
         self.last = Some((fence, window));
         Ok(())

@@ -55,6 +55,9 @@ impl Default for CheckpointSettings {
     }
 }
 
+/// How long after a checkpoint that journals asked for the next one of that kind begins at the earliest, in ms.
+const JOURNAL_PAUSE_MS: i64 = 10;
+
 /// How many windows may be closed beyond one that all have ended, besides those between checkpoints.
 const SPARE_WINDOWS: u64 = 64;
 
@@ -85,6 +88,8 @@ pub enum Event {
     Outcome(WindowId, Result<(), CommitError>),
     /// Someone asks for a checkpoint as soon as possible.
     Trigger,
+    /// A subtask's journal is half full: only a checkpoint makes it shorter.
+    JournalFull,
     /// The job is to stop with a last checkpoint.
     Stop,
     /// Time has passed.
@@ -178,6 +183,10 @@ pub struct Coordinator {
     last_completion: Option<Timestamp>,
     failures: Failures,
     triggered: bool,
+    /// When a checkpoint is due because a journal is half full.
+    journal_at: Option<Timestamp>,
+    /// When one was triggered for that last.
+    last_journal: Option<Timestamp>,
     stopping: bool,
     /// The window of the last checkpoint, once it was triggered for the end or the stop.
     last: Option<WindowId>,
@@ -216,6 +225,8 @@ impl Coordinator {
             last_completion: None,
             failures: Failures::new(settings.tolerable_failures),
             triggered: false,
+            journal_at: None,
+            last_journal: None,
             stopping: false,
             last: None,
             untold: BTreeSet::new(),
@@ -259,10 +270,18 @@ impl Coordinator {
             }
             Event::Outcome(window, outcome) => self.outcome(window, outcome, now),
             Event::Trigger => self.triggered = true,
+            Event::JournalFull => {
+                let earliest = self.last_journal.map_or(now, |last| last.saturating_add(JOURNAL_PAUSE_MS));
+                self.journal_at = Some(self.journal_at.unwrap_or(now).max(earliest));
+            }
             Event::Stop => self.stopping = true,
             Event::Tick => {}
         }
         self.expire(now);
+        if self.journal_at.take_if(|at| *at <= now).is_some() {
+            self.triggered = true;
+            self.last_journal = Some(now);
+        }
         self.close_window(now);
         self.see_done();
         // If the last checkpoint asks for one more.
@@ -293,7 +312,7 @@ impl Coordinator {
         let expiry = self.pending.values().map(|pending| pending.triggered_ms.saturating_add(timeout)).min();
         let may_close = self.unready.is_empty() && self.closing.is_empty() && self.last.is_none();
         let close = may_close.then_some(self.next_close);
-        [expiry, close].into_iter().flatten().min()
+        [expiry, close, self.journal_at.filter(|_| may_close)].into_iter().flatten().min()
     }
 
     fn acknowledged(&mut self, subtask: SubtaskId, ack: Ack, now: Timestamp) {

@@ -113,6 +113,21 @@ impl Lineage {
         }
     }
 
+    /// Returns the durable chunks of each operator, oldest first.
+    pub(crate) fn durable(&self) -> Vec<Vec<ChunkRef>> {
+        self.operators.iter().map(|lineage| lineage.chunks.clone()).collect()
+    }
+
+    /// Returns what was cut of each operator and is not durable yet, oldest first: together with the durable chunks it
+    /// is the state as of the newest cut.
+    pub(crate) fn waiting(&self) -> Vec<Vec<Arc<Vec<u8>>>> {
+        let of = |(index, lineage): (usize, &OperatorLineage)| {
+            let queued = self.cuts.iter().filter_map(|cut| cut.fresh.get(index)).filter(|chunk| !chunk.is_empty());
+            lineage.unwritten.iter().chain(queued).map(Arc::clone).collect()
+        };
+        self.operators.iter().enumerate().map(of).collect()
+    }
+
     /// Takes a cut: `fresh` is what changed in each operator, empty where nothing did.
     pub(crate) fn cut(
         &mut self,
@@ -210,6 +225,8 @@ mod tests {
             cursors: Vec::new(),
             read: 0,
             written: 0,
+            set_aside: 0,
+            letters: Vec::new(),
             operators: vec![OperatorSnapshot::empty("count")],
         }
     }

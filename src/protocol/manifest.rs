@@ -66,6 +66,13 @@ pub struct SubtaskSnapshot {
     pub read: u64,
     /// How many records its sink has taken since the job began.
     pub written: u64,
+    /// How many records it has set aside or left out since the job began.
+    #[serde(default)]
+    pub set_aside: u64,
+    /// Records that were set aside since the last checkpoint that is known to be committed: their numbers tell those
+    /// that an earlier one has listed already.
+    #[serde(default)]
+    pub letters: Vec<DeadLetter>,
     /// The operators of the chain, head first.
     pub operators: Vec<OperatorSnapshot>,
 }
@@ -96,6 +103,27 @@ impl OperatorSnapshot {
             pending: Vec::new(),
         }
     }
+}
+
+/// A record that was set aside because it is poison.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// The operator that it is poison to.
+    pub operator: String,
+    /// The subtask that set it aside.
+    pub subtask: SubtaskId,
+    /// Counts the records that the subtask has set aside, from 1.
+    pub number: u64,
+    /// The window that it was part of.
+    pub window: WindowId,
+    /// How many records the subtask had taken up to the end of the batch that it was in, since its attempt began.
+    pub position: u64,
+    /// What the operator said.
+    pub reason: String,
+    /// The record as JSON.
+    pub record: String,
+    /// Whether it is kept, rather than only left out.
+    pub kept: bool,
 }
 
 /// An output that a sink has made durable but not visible.

@@ -1,11 +1,13 @@
 //! The protocol.
 pub(crate) mod align;
 mod backlog;
-pub(crate) mod chain;
+pub mod chain;
 pub mod commit;
 pub mod coordinator;
 pub mod element;
 pub mod failure;
+pub(crate) mod journal;
+pub mod ladder;
 pub mod lineage;
 pub mod mailbox;
 pub mod manifest;
@@ -16,3 +18,4 @@ pub mod restart;
 pub(crate) mod sink;
 pub mod source;
 pub mod subtask;
+pub mod workshop;

@@ -63,6 +63,24 @@ pub enum Mutant {
     EndedSourceGivenUp,
     /// Windows are closed however far the slowest subtask is behind.
     WindowsUnbounded,
+    /// What a failed batch has changed is not taken back.
+    NothingUndone,
+    /// A replay leaves out the last entry of the journal.
+    JournalCutShort,
+    /// What a replay gives is not compared with what was sent.
+    ComparisonSkipped,
+    /// Fresh operators that go on within a window are not told that it has begun.
+    WindowNotBegunAgain,
+    /// A restart alone leaves out what was cut and is not durable yet.
+    UnwrittenForgotten,
+    /// A record that was set aside is not in the snapshot.
+    LetterForgotten,
+    /// What a replay gives is sent again.
+    ReplaySent,
+    /// A fresh source begins from the start.
+    RenewedFromStart,
+    /// A fresh sink is not given again what was not prepared.
+    TakenForgotten,
     /// The store does not make the names of blob files durable before the commit.
     NoBlobSync,
     /// What is written over in place, the head and the catalogue, is not made durable.
@@ -102,6 +120,15 @@ impl Mutant {
         Mutant::CommitAfterFailure,
         Mutant::EndedSourceGivenUp,
         Mutant::WindowsUnbounded,
+        Mutant::NothingUndone,
+        Mutant::JournalCutShort,
+        Mutant::ComparisonSkipped,
+        Mutant::WindowNotBegunAgain,
+        Mutant::UnwrittenForgotten,
+        Mutant::LetterForgotten,
+        Mutant::ReplaySent,
+        Mutant::RenewedFromStart,
+        Mutant::TakenForgotten,
         Mutant::NoBlobSync,
         Mutant::NoHeadSync,
         Mutant::NoChecksum,

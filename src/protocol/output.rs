@@ -5,11 +5,10 @@
 
 use std::collections::VecDeque;
 
-use piton_actors::host::Keyer;
 use piton_actors::{Batch, Scatter, Timestamp, group_of, subtask_of};
 
+use crate::protocol::chain::Routed;
 use crate::protocol::element::{Element, Marker};
-use crate::protocol::failure::{Failure, guard};
 use crate::protocol::mutant::{self, Mutant};
 
 /// How records are spread over the channels of an edge.
@@ -22,8 +21,6 @@ pub enum Partition {
     Rebalance,
     /// To the channel of the subtask that owns the key's group.
     Keyed {
-        /// Computes the hashes of the keys.
-        keyer: Box<dyn Keyer>,
         /// The key groups of the job.
         key_groups: u32,
     },
@@ -43,7 +40,6 @@ struct Edge {
     partition: Partition,
     first: usize,
     channels: usize,
-    consumer: String,
     scatter: Option<Box<dyn Scatter>>,
     /// How many records went over this edge so far.
     cursor: u64,
@@ -55,7 +51,6 @@ pub(crate) struct Outputs {
     /// What waits for credit, for each channel of all edges, in their order.
     outbox: Vec<VecDeque<Element>>,
     waiting: usize,
-    hashes: Vec<u64>,
     targets: Vec<u32>,
     ready: Vec<(usize, Batch)>,
 }
@@ -71,34 +66,34 @@ impl Outputs {
                 partition: spec.partition,
                 first,
                 channels: spec.channels,
-                consumer: spec.consumer,
                 cursor: 0,
             });
             first += spec.channels;
         }
         let outbox = (0..first).map(|_| VecDeque::new()).collect();
-        Outputs { edges, outbox, waiting: 0, hashes: Vec::new(), targets: Vec::new(), ready: Vec::new() }
+        Outputs { edges, outbox, waiting: 0, targets: Vec::new(), ready: Vec::new() }
     }
 
     /// Sends a batch over every edge.
-    pub(crate) fn send(&mut self, batch: &Batch) -> Result<(), Failure> {
+    pub(crate) fn send(&mut self, routed: &Routed) {
+        let mut hashes = routed.hashes.iter();
         for index in 0..self.edges.len() {
-            self.send_over(index, batch)?;
+            let edge = &self.edges[index];
+            let keyed = matches!(edge.partition, Partition::Keyed { .. }) && edge.scatter.is_some();
+            let hashes = if keyed { hashes.next().map_or(&[][..], Vec::as_slice) } else { &[] };
+            self.send_over(index, &routed.batch, hashes);
         }
-        Ok(())
     }
 
-    fn send_over(&mut self, index: usize, batch: &Batch) -> Result<(), Failure> {
+    fn send_over(&mut self, index: usize, batch: &Batch, hashes: &[u64]) {
         let edge = &mut self.edges[index];
         let channels = edge.channels as u32;
         match &edge.partition {
-            Partition::Keyed { keyer, key_groups } if edge.scatter.is_some() => {
-                let (hashes, key_groups) = (&mut self.hashes, *key_groups);
-                guard(&edge.consumer, || keyer.hashes(batch, hashes))?;
+            Partition::Keyed { key_groups } if edge.scatter.is_some() => {
+                let key_groups = *key_groups;
                 self.targets.clear();
-                self.targets.extend(
-                    self.hashes.iter().map(|hash| subtask_of(group_of(*hash, key_groups), channels, key_groups)),
-                );
+                let owner = |hash: &u64| subtask_of(group_of(*hash, key_groups), channels, key_groups);
+                self.targets.extend(hashes.iter().map(owner));
             }
             Partition::Rebalance if edge.scatter.is_some() => {
                 self.targets.clear();
@@ -111,7 +106,7 @@ impl Outputs {
                 for channel in channels {
                     self.put(channel, Element::Batch(Batch::clone(batch)));
                 }
-                return Ok(());
+                return;
             }
         }
         edge.cursor += batch.len() as u64;
@@ -119,7 +114,6 @@ impl Outputs {
             scatter.add(batch, &self.targets, &mut self.ready);
         }
         self.put_ready(index);
-        Ok(())
     }
 
     /// Sends what the routers have collected, in batches that are not full.

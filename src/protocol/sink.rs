@@ -73,14 +73,24 @@ pub(crate) struct SinkTail {
     sink: Option<Box<dyn AnySink>>,
     delivery: Delivery,
     queue: VecDeque<Work>,
+    /// What a fresh instance does before that: what the one before it had done.
+    again: VecDeque<Work>,
     in_flight: Option<Work>,
     retry: Retry,
     /// Prepared and not yet seen committed, oldest first.
     pending: Vec<PendingOutput>,
+    /// What it was given since it prepared last: its own journal.
+    taken: Vec<(usize, Batch)>,
+    /// How many bytes that is, and how many it may be; beyond, it is not kept.
+    bytes: usize,
+    limit: usize,
+    asked: bool,
+    /// How many calls a fresh instance has to make again.
+    redo: usize,
 }
 
 impl SinkTail {
-    pub(crate) fn new(name: String, sink: Box<dyn AnySink>, subtask: Subtask) -> SinkTail {
+    pub(crate) fn new(name: String, sink: Box<dyn AnySink>, subtask: Subtask, journal: usize) -> SinkTail {
         let delivery = sink.delivery();
         SinkTail {
             name,
@@ -88,10 +98,51 @@ impl SinkTail {
             sink: Some(sink),
             delivery,
             queue: VecDeque::new(),
+            again: VecDeque::new(),
             in_flight: None,
             retry: Retry::default(),
             pending: Vec::new(),
+            taken: Vec::new(),
+            bytes: 0,
+            limit: journal,
+            asked: false,
+            redo: 0,
         }
+    }
+
+    /// Returns whether a fresh instance could go on where this one was.
+    pub(crate) fn can_renew(&self) -> bool {
+        self.bytes <= self.limit
+    }
+
+    /// Returns, once between two checkpoints, whether it is time for the next one.
+    pub(crate) fn wants_cut(&mut self) -> bool {
+        let wants = !self.asked && self.bytes > self.limit / 2;
+        self.asked |= wants;
+        wants
+    }
+
+    /// Returns whether a fresh instance is still making calls again.
+    pub(crate) fn is_redoing(&self) -> bool {
+        self.redo > 0
+    }
+
+    /// Goes on with a fresh instance: it is given again what was not prepared, then what was under way. Returns how
+    /// many records that is.
+    pub(crate) fn renew(&mut self, sink: Box<dyn AnySink>) -> u64 {
+        self.sink = Some(sink);
+        self.retry.reset();
+        let taken = if mutant::is(Mutant::TakenForgotten) { &[][..] } else { &self.taken[..] };
+        self.again.clear();
+        self.again.push_back(Work::Open(self.pending.clone()));
+        self.again.extend(taken.iter().map(|(port, batch)| Work::Write(*port, Batch::clone(batch))));
+        // Of what was under way, opening and writing are repeated already.
+        let under_way = self.in_flight.take().filter(|work| !matches!(work, Work::Open(_) | Work::Write(..)));
+        self.redo = self.again.len() + usize::from(under_way.is_some());
+        if let Some(work) = under_way {
+            self.queue.push_front(work);
+        }
+        self.taken.iter().map(|(_, batch)| batch.len() as u64).sum()
     }
 
     /// Opens the sink with the pending outputs of the restored checkpoint; those of a rolled back attempt are aborted.
@@ -129,7 +180,11 @@ impl SinkTail {
 
     /// Returns whether nothing is queued or under way.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.queue.is_empty() && self.in_flight.is_none()
+        self.has_nothing_queued() && self.in_flight.is_none()
+    }
+
+    fn has_nothing_queued(&self) -> bool {
+        self.queue.is_empty() && self.again.is_empty()
     }
 
     /// Returns whether no output up to this window waits for its commit.
@@ -167,22 +222,32 @@ impl SinkTail {
 
     /// Returns when a call is to be repeated, if one is.
     pub(crate) fn retry_at(&self) -> Option<Timestamp> {
-        self.retry.at().filter(|_| !self.queue.is_empty())
+        self.retry.at().filter(|_| !self.has_nothing_queued())
     }
 
     /// Returns the next call and the sink to make it on, if there is one and the sink is here.
     pub(crate) fn next_call(&mut self, now: Timestamp) -> Option<(SinkCall, Box<dyn AnySink>)> {
-        if !self.retry.is_due(now) || self.queue.is_empty() {
+        if !self.retry.is_due(now) || self.has_nothing_queued() {
             return None;
         }
         let sink = self.sink.take()?;
-        let work = self.queue.pop_front()?;
+        let is_new = self.again.is_empty() && self.retry.at().is_none();
+        let work = self.again.pop_front().or_else(|| self.queue.pop_front())?;
         let call = match &work {
             Work::Open(pending) => {
                 let outputs = pending.iter().map(|pending| pending.output.clone()).collect();
                 SinkCall::Open(outputs, self.subtask.clone())
             }
-            Work::Write(port, batch) => SinkCall::Write(*port, Batch::clone(batch)),
+            Work::Write(port, batch) => {
+                if is_new {
+                    self.bytes += batch.memory();
+                    self.taken.push((*port, Batch::clone(batch)));
+                    if self.bytes > self.limit {
+                        self.taken.clear();
+                    }
+                }
+                SinkCall::Write(*port, Batch::clone(batch))
+            }
             Work::Prepare(window) => SinkCall::Prepare(*window),
             Work::Commit(pending) => SinkCall::Commit(pending.output.clone()),
             Work::Abort(pending) => SinkCall::Abort(pending.output.clone()),
@@ -202,22 +267,34 @@ impl SinkTail {
         let Some(work) = self.in_flight.take() else {
             return Err(Failure::engine(&self.name, "the sink answered without having been asked"));
         };
-        let answer = match answer? {
-            Err(error) if error.kind() == ErrorKind::Unavailable && self.sink.is_some() => {
+        let answer = match answer {
+            Ok(Err(error)) if error.kind() == ErrorKind::Unavailable && self.sink.is_some() => {
                 if !mutant::is(Mutant::RetryForgotten) {
-                    self.queue.push_front(work);
+                    self.again.push_front(work);
                 }
                 self.retry.later(now);
                 return Ok(SinkNews::Nothing);
             }
-            Err(error) => return Err(self.blame(&error)),
-            Ok(answer) => answer,
+            Ok(Ok(answer)) => answer,
+            // A fresh instance will have to do it.
+            Ok(Err(error)) => {
+                self.in_flight = Some(work);
+                return Err(self.blame(&error));
+            }
+            Err(failure) => {
+                self.in_flight = Some(work);
+                return Err(failure);
+            }
         };
         self.retry.reset();
+        self.redo = self.redo.saturating_sub(1);
         Ok(match work {
             Work::Open(_) => SinkNews::Opened,
             Work::Write(..) | Work::Abort(_) => SinkNews::Nothing,
             Work::Prepare(window) => {
+                self.taken.clear();
+                self.bytes = 0;
+                self.asked = false;
                 if let Some(output) = answer {
                     self.pending.push(PendingOutput { window, output });
                     if mutant::is(Mutant::SinkCommitsEarly) {

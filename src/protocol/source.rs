@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use piton_actors::host::{AnySource, Polled};
 use piton_actors::{
-    AnyBatch, Error, ErrorKind, Progress, Result as UserResult, Subtask, Timestamp, WATERMARK_MAX, WATERMARK_MIN,
-    WindowId,
+    AnyBatch, Error, ErrorKind, Progress, Result as UserResult, Scatter, Subtask, Timestamp, WATERMARK_MAX,
+    WATERMARK_MIN, WindowId,
 };
 
 use crate::protocol::failure::Failure;
@@ -48,9 +48,12 @@ pub(crate) struct SourceHead {
     pub(crate) name: String,
     subtask: Subtask,
     source: Option<Box<dyn AnySource>>,
+    replayable: bool,
     opening: Option<SourceCall>,
     in_flight: bool,
     told: BTreeMap<WindowId, Vec<u8>>,
+    /// The newest commit that it was to be told of.
+    last_told: Option<SourceCall>,
     due: Option<SourceCall>,
     /// Whether the source is being told what is due.
     telling: bool,
@@ -86,10 +89,12 @@ impl SourceHead {
         SourceHead {
             name,
             subtask,
+            replayable: source.replayable(),
             source: Some(source),
             opening: None,
             in_flight: false,
             told: BTreeMap::new(),
+            last_told: None,
             due: None,
             telling: false,
             idle_until: None,
@@ -105,6 +110,29 @@ impl SourceHead {
         self.position.clone_from(&position);
         self.watermarks.max_time = max_time.unwrap_or(WATERMARK_MIN);
         self.opening = Some(SourceCall::Open(position, self.subtask.clone()));
+    }
+
+    /// Returns whether a fresh instance could go on where this one was.
+    pub(crate) fn replayable(&self) -> bool {
+        self.replayable
+    }
+
+    /// Goes on with a fresh instance behind what was emitted, and tells it again of the newest commit.
+    pub(crate) fn renew(&mut self, source: Box<dyn AnySource>) {
+        self.source = Some(source);
+        self.in_flight = false;
+        let position = if mutant::is(Mutant::RenewedFromStart) { None } else { self.position.clone() };
+        self.opening = Some(SourceCall::Open(position, self.subtask.clone()));
+        self.due.clone_from(&self.last_told);
+        self.telling = false;
+        self.idle_until = None;
+        self.retry.reset();
+    }
+
+    /// Makes what spreads its output over channels.
+    pub(crate) fn scatter(&self, channels: usize, rows: usize) -> Box<dyn Scatter> {
+        let source = self.source.as_ref().expect("a source that has just been made is here");
+        source.scatter(channels, rows)
     }
 
     /// Returns what its watermark generator has seen.
@@ -123,6 +151,7 @@ impl SourceHead {
     pub(crate) fn committed(&mut self, window: WindowId) {
         if let Some(position) = self.told.remove(&window) {
             self.due = Some(SourceCall::Tell(window, position));
+            self.last_told.clone_from(&self.due);
             self.telling = false;
         }
         self.told = self.told.split_off(&window);

@@ -24,11 +24,12 @@ use piton_actors::host::{AnySink, AnySource, BoxFuture, SinkCall};
 use piton_actors::{Result as UserResult, Timestamp};
 
 use crate::ids::{Fence, SubtaskId};
+use crate::protocol::chain::{Chain, ChainCall, ChainFailure};
 use crate::protocol::element::Element;
 use crate::protocol::failure::Failure;
-use crate::protocol::manifest::PendingOutput;
+use crate::protocol::manifest::{DeadLetter, PendingOutput};
 use crate::protocol::source::{SourceAnswer, SourceCall};
-use crate::protocol::subtask::{Command, Event, Subtask};
+use crate::protocol::subtask::{Command, Event, Restart, Subtask};
 use crate::runtime::port::{Look, Port};
 use crate::runtime::storage::Storage;
 use crate::runtime::supervisor::{Note, Supervisor};
@@ -65,7 +66,7 @@ pub(crate) struct SubtaskActor {
     id: SubtaskId,
     fence: Fence,
     region: usize,
-    slot: Arc<Mutex<Option<Subtask>>>,
+    slot: Slot,
     port: Arc<Port>,
     outputs: Vec<(Arc<Port>, usize)>,
     gauges: Arc<Gauges>,
@@ -76,9 +77,17 @@ pub(crate) struct SubtaskActor {
     halt: bool,
     source: Option<BoxFuture<SourceBack>>,
     sink: Option<BoxFuture<SinkBack>>,
+    /// A call of the operators that is to be made.
+    call: Option<(ChainCall, Box<Chain>)>,
     sleep: Option<(Timestamp, Pin<Box<Sleep>>)>,
     next_channel: usize,
 }
+
+/// The state machine was taken out of its slot by somebody else: this actor is not its own any more.
+struct Robbed;
+
+/// Where a state machine lies while nobody works with it.
+type Slot = Arc<Mutex<Option<Subtask>>>;
 
 type SourceBack = (Box<dyn AnySource>, SourceAnswer);
 type SinkBack = (Box<dyn AnySink>, UserResult<Option<Vec<u8>>>);
@@ -108,6 +117,7 @@ impl SubtaskActor {
             halt: false,
             source: None,
             sink: None,
+            call: None,
             sleep: None,
             next_channel: 0,
         }
@@ -117,13 +127,21 @@ impl SubtaskActor {
         self.supervisor.do_send(Note { region: self.region, fence: self.fence, subtask: self.id.clone(), what });
     }
 
-    /// Works for one turn. Returns whether there is more to do at once.
-    fn turn(&mut self, subtask: &mut Subtask, own: &Addr<SubtaskActor>, cx: &mut TaskContext<'_>) -> bool {
+    /// Works for one turn with what it has taken out of the slot, which is there again while operators are called.
+    /// Returns whether there is more to do at once.
+    fn turn(
+        &mut self,
+        slot: &Slot,
+        taken: &mut Option<Subtask>,
+        own: &Addr<SubtaskActor>,
+        cx: &mut TaskContext<'_>,
+    ) -> Result<bool, Robbed> {
         let waker = cx.waker().clone();
         let mut idle_told = false;
         for _ in 0..TURN {
             let now = self.time.now();
-            let mut progress = false;
+            let mut progress = self.make_call(slot, taken, now)?;
+            let Some(subtask) = taken else { return Err(Robbed) };
             while let Some(event) = self.told.pop_front() {
                 subtask.on(event, now);
                 progress = true;
@@ -132,11 +150,15 @@ impl SubtaskActor {
             progress |= self.send(subtask, &waker, now);
             progress |= self.carry_out(subtask, own);
             if subtask.has_failed() {
-                return false;
+                return Ok(false);
+            }
+            if self.call.is_some() {
+                idle_told = false;
+                continue;
             }
             if subtask.is_free() && subtask.inputs() > 0 {
-                let taken = self.port.take(self.next_channel, &waker, |channel| subtask.takes(channel));
-                if let Some((channel, element)) = taken {
+                let found = self.port.take(self.next_channel, &waker, |channel| subtask.takes(channel));
+                if let Some((channel, element)) = found {
                     self.next_channel = (channel + 1) % subtask.inputs();
                     subtask.on(Event::Element(channel, element), now);
                     self.carry_out(subtask, own);
@@ -150,7 +172,7 @@ impl SubtaskActor {
             }
             if !progress {
                 if idle_told {
-                    return false;
+                    return Ok(false);
                 }
                 subtask.on(Event::Idle, now);
                 self.send(subtask, &waker, now);
@@ -158,7 +180,27 @@ impl SubtaskActor {
                 idle_told = true;
             }
         }
-        true
+        Ok(true)
+    }
+
+    /// Makes the call of the operators that is to be made, if there is one. Meanwhile the state machine is in its slot:
+    /// if the operators never come back, it can go on without them elsewhere.
+    fn make_call(&mut self, slot: &Slot, taken: &mut Option<Subtask>, now: Timestamp) -> Result<bool, Robbed> {
+        let Some((call, chain)) = self.call.take() else { return Ok(false) };
+        *slot.lock() = taken.take();
+        // Every call of user code in there has its own guard: this one is for the engine's own mistakes.
+        let called = catch_unwind(AssertUnwindSafe(|| chain.call(call)));
+        let (chain, answer) = match called {
+            Ok((chain, answer)) => (Some(chain), answer),
+            Err(payload) => {
+                let failure = Failure::panic(&*self.id.operator, &*payload);
+                (None, Err(ChainFailure::lost(failure)))
+            }
+        };
+        *taken = slot.lock().take();
+        let Some(subtask) = taken else { return Err(Robbed) };
+        subtask.on(Event::Chain(chain, answer), now);
+        Ok(true)
     }
 
     /// Moves elements from the outbox to the consumers' mailboxes; returns whether the outbox has become clear.
@@ -193,6 +235,7 @@ impl SubtaskActor {
         let any = !commands.is_empty();
         for command in commands {
             match command {
+                Command::Chain(call, chain) => self.call = Some((call, chain)),
                 Command::Source(call, source) => self.source = Some(source_call(call, source)),
                 Command::Sink(call, sink) => self.sink = Some(sink_call(call, sink)),
                 Command::Write(request) => {
@@ -202,13 +245,20 @@ impl SubtaskActor {
                         own.do_send(Control::Event(Event::Written(window, result)));
                     });
                 }
+                Command::Load(chunks) => {
+                    let own = own.clone();
+                    self.storage.chunks(chunks, move |result| own.do_send(Control::Event(Event::Loaded(result))));
+                }
+                Command::JournalFull => self.note(NoteKind::JournalFull),
+                Command::Restarted(restart) => self.note(NoteKind::Restarted(restart)),
+                Command::SetAside(letter) => self.note(NoteKind::SetAside(letter)),
                 Command::Ready => self.note(NoteKind::Ready),
                 Command::Closed(window) => self.note(NoteKind::Closed(window)),
                 Command::Ack(ack) => self.note(NoteKind::Ack(ack)),
                 Command::Declined(window, reason) => self.note(NoteKind::Declined(window, reason)),
                 Command::Told(window) => self.note(NoteKind::Told(window)),
                 Command::Finished => self.note(NoteKind::Finished),
-                Command::Failed(failure) => self.note(NoteKind::Failed(failure)),
+                Command::Failed(failure, why) => self.note(NoteKind::Failed(failure, why)),
             }
         }
         any
@@ -255,8 +305,8 @@ impl SubtaskActor {
     /// Drops the state machine and everything under way, whatever their `Drop` does.
     fn let_go(&mut self, subtask: Option<Subtask>) -> Vec<PendingOutput> {
         let pending = subtask.as_ref().map(|subtask| subtask.pending_above(crate::ids::WindowId::NONE));
-        let (source, sink) = (self.source.take(), self.sink.take());
-        let dropped = catch_unwind(AssertUnwindSafe(move || drop((subtask, source, sink))));
+        let (source, sink, call) = (self.source.take(), self.sink.take(), self.call.take());
+        let dropped = catch_unwind(AssertUnwindSafe(move || drop((subtask, source, sink, call))));
         if dropped.is_err() {
             tracing::warn!(subtask = %self.id, "an operator panicked while it was dropped");
         }
@@ -308,22 +358,25 @@ impl ActorFuture<SubtaskActor> for RunLoop {
             actor.note(NoteKind::Halted(pending));
             return Poll::Ready(());
         }
-        let Some(mut subtask) = subtask else { return Poll::Pending };
+        let Some(subtask) = subtask else { return Poll::Pending };
         if subtask.has_failed() {
             // Nothing to do until the supervisor halts it.
             *slot.lock() = Some(subtask);
             return Poll::Pending;
         }
-        let turn = catch_unwind(AssertUnwindSafe(|| actor.turn(&mut subtask, &self.own, cx)));
+        let mut taken = Some(subtask);
+        let turn = catch_unwind(AssertUnwindSafe(|| actor.turn(&slot, &mut taken, &self.own, cx)));
         let more = match turn {
-            Ok(more) => more,
+            Ok(Ok(more)) => more,
+            Ok(Err(Robbed)) => return Poll::Ready(()),
             Err(payload) => {
                 // Every call of user code has its own guard: this one is for the engine's own mistakes.
-                actor.note(NoteKind::Failed(Failure::panic(&*actor.id.operator, &*payload)));
-                actor.let_go(Some(subtask));
+                actor.note(NoteKind::Failed(Failure::panic(&*actor.id.operator, &*payload), None));
+                actor.let_go(taken);
                 return Poll::Pending;
             }
         };
+        let Some(subtask) = taken else { return Poll::Ready(()) };
         let counters = subtask.counters();
         actor.gauges.read.store(counters.read, Ordering::Relaxed);
         actor.gauges.written.store(counters.written, Ordering::Relaxed);
@@ -377,8 +430,14 @@ pub(crate) enum NoteKind {
     Told(crate::ids::WindowId),
     /// See [`Command::Finished`].
     Finished,
+    /// See [`Command::JournalFull`].
+    JournalFull,
+    /// See [`Command::Restarted`].
+    Restarted(Box<Restart>),
+    /// See [`Command::SetAside`].
+    SetAside(Box<DeadLetter>),
     /// See [`Command::Failed`].
-    Failed(Failure),
+    Failed(Failure, Option<String>),
     /// It has ended after a halt; these outputs of its sink were not yet published.
     Halted(Vec<PendingOutput>),
 }

@@ -2,15 +2,19 @@
 //!
 //! The subtasks of a region are made anew for every attempt; their mailboxes stay.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use piton_actors::Error as UserError;
 use piton_actors::blueprint::{OperatorBlueprint, SinkBlueprint, SourceBlueprint};
-use piton_actors::host::Keyer;
+use piton_actors::host::{AnyOperator, AnySink, AnySource, Keyer};
 
 use crate::ids::{Fence, SubtaskId};
+use crate::protocol::failure::Failure;
+use crate::protocol::ladder::LadderSettings;
 use crate::protocol::output::{OutputSpec, Partition};
-use crate::protocol::subtask::{Subtask, SubtaskSpec};
+use crate::protocol::subtask::{Stopwatch, Subtask, SubtaskSpec};
+use crate::protocol::workshop::Workshop;
 use crate::runtime::port::Port;
 use crate::topology::{self as plan, Chain, NodeKind, Plan, Region};
 
@@ -72,13 +76,51 @@ pub(crate) struct RegionBlueprint {
 }
 
 /// What is the same for all subtasks of a job.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Common {
     pub(crate) key_groups: u32,
     pub(crate) seed: u64,
     pub(crate) batch_rows: usize,
     pub(crate) mailbox_capacity: usize,
     pub(crate) aligned: bool,
+    pub(crate) ladder: LadderSettings,
+    /// Measures restarts, in ns.
+    pub(crate) stopwatch: Stopwatch,
+}
+
+/// Makes what one subtask is made of, from the blueprints of its chain.
+struct Bench {
+    source: Option<SourceBlueprint>,
+    operators: Vec<(piton_actors::Subtask, OperatorBlueprint)>,
+    sink: Option<SinkBlueprint>,
+    /// For each keyed output edge: the operator that it leads to, and the port.
+    keyers: BTreeMap<usize, (piton_actors::Subtask, OperatorBlueprint, usize)>,
+    rows: usize,
+}
+
+fn not_planned() -> UserError {
+    UserError::invalid("the plan has no such node")
+}
+
+impl Workshop for Bench {
+    fn source(&self) -> Result<Box<dyn AnySource>, UserError> {
+        self.source.as_ref().ok_or_else(not_planned).and_then(|blueprint| (blueprint.make)(self.rows))
+    }
+
+    fn operator(&self, member: usize) -> Result<Box<dyn AnyOperator>, UserError> {
+        let (info, blueprint) = self.operators.get(member).ok_or_else(not_planned)?;
+        (blueprint.make)(info.clone(), self.rows)
+    }
+
+    fn sink(&self) -> Result<Box<dyn AnySink>, UserError> {
+        self.sink.as_ref().ok_or_else(not_planned).and_then(|blueprint| (blueprint.make)())
+    }
+
+    /// The consumer's own `key`, on an instance that serves no other purpose.
+    fn keyer(&self, edge: usize) -> Result<Box<dyn Keyer>, UserError> {
+        let (info, blueprint, port) = self.keyers.get(&edge).ok_or_else(not_planned)?;
+        Ok((blueprint.make)(info.clone(), 1)?.keyer(*port))
+    }
 }
 
 /// One subtask and the mailboxes that its output channels lead to.
@@ -157,8 +199,8 @@ impl RegionBlueprint {
     /// Makes all subtasks of an attempt, in their order.
     ///
     /// # Errors
-    /// The operator whose factory failed, and its error.
-    pub(crate) fn build(&self, fence: Fence, common: &Common) -> Result<Vec<Built>, (String, UserError)> {
+    /// If a factory fails.
+    pub(crate) fn build(&self, fence: Fence, common: &Common) -> Result<Vec<Built>, Failure> {
         let mut built = Vec::new();
         for index in 0..self.chains.len() {
             for subtask in 0..self.chains[index].parallelism {
@@ -168,36 +210,21 @@ impl RegionBlueprint {
         Ok(built)
     }
 
-    fn build_subtask(
-        &self,
-        index: usize,
-        subtask: u32,
-        fence: Fence,
-        common: &Common,
-    ) -> Result<Built, (String, UserError)> {
+    fn build_subtask(&self, index: usize, subtask: u32, fence: Fence, common: &Common) -> Result<Built, Failure> {
         let chain = &self.chains[index];
         let info = self.info(chain, subtask, fence, common);
-        let blame = |name: &str| {
-            let name = name.to_string();
-            move |error| (name, error)
+        let named =
+            |info: &piton_actors::Subtask, name: &str| piton_actors::Subtask { operator: name.into(), ..info.clone() };
+        let mut bench = Bench {
+            source: chain.source.as_ref().map(|(_, blueprint, _)| blueprint.clone()),
+            operators: Vec::new(),
+            sink: chain.sink.as_ref().map(|(_, blueprint)| blueprint.clone()),
+            keyers: BTreeMap::new(),
+            rows: common.batch_rows,
         };
-        let source = match &chain.source {
-            None => None,
-            Some((name, blueprint, out_of_order)) => {
-                let source = (blueprint.make)(common.batch_rows).map_err(blame(name))?;
-                Some((name.clone(), source, *out_of_order))
-            }
-        };
-        let mut operators = Vec::new();
         for (name, blueprint) in &chain.operators {
-            let info = piton_actors::Subtask { operator: name.as_str().into(), ..info.clone() };
-            let operator = (blueprint.make)(info, common.batch_rows).map_err(blame(name))?;
-            operators.push((name.clone(), operator));
+            bench.operators.push((named(&info, name), blueprint.clone()));
         }
-        let sink = match &chain.sink {
-            None => None,
-            Some((name, blueprint)) => Some((name.clone(), (blueprint.make)().map_err(blame(name))?)),
-        };
         let mut outputs = Vec::new();
         let mut channels = Vec::new();
         for (number, link) in self.links.iter().enumerate().filter(|(_, link)| link.from == index) {
@@ -210,11 +237,16 @@ impl RegionBlueprint {
                 Route::Forward => Partition::Forward,
                 Route::Broadcast => Partition::Broadcast,
                 Route::Rebalance => Partition::Rebalance,
-                Route::Keyed => Partition::Keyed {
-                    keyer: self.keyer(link, fence, common).map_err(blame(consumer.reader()))?,
-                    key_groups: common.key_groups,
-                },
+                Route::Keyed => Partition::Keyed { key_groups: common.key_groups },
             };
+            if link.route == Route::Keyed {
+                let Some((name, blueprint)) = consumer.operators.first() else {
+                    let message = "a keyed edge leads to something without a key";
+                    return Err(Failure::engine(consumer.reader(), message));
+                };
+                let info = named(&self.info(consumer, 0, fence, common), name);
+                bench.keyers.insert(outputs.len(), (info, blueprint.clone(), link.port));
+            }
             outputs.push(OutputSpec { partition, channels: targets.len(), consumer: consumer.reader().to_string() });
             let first = self.first_subtask(link.to);
             for target in targets {
@@ -226,16 +258,19 @@ impl RegionBlueprint {
             id: SubtaskId::new(Arc::clone(&chain.name), subtask),
             region: self.name.clone(),
             fence,
-            source,
-            operators,
-            sink,
+            source: chain.source.as_ref().map(|(name, _, out_of_order)| (name.clone(), *out_of_order)),
+            operators: chain.operators.iter().map(|(name, _)| name.clone()).collect(),
+            sink: chain.sink.as_ref().map(|(name, _)| name.clone()),
+            workshop: Arc::new(bench),
             info,
             inputs: self.inputs(index).into_iter().map(|(port, ..)| port).collect(),
             outputs,
             batch_rows: common.batch_rows,
             aligned: common.aligned,
+            ladder: common.ladder,
+            stopwatch: Arc::clone(&common.stopwatch),
         };
-        Ok(Built { subtask: Subtask::new(spec), outputs: channels })
+        Ok(Built { subtask: Subtask::new(spec)?, outputs: channels })
     }
 
     fn info(&self, chain: &ChainBlueprint, index: u32, fence: Fence, common: &Common) -> piton_actors::Subtask {
@@ -248,18 +283,6 @@ impl RegionBlueprint {
             attempt: fence.attempt,
             seed: common.seed,
         }
-    }
-
-    /// Makes what computes the keys of an edge's records: the consumer's own `key`, on an instance that serves no
-    /// other purpose.
-    fn keyer(&self, link: &Link, fence: Fence, common: &Common) -> Result<Box<dyn Keyer>, UserError> {
-        let consumer = &self.chains[link.to];
-        let Some((name, blueprint)) = consumer.operators.first() else {
-            return Err(UserError::invalid("a keyed edge leads to something without a key"));
-        };
-        let info = self.info(consumer, 0, fence, common);
-        let info = piton_actors::Subtask { operator: name.as_str().into(), ..info };
-        Ok((blueprint.make)(info, 1)?.keyer(link.port))
     }
 
     /// Returns the input channels of each subtask of a chain: the port, the link and the producing subtask.

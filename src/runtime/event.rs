@@ -52,21 +52,49 @@ pub enum Event {
         operator: String,
         /// Which of its subtasks, if it is known.
         subtask: Option<u32>,
-        /// What was restarted: `region`.
+        /// What was restarted: `batch` (the call that failed was taken back), `operator` (its snapshot was restored and
+        /// its journal replayed) or `region`.
         scope: &'static str,
-        /// How often the region has been restarted in this process.
+        /// How often that was restarted in this process: the region, or the subtask alone within this attempt of its
+        /// region.
         attempt: u64,
-        /// The committed window that it went back to.
+        /// The window that it went back to: the one under way, that of its newest snapshot, or the committed one.
         window: u64,
         /// How many records were replayed from journals.
         replayed: u64,
         /// How long it took to put state back.
-        restore_ms: i64,
+        restore_ms: f64,
         /// How long the replay took.
-        replay_ms: i64,
+        replay_ms: f64,
         /// How long it took from the failure until new input was processed again.
-        took_ms: i64,
+        took_ms: f64,
         /// What happened.
+        reason: String,
+    },
+    /// A failure went beyond what a subtask deals with alone.
+    Escalated {
+        /// The region.
+        region: String,
+        /// The operator that failed.
+        operator: String,
+        /// Which of its subtasks.
+        subtask: u32,
+        /// What was restarted before.
+        from: &'static str,
+        /// What is restarted now.
+        to: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// A record was set aside, or left out, because it is poison.
+    DeadLetter {
+        /// The region.
+        region: String,
+        /// The operator that it is poison to.
+        operator: String,
+        /// The subtask that set it aside.
+        subtask: u32,
+        /// What the operator said.
         reason: String,
     },
     /// The job has come to its end, or was stopped.

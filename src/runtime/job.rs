@@ -9,10 +9,11 @@ use actix::prelude::{Actor as _, Addr, Arbiter};
 use parking_lot::Mutex;
 
 use crate::clock::{Clock, rng};
-use crate::config::{Limit, Mode, Settings};
+use crate::config::{Limit, Mode, RecoverySettings, Settings};
 use crate::error::{Error, Result};
 use crate::ids::{Fence, WindowId};
 use crate::protocol::coordinator::{CheckpointSettings, Members};
+use crate::protocol::ladder::LadderSettings;
 use crate::protocol::region::Region;
 use crate::protocol::restart::RestartPolicy;
 use crate::runtime::build::{Common, RegionBlueprint};
@@ -158,6 +159,17 @@ fn look(plan: &Plan, store: &mut dyn CheckpointStore) -> Result<Vec<Found>> {
     Err(Error::new(crate::error::ErrorKind::State, misfits))
 }
 
+/// Returns how failures within a subtask are treated, of so many subtasks: each may keep its share of a journal.
+fn ladder(recovery: &RecoverySettings, subtasks: usize) -> LadderSettings {
+    let share = recovery.journal_total.get() / subtasks.max(1) as u64;
+    LadderSettings {
+        scope: recovery.scope,
+        poison_after: recovery.poison_after,
+        on_poison: recovery.on_poison,
+        journal: usize::try_from(recovery.journal.get().min(share)).unwrap_or(usize::MAX),
+    }
+}
+
 fn run_regions(
     plan: &Plan,
     mut options: RunOptions,
@@ -195,6 +207,7 @@ fn run_regions(
         let policy = RestartPolicy::new(settings.recovery.restart());
         regions.push((Region::new(members, checkpoints(settings), policy, fence), blueprint, head));
     }
+    let subtasks: usize = regions.iter().map(|(_, blueprint, _)| blueprint.subtasks().len()).sum();
     (options.listener)(&Event::Started { job: settings.job.name.clone(), resumed_from, incarnation });
 
     let outcome = Arc::new(Mutex::new(None));
@@ -207,6 +220,8 @@ fn run_regions(
         batch_rows: settings.mailbox.batch,
         mailbox_capacity: settings.mailbox.capacity,
         aligned: settings.checkpoint.mode == Mode::ExactlyOnce,
+        ladder: ladder(&settings.recovery, subtasks),
+        stopwatch: time.stopwatch(),
     };
     let timeout = Duration::from_millis(settings.checkpoint.timeout.millis());
     let seed = settings.job.seed ^ incarnation;

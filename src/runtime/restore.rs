@@ -62,6 +62,8 @@ fn assemble(
         cursors: Vec::new(),
         read: 0,
         written: 0,
+        set_aside: 0,
+        letters: Vec::new(),
         operators: Vec::new(),
     };
     let mut chunks = Vec::new();

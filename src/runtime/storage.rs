@@ -39,6 +39,7 @@ enum Request {
 enum Read {
     Head { region: String, reply: Reply<Result<WindowId, String>> },
     Load { region: String, window: WindowId, reply: Reply<Result<Box<Loaded>, String>> },
+    Chunks { chunks: Vec<Vec<ChunkRef>>, reply: Reply<Result<Vec<Vec<Vec<u8>>>, String>> },
 }
 
 /// Is told why the store cannot be used as it is: every region that runs has to be restored.
@@ -90,6 +91,15 @@ impl Storage {
         self.send(Request::Read(Read::Load { region, window, reply: Box::new(reply) }));
     }
 
+    /// Reads chunks that a subtask has had written, whether or not a checkpoint lists them.
+    pub(crate) fn chunks(
+        &self,
+        chunks: Vec<Vec<ChunkRef>>,
+        reply: impl FnOnce(Result<Vec<Vec<Vec<u8>>>, String>) + Send + 'static,
+    ) {
+        self.send(Request::Read(Read::Chunks { chunks, reply: Box::new(reply) }));
+    }
+
     /// Lets somebody know whenever a write or a commit has left the store unusable, after everything that was answered
     /// before. What was written and is part of no commit is gone then.
     pub(crate) fn watch(&self, watcher: impl Fn(String) + Send + 'static) {
@@ -116,7 +126,7 @@ impl Storage {
 struct Worker {
     store: KeptStore,
     watcher: Option<Watcher>,
-    /// At most one for each region.
+    /// At most one for each region and each subtask.
     waiting: Vec<Read>,
 }
 
@@ -223,6 +233,11 @@ impl Worker {
         match read {
             Read::Head { region, reply } => reply(self.head(&region)),
             Read::Load { region, window, reply } => reply(self.load(&region, window)),
+            Read::Chunks { chunks, reply } => {
+                let read =
+                    self.store.get().and_then(|store| read_chunks(store, &chunks).map_err(|error| error.to_string()));
+                reply(read);
+            }
         }
     }
 
@@ -240,14 +255,20 @@ fn load(store: &mut dyn CheckpointStore, region: &str, window: WindowId) -> Resu
     let manifest = store.load(region, window)?;
     let mut chunks = Vec::with_capacity(manifest.subtasks.len());
     for subtask in &manifest.subtasks {
-        let mut operators = Vec::with_capacity(subtask.operators.len());
-        for operator in &subtask.operators {
-            let read = operator.chunks.iter().map(|chunk| store.read_chunk(chunk));
-            operators.push(read.collect::<Result<Vec<_>, _>>()?);
-        }
-        chunks.push(operators);
+        let operators: Vec<&[ChunkRef]> = subtask.operators.iter().map(|operator| &operator.chunks[..]).collect();
+        chunks.push(read_chunks(store, &operators)?);
     }
     Ok(Loaded { manifest, chunks })
+}
+
+fn read_chunks(
+    store: &mut dyn CheckpointStore,
+    operators: &[impl AsRef<[ChunkRef]>],
+) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {
+    let read = |chunks: &[ChunkRef], store: &mut dyn CheckpointStore| {
+        chunks.iter().map(|chunk| store.read_chunk(chunk)).collect::<Result<Vec<_>, _>>()
+    };
+    operators.iter().map(|chunks| read(chunks.as_ref(), store)).collect()
 }
 
 #[cfg(test)]

@@ -14,13 +14,15 @@ use piton_actors::Timestamp;
 use rand::Rng as _;
 use rand_pcg::Pcg64Mcg;
 
+use crate::config::Scope;
 use crate::ids::{Fence, SubtaskId, WindowId};
 use crate::protocol::commit::CommitError;
 use crate::protocol::coordinator::{self, FailureReason};
 use crate::protocol::failure::Failure;
-use crate::protocol::manifest::PendingOutput;
+use crate::protocol::ladder::Rung;
+use crate::protocol::manifest::{DeadLetter, PendingOutput};
 use crate::protocol::region::{self, Region};
-use crate::protocol::subtask::Event as SubtaskEvent;
+use crate::protocol::subtask::{Event as SubtaskEvent, Restart as RestartAlone};
 use crate::runtime::actor::{ActorSpec, Control, Gauges, NoteKind, SubtaskActor};
 use crate::runtime::build::{Common, RegionBlueprint};
 use crate::runtime::event::{Event, Listener};
@@ -208,9 +210,13 @@ impl Supervisor {
             region::Command::Restarting { subtask, failure, delay_ms } => {
                 tracing::warn!(region = region.machine.name(), delay_ms, "{failure}; the region restarts");
                 let now = self.time.now();
+                let name = region.machine.name().to_string();
                 region.restart =
                     Some(Restart { subtask, failure, failed_at: now, started_at: now, window: WindowId::NONE });
                 self.restarts += 1;
+                if self.common.ladder.scope == Scope::Job {
+                    self.roll_back_others(index, &name, ctx);
+                }
             }
             region::Command::GaveUp { failure, reason } => {
                 let message = format!("region \"{}\" gave up: {failure}; {reason}", region.machine.name());
@@ -219,6 +225,18 @@ impl Supervisor {
                 self.failures.push(message);
                 self.end_if_over(ctx);
             }
+        }
+    }
+
+    /// The job is rolled back as a whole: the regions that run follow the one that has failed.
+    fn roll_back_others(&mut self, failed: usize, name: &str, ctx: &mut Context<Supervisor>) {
+        for index in (0..self.regions.len()).filter(|index| *index != failed) {
+            let machine = &self.regions[index].machine;
+            let fence = machine.fence();
+            let message =
+                format!("region \"{name}\" has failed, and the job is rolled back (recovery.scope = \"job\")");
+            let failure = Failure::engine(machine.name(), message);
+            self.on(index, region::Event::Failed(fence, None, failure), ctx);
         }
     }
 
@@ -303,8 +321,7 @@ impl Supervisor {
         let region = &mut self.regions[index];
         let built = match region.blueprint.build(fence, &self.common) {
             Ok(built) => built,
-            Err((operator, error)) => {
-                let failure = Failure::error(operator, &error);
+            Err(failure) => {
                 self.on(index, region::Event::Failed(fence, None, failure), ctx);
                 return;
             }
@@ -358,7 +375,24 @@ impl Supervisor {
             NoteKind::Declined(window, reason) => coordinator::Event::Declined(subtask, window, reason),
             NoteKind::Told(window) => coordinator::Event::Told(subtask, window),
             NoteKind::Finished => coordinator::Event::Finished(subtask),
-            NoteKind::Failed(failure) => {
+            NoteKind::JournalFull => coordinator::Event::JournalFull,
+            NoteKind::Restarted(restart) => return self.restarted_alone(index, fence, &subtask, &restart),
+            NoteKind::SetAside(letter) => {
+                let region = self.regions[index].machine.name().to_string();
+                let DeadLetter { operator, reason, .. } = *letter;
+                return self.tell(&Event::DeadLetter { region, operator, subtask: subtask.index, reason });
+            }
+            NoteKind::Failed(failure, why) => {
+                if let Some(reason) = why.filter(|_| fence == self.regions[index].machine.fence()) {
+                    self.tell(&Event::Escalated {
+                        region: self.regions[index].machine.name().to_string(),
+                        operator: failure.operator.clone(),
+                        subtask: subtask.index,
+                        from: "operator",
+                        to: "region",
+                        reason,
+                    });
+                }
                 self.on(index, region::Event::Failed(fence, Some(subtask), failure), ctx);
                 return;
             }
@@ -372,6 +406,32 @@ impl Supervisor {
             }
         };
         self.on(index, region::Event::Coordinator(fence, event), ctx);
+    }
+
+    /// A part of a subtask was restarted, and nothing else.
+    fn restarted_alone(&mut self, index: usize, fence: Fence, subtask: &SubtaskId, restart: &RestartAlone) {
+        let machine = &self.regions[index].machine;
+        if fence != machine.fence() {
+            return;
+        }
+        let ms = |ns: u64| ns as f64 / 1e6;
+        let event = Event::Restarted {
+            region: machine.name().to_string(),
+            operator: restart.failure.operator.clone(),
+            subtask: Some(subtask.index),
+            scope: match restart.rung {
+                Rung::Batch => "batch",
+                Rung::Operator => "operator",
+            },
+            attempt: restart.attempt,
+            window: restart.window.0,
+            replayed: restart.replayed,
+            restore_ms: ms(restart.restore_ns),
+            replay_ms: ms(restart.replay_ns),
+            took_ms: ms(restart.took_ns),
+            reason: restart.failure.to_string(),
+        };
+        self.tell(&event);
     }
 
     /// A write has failed, and the store is opened again. What running attempts have kept since their last commit is
@@ -404,9 +464,9 @@ impl Supervisor {
             attempt: fence.attempt,
             window: restart.window.0,
             replayed: 0,
-            restore_ms: now - restart.started_at,
-            replay_ms: 0,
-            took_ms: now - restart.failed_at,
+            restore_ms: (now - restart.started_at) as f64,
+            replay_ms: 0.0,
+            took_ms: (now - restart.failed_at) as f64,
             reason: restart.failure.to_string(),
         };
         self.tell(&event);

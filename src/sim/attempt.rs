@@ -1,22 +1,26 @@
 //! One attempt of a region: its subtasks with their mailboxes, wired as the plan says.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use piton_actors::Delivery;
-use piton_actors::host::{AnyOperator, AnySink, AnySource, HostedSink, HostedSource};
+use piton_actors::host::{AnyOperator, AnySink, AnySource, HostedSink, HostedSource, Keyer};
+use piton_actors::{Delivery, Error, Result as UserResult, Subtask as Info};
 
 use crate::chaos::invariants::{InvariantId, Verdict};
+use crate::config::{OnPoison, Scope};
 use crate::ids::{Fence, WindowId};
 use crate::protocol::element::Element;
+use crate::protocol::failure::Failure;
+use crate::protocol::ladder::LadderSettings;
 use crate::protocol::mailbox::Mailbox;
 use crate::protocol::output::{OutputSpec, Partition};
 use crate::protocol::subtask::{Subtask, SubtaskSpec};
+use crate::protocol::workshop::Workshop;
 use crate::sim::fragile::{Fragile, FragileOperator, FragileSink, FragileSource};
 use crate::sim::operators;
 use crate::sim::outside::{Outside, SimSink, SimSource, Who};
 use crate::sim::settings::Settings;
-use crate::sim::topology::{EdgeKind, Place, RegionPlan, Topology};
+use crate::sim::topology::{EdgeKind, OperatorNode, Place, RegionPlan, SourceNode, Topology};
 
 /// One subtask of an attempt.
 pub(crate) struct Running {
@@ -131,14 +135,85 @@ impl Wiring {
 }
 
 /// What all attempts of a run are made from.
-pub(crate) struct Workshop<'a> {
+pub(crate) struct Parts<'a> {
     pub(crate) topology: &'a Topology,
     pub(crate) settings: &'a Settings,
     pub(crate) outside: &'a Outside,
     pub(crate) rows: &'a Arc<Vec<u64>>,
 }
 
-impl Workshop<'_> {
+/// Makes what one subtask is made of.
+struct Bench {
+    source: Option<(SourceNode, Fragile)>,
+    operators: Vec<(OperatorNode, Info, Fragile)>,
+    sink: Option<(usize, Fragile)>,
+    delivery: Delivery,
+    /// For each keyed output edge: the operator that it leads to, and the port.
+    keyers: BTreeMap<usize, (OperatorNode, Info, usize)>,
+    rows: Arc<Vec<u64>>,
+    keys: u64,
+    poisoned: bool,
+    outside: Outside,
+    batch_rows: usize,
+    region: usize,
+    fence: Fence,
+    /// The restored window.
+    window: WindowId,
+}
+
+fn not_planned() -> Error {
+    Error::invalid("the plan has no such node")
+}
+
+impl Workshop for Bench {
+    fn source(&self) -> UserResult<Box<dyn AnySource>> {
+        let (node, fragile) = self.source.as_ref().ok_or_else(not_planned)?;
+        let source = SimSource {
+            first_partition: node.first_partition,
+            rows: Arc::clone(&self.rows),
+            keys: self.keys,
+            disorder: node.disorder,
+            partition: 0,
+            next: 0,
+            poisoned: self.poisoned,
+        };
+        let inner = Box::new(HostedSource::new(source, self.batch_rows));
+        Ok(Box::new(FragileSource { inner, fragile: fragile.clone() }))
+    }
+
+    fn operator(&self, member: usize) -> UserResult<Box<dyn AnyOperator>> {
+        let (node, info, fragile) = self.operators.get(member).ok_or_else(not_planned)?;
+        Ok(Box::new(FragileOperator {
+            inner: operators::host(node.id, node.kind, info.clone(), self.batch_rows, &self.outside)?,
+            fragile: fragile.clone(),
+            region: self.region,
+            fence: self.fence,
+            owed: (self.window > WindowId::NONE).then_some(self.window),
+            restored: self.window,
+        }))
+    }
+
+    fn sink(&self) -> UserResult<Box<dyn AnySink>> {
+        let (id, fragile) = self.sink.as_ref().ok_or_else(not_planned)?;
+        let sink = SimSink {
+            id: *id,
+            delivery: self.delivery,
+            outside: fragile.outside.clone(),
+            subtask: 0,
+            fence: Fence::default(),
+            rows: Vec::new(),
+        };
+        debug_assert!(sink.delivery != Delivery::Immediate, "an immediate sink promises nothing that could be checked");
+        Ok(Box::new(FragileSink { inner: Box::new(HostedSink(sink)), fragile: fragile.clone() }))
+    }
+
+    fn keyer(&self, edge: usize) -> UserResult<Box<dyn Keyer>> {
+        let (node, info, port) = self.keyers.get(&edge).ok_or_else(not_planned)?;
+        Ok(operators::host(node.id, node.kind, info.clone(), 1, &self.outside)?.keyer(*port))
+    }
+}
+
+impl Parts<'_> {
     /// Makes all subtasks of a region, to continue behind a committed window.
     pub(crate) fn attempt(
         &self,
@@ -146,35 +221,30 @@ impl Workshop<'_> {
         wiring: &Wiring,
         fence: Fence,
         window: WindowId,
-    ) -> piton_actors::Result<Vec<Running>> {
+    ) -> Result<Vec<Running>, Failure> {
         let plan = &self.topology.regions[region];
-        let mut operators = Vec::new();
-        for place in &plan.subtasks {
-            operators.push(self.operators(region, *place, fence, window)?);
-        }
-        // All keyers first: making a subtask takes its operators away.
-        let mut outputs = Vec::new();
-        for place in &plan.subtasks {
-            outputs.push(self.outputs(plan, *place, &operators));
-        }
         let mut attempt = Vec::new();
-        for (number, (operators, outputs)) in operators.into_iter().zip(outputs).enumerate() {
-            let place = plan.subtasks[number];
+        for (number, place) in plan.subtasks.iter().enumerate() {
             let inputs = wiring.ports[number].clone();
             let channels = inputs.len();
+            let vertex = &plan.vertices[place.vertex];
+            let (outputs, bench) = self.bench(region, *place, fence, window);
             let machine = Subtask::new(SubtaskSpec {
-                id: plan.id(place),
+                id: plan.id(*place),
                 region: plan.name.clone(),
                 fence,
-                source: self.source(region, place),
-                operators,
-                sink: self.sink(region, place),
-                info: plan.info(place, self.topology.key_groups, fence.incarnation, fence.attempt),
+                source: vertex.source.as_ref().map(|node| (node.name.clone(), node.disorder)),
+                operators: vertex.operators.iter().map(|node| node.name.clone()).collect(),
+                sink: vertex.sink.as_ref().map(|node| node.name.clone()),
+                workshop: Arc::new(bench),
+                info: plan.info(*place, self.topology.key_groups, fence.incarnation, fence.attempt),
                 inputs,
                 outputs,
                 batch_rows: self.settings.batch_rows,
                 aligned: true,
-            });
+                ladder: self.ladder(),
+                stopwatch: Arc::new(|| 0),
+            })?;
             attempt.push(Running {
                 machine,
                 mailbox: Mailbox::new(fence, channels, self.settings.mailbox),
@@ -188,20 +258,35 @@ impl Workshop<'_> {
         Ok(attempt)
     }
 
-    fn outputs(
-        &self,
-        plan: &RegionPlan,
-        place: Place,
-        operators: &[Vec<(String, Box<dyn AnyOperator>)>],
-    ) -> Vec<OutputSpec> {
+    /// Without poison, a record that fails too often has to fail. With it, nobody would ever get past the record but by
+    /// a rung that sets it aside.
+    fn ladder(&self) -> LadderSettings {
+        let ladder = self.settings.ladder;
+        if self.topology.poisoned {
+            LadderSettings { scope: ladder.scope.min(Scope::Operator), journal: 1 << 26, ..ladder }
+        } else {
+            LadderSettings { on_poison: OnPoison::Fail, ..ladder }
+        }
+    }
+
+    fn bench(&self, region: usize, place: Place, fence: Fence, window: WindowId) -> (Vec<OutputSpec>, Bench) {
+        let plan = &self.topology.regions[region];
+        let vertex = &plan.vertices[place.vertex];
+        let named = |mut info: Info, node: &OperatorNode| {
+            info.operator = node.name.as_str().into();
+            info
+        };
+        let info = |place| plan.info(place, self.topology.key_groups, fence.incarnation, fence.attempt);
         let mut outputs = Vec::new();
-        for edge in &plan.vertices[place.vertex].outputs {
+        let mut keyers = BTreeMap::new();
+        for (number, edge) in vertex.outputs.iter().enumerate() {
             let edge = &plan.edges[*edge];
             let consumer = &plan.vertices[edge.to];
-            let head = operators[plan.number(edge.to, 0)].first();
-            let partition = match (edge.kind, head) {
-                (EdgeKind::Keyed, Some((_, head))) => {
-                    Partition::Keyed { keyer: head.keyer(edge.port), key_groups: self.topology.key_groups }
+            let partition = match (edge.kind, consumer.operators.first()) {
+                (EdgeKind::Keyed, Some(head)) => {
+                    let info = named(info(Place { vertex: edge.to, index: 0 }), head);
+                    keyers.insert(number, (head.clone(), info, edge.port));
+                    Partition::Keyed { key_groups: self.topology.key_groups }
                 }
                 (EdgeKind::Forward, _) => Partition::Forward,
                 (EdgeKind::Broadcast, _) => Partition::Broadcast,
@@ -210,66 +295,29 @@ impl Workshop<'_> {
             let channels = if edge.kind == EdgeKind::Forward { 1 } else { consumer.parallelism as usize };
             outputs.push(OutputSpec { partition, channels, consumer: consumer.name.to_string() });
         }
-        outputs
-    }
-
-    fn operators(
-        &self,
-        region: usize,
-        place: Place,
-        fence: Fence,
-        window: WindowId,
-    ) -> piton_actors::Result<Vec<(String, Box<dyn AnyOperator>)>> {
-        let plan = &self.topology.regions[region];
-        let mut operators = Vec::new();
-        for (member, node) in plan.vertices[place.vertex].operators.iter().enumerate() {
-            let mut info = plan.info(place, self.topology.key_groups, fence.incarnation, fence.attempt);
-            info.operator = node.name.as_str().into();
-            let operator = FragileOperator {
-                inner: operators::host(node.id, node.kind, info, self.settings.batch_rows)?,
-                fragile: self.fragile(region, place, member),
-                region,
-                fence,
-                owed: (window > WindowId::NONE).then_some(window),
-                checkpointed: WindowId::NONE,
-            };
-            operators.push((node.name.clone(), Box::new(operator) as Box<dyn AnyOperator>));
-        }
-        Ok(operators)
+        let operators = vertex.operators.iter().enumerate();
+        let bench = Bench {
+            source: vertex.source.clone().map(|node| (node, self.fragile(region, place, 0))),
+            operators: operators
+                .map(|(member, node)| (node.clone(), named(info(place), node), self.fragile(region, place, member)))
+                .collect(),
+            sink: vertex.sink.as_ref().map(|node| (node.id, self.fragile(region, place, 0))),
+            delivery: vertex.sink.as_ref().map_or(Delivery::Staged, |node| self.topology.sinks[node.id].delivery),
+            keyers,
+            rows: Arc::clone(self.rows),
+            keys: self.topology.keys,
+            poisoned: self.topology.poisoned,
+            outside: self.outside.clone(),
+            batch_rows: self.settings.batch_rows,
+            region,
+            fence,
+            window,
+        };
+        (outputs, bench)
     }
 
     fn fragile(&self, region: usize, place: Place, member: usize) -> Fragile {
         let who = Who { region, vertex: place.vertex, index: place.index, member };
         Fragile { who, outside: self.outside.clone() }
-    }
-
-    fn source(&self, region: usize, place: Place) -> Option<(String, Box<dyn AnySource>, i64)> {
-        let node = self.topology.regions[region].vertices[place.vertex].source.as_ref()?;
-        let source = SimSource {
-            first_partition: node.first_partition,
-            rows: Arc::clone(self.rows),
-            keys: self.topology.keys,
-            disorder: node.disorder,
-            partition: 0,
-            next: 0,
-        };
-        let inner = Box::new(HostedSource::new(source, self.settings.batch_rows));
-        let source = FragileSource { inner, fragile: self.fragile(region, place, 0) };
-        Some((node.name.clone(), Box::new(source), node.disorder))
-    }
-
-    fn sink(&self, region: usize, place: Place) -> Option<(String, Box<dyn AnySink>)> {
-        let node = self.topology.regions[region].vertices[place.vertex].sink.as_ref()?;
-        let sink = SimSink {
-            id: node.id,
-            delivery: self.topology.sinks[node.id].delivery,
-            outside: self.outside.clone(),
-            subtask: 0,
-            fence: Fence::default(),
-            rows: Vec::new(),
-        };
-        debug_assert!(sink.delivery != Delivery::Immediate, "an immediate sink promises nothing that could be checked");
-        let sink = FragileSink { inner: Box::new(HostedSink(sink)), fragile: self.fragile(region, place, 0) };
-        Some((node.name.clone(), Box::new(sink)))
     }
 }

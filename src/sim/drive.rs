@@ -1,20 +1,24 @@
 //! Carries out what subtasks and regions ask for, as the runtime does.
 
+use std::collections::VecDeque;
+
 use piton_actors::WindowId;
 
 use crate::chaos::invariants::InvariantId;
 use crate::ids::Fence;
+use crate::protocol::chain::{Chain, ChainCall, ChainFailure};
 use crate::protocol::commit::{Commit, CommitError};
 use crate::protocol::coordinator;
-use crate::protocol::failure::{ErrorKindTag, Failure, FailureKind};
-use crate::protocol::manifest::{JoinedOutput, Manifest};
+use crate::protocol::failure::{Failure, FailureKind};
+use crate::protocol::ladder::Rung;
+use crate::protocol::manifest::{DeadLetter, JoinedOutput, Manifest};
 use crate::protocol::region::{self, Region};
 use crate::protocol::subtask::{self, Restored};
 use crate::sim::faults::CommitFailure;
 use crate::sim::happening::{Address, Happening, call_sink, call_source};
 use crate::sim::outside::SimPending;
 use crate::sim::storage::Loaded;
-use crate::sim::topology::{RegionPlan, Topology};
+use crate::sim::topology::{OperatorKind, RegionPlan, Topology};
 use crate::sim::trace::What;
 use crate::sim::world::{Attempt, Ended, World};
 use crate::store::StoreError;
@@ -60,6 +64,13 @@ impl World<'_> {
                 }
                 if !self.storage_crashed() {
                     self.tell(address, subtask::Event::Written(request.window, written));
+                }
+            }
+            Happening::Chunks(address, chunks) => {
+                self.note(What::Load, address.region, address.subtask, 0);
+                let read = self.storage.chunks(&chunks);
+                if !self.storage_crashed() {
+                    self.tell(address, subtask::Event::Loaded(read));
                 }
             }
             Happening::Commit(region, commit, failure) => self.commit(region, *commit, failure),
@@ -121,8 +132,32 @@ impl World<'_> {
         running.machine.on(event, self.now);
         let id = running.machine.id().clone();
         let address = Address { region, subtask: number, fence };
-        for command in running.machine.commands().collect::<Vec<_>>() {
+        let mut commands: VecDeque<_> = running.machine.commands().collect();
+        while let Some(command) = commands.pop_front() {
             let upward = match command {
+                subtask::Command::Chain(call, chain) => {
+                    let back = self.call_chain(region, number, call, chain);
+                    let Some(attempt) = &mut self.regions[region].attempt else { return };
+                    let machine = &mut attempt.subtasks[number].machine;
+                    machine.on(back, self.now);
+                    commands.extend(machine.commands());
+                    continue;
+                }
+                subtask::Command::Load(chunks) => {
+                    let at = self.now + self.storage_delay();
+                    self.at(at, Happening::Chunks(address, chunks));
+                    continue;
+                }
+                subtask::Command::JournalFull => coordinator::Event::JournalFull,
+                subtask::Command::Restarted(restart) => {
+                    match restart.rung {
+                        Rung::Batch => self.stats.batches += 1,
+                        Rung::Operator => self.stats.operators += 1,
+                    }
+                    self.stats.replayed += restart.replayed;
+                    continue;
+                }
+                subtask::Command::SetAside(_) => continue,
                 subtask::Command::Source(call, source) => {
                     let at = self.now + self.call_delay();
                     self.at(at, Happening::Source(address, call, source));
@@ -147,12 +182,35 @@ impl World<'_> {
                     coordinator::Event::Told(id.clone(), window)
                 }
                 subtask::Command::Finished => coordinator::Event::Finished(id.clone()),
-                subtask::Command::Failed(failure) => {
+                subtask::Command::Failed(failure, why) => {
+                    self.escalated(region, number, why);
                     self.upward(address, region::Event::Failed(fence, Some(id.clone()), failure));
                     continue;
                 }
             };
             self.upward(address, region::Event::Coordinator(fence, upward));
+        }
+    }
+
+    /// Makes a call of operators, unless they are to be lost in it.
+    fn call_chain(&mut self, region: usize, number: usize, call: ChainCall, chain: Box<Chain>) -> subtask::Event {
+        let lost = self.losing.take_if(|losing| *losing == (region, number)).is_some();
+        let (chain, answer) = chain.call(call);
+        if lost {
+            self.last_fault = (self.now, self.step);
+            let failure = Failure::engine(&*self.topology.regions[region].name, "the operators were lost");
+            return subtask::Event::Chain(None, Err(ChainFailure::lost(failure)));
+        }
+        subtask::Event::Chain(Some(chain), answer)
+    }
+
+    /// A subtask could not deal with a failure alone: it says why, if that is not plain.
+    fn escalated(&mut self, region: usize, number: usize, why: Option<String>) {
+        let Some(why) = why else { return };
+        let plan = &self.topology.regions[region];
+        let fickle = plan.vertices[plan.subtasks[number].vertex].operators.iter();
+        if why.contains("not deterministic") && !fickle.into_iter().any(|node| node.kind == OperatorKind::Fickle) {
+            self.judge(Err(InvariantId::EngineSound.broken(why)));
         }
     }
 
@@ -307,6 +365,7 @@ impl World<'_> {
         }
         let positions = positions(&self.topology.regions[region], &commit.manifest);
         let joined = commit.joined.clone();
+        let letters = letters_of(&commit.manifest);
         let outcome = self.storage.commit(vec![commit]).pop();
         self.note(What::Commit, region, 0, window.0);
         if self.storage_crashed() {
@@ -329,6 +388,7 @@ impl World<'_> {
             self.judge(Err(InvariantId::FenceHolds.broken(message)));
         }
         if outcome.is_ok() {
+            self.letters_seen(region, &letters);
             self.head_moved(region, window, &positions);
             self.joined_seen(region, joined.into_iter().map(|joined| (window, joined)).collect());
         }
@@ -352,6 +412,18 @@ impl World<'_> {
         let seen = state.oracle.head_seen(region, head);
         state.judge(seen);
         state.oracle.positions_seen(positions);
+    }
+
+    /// The newest checkpoint of a region lists these records as set aside.
+    fn letters_seen(&mut self, region: usize, letters: &[DeadLetter]) {
+        for letter in letters {
+            let seen = self.letters.entry((region, letter.subtask.clone())).or_default();
+            if letter.number <= *seen {
+                continue;
+            }
+            *seen = letter.number;
+            *self.set_aside.entry(letter.record.clone()).or_default() += 1;
+        }
     }
 
     /// Joined outputs have become visible.
@@ -390,6 +462,7 @@ impl World<'_> {
         let manifest = self.storage.manifest(&plan.name, head)?;
         let joined = self.storage.joined(&plan.name)?;
         self.head_moved(region, head, &positions(plan, &manifest));
+        self.letters_seen(region, &letters_of(&manifest));
         let known = self.regions[region].joined;
         if joined.len() < known {
             let message = format!("{} joined outputs are left of {known}", joined.len());
@@ -464,14 +537,7 @@ impl World<'_> {
         let plan = &self.topology.regions[region];
         let subtasks = match self.make(region, fence, window) {
             Ok(subtasks) => subtasks,
-            Err(error) => {
-                let failure = Failure {
-                    operator: plan.name.clone(),
-                    kind: FailureKind::Error(ErrorKindTag::Failed),
-                    message: error.to_string(),
-                };
-                return self.tell_region(region, region::Event::Failed(fence, None, failure));
-            }
+            Err(failure) => return self.tell_region(region, region::Event::Failed(fence, None, failure)),
         };
         let count = subtasks.len();
         let last = vec![self.now; count];
@@ -533,6 +599,10 @@ fn positions(plan: &RegionPlan, manifest: &Manifest) -> Vec<(u32, u64)> {
         positions.push((source.first_partition + place.index, position));
     }
     positions
+}
+
+fn letters_of(manifest: &Manifest) -> Vec<DeadLetter> {
+    manifest.subtasks.iter().flat_map(|subtask| subtask.letters.iter().cloned()).collect()
 }
 
 fn sink_of(topology: &Topology, region: usize, name: &str) -> Option<usize> {

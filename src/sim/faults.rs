@@ -79,6 +79,8 @@ pub enum Act {
     Panic,
     /// It is carried out, then it panics.
     PanicAfter,
+    /// It panics at a record in the middle of a batch; at once, if there is no batch.
+    PanicMidway,
     /// It returns an error instead of being carried out.
     Fail,
     /// It is carried out, then it returns an error.
@@ -168,6 +170,13 @@ pub enum Fault {
         /// For how long, in ms.
         ms: u64,
     },
+    /// The operators of a subtask do not come back from their next call.
+    Lose {
+        /// The region.
+        region: usize,
+        /// Which of its subtasks.
+        subtask: usize,
+    },
     /// The job is stopped with a last checkpoint and started again.
     Stop,
     /// Somebody asks for a checkpoint now.
@@ -178,7 +187,7 @@ impl Fault {
     /// Returns what kind of fault it is, in a word or two.
     pub fn kind(&self) -> &'static str {
         match self {
-            Fault::Hook { act: Act::Panic | Act::PanicAfter, .. } => "panic",
+            Fault::Hook { act: Act::Panic | Act::PanicAfter | Act::PanicMidway, .. } => "panic",
             Fault::Hook { act: Act::Fail | Act::FailAfter, .. } => "error",
             Fault::Hook { act: Act::Unavailable(_), .. } => "unavailable",
             Fault::Crash { power: false } => "kill",
@@ -191,6 +200,7 @@ impl Fault {
             Fault::FailCommits { .. } => "failed commit",
             Fault::SlowMessages { .. } => "slow messages",
             Fault::Stall { .. } => "stall",
+            Fault::Lose { .. } => "lost operators",
             Fault::Stop => "stop",
             Fault::Trigger => "trigger",
         }
@@ -229,6 +239,7 @@ struct Weights {
     slow_messages: u64,
     stall: u64,
     stop: u64,
+    lose: u64,
     trigger: u64,
 }
 
@@ -249,6 +260,7 @@ impl Weights {
             slow_messages: weight(1),
             stall: weight(1),
             stop: weight(1),
+            lose: weight(1),
             trigger: weight(1),
         }
     }
@@ -287,6 +299,7 @@ fn draw_fault(random: &mut Random, topology: &Topology, weights: &Weights) -> Op
         weights.slow_messages,
         weights.stall,
         weights.stop,
+        weights.lose,
         weights.trigger,
     ];
     let total: u64 = choices.iter().sum();
@@ -321,6 +334,10 @@ fn draw_fault(random: &mut Random, topology: &Topology, weights: &Weights) -> Op
             Fault::Stall { region, subtask, ms: random.pick(&[20, 200, 3_000]) }
         }
         12 => Fault::Stop,
+        13 => {
+            let region = random.index(topology.regions.len());
+            Fault::Lose { region, subtask: random.index(topology.regions[region].subtasks.len()) }
+        }
         _ => Fault::Trigger,
     })
 }
@@ -341,7 +358,8 @@ fn draw_hook(random: &mut Random, topology: &Topology, hooks: &[Hook]) -> Option
     }
     let vertex = random.pick(&fits);
     let plan = &topology.regions[region].vertices[vertex];
-    let mut act = random.pick(&[Act::Panic, Act::PanicAfter, Act::Fail, Act::FailAfter, Act::Unavailable(1)]);
+    let mut act =
+        random.pick(&[Act::Panic, Act::PanicAfter, Act::PanicMidway, Act::Fail, Act::FailAfter, Act::Unavailable(1)]);
     if act == Act::Unavailable(1) {
         act = Act::Unavailable(random.between(1, 4) as u32);
     }

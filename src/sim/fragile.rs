@@ -36,13 +36,32 @@ impl Fragile {
         match self.outside.strike(self.who, hook) {
             None => call(),
             Some(Act::Panic) => panic_quietly(),
-            Some(Act::PanicAfter) => {
+            Some(Act::PanicAfter | Act::PanicMidway) => {
                 let _done: Result<T> = call();
                 panic_quietly()
             }
             Some(act @ (Act::Fail | Act::Unavailable(_))) => Err(error(act)),
             Some(act @ Act::FailAfter) => {
                 call()?;
+                Err(error(act))
+            }
+        }
+    }
+}
+
+impl Fragile {
+    /// As `call`, for calls that can be carried out in part.
+    fn call_midway<T>(&self, hook: Hook, call: impl FnOnce(bool) -> Result<T>) -> Result<T> {
+        match self.outside.strike(self.who, hook) {
+            None => call(false),
+            Some(Act::Panic) => panic_quietly(),
+            Some(act @ (Act::PanicAfter | Act::PanicMidway)) => {
+                let _done: Result<T> = call(act == Act::PanicMidway);
+                panic_quietly()
+            }
+            Some(act @ (Act::Fail | Act::Unavailable(_))) => Err(error(act)),
+            Some(act @ Act::FailAfter) => {
+                call(false)?;
                 Err(error(act))
             }
         }
@@ -57,7 +76,8 @@ pub(crate) struct FragileOperator {
     pub(crate) fence: Fence,
     /// The restored window that must be told before anything else.
     pub(crate) owed: Option<WindowId>,
-    pub(crate) checkpointed: WindowId,
+    /// That window, or none.
+    pub(crate) restored: WindowId,
 }
 
 impl FragileOperator {
@@ -80,7 +100,13 @@ impl AnyOperator for FragileOperator {
 
     fn process(&mut self, port: usize, batch: &Batch) -> Result {
         self.owes_nothing("a batch came");
-        self.fragile.call(Hook::Process, || self.inner.process(port, batch))
+        self.fragile.call_midway(Hook::Process, |midway| {
+            if midway {
+                self.inner.process(port, &batch.slice(0..batch.len() / 2))
+            } else {
+                self.inner.process(port, batch)
+            }
+        })
     }
 
     fn advance_watermark(&mut self, watermark: Timestamp) -> Result {
@@ -110,7 +136,7 @@ impl AnyOperator for FragileOperator {
     }
 
     fn checkpointed(&mut self, window: WindowId) -> Result {
-        self.checkpointed = self.checkpointed.max(window);
+        self.fragile.outside.lock().checkpointed.insert(self.fragile.who, (self.fence, window));
         self.fragile.call(Hook::Checkpointed, || self.inner.checkpointed(window))
     }
 
@@ -119,8 +145,10 @@ impl AnyOperator for FragileOperator {
         let head = state.oracle.head(self.region);
         let told = state.told.entry(self.fragile.who).or_default().told(self.fence, window, head);
         state.judge(told);
-        if self.owed.take() != Some(window) && window > self.checkpointed {
-            let message = format!("{:?}: window {window} after {}", self.fragile.who, self.checkpointed);
+        let checkpointed = state.checkpointed.get(&self.fragile.who).filter(|(fence, _)| *fence == self.fence);
+        let checkpointed = checkpointed.map_or(WindowId::NONE, |(_, window)| *window);
+        if self.owed.take() != Some(window) && window > checkpointed {
+            let message = format!("{:?}: window {window} after {checkpointed}", self.fragile.who);
             state.judge(Err(InvariantId::CheckpointedFirst.broken(message)));
         }
         drop(state);
@@ -141,6 +169,43 @@ impl AnyOperator for FragileOperator {
 
     fn restore(&mut self, chunks: Vec<Vec<u8>>, watermark: Timestamp) -> Result {
         self.fragile.call(Hook::Restore, || self.inner.restore(chunks, watermark))
+    }
+
+    fn begin(&mut self) {
+        self.inner.begin();
+    }
+
+    fn settle(&mut self) {
+        self.inner.settle();
+    }
+
+    fn undo(&mut self) -> Result<bool> {
+        self.inner.undo()
+    }
+
+    fn has_state(&self) -> bool {
+        self.inner.has_state()
+    }
+
+    fn entry(&self) -> u64 {
+        self.inner.entry()
+    }
+
+    fn set_entry(&mut self, entry: u64) {
+        self.inner.set_entry(entry);
+    }
+
+    fn reopen(&mut self, told: WindowId, window: Option<WindowId>) -> Result {
+        let mut state = self.fragile.outside.lock();
+        let again = state.told.entry(self.fragile.who).or_default().again(self.fence, told);
+        state.judge(again);
+        drop(state);
+        self.owed = Some(self.restored).filter(|restored| told < *restored);
+        self.fragile.call(Hook::Open, || self.inner.reopen(told, window))
+    }
+
+    fn holds_rows(&self) -> Option<bool> {
+        self.inner.holds_rows()
     }
 
     fn row(&self) -> usize {
@@ -181,7 +246,7 @@ impl FragileSource {
             let FragileSource { inner, fragile } = *self;
             let (inner, mut answer) = call(inner).await;
             match act {
-                Some(Act::PanicAfter) => panic_quietly(),
+                Some(Act::PanicAfter | Act::PanicMidway) => panic_quietly(),
                 Some(act) => answer = answer.and_then(|answer| spoil(answer, error(act))),
                 None => {}
             }
@@ -239,7 +304,7 @@ impl AnySink for FragileSink {
             let FragileSink { inner, fragile } = *self;
             let (inner, mut answer) = inner.call(call).await;
             match act {
-                Some(Act::PanicAfter) => panic_quietly(),
+                Some(Act::PanicAfter | Act::PanicMidway) => panic_quietly(),
                 // Published, but the answer says otherwise: it has to be asked again.
                 Some(Act::FailAfter) if hook == Hook::SinkCommit => {
                     answer = answer.and(Err(Error::unavailable("a fault of the plan")));

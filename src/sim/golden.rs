@@ -13,6 +13,31 @@ pub(crate) fn source_row(partition: u32, number: u64, keys: u64, disorder: i64) 
     (Row { origin: partition, number, key: chance % keys, ..Row::default() }, time)
 }
 
+/// Returns whether there is poison before a row of a source partition.
+pub(crate) fn is_poisoned(partition: u32, number: u64) -> bool {
+    mix(mix(u64::from(partition) + 77).wrapping_add(number)).is_multiple_of(11)
+}
+
+/// Returns how often each record is to be set aside, as it is shown, if poison is.
+pub(crate) fn poison(topology: &Topology) -> BTreeMap<String, u64> {
+    let mut poison = BTreeMap::new();
+    for plan in &topology.regions {
+        for (vertex, source) in plan.vertices.iter().filter_map(|vertex| Some((vertex, vertex.source.as_ref()?))) {
+            let tasters = plan.tasters(vertex);
+            for partition in source.first_partition..source.first_partition + vertex.parallelism {
+                for number in 0..topology.partitions[partition as usize].rows {
+                    if is_poisoned(partition, number) {
+                        let row = source_row(partition, number, topology.keys, source.disorder).0.poison();
+                        let shown = serde_json::to_string(&row).expect("a row is plain data");
+                        *poison.entry(shown).or_default() += tasters;
+                    }
+                }
+            }
+        }
+    }
+    poison
+}
+
 /// One row that comes from an origin.
 pub(crate) struct Made {
     pub(crate) number: u64,

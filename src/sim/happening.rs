@@ -11,6 +11,7 @@ use crate::protocol::commit::{Commit, CommitError};
 use crate::protocol::element::Element;
 use crate::protocol::failure::{Failure, panic_message};
 use crate::protocol::lineage::WriteRequest;
+use crate::protocol::manifest::ChunkRef;
 use crate::protocol::region;
 use crate::protocol::source::{SourceAnswer, SourceCall};
 use crate::protocol::subtask::Event;
@@ -40,6 +41,8 @@ pub(crate) enum Happening {
     Sink(Address, SinkCall, Box<dyn AnySink>),
     /// A cut is made durable.
     Write(Address, WriteRequest),
+    /// Chunks are read for a subtask that restarts alone.
+    Chunks(Address, Vec<Vec<ChunkRef>>),
     /// A checkpoint is made true, unless that is to fail.
     Commit(usize, Box<Commit>, Option<CommitFailure>),
     /// The answer to a commit.

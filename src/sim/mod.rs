@@ -54,6 +54,12 @@ pub struct Stats {
     pub faults: u64,
     /// Restarts of regions within a process.
     pub restarts: u64,
+    /// Calls that were taken back and made again.
+    pub batches: u64,
+    /// Restarts of one subtask's operators, source or sink alone.
+    pub operators: u64,
+    /// Records that were replayed for that.
+    pub replayed: u64,
     /// Ends of processes that were not asked for.
     pub crashes: u64,
     /// How often the store was opened again within a process.
@@ -76,6 +82,9 @@ impl Stats {
         self.steps += other.steps;
         self.faults += other.faults;
         self.restarts += other.restarts;
+        self.batches += other.batches;
+        self.operators += other.operators;
+        self.replayed += other.replayed;
         self.crashes += other.crashes;
         self.reopened += other.reopened;
         self.checkpoints += other.checkpoints;

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use piton_actors::host::{AnyOperator, Hosted};
 use piton_actors::prelude::*;
+use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
+use crate::sim::outside::Outside;
 use crate::sim::topology::OperatorKind;
 
 /// What travels on every edge of a simulated job.
@@ -37,11 +39,26 @@ pub(crate) struct Row {
 
 impl Record for Row {}
 
+/// Where rows come from that no operator can bear.
+pub(crate) const POISON: u32 = u32::MAX;
+
 impl Row {
+    /// Returns the poison that comes before a row.
+    pub(crate) fn poison(&self) -> Row {
+        Row { origin: POISON, value: u64::from(self.origin), ..self.clone() }
+    }
+
+    /// Panics if this is poison: called when the operator has changed what it could.
+    fn taste(&self) {
+        if self.origin == POISON {
+            std::panic::resume_unwind(Box::new("poison".to_string()));
+        }
+    }
+
     /// Returns what an operator in this window sends on.
     fn sent_on(&self, window: u64) -> Row {
         // Plain markers block nothing, so that rows may be early; never late.
-        let stray = self.stray || (self.window > 0 && self.window < window);
+        let stray = self.stray || (self.window > 0 && self.window < window) || window == 0;
         Row { window, stray, ..self.clone() }
     }
 }
@@ -55,13 +72,25 @@ pub(crate) fn time_window(time: i64) -> i64 {
 }
 
 /// Makes an operator.
-pub(crate) fn host(id: u32, kind: OperatorKind, subtask: Subtask, rows: usize) -> Result<Box<dyn AnyOperator>> {
+pub(crate) fn host(
+    id: u32,
+    kind: OperatorKind,
+    subtask: Subtask,
+    rows: usize,
+    outside: &Outside,
+) -> Result<Box<dyn AnyOperator>> {
     Ok(match kind {
         OperatorKind::Stamp => Box::new(Hosted::new(Arc::new(move || Ok(Stamp(id, 0))), subtask, rows)?),
         OperatorKind::Count => Box::new(Hosted::new(Arc::new(move || Ok(Count(id, 0))), subtask, rows)?),
         OperatorKind::Hoard => Box::new(Hosted::new(Arc::new(move || Ok(Hoard(id, 0))), subtask, rows)?),
         OperatorKind::Merge => Box::new(Hosted::new(Arc::new(move || Ok(Merge(id, 0))), subtask, rows)?),
         OperatorKind::Tumble => Box::new(Hosted::new(Arc::new(move || Ok(Tumble(id, 0))), subtask, rows)?),
+        OperatorKind::Dice => Box::new(Hosted::new(Arc::new(|| Ok(Dice { outside: None, window: 0 })), subtask, rows)?),
+        OperatorKind::Fickle => {
+            let outside = outside.clone();
+            let factory = move || Ok(Dice { outside: Some(outside.clone()), window: 0 });
+            Box::new(Hosted::new(Arc::new(factory), subtask, rows)?)
+        }
         OperatorKind::Linger => {
             Box::new(Hosted::new(Arc::new(|| Ok(Linger { buffer: Vec::new(), window: 0 })), subtask, rows)?)
         }
@@ -82,6 +111,7 @@ impl Operator for Stamp {
 
     fn process(&mut self, row: &Row, ctx: &mut Context<Row>) -> Result {
         let by = ctx.subtask().index;
+        row.taste();
         ctx.emit(Row { stamp: self.0, stamped_by: by, ..row.sent_on(self.1) });
         Ok(())
     }
@@ -115,6 +145,7 @@ impl Operator for Count {
 
     fn process(&mut self, row: &Row, ctx: &mut Context<Row>) -> Result {
         let count = ctx.state(COUNT).update(next)?;
+        row.taste();
         ctx.emit(Row { counter: self.0, count, ..row.sent_on(self.1) });
         Ok(())
     }
@@ -157,6 +188,7 @@ impl Operator for Hoard {
             *text = char::from(letter(*count)).to_string().repeat(HOARD);
             (spoiled, *count)
         })?;
+        row.taste();
         ctx.emit(Row { counter: self.0, count, spoiled: row.spoiled || spoiled, ..row.sent_on(self.1) });
         Ok(())
     }
@@ -186,6 +218,7 @@ impl Operator for Merge {
     fn process(&mut self, row: Either<&Row, &Row>, ctx: &mut Context<Row>) -> Result {
         let (Either::Left(row) | Either::Right(row)) = row;
         let count = ctx.state(COUNT).update(next)?;
+        row.taste();
         ctx.emit(Row { counter: self.0, count, ..row.sent_on(self.1) });
         Ok(())
     }
@@ -221,6 +254,7 @@ impl Operator for Tumble {
     fn process(&mut self, row: &Row, ctx: &mut Context<Row>) -> Result {
         let time = ctx.timestamp().ok_or_else(|| Error::failed("a row without a time"))?;
         if time <= ctx.watermark() {
+            row.taste();
             ctx.emit(Row { late: true, ..row.sent_on(self.1) });
             return Ok(());
         }
@@ -229,7 +263,9 @@ impl Operator for Tumble {
         }
         let window = time_window(time);
         ctx.map_state(WINDOWS).update(window, next)?;
-        ctx.timer_at((window + 1) * TIME_WINDOW_MS - 1)
+        ctx.timer_at((window + 1) * TIME_WINDOW_MS - 1)?;
+        row.taste();
+        Ok(())
     }
 
     fn on_timer(&mut self, timer: Timer, ctx: &mut Context<Row>) -> Result {
@@ -277,6 +313,7 @@ impl Operator for Linger {
 
     fn process(&mut self, row: &Row, ctx: &mut Context<Row>) -> Result {
         self.buffer.push((ctx.timestamp().unwrap_or_default(), row.sent_on(self.window)));
+        row.taste();
         Ok(())
     }
 
@@ -295,5 +332,55 @@ impl Operator for Linger {
     fn close(&mut self, ctx: &mut Context<Row>) -> Result {
         self.emit(ctx);
         Ok(())
+    }
+}
+
+const DRAWN: LocalState<Vec<(i64, Row)>> = LocalState::new("drawn");
+
+/// Holds rows back in its state and lets go of them by chance: that of the engine, which a replay repeats, or one from
+/// outside, which nothing does.
+struct Dice {
+    outside: Option<Outside>,
+    window: u64,
+}
+
+impl Dice {
+    fn emit(&self, ctx: &mut Context<Row>) -> Result {
+        let drawn = ctx.local(DRAWN).update(std::mem::take)?;
+        for (time, row) in drawn {
+            ctx.emit_at(time, Row { window: self.window, ..row });
+        }
+        Ok(())
+    }
+}
+
+impl Operator for Dice {
+    type In = Row;
+    type Out = Row;
+
+    const HOLDS_ROWS: Option<bool> = Some(false);
+
+    fn is_keyed(&self) -> bool {
+        false
+    }
+
+    fn begin_window(&mut self, window: WindowId, _ctx: &mut Context<Row>) -> Result {
+        self.window = window.0;
+        Ok(())
+    }
+
+    fn process(&mut self, row: &Row, ctx: &mut Context<Row>) -> Result {
+        let held = (ctx.timestamp().unwrap_or_default(), row.sent_on(self.window));
+        ctx.local(DRAWN).update(|drawn| drawn.push(held))?;
+        row.taste();
+        let chance = match &self.outside {
+            Some(outside) => outside.whim(),
+            None => ctx.rng().next_u64(),
+        };
+        if chance.is_multiple_of(3) { self.emit(ctx) } else { Ok(()) }
+    }
+
+    fn close(&mut self, ctx: &mut Context<Row>) -> Result {
+        self.emit(ctx)
     }
 }

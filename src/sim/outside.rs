@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::chaos::invariants::{CommittedOrder, InvariantId, Verdict, Violation};
 use crate::ids::Fence;
 use crate::sim::faults::{Act, Hook};
-use crate::sim::golden::source_row;
+use crate::sim::golden::{is_poisoned, source_row};
 use crate::sim::operators::Row;
 use crate::sim::oracle::Oracle;
 use crate::sim::random::mix;
@@ -54,6 +54,9 @@ pub(crate) struct State {
     staged: BTreeMap<u64, StagedOutput>,
     published: BTreeSet<u64>,
     next: u64,
+    whims: u64,
+    /// The newest window that each operator was told as checkpointed, and in which life.
+    pub(crate) checkpointed: BTreeMap<Who, (Fence, WindowId)>,
 }
 
 /// See the module. Clones are the same.
@@ -75,6 +78,8 @@ impl Outside {
             staged: BTreeMap::new(),
             published: BTreeSet::new(),
             next: 0,
+            whims: 0,
+            checkpointed: BTreeMap::new(),
         };
         Outside { state: Arc::new(Mutex::new(state)), armed: Arc::default() }
     }
@@ -113,6 +118,13 @@ impl Outside {
         Some(act)
     }
 
+    /// Returns a number that is another one each time: nothing that a replay repeats.
+    pub(crate) fn whim(&self) -> u64 {
+        let mut state = self.lock();
+        state.whims += 1;
+        mix(state.whims)
+    }
+
     /// Keeps the first promise that was broken.
     pub(crate) fn judge(&self, verdict: Verdict) {
         self.lock().judge(verdict);
@@ -135,6 +147,20 @@ pub(crate) struct SimSource {
     pub(crate) disorder: i64,
     pub(crate) partition: u32,
     pub(crate) next: u64,
+    /// Whether there is poison between the rows.
+    pub(crate) poisoned: bool,
+}
+
+impl SimSource {
+    /// Emits the next row, and the poison before it if there is any.
+    fn push(&mut self, feed: &mut Feed<Row>) {
+        let (row, time) = source_row(self.partition, self.next, self.keys, self.disorder);
+        if self.poisoned && is_poisoned(self.partition, self.next) {
+            feed.push_at(time, row.poison());
+        }
+        feed.push_at(time, row);
+        self.next += 1;
+    }
 }
 
 impl Source for SimSource {
@@ -152,17 +178,13 @@ impl Source for SimSource {
         let chance = mix(self.next ^ (u64::from(self.partition) << 40));
         if chance.is_multiple_of(5) && self.next.is_multiple_of(3) && self.next < rows {
             // A source that has nothing for now: one row later it has.
-            let (row, time) = source_row(self.partition, self.next, self.keys, self.disorder);
-            feed.push_at(time, row);
-            self.next += 1;
+            self.push(feed);
             return Ok(Progress::Idle(chance >> 60));
         }
         let some = (chance % 7 + 1).min(feed.room() as u64);
         let end = rows.min(self.next + some);
         while self.next < end {
-            let (row, time) = source_row(self.partition, self.next, self.keys, self.disorder);
-            feed.push_at(time, row);
-            self.next += 1;
+            self.push(feed);
         }
         Ok(if self.next == rows { Progress::Done } else { Progress::More })
     }

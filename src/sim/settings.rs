@@ -1,7 +1,8 @@
 //! What a run is set to: drawn from the seed, so that tight and generous settings are both met.
 
-use crate::config::{Duration, Limit, RestartStrategy};
+use crate::config::{Duration, Limit, OnPoison, RestartStrategy, Scope};
 use crate::protocol::coordinator::CheckpointSettings;
+use crate::protocol::ladder::LadderSettings;
 use crate::sim::random::Random;
 
 /// The settings of one run; times in ms of virtual time.
@@ -13,6 +14,7 @@ pub(crate) struct Settings {
     pub(crate) batch_rows: usize,
     pub(crate) checkpoint: CheckpointSettings,
     pub(crate) restart: RestartStrategy,
+    pub(crate) ladder: LadderSettings,
     /// How long a control message is under way at most.
     pub(crate) message_ms: u64,
     /// How many of a hundred control messages take ten times as long.
@@ -52,6 +54,16 @@ impl Settings {
             restart: RestartStrategy::FixedDelay {
                 attempts: Limit::Unlimited,
                 delay: Duration::from_millis(random.pick(&[0, 1, 10, 50])),
+            },
+            ladder: LadderSettings {
+                scope: match random.below(10) {
+                    0..4 => Scope::Batch,
+                    4..6 => Scope::Operator,
+                    _ => Scope::Region,
+                },
+                poison_after: random.pick(&[5, 9]),
+                on_poison: random.pick(&[OnPoison::DeadLetter, OnPoison::DeadLetter, OnPoison::Skip]),
+                journal: random.pick(&[1 << 26, 1 << 26, 1 << 26, 1 << 14, 1 << 10]),
             },
             message_ms: random.pick(&[0, 1, 5, 20]),
             straggler_percent: random.pick(&[0, 2, 10]),

@@ -173,6 +173,13 @@ impl Storage {
         self.store()?.joined(region)
     }
 
+    /// Reads chunks, for each operator.
+    pub(crate) fn chunks(&mut self, chunks: &[Vec<ChunkRef>]) -> Result<Vec<Vec<Vec<u8>>>, String> {
+        let store = self.store().map_err(|error| error.to_string())?;
+        let mut read = |chunks: &Vec<ChunkRef>| chunks.iter().map(|chunk| store.read_chunk(chunk)).collect();
+        chunks.iter().map(&mut read).collect::<Result<_, StoreError>>().map_err(|error| error.to_string())
+    }
+
     pub(crate) fn load(&mut self, region: &str, window: WindowId) -> Result<Loaded, StoreError> {
         let store = self.store()?;
         let manifest = store.load(region, window)?;

@@ -27,6 +27,8 @@ pub(crate) struct Topology {
     /// The parallelism of every operator behind a round-robin edge from a source.
     pub(crate) stamps: BTreeMap<u32, u32>,
     pub(crate) sinks: Vec<SinkPlan>,
+    /// Whether there are rows among those of the sources that no operator can bear.
+    pub(crate) poisoned: bool,
 }
 
 /// One partition of a source: one subtask's.
@@ -70,12 +72,14 @@ pub(crate) struct Vertex {
     pub(crate) outputs: Vec<usize>,
 }
 
+#[derive(Clone)]
 pub(crate) struct SourceNode {
     pub(crate) name: String,
     pub(crate) first_partition: u32,
     pub(crate) disorder: i64,
 }
 
+#[derive(Clone)]
 pub(crate) struct OperatorNode {
     pub(crate) name: String,
     pub(crate) id: u32,
@@ -95,11 +99,13 @@ pub(crate) enum OperatorKind {
     Merge,
     Tumble,
     Linger,
+    Dice,
+    Fickle,
 }
 
 impl OperatorKind {
     fn is_keyed(self) -> bool {
-        !matches!(self, OperatorKind::Stamp | OperatorKind::Linger)
+        matches!(self, OperatorKind::Count | OperatorKind::Hoard | OperatorKind::Merge | OperatorKind::Tumble)
     }
 }
 
@@ -184,13 +190,47 @@ impl Topology {
             counters: BTreeMap::new(),
             stamps: BTreeMap::new(),
             sinks: Vec::new(),
+            poisoned: false,
         };
         for region in 0..regions {
             let plan = Drawing { random, job: &mut topology, number: region, vertices: Vec::new(), edges: Vec::new() };
             let plan = plan.draw();
             topology.regions.push(plan);
         }
+        let mut nodes =
+            topology.regions.iter().flat_map(|region| &region.vertices).flat_map(|vertex| &vertex.operators);
+        // What is not deterministic goes up to its region, where nothing is ever set aside.
+        let fickle = nodes.any(|node| node.kind == OperatorKind::Fickle);
+        let tasted = topology.regions.iter().all(RegionPlan::is_tasted);
+        topology.poisoned = tasted && !fickle && random.percent(40);
+        if topology.poisoned {
+            // Poison shifts the numbers by which rows go round.
+            topology.stamps.clear();
+        }
         topology
+    }
+}
+
+impl RegionPlan {
+    /// Returns how many operators a row of a source meets first.
+    pub(crate) fn tasters(&self, source: &Vertex) -> u64 {
+        if !source.operators.is_empty() {
+            return 1;
+        }
+        let fan = |edge: &usize| match self.edges[*edge].kind {
+            EdgeKind::Broadcast => u64::from(self.vertices[self.edges[*edge].to].parallelism),
+            EdgeKind::Forward | EdgeKind::Keyed | EdgeKind::Rebalance => 1,
+        };
+        source.outputs.iter().map(fan).sum()
+    }
+
+    /// Returns whether every row of a source meets an operator before a sink.
+    fn is_tasted(&self) -> bool {
+        let sources = self.vertices.iter().filter(|vertex| vertex.source.is_some() && vertex.operators.is_empty());
+        sources.into_iter().all(|source| {
+            let consumers = source.outputs.iter().map(|edge| &self.vertices[self.edges[*edge].to]);
+            source.sink.is_none() && consumers.into_iter().all(|consumer| !consumer.operators.is_empty())
+        })
     }
 }
 
@@ -292,7 +332,7 @@ impl Drawing<'_> {
 
     /// Puts an operator behind the last one of a stream's own vertex.
     fn chain(&mut self, stream: &mut Stream) {
-        let mut kinds = vec![OperatorKind::Stamp, OperatorKind::Linger];
+        let mut kinds = vec![OperatorKind::Stamp, OperatorKind::Linger, OperatorKind::Dice];
         if stream.keyed {
             kinds.push(OperatorKind::Count);
             if !stream.flow.lingers {
@@ -322,7 +362,7 @@ impl Drawing<'_> {
                 self.job.windows.insert(id, stream.flow.clone());
                 stream.flow = Flow { origins: BTreeMap::from([(id, 1)]), ..Flow::default() };
             }
-            OperatorKind::Linger => stream.flow.lingers = true,
+            OperatorKind::Linger | OperatorKind::Dice | OperatorKind::Fickle => stream.flow.lingers = true,
         }
         stream.plain = false;
         stream.keyed |= kind.is_keyed();
@@ -334,6 +374,7 @@ impl Drawing<'_> {
         let second = Some(self.choose(streams)).filter(|second| *second != first && self.random.percent(60));
         let lingers = streams[first].flow.lingers || second.is_some_and(|second| streams[second].flow.lingers);
         let mut kinds = vec![OperatorKind::Count, OperatorKind::Count, OperatorKind::Stamp, OperatorKind::Linger];
+        kinds.push(self.random.pick(&[OperatorKind::Dice, OperatorKind::Fickle]));
         if self.random.percent(30) {
             kinds.extend([OperatorKind::Hoard; 3]);
         }

@@ -9,12 +9,15 @@ use std::sync::Arc;
 use piton_actors::WindowId;
 
 use crate::chaos::invariants::{InvariantId, Verdict, Violation};
-use crate::ids::Fence;
+use crate::config::OnPoison;
+use crate::ids::{Fence, SubtaskId};
+use crate::protocol::failure::Failure;
 use crate::protocol::manifest::PendingOutput;
 use crate::protocol::region::{self, Region};
 use crate::protocol::restart::RestartPolicy;
-use crate::sim::attempt::{Running, Wiring, Workshop};
+use crate::sim::attempt::{Parts, Running, Wiring};
 use crate::sim::faults::{CommitFailure, Fault, Plan};
+use crate::sim::golden;
 use crate::sim::happening::Happening;
 use crate::sim::oracle::Oracle;
 use crate::sim::outside::{Armed, Outside, Who};
@@ -57,11 +60,17 @@ pub(crate) struct World<'a> {
     pub(crate) refused_writes: u64,
     /// How many of the next messages take so many ms.
     pub(crate) slow_messages: (u64, u64),
+    /// Which subtask loses its operators in the next call of them.
+    pub(crate) losing: Option<(usize, usize)>,
     /// Which subtask gets no turn until when.
     stalled: Option<(usize, usize, i64)>,
     queue: BTreeMap<(i64, u64), Happening>,
     sequence: u64,
     rows: Arc<Vec<u64>>,
+    /// The number of the last record that each subtask is known to have set aside.
+    pub(crate) letters: BTreeMap<(usize, SubtaskId), u64>,
+    /// How often each record was set aside, as committed checkpoints say.
+    pub(crate) set_aside: BTreeMap<String, u64>,
     faults: VecDeque<(u64, Fault)>,
     /// When something went wrong last, and at which step.
     pub(crate) last_fault: (i64, u64),
@@ -127,10 +136,13 @@ impl<'a> World<'a> {
             failing_commits: None,
             refused_writes: 0,
             slow_messages: (0, 0),
+            losing: None,
             stalled: None,
             queue: BTreeMap::new(),
             sequence: 0,
             rows: Arc::new(topology.partitions.iter().map(|partition| partition.rows).collect()),
+            letters: BTreeMap::new(),
+            set_aside: BTreeMap::new(),
             faults: plan.faults.iter().cloned().collect(),
             last_fault: (BEGIN, 0),
             struck: 0,
@@ -158,6 +170,14 @@ impl<'a> World<'a> {
         let ended = self.outside.lock().oracle.ended();
         ended?;
         self.look()?;
+        let wanted = match self.settings.ladder.on_poison {
+            OnPoison::DeadLetter if self.topology.poisoned => golden::poison(self.topology),
+            _ => BTreeMap::new(),
+        };
+        if self.set_aside != wanted {
+            let message = format!("set aside were {:?}, not {wanted:?}", self.set_aside);
+            return Err(InvariantId::LettersExactlyOnce.broken(message));
+        }
         self.verify()?;
         Ok(None)
     }
@@ -242,7 +262,7 @@ impl<'a> World<'a> {
 
     /// Lets what an attempt that is over has sent to its region arrive later still.
     pub(crate) fn delay_messages(&mut self, region: usize, fence: Fence) {
-        let late = self.schedule.between(0, 150) as i64;
+        let late = self.schedule.pick(&[0, 70, 110, 150, 250, 450]);
         if late < 50 {
             return;
         }
@@ -556,6 +576,7 @@ impl<'a> World<'a> {
                 self.stalled = Some((region, subtask, until));
                 self.last_fault = (until, self.step);
             }
+            Fault::Lose { region, subtask } => self.losing = Some((region, subtask)),
             Fault::Stop => {
                 for region in 0..self.regions.len() {
                     self.tell_region(region, region::Event::Stop);
@@ -579,10 +600,10 @@ impl<'a> World<'a> {
     }
 
     /// Makes all subtasks of a region.
-    pub(crate) fn make(&self, region: usize, fence: Fence, window: WindowId) -> piton_actors::Result<Vec<Running>> {
-        let workshop =
-            Workshop { topology: self.topology, settings: &self.settings, outside: &self.outside, rows: &self.rows };
-        workshop.attempt(region, &self.regions[region].wiring, fence, window)
+    pub(crate) fn make(&self, region: usize, fence: Fence, window: WindowId) -> Result<Vec<Running>, Failure> {
+        let parts =
+            Parts { topology: self.topology, settings: &self.settings, outside: &self.outside, rows: &self.rows };
+        parts.attempt(region, &self.regions[region].wiring, fence, window)
     }
 
     /// Returns how long a control message is under way, in ms.

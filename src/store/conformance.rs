@@ -66,6 +66,8 @@ pub fn manifest(region: &str, window: u64, fence: Fence, chunks: Vec<ChunkRef>) 
             cursors: vec![window, 3],
             read: 0,
             written: 0,
+            set_aside: 0,
+            letters: Vec::new(),
             operators: vec![operator],
         }],
     }

@@ -7,14 +7,25 @@ pub(super) struct Bits {
 }
 
 impl Bits {
-    /// Adds a number.
+    /// Adds a number and returns whether it is new.
     #[inline]
-    pub(super) fn insert(&mut self, number: u32) {
+    pub(super) fn insert(&mut self, number: u32) -> bool {
         let (word, bit) = (number as usize / 64, 1 << (number % 64));
-        match self.words.get_mut(word) {
-            Some(word) => *word |= bit,
-            None => self.grow(word, bit),
+        let Some(word) = self.words.get_mut(word) else {
+            self.grow(word, bit);
+            return true;
+        };
+        if *word & bit != 0 {
+            return false;
         }
+        *word |= bit;
+        true
+    }
+
+    /// Returns whether a number is in.
+    #[inline]
+    pub(super) fn contains(&self, number: u32) -> bool {
+        self.words.get(number as usize / 64).is_some_and(|word| word & (1 << (number % 64)) != 0)
     }
 
     #[cold]
@@ -97,8 +108,10 @@ mod tests {
     fn numbers_come_back_in_order() {
         let mut bits = Bits::default();
         for number in [200, 0, 63, 64, 5] {
-            bits.insert(number);
+            assert!(bits.insert(number));
+            assert!(!bits.insert(number));
         }
+        assert!(bits.contains(64) && !bits.contains(65) && !bits.contains(100_000));
         assert!(bits.remove(5));
         assert!(!bits.remove(5));
         assert!(!bits.remove(100_000));

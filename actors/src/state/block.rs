@@ -3,6 +3,10 @@
 use super::slots::Slots;
 use crate::key::Key;
 
+/// How many records a block has at most: enough to wait for memory together, few enough that what was brought into the
+/// fastest cache is still there when its record is processed.
+pub(crate) const MAX_ROWS: usize = 128;
+
 /// The keys of a block of records, in their order.
 ///
 /// An integer key is its hash (it is a bijection), so as long as there are only such keys nothing else is kept.
@@ -19,12 +23,26 @@ impl Block {
         self.keys.clear();
     }
 
+    /// Takes the keys of the next block.
     #[inline]
-    pub(super) fn push(&mut self, key: Key) {
-        if key.as_u64().is_none() || !self.keys.is_empty() {
-            return self.push_any(key);
+    pub(super) fn fill(&mut self, keys: impl Iterator<Item = Key>) {
+        self.keys.clear();
+        // By their places, not by pushing: how many there are would then go through memory from one to the next.
+        self.hashes.resize(MAX_ROWS, 0);
+        let mut rows = 0;
+        let mut keys = keys;
+        for (hash, key) in self.hashes.iter_mut().zip(&mut keys) {
+            if key.as_u64().is_none() {
+                self.hashes.truncate(rows);
+                self.push_any(key);
+                keys.for_each(|key| self.push_any(key));
+                return;
+            }
+            *hash = key.hash();
+            rows += 1;
         }
-        self.hashes.push(key.hash());
+        debug_assert!(keys.next().is_none(), "a block has at most {MAX_ROWS} records");
+        self.hashes.truncate(rows);
     }
 
     #[inline(never)]
@@ -36,23 +54,29 @@ impl Block {
         self.keys.push(key);
     }
 
-    /// Returns the key of a record.
+    /// Returns the key of a record; none if the records have no keys.
     #[inline]
     pub(super) fn key(&self, row: usize) -> Key {
-        match self.keys.get(row) {
-            Some(key) => key.clone(),
-            None => Key::of_integer_hash(self.hashes[row]),
+        match (self.keys.get(row), self.hashes.get(row)) {
+            (Some(key), _) => key.clone(),
+            (None, Some(hash)) => Key::of_integer_hash(*hash),
+            (None, None) => Key::None,
         }
     }
 
-    /// Appends the slot of each key, or `none` if it has none.
+    /// Writes the slot of each key, or `none` if it has none, and returns what was written.
     #[inline]
-    pub(super) fn find(&self, slots: &Slots, none: u32, places: &mut Vec<u32>) {
+    pub(super) fn find<'a>(&self, slots: &Slots, none: u32, places: &'a mut [u32]) -> &'a [u32] {
         if self.keys.is_empty() {
-            places.extend(self.hashes.iter().map(|hash| slots.find_integer(*hash).unwrap_or(none)));
+            for (place, hash) in places.iter_mut().zip(&self.hashes) {
+                *place = slots.find_integer(*hash).unwrap_or(none);
+            }
         } else {
-            places.extend(self.keys.iter().map(|key| slots.find(key).unwrap_or(none)));
+            for (place, key) in places.iter_mut().zip(&self.keys) {
+                *place = slots.find(key).unwrap_or(none);
+            }
         }
+        &places[..self.hashes.len()]
     }
 }
 
@@ -69,12 +93,9 @@ mod tests {
         }
         let mut block = Block::default();
         for length in [2, 5, 1] {
-            block.clear();
-            keys[..length].iter().for_each(|key| block.push(key.clone()));
+            block.fill(keys[..length].iter().cloned());
             assert_eq!((0..length).map(|row| block.key(row)).collect::<Vec<_>>(), keys[..length]);
-            let mut places = Vec::new();
-            block.find(&slots, 99, &mut places);
-            assert_eq!(places, [0, 99, 1, 99, 0][..length]);
+            assert_eq!(block.find(&slots, 99, &mut [77; 8]), &[0, 99, 1, 99, 0][..length]);
         }
     }
 }

@@ -1,12 +1,12 @@
 //! One column: the values of one name, by slot.
 
 use std::any::Any;
-use std::ops::Range;
-use std::sync::Arc;
 
 use super::chunk::{BlockWriter, Cells, Encoding, Primitive, for_primitives};
 use super::handle::StateValue;
-use crate::{Error, Result};
+use super::raw::{RawColumn, RawPlace, not_readable};
+use super::undo::{Log, Part, Price};
+use crate::Result;
 
 /// A column of which only its user knows the type. Columns of numbers stand in the enumeration itself, where the
 /// compiler sees which of them a handle can mean: reaching one takes no call through a table of methods.
@@ -80,13 +80,22 @@ pub(super) trait AnyColumn: Any + Send {
 
     /// Renumbers the slots: `old` is the old slot of each new one, in ascending order.
     fn pack(&mut self, old: &[u32]);
+
+    /// Notes changes from now on.
+    fn begin(&mut self);
+
+    /// Notes nothing from now on, and forgets what was noted.
+    fn settle(&mut self);
+
+    /// Takes back what was noted, notes nothing from now on, and returns whether that was everything that changed.
+    fn undo(&mut self) -> bool;
 }
 
 /// The values of one name, dense by slot.
 ///
-/// Every change of a value goes through [`set`](Column::set), [`get_mut`](Column::get_mut),
-/// [`get_or_insert_with`](Column::get_or_insert_with) and [`remove`](Column::remove), and through nothing else: an
-/// undo log notes the old value there before the new one, or `&mut` to it, is given out.
+/// Every change of a value goes through [`set`](Column::set), [`get_or_insert_with`](Column::get_or_insert_with),
+/// [`part_or_insert_with`](Column::part_or_insert_with), [`take`](Column::take) and [`remove`](Column::remove), and
+/// through nothing else: they note the old value before the new one, or `&mut` to it, is given out.
 ///
 /// A restored value that is no primitive stays as it was written until [`wake`](Column::wake), or
 /// [`forget`](Column::forget) where it is replaced: one of them comes before any of these.
@@ -94,18 +103,25 @@ pub(super) struct Column<T> {
     cells: Vec<Option<T>>,
     /// The restored values that are not in `cells` yet; never of primitives.
     raw: Option<RawColumn>,
+    log: Log<T>,
+    /// Restored values that were dropped in this transaction, without being decoded.
+    forgotten: Vec<(u32, RawPlace)>,
 }
 
-impl<T> Column<T> {
+impl<T: 'static> Column<T> {
     pub(super) fn new() -> Column<T> {
-        Column { cells: Vec::new(), raw: None }
+        Column::of_cells(Vec::new())
+    }
+
+    fn of_cells(cells: Vec<Option<T>>) -> Column<T> {
+        Column { cells, raw: None, log: Log::default(), forgotten: Vec::new() }
     }
 
     /// Makes a column of values that were restored and are not decoded yet.
     pub(super) fn of_raw(raw: RawColumn) -> Column<T> {
         let mut cells = Vec::new();
-        cells.resize_with(raw.places.len(), || None);
-        Column { cells, raw: Some(raw) }
+        cells.resize_with(raw.len(), || None);
+        Column { raw: Some(raw), ..Column::of_cells(cells) }
     }
 
     #[inline]
@@ -114,38 +130,84 @@ impl<T> Column<T> {
     }
 
     #[inline]
-    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
-        self.cells.get_mut(slot as usize)?.as_mut()
-    }
-
-    #[inline]
-    pub(super) fn get_or_insert_with(&mut self, slot: u32, make: impl FnOnce() -> T) -> &mut T {
-        self.cell(slot).get_or_insert_with(make)
-    }
-
-    #[inline]
     pub(super) fn set(&mut self, slot: u32, value: T) {
-        *self.cell(slot) = Some(value);
+        let old = cell(&mut self.cells, slot).replace(value);
+        if self.log.is_on() {
+            self.log.keep(slot, old);
+        }
     }
 
-    pub(super) fn remove(&mut self, slot: u32) -> Option<T> {
-        self.cells.get_mut(slot as usize)?.take()
-    }
-
-    #[inline]
-    fn cell(&mut self, slot: u32) -> &mut Option<T> {
-        let slot = slot as usize;
-        if slot < self.cells.len() { &mut self.cells[slot] } else { self.grow(slot) }
-    }
-
-    #[cold]
-    fn grow(&mut self, slot: usize) -> &mut Option<T> {
-        self.cells.resize_with(slot + 1, || None);
-        &mut self.cells[slot]
+    /// Drops a value and returns whether there was one.
+    pub(super) fn remove(&mut self, slot: u32) -> bool {
+        let Some(old @ Some(_)) = self.cells.get_mut(slot as usize).map(Option::take) else { return false };
+        if self.log.is_on() {
+            self.log.keep(slot, old);
+        }
+        true
     }
 }
 
+#[inline]
+fn cell<T>(cells: &mut Vec<Option<T>>, slot: u32) -> &mut Option<T> {
+    let slot = slot as usize;
+    if slot < cells.len() { &mut cells[slot] } else { grow(cells, slot) }
+}
+
+#[cold]
+fn grow<T>(cells: &mut Vec<Option<T>>, slot: usize) -> &mut Option<T> {
+    cells.resize_with(slot + 1, || None);
+    &mut cells[slot]
+}
+
+fn insert<'a, T: 'static>(cell: &'a mut Option<T>, slot: u32, log: &mut Log<T>, value: T) -> &'a mut T {
+    if log.is_on() {
+        log.keep(slot, None);
+    }
+    cell.insert(value)
+}
+
 impl<T: StateValue> Column<T> {
+    /// Returns a value to be changed.
+    #[inline]
+    pub(super) fn get_or_insert_with(&mut self, slot: u32, make: impl FnOnce() -> T) -> &mut T {
+        let cell = cell(&mut self.cells, slot);
+        let Some(value) = cell else {
+            return insert(cell, slot, &mut self.log, make());
+        };
+        if self.log.is_on() {
+            self.log.copy(slot, value);
+        }
+        value
+    }
+
+    /// Returns a value of which nothing but one part is going to be changed; `part` is that part as it is now.
+    pub(super) fn part_or_insert_with<P: Part<T>>(
+        &mut self,
+        slot: u32,
+        make: impl FnOnce() -> T,
+        part: impl FnOnce(&T, &mut Price) -> Option<P>,
+    ) -> &mut T {
+        let cell = cell(&mut self.cells, slot);
+        let Some(value) = cell else {
+            return insert(cell, slot, &mut self.log, make());
+        };
+        if self.log.is_on() {
+            self.log.copy_part(slot, |price| part(value, price));
+        }
+        value
+    }
+
+    /// Takes a value out.
+    pub(super) fn take(&mut self, slot: u32) -> Option<T> {
+        let cell = self.cells.get_mut(slot as usize)?;
+        if let Some(value) = cell
+            && self.log.is_on()
+        {
+            self.log.copy(slot, value);
+        }
+        cell.take()
+    }
+
     /// Decodes the value of a slot, if it was restored and nobody has asked for it before.
     ///
     /// # Errors
@@ -163,24 +225,34 @@ impl<T: StateValue> Column<T> {
     #[inline(always)]
     pub(super) fn forget(&mut self, slot: u32) {
         if Encoding::of::<T>() == Encoding::MessagePack && self.raw.is_some() {
-            self.remove_raw(slot);
+            self.forget_raw(slot);
         }
     }
 
     #[inline(never)]
     fn decode(&mut self, slot: u32, name: &str) -> Result {
-        let Some(bytes) = self.raw.as_ref().and_then(|raw| raw.get(slot)) else { return Ok(()) };
+        let Some(raw) = &mut self.raw else { return Ok(()) };
+        let Some(bytes) = raw.get(slot) else { return Ok(()) };
         let value = rmp_serde::from_slice(bytes).map_err(|error| not_readable::<T>(name, &error))?;
-        self.remove_raw(slot);
-        self.set(slot, value);
+        raw.remove(slot);
+        self.drop_raw();
+        // Nothing has changed: it is the same value.
+        *cell(&mut self.cells, slot) = Some(value);
         Ok(())
     }
 
     #[inline(never)]
-    fn remove_raw(&mut self, slot: u32) {
-        let Some(raw) = &mut self.raw else { return };
-        raw.remove(slot);
-        if raw.left == 0 {
+    fn forget_raw(&mut self, slot: u32) {
+        let Some(place) = self.raw.as_mut().and_then(|raw| raw.remove(slot)) else { return };
+        if self.log.is_on() {
+            self.forgotten.push((slot, place));
+        }
+        self.drop_raw();
+    }
+
+    /// Drops what is left of the restored values if that is none, and no undo can bring one back.
+    fn drop_raw(&mut self) {
+        if self.forgotten.is_empty() && self.raw.as_ref().is_some_and(|raw| raw.is_empty()) {
             self.raw = None;
         }
     }
@@ -220,106 +292,30 @@ impl<T: StateValue> AnyColumn for Column<T> {
     }
 
     fn pack(&mut self, old: &[u32]) {
-        self.cells = old.iter().map(|slot| self.remove(*slot)).collect();
+        self.cells = old.iter().map(|slot| self.cells.get_mut(*slot as usize)?.take()).collect();
         if let Some(raw) = &mut self.raw {
             raw.pack(old);
         }
     }
-}
 
-/// Restored values that nobody has asked for yet, as they were written: their type is not known, or they wait to be
-/// decoded.
-#[derive(Default)]
-pub(super) struct RawColumn {
-    /// By slot.
-    places: Vec<RawPlace>,
-    /// How many of them there are.
-    left: usize,
-    /// What the places are in.
-    parts: Arc<Vec<Vec<u8>>>,
-}
-
-#[derive(Clone, Copy)]
-struct RawPlace {
-    start: usize,
-    length: u32,
-    part: u32,
-}
-
-/// No value stands here.
-const NO_PART: u32 = u32::MAX;
-const NO_PLACE: RawPlace = RawPlace { start: 0, length: 0, part: NO_PART };
-
-impl RawColumn {
-    #[inline]
-    fn has(&self, slot: u32) -> bool {
-        self.places.get(slot as usize).is_some_and(|place| place.part != NO_PART)
+    fn begin(&mut self) {
+        self.log.begin();
     }
 
-    fn get(&self, slot: u32) -> Option<&[u8]> {
-        let RawPlace { start, length, part } = *self.places.get(slot as usize)?;
-        self.parts.get(part as usize)?.get(start..start + length as usize)
-    }
-
-    fn remove(&mut self, slot: u32) {
-        if self.has(slot) {
-            self.places[slot as usize] = NO_PLACE;
-            self.left -= 1;
+    fn settle(&mut self) {
+        self.log.settle();
+        if !self.forgotten.is_empty() {
+            self.forgotten.clear();
+            self.drop_raw();
         }
     }
 
-    /// Gives the chunks that the values stand in, if they were not copied.
-    pub(super) fn keep(&mut self, chunks: &Arc<Vec<Vec<u8>>>) {
-        if self.parts.is_empty() {
-            self.parts = Arc::clone(chunks);
+    fn undo(&mut self) -> bool {
+        if let Some(raw) = &mut self.raw {
+            self.forgotten.drain(..).for_each(|(slot, place)| raw.put_back(slot, place));
         }
+        self.log.undo(&mut self.cells)
     }
-
-    /// Finds out by the first value whether they can be decoded as this type.
-    ///
-    /// # Errors
-    /// If not; `name` is that of the state.
-    pub(super) fn check<T: StateValue>(&self, name: &str) -> Result {
-        let Some(first) = (0..self.places.len() as u32).find_map(|slot| self.get(slot)) else { return Ok(()) };
-        rmp_serde::from_slice::<T>(first).map(drop).map_err(|error| not_readable::<T>(name, &error))
-    }
-}
-
-impl AnyColumn for RawColumn {
-    fn has(&self, slot: u32) -> bool {
-        RawColumn::has(self, slot)
-    }
-
-    fn fetch(&self, slots: &[u32]) -> usize {
-        // Nobody has asked for it so far, and it is unlikely that this batch does.
-        slots.len()
-    }
-
-    fn encoding(&self) -> Encoding {
-        Encoding::MessagePack
-    }
-
-    fn encode(&self, slots: &[(u32, u32)], block: &mut BlockWriter) -> Result {
-        for (slot, row) in slots {
-            if let Some(bytes) = self.get(*slot) {
-                block.set(*row as usize, bytes)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn pack(&mut self, old: &[u32]) {
-        self.places = old.iter().map(|slot| self.places.get(*slot as usize).copied().unwrap_or(NO_PLACE)).collect();
-    }
-}
-
-/// What was restored under this name cannot be read as the type that is asked for.
-pub(super) fn not_readable<T>(name: &str, error: &rmp_serde::decode::Error) -> Error {
-    let wanted = crate::short_type_name(std::any::type_name::<T>());
-    Error::invalid(format!(
-        "state \"{name}\" cannot be restored as {wanted}: {error}; give fields that were added a default, or keep the \
-         new type under a new name"
-    ))
 }
 
 /// Makes a column of restored cells; nothing if no slot has a value. If the cells are all that stands in some chunks,
@@ -329,31 +325,6 @@ pub(super) fn decode(cells: &Cells<'_, '_>, origins: Option<&[u32]>) -> Result<O
         return Ok(None);
     }
     decode_any(cells, origins).map(Some)
-}
-
-fn decode_raw(cells: &Cells<'_, '_>, origins: Option<&[u32]>) -> RawColumn {
-    let mut raw = RawColumn { places: Vec::with_capacity(cells.len()), left: 0, parts: Arc::default() };
-    match origins {
-        Some(origins) => raw.places.extend(cells.places().map(|place| match place {
-            Some((chunk, Range { start, end })) => {
-                RawPlace { start, length: (end - start) as u32, part: origins[chunk as usize] }
-            }
-            None => NO_PLACE,
-        })),
-        None => {
-            let mut bytes = Vec::new();
-            raw.places.extend(cells.iter().map(|value| match value {
-                Some(value) => {
-                    bytes.extend_from_slice(value);
-                    RawPlace { start: bytes.len() - value.len(), length: value.len() as u32, part: 0 }
-                }
-                None => NO_PLACE,
-            }));
-            raw.parts = Arc::new(vec![bytes]);
-        }
-    }
-    raw.left = raw.places.iter().filter(|place| place.part != NO_PART).count();
-    raw
 }
 
 fn decode_primitives<P: Primitive>(cells: &Cells<'_, '_>) -> Result<Vec<Option<P>>> {
@@ -368,8 +339,8 @@ macro_rules! primitive_columns {
     ($(($encoding:ident, $primitive:ty)),*) => {
         fn decode_any(cells: &Cells<'_, '_>, origins: Option<&[u32]>) -> Result<Data> {
             Ok(match cells.encoding {
-                $(Encoding::$encoding => Data::$encoding(Column { cells: decode_primitives(cells)?, raw: None }),)*
-                Encoding::MessagePack => Data::Raw(decode_raw(cells, origins)),
+                $(Encoding::$encoding => Data::$encoding(Column::of_cells(decode_primitives(cells)?)),)*
+                Encoding::MessagePack => Data::Raw(RawColumn::decode(cells, origins)),
             })
         }
 

@@ -4,7 +4,7 @@ use std::any::type_name;
 use std::sync::Arc;
 
 use super::chunk::{BlockWriter, ColumnWriter, Encoding, Kind};
-use super::column::{Column, Data};
+use super::column::{AnyColumn, Column, Data};
 use super::handle::StateValue;
 use crate::{Error, Result, short_type_name};
 
@@ -15,6 +15,8 @@ use crate::{Error, Result, short_type_name};
 #[derive(Default)]
 pub(super) struct Columns {
     columns: Vec<Named>,
+    /// How many there were when the transaction began; nothing outside of one.
+    before: Option<usize>,
 }
 
 struct Named {
@@ -39,17 +41,13 @@ impl Columns {
     /// If the name is in use for something else.
     #[inline(always)]
     pub(super) fn typed<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<&mut Column<T>> {
-        let known = self.columns.iter().position(|named| named.alias.is_some_and(|alias| std::ptr::eq(alias, name)));
-        let index = match known {
-            Some(index) => index,
-            None => self.find::<T>(name, kind)?,
-        };
-        let named = &mut self.columns[index];
-        let (held_kind, held_type) = (named.kind, named.type_name);
-        match named.data.typed() {
-            Some(column) if held_kind == kind => Ok(column),
-            _ => Err(other_type::<T>(name, kind, held_kind, held_type)),
+        let is_known =
+            |named: &Named| named.alias.map(|alias| (alias.as_ptr(), alias.len())) == Some((name.as_ptr(), name.len()));
+        if let Some(index) = self.columns.iter().position(is_known) {
+            return self.columns[index].typed(name, kind);
         }
+        let index = self.find::<T>(name, kind)?;
+        self.columns[index].typed(name, kind)
     }
 
     #[cold]
@@ -67,13 +65,41 @@ impl Columns {
                 return Err(other_type::<T>(name, kind, named.kind, named.type_name));
             }
             raw.check::<T>(name)?;
-            named.data = Data::Other(Box::new(Column::<T>::of_raw(std::mem::take(raw))));
+            let mut column = Column::<T>::of_raw(std::mem::take(raw));
+            if self.before.is_some() {
+                column.begin();
+            }
+            named.data = Data::Other(Box::new(column));
         } else if named.kind != kind || named.data.typed::<T>().is_none() {
             return Err(other_type::<T>(name, kind, named.kind, named.type_name));
         }
         named.type_name = type_name::<T>();
         named.alias = Some(name);
         Ok(index)
+    }
+
+    /// Notes changes from now on.
+    pub(super) fn begin(&mut self) {
+        self.before = Some(self.columns.len());
+        self.columns.iter_mut().for_each(|named| named.data.any_mut().begin());
+    }
+
+    /// Notes nothing from now on, and forgets what was noted.
+    pub(super) fn settle(&mut self) {
+        self.before = None;
+        self.columns.iter_mut().for_each(|named| named.data.any_mut().settle());
+    }
+
+    /// Takes back what was noted, notes nothing from now on, and returns whether that was everything that changed.
+    pub(super) fn undo(&mut self) -> bool {
+        let before = self.before.take().unwrap_or(self.columns.len());
+        // A chunk names the columns that are empty, too.
+        self.columns.truncate(before);
+        let mut is_undone = true;
+        for named in &mut self.columns {
+            is_undone &= named.data.any_mut().undo();
+        }
+        is_undone
     }
 
     /// Returns whether a slot has a value in any column.
@@ -114,6 +140,18 @@ impl Columns {
     pub(super) fn pack(&mut self, old: &[u32]) {
         for named in &mut self.columns {
             named.data.any_mut().pack(old);
+        }
+    }
+}
+
+impl Named {
+    #[inline(always)]
+    fn typed<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<&mut Column<T>> {
+        let (held_kind, held_type) = (self.kind, self.type_name);
+        match self.data.typed() {
+            // A map is also a type that a value may have, and a list likewise; a number is always a value.
+            Some(column) if Encoding::of::<T>() != Encoding::MessagePack || held_kind == kind => Ok(column),
+            _ => Err(other_type::<T>(name, kind, held_kind, held_type)),
         }
     }
 }

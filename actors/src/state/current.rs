@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::block::Block;
+use super::block::{Block, MAX_ROWS};
 use super::slots::{MAX_SLOTS, Slots};
 use crate::key::Key;
 use crate::{Error, Result};
@@ -17,7 +17,7 @@ pub(super) struct Current {
     single: Key,
     block: Block,
     /// The slot of the key that was entered by itself, then of those of the block, or one of the numbers below.
-    places: Vec<u32>,
+    places: [u32; 1 + MAX_ROWS],
     /// Which of these places is current.
     at: usize,
     /// Whether the places of keys that were not current yet may be known.
@@ -53,7 +53,7 @@ impl Current {
         Current {
             single: Key::None,
             block: Block::default(),
-            places: vec![UNKNOWN],
+            places: [UNKNOWN; 1 + MAX_ROWS],
             at: 0,
             ahead: false,
             own,
@@ -97,26 +97,24 @@ impl Current {
         self.at = 0;
     }
 
-    /// Forgets the keys of the last block.
-    #[inline]
-    pub(super) fn begin_block(&mut self) {
+    /// Forgets every key and every place.
+    pub(super) fn leave_block(&mut self) {
         self.enter(Key::None);
         self.block.clear();
+        if std::mem::take(&mut self.ahead) {
+            self.places.fill(UNKNOWN);
+        }
     }
 
-    /// Adds the key of the next record of the block.
+    /// Takes the keys of a block, looks all of them up and returns where they are, as far as they are anywhere. None is
+    /// current.
     #[inline]
-    pub(super) fn push(&mut self, key: Key) {
-        self.block.push(key);
-    }
-
-    /// Looks all keys of the block up and returns where they are, as far as they are anywhere.
-    #[inline]
-    pub(super) fn find_block(&mut self, slots: &Slots) -> &[u32] {
-        self.places.truncate(1);
-        self.block.find(slots, UNKNOWN, &mut self.places);
+    pub(super) fn find_block(&mut self, keys: impl Iterator<Item = Key>, slots: &Slots) -> &[u32] {
+        self.enter(Key::None);
+        self.block.fill(keys);
         self.ahead = true;
-        &self.places[1..]
+        let (_, places) = self.places.split_at_mut(1);
+        self.block.find(slots, UNKNOWN, places)
     }
 
     /// Makes the key of a record of the block current.
@@ -139,19 +137,22 @@ impl Current {
     /// If there is no current key; `wanted` is what it is needed for.
     #[inline(always)]
     pub(super) fn find(&mut self, slots: &Slots, wanted: Wanted<'_>) -> Result<Option<u32>> {
-        match self.places[self.at] {
-            UNKNOWN => self.look_up(slots, wanted),
-            NOWHERE => Ok(None),
-            slot => Ok(Some(slot)),
+        match self.places.get(self.at) {
+            Some(slot) if *slot < NOWHERE => Ok(Some(*slot)),
+            _ => self.look_up(slots, wanted),
         }
     }
 
     #[inline(never)]
     fn look_up(&mut self, slots: &Slots, wanted: Wanted<'_>) -> Result<Option<u32>> {
-        if self.key().is_none() || !self.keyed {
+        let key = self.key();
+        if key.is_none() || !self.keyed {
             return Err(self.refuse(wanted));
         }
-        let slot = slots.find(&self.key());
+        if self.places[self.at] == NOWHERE {
+            return Ok(None);
+        }
+        let slot = slots.find(&key);
         self.places[self.at] = slot.unwrap_or(NOWHERE);
         Ok(slot)
     }

@@ -10,6 +10,7 @@ use std::marker::PhantomData;
 use super::chunk::Kind;
 use super::handle::StateValue;
 use super::store::StateStore;
+use super::undo::{Part, Price};
 use crate::Result;
 
 /// The value of the current key.
@@ -99,7 +100,8 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
     /// # Errors
     /// As `get`.
     pub fn insert(self, key: K, value: V) -> Result<Option<V>> {
-        Ok(self.store.change(self.name, Kind::Map, BTreeMap::new)?.insert(key, value))
+        let part = |map: &BTreeMap<K, V>, price: &mut Price| Pair::of(map, &key, price);
+        Ok(self.store.change_part(self.name, Kind::Map, BTreeMap::new, part)?.insert(key, value))
     }
 
     /// Changes the value under a key, or the default if there is none, and returns what `change` returns.
@@ -110,7 +112,9 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
     where
         V: Default,
     {
-        Ok(change(self.store.change(self.name, Kind::Map, BTreeMap::new)?.entry(key).or_default()))
+        let part = |map: &BTreeMap<K, V>, price: &mut Price| Pair::of(map, &key, price);
+        let map = self.store.change_part(self.name, Kind::Map, BTreeMap::new, part)?;
+        Ok(change(map.entry(key).or_default()))
     }
 
     /// Takes the value under a key away and returns it.
@@ -122,14 +126,18 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
         K: Borrow<Q>,
     {
         let MapEntry { store, name, .. } = self;
-        let there = store.read::<BTreeMap<K, V>>(name, Kind::Map)?.is_some_and(|map| map.contains_key(key));
-        if !there {
+        let map: Option<&BTreeMap<K, V>> = store.read(name, Kind::Map)?;
+        if !map.is_some_and(|map| map.contains_key(key)) {
             return Ok(None);
         }
-        let Some(map) = store.change_existing::<BTreeMap<K, V>>(name, Kind::Map)? else { return Ok(None) };
+        let part = |map: &BTreeMap<K, V>, price: &mut Price| {
+            let (key, _) = map.get_key_value(key)?;
+            Pair::of(map, key, price)
+        };
+        let map = store.change_part(name, Kind::Map, BTreeMap::new, part)?;
         let removed = map.remove(key);
         if map.is_empty() {
-            store.take::<BTreeMap<K, V>>(name, Kind::Map)?;
+            store.clear::<BTreeMap<K, V>>(name, Kind::Map)?;
         }
         Ok(removed)
     }
@@ -163,8 +171,33 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
     /// # Errors
     /// As `get`.
     pub fn clear(self) -> Result {
-        self.store.take::<BTreeMap<K, V>>(self.name, Kind::Map)?;
-        Ok(())
+        self.store.clear::<BTreeMap<K, V>>(self.name, Kind::Map)
+    }
+}
+
+/// A pair of a map, or that there is none under this key.
+struct Pair<K, V> {
+    key: K,
+    value: Option<V>,
+}
+
+impl<K: StateValue + Ord, V: StateValue> Pair<K, V> {
+    /// Copies a pair; nothing if that is not worth its price.
+    fn of(map: &BTreeMap<K, V>, key: &K, price: &mut Price) -> Option<Pair<K, V>> {
+        let value = map.get(key);
+        if value.is_some_and(|value| !price.is_fair(value)) {
+            return None;
+        }
+        Some(Pair { key: key.clone(), value: value.cloned() })
+    }
+}
+
+impl<K: StateValue + Ord, V: StateValue> Part<BTreeMap<K, V>> for Pair<K, V> {
+    fn put_back(self, map: &mut BTreeMap<K, V>) {
+        match self.value {
+            Some(value) => map.insert(self.key, value),
+            None => map.remove(&self.key),
+        };
     }
 }
 
@@ -191,7 +224,8 @@ impl<'a, T: StateValue> ListEntry<'a, T> {
     /// # Errors
     /// As `get`.
     pub fn push(self, item: T) -> Result {
-        self.store.change(self.name, Kind::List, Vec::new)?.push(item);
+        let part = |list: &Vec<T>, _: &mut Price| Some(Length(list.len()));
+        self.store.change_part(self.name, Kind::List, Vec::new, part)?.push(item);
         Ok(())
     }
 
@@ -208,8 +242,16 @@ impl<'a, T: StateValue> ListEntry<'a, T> {
     /// # Errors
     /// As `get`.
     pub fn clear(self) -> Result {
-        self.take()?;
-        Ok(())
+        self.store.clear::<Vec<T>>(self.name, Kind::List)
+    }
+}
+
+/// How long a list was.
+struct Length(usize);
+
+impl<T: StateValue> Part<Vec<T>> for Length {
+    fn put_back(self, list: &mut Vec<T>) {
+        list.truncate(self.0);
     }
 }
 
@@ -235,8 +277,7 @@ impl<'a, T: StateValue + Default> LocalEntry<'a, T> {
     /// # Errors
     /// As `get`.
     pub fn set(self, value: T) -> Result {
-        *self.store.locals.get_mut(self.name)? = value;
-        Ok(())
+        self.store.locals.set(self.name, value)
     }
 
     /// Changes the value and returns what `change` returns.

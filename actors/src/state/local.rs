@@ -3,14 +3,17 @@
 use std::any::{Any, type_name};
 use std::collections::BTreeMap;
 
-use super::column::not_readable;
 use super::handle::StateValue;
+use super::raw::not_readable;
+use super::undo::Price;
 use crate::{Error, Result, short_type_name};
 
 /// The local values of a store, by name.
 #[derive(Default)]
 pub(super) struct Locals {
     locals: Vec<Named>,
+    /// What was before the transaction; nothing outside of one.
+    log: Option<Log>,
 }
 
 struct Named {
@@ -21,10 +24,27 @@ struct Named {
     kept: bool,
     /// Whether it changed since the last cut.
     dirty: bool,
+    price: Price,
 }
 
 trait AnyLocal: Any + Send {
     fn encode(&self) -> Result<Vec<u8>>;
+}
+
+struct Log {
+    /// How many there were.
+    before: usize,
+    /// Those that have changed, as they were.
+    saved: Vec<Saved>,
+    /// Whether one was not saved before it changed, so that there is no way back.
+    is_lost: bool,
+}
+
+struct Saved {
+    index: usize,
+    data: Box<dyn AnyLocal>,
+    kept: bool,
+    dirty: bool,
 }
 
 struct Local<T>(T);
@@ -53,8 +73,31 @@ impl Locals {
             data: Box::new(RawLocal(bytes.to_vec())),
             kept: true,
             dirty: false,
+            price: Price::default(),
         };
-        Locals { locals: written.iter().map(restored).collect() }
+        Locals { locals: written.iter().map(restored).collect(), log: None }
+    }
+
+    /// Notes changes from now on.
+    pub(super) fn begin(&mut self) {
+        self.log = Some(Log { before: self.locals.len(), saved: Vec::new(), is_lost: false });
+    }
+
+    /// Notes nothing from now on, and forgets what was noted.
+    pub(super) fn settle(&mut self) {
+        self.log = None;
+    }
+
+    /// Takes back what was noted, notes nothing from now on, and returns whether that was everything that changed.
+    pub(super) fn undo(&mut self) -> bool {
+        let Some(log) = self.log.take() else { return false };
+        // The order of their names is that of their first use.
+        self.locals.truncate(log.before);
+        for Saved { index, data, kept, dirty } in log.saved {
+            let named = &mut self.locals[index];
+            (named.data, named.kept, named.dirty) = (data, kept, dirty);
+        }
+        !log.is_lost
     }
 
     /// Returns the value of a name, which begins as its type's default.
@@ -62,7 +105,8 @@ impl Locals {
     /// # Errors
     /// If the name is in use for another type.
     pub(super) fn get<T: StateValue + Default>(&mut self, name: &str) -> Result<&T> {
-        self.find(name).map(|(value, _)| &*value)
+        let index = self.find::<T>(name)?;
+        Ok(value(&mut self.locals[index].data).expect("its type was found to be this"))
     }
 
     /// Returns the value of a name to be changed.
@@ -70,27 +114,62 @@ impl Locals {
     /// # Errors
     /// As `get`.
     pub(super) fn get_mut<T: StateValue + Default>(&mut self, name: &str) -> Result<&mut T> {
-        let (value, mut marks) = self.find(name)?;
-        marks.changed();
+        let index = self.find::<T>(name)?;
+        let named = &mut self.locals[index];
+        let value: &mut T = value(&mut named.data).expect("its type was found to be this");
+        if let Some(log) = &mut self.log
+            && log.lacks(index)
+        {
+            if named.price.is_fair(value) {
+                let data = Box::new(Local(value.clone()));
+                log.saved.push(Saved { index, data, kept: named.kept, dirty: named.dirty });
+            } else {
+                log.is_lost = true;
+            }
+        }
+        (named.kept, named.dirty) = (true, true);
         Ok(value)
     }
 
-    fn find<T: StateValue + Default>(&mut self, name: &str) -> Result<(&mut T, Marks<'_>)> {
+    /// Sets the value of a name.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub(super) fn set<T: StateValue + Default>(&mut self, name: &str, value: T) -> Result {
+        let index = self.find::<T>(name)?;
+        let named = &mut self.locals[index];
+        let data = std::mem::replace(&mut named.data, Box::new(Local(value)));
+        if let Some(log) = &mut self.log
+            && log.lacks(index)
+        {
+            log.saved.push(Saved { index, data, kept: named.kept, dirty: named.dirty });
+        }
+        (named.kept, named.dirty) = (true, true);
+        Ok(())
+    }
+
+    /// Returns where the value of a name is, which is made or decoded if it is not there yet.
+    fn find<T: StateValue + Default>(&mut self, name: &str) -> Result<usize> {
         let index = self.locals.iter().position(|named| named.name == name).unwrap_or_else(|| {
-            let (type_name, data) = (type_name::<T>(), Box::new(Local(T::default())));
-            self.locals.push(Named { name: name.to_string(), type_name, data, kept: false, dirty: false });
+            self.locals.push(Named {
+                name: name.to_string(),
+                type_name: type_name::<T>(),
+                data: Box::new(Local(T::default())),
+                kept: false,
+                dirty: false,
+                price: Price::default(),
+            });
             self.locals.len() - 1
         });
-        let Named { type_name: held, data, kept, dirty, .. } = &mut self.locals[index];
+        let Named { type_name: held, data, .. } = &mut self.locals[index];
         let raw: &dyn Any = &**data;
         if let Some(RawLocal(bytes)) = raw.downcast_ref() {
             let value: T = rmp_serde::from_slice(bytes).map_err(|error| not_readable::<T>(name, &error))?;
             *data = Box::new(Local(value));
             *held = type_name::<T>();
         }
-        let data: &mut dyn Any = &mut **data;
-        match data.downcast_mut::<Local<T>>() {
-            Some(local) => Ok((&mut local.0, Marks { kept, dirty })),
+        match value::<T>(data) {
+            Some(_) => Ok(index),
             None => Err(Error::invalid(format!(
                 "local state \"{name}\" is a {}, but is used here as a {}: give one of them another name",
                 short_type_name(held),
@@ -128,14 +207,14 @@ impl Locals {
     }
 }
 
-struct Marks<'a> {
-    kept: &'a mut bool,
-    dirty: &'a mut bool,
+impl Log {
+    /// Returns whether a value has to be saved before it changes: it was there before, and is not saved yet.
+    fn lacks(&self, index: usize) -> bool {
+        index < self.before && self.saved.iter().all(|saved| saved.index != index)
+    }
 }
 
-impl Marks<'_> {
-    fn changed(&mut self) {
-        *self.kept = true;
-        *self.dirty = true;
-    }
+fn value<T: 'static>(data: &mut Box<dyn AnyLocal>) -> Option<&mut T> {
+    let data: &mut dyn Any = &mut **data;
+    data.downcast_mut::<Local<T>>().map(|local| &mut local.0)
 }

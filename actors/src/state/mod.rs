@@ -27,6 +27,9 @@
 //! output. A handle used with another type than before is an error that names the state, never a panic or a silent
 //! reset. Damaged chunks are errors.
 //!
+//! What happens between [`begin`](StateStore::begin) and [`settle`](StateStore::settle) is a transaction: until then
+//! it can be [taken back](StateStore::undo), and then it has never been, for anybody.
+//!
 //! Not solved here: when to cut, where chunks are kept, and who owns which key group.
 
 mod bits;
@@ -38,12 +41,15 @@ mod current;
 mod entry;
 mod handle;
 mod local;
+mod raw;
 mod slots;
 mod store;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod undo;
 
+pub(crate) use block::MAX_ROWS as BLOCK_ROWS;
 pub use chunk::merge_chunks;
 pub use entry::{ListEntry, LocalEntry, MapEntry, ValueEntry};
 pub use handle::{ListState, LocalState, MapState, StateValue, ValueState};

@@ -34,6 +34,7 @@ pub(super) struct Slots {
     /// Only as long as there are keys of bytes.
     texts: Vec<Option<Key>>,
     occupied: Bits,
+    /// Every free slot at least once; what else an undo has left there is passed over.
     free: BinaryHeap<Reverse<u32>>,
     dirty: Bits,
     /// Slots whose present key is in the chunks cut so far: if it goes, a chunk must say so.
@@ -41,6 +42,7 @@ pub(super) struct Slots {
     /// Group and slot of the keys that went since the last cut and are in the chunks before it.
     removed: Vec<(u32, u32)>,
     key_groups: u32,
+    log: SlotLog,
 }
 
 /// What a cut must write.
@@ -56,6 +58,55 @@ struct Entry {
     hash: u64,
     slot: u32,
     integer: bool,
+}
+
+/// What happened to slots in a transaction, in order.
+#[derive(Default)]
+struct SlotLog {
+    is_on: bool,
+    changes: Vec<Change>,
+    /// One for each [`Change::Released`].
+    released: Vec<Released>,
+}
+
+enum Change {
+    /// It was not dirty.
+    Touched(u32),
+    /// It was free.
+    Inserted(u32),
+    /// There was no such slot.
+    Appended(u32),
+    Released,
+}
+
+struct Released {
+    slot: u32,
+    key: Key,
+    was_dirty: bool,
+    was_cut: bool,
+}
+
+impl SlotLog {
+    #[inline]
+    fn note(&mut self, change: Change) {
+        if self.is_on {
+            self.changes.push(change);
+        }
+    }
+
+    #[inline]
+    fn note_released(&mut self, released: Released) {
+        if self.is_on {
+            self.changes.push(Change::Released);
+            self.released.push(released);
+        }
+    }
+
+    fn settle(&mut self) {
+        self.is_on = false;
+        self.changes.clear();
+        self.released.clear();
+    }
 }
 
 /// Where in the index a hash belongs. The highest bits of the hash choose the key group, so they are much the same
@@ -77,6 +128,7 @@ impl Slots {
             cut: Bits::default(),
             removed: Vec::new(),
             key_groups,
+            log: SlotLog::default(),
         }
     }
 
@@ -107,16 +159,27 @@ impl Slots {
 
     /// Gives a key that has none the smallest free slot; nothing if there is none left.
     pub(super) fn insert(&mut self, key: &Key) -> Option<u32> {
-        let slot = match self.free.pop() {
-            Some(Reverse(slot)) => slot,
+        let (slot, change) = match self.pop_free() {
+            Some(slot) => (slot, Change::Inserted(slot)),
             None if self.hashes.len() < MAX_SLOTS => {
                 self.hashes.push(0);
-                self.hashes.len() as u32 - 1
+                let slot = self.hashes.len() as u32 - 1;
+                (slot, Change::Appended(slot))
             }
             None => return None,
         };
+        self.log.note(change);
         self.occupy(slot, key);
         Some(slot)
+    }
+
+    fn pop_free(&mut self) -> Option<u32> {
+        while let Some(Reverse(slot)) = self.free.pop() {
+            if (slot as usize) < self.hashes.len() && !self.occupied.contains(slot) {
+                return Some(slot);
+            }
+        }
+        None
     }
 
     fn occupy(&mut self, slot: u32, key: &Key) {
@@ -203,25 +266,76 @@ impl Slots {
 
     /// Frees a slot, which has no value and no timer any more.
     pub(super) fn release(&mut self, slot: u32) {
+        let key = self.vacate(slot);
+        let was_dirty = self.dirty.remove(slot);
+        let was_cut = self.cut.remove(slot);
+        if was_cut {
+            self.removed.push((key.group(self.key_groups), slot));
+        }
+        self.free.push(Reverse(slot));
+        self.log.note_released(Released { slot, key, was_dirty, was_cut });
+    }
+
+    /// Takes the key out of a slot.
+    fn vacate(&mut self, slot: u32) -> Key {
         let hash = self.hashes[slot as usize];
         if let Ok(entry) = self.index.find_entry(place(hash), |entry| entry.slot == slot) {
             entry.remove();
         }
-        if let Some(text) = self.texts.get_mut(slot as usize) {
-            *text = None;
-        }
         self.occupied.remove(slot);
-        self.dirty.remove(slot);
-        if self.cut.remove(slot) {
-            self.removed.push((group_of(hash, self.key_groups), slot));
-        }
-        self.free.push(Reverse(slot));
+        let text = self.texts.get_mut(slot as usize).and_then(Option::take);
+        text.unwrap_or_else(|| Key::of_integer_hash(hash))
     }
 
     /// Notes that the state of a slot changed.
     #[inline]
     pub(super) fn touch(&mut self, slot: u32) {
-        self.dirty.insert(slot);
+        if self.dirty.insert(slot) {
+            self.log.note(Change::Touched(slot));
+        }
+    }
+
+    /// Notes changes from now on.
+    pub(super) fn begin(&mut self) {
+        self.log.is_on = true;
+    }
+
+    /// Notes nothing from now on, and forgets what was noted.
+    pub(super) fn settle(&mut self) {
+        self.log.settle();
+    }
+
+    /// Takes back what was noted, and notes nothing from now on.
+    pub(super) fn undo(&mut self) {
+        while let Some(change) = self.log.changes.pop() {
+            match change {
+                Change::Touched(slot) => {
+                    self.dirty.remove(slot);
+                }
+                Change::Inserted(slot) => {
+                    self.vacate(slot);
+                    self.free.push(Reverse(slot));
+                }
+                Change::Appended(slot) => {
+                    self.vacate(slot);
+                    self.hashes.pop();
+                    self.texts.truncate(self.hashes.len());
+                }
+                Change::Released => {
+                    let released = self.log.released.pop().expect("each released slot is noted with its key");
+                    let Released { slot, key, was_dirty, was_cut } = released;
+                    self.occupy(slot, &key);
+                    if was_dirty {
+                        self.dirty.insert(slot);
+                    }
+                    if was_cut {
+                        self.cut.insert(slot);
+                        self.removed.pop();
+                    }
+                }
+            }
+        }
+        self.log.settle();
     }
 
     /// Returns the key in an occupied slot.

@@ -13,6 +13,7 @@ use super::handle::{ListState, LocalState, MapState, StateValue, ValueState};
 use super::local::Locals;
 use super::slots::{Changed, Slots};
 use super::timers::Timers;
+use super::undo::{Part, Price};
 use crate::key::Key;
 use crate::time::{Timer, TimerKind, Timestamp};
 use crate::{Error, Result};
@@ -34,6 +35,7 @@ pub struct StateStore {
     next: u64,
     /// Whether the next cut must write everything.
     whole: bool,
+    in_transaction: bool,
 }
 
 impl StateStore {
@@ -47,6 +49,7 @@ impl StateStore {
             locals: Locals::default(),
             next: 0,
             whole: true,
+            in_transaction: false,
         }
     }
 
@@ -72,29 +75,23 @@ impl StateStore {
         self.current.is_keyed()
     }
 
-    /// Begins a block of records, whose keys follow by [`push_key`](StateStore::push_key).
+    /// Takes the keys of a block of records, looks them up and, where there is a lot of state, brings it into the caches,
+    /// all at once: one after the other, each would wait for memory. It changes nothing.
     #[inline]
-    pub(crate) fn begin_block(&mut self) {
-        self.current.begin_block();
-    }
-
-    /// Adds the key of the next record of the block.
-    #[inline]
-    pub(crate) fn push_key(&mut self, key: Key) {
-        self.current.push(key);
-    }
-
-    /// Looks the keys of the block up and, where there is a lot of state, brings it into the caches, all at once: one
-    /// after the other, each would wait for memory. It changes nothing.
-    #[inline]
-    pub(crate) fn find_block(&mut self) {
-        let found = self.current.find_block(&self.slots);
+    pub(crate) fn find_block(&mut self, keys: impl Iterator<Item = Key>) {
+        let found = self.current.find_block(keys, &self.slots);
         if self.slots.len() > LARGE {
             self.columns.fetch(found);
         }
     }
 
-    /// Makes the key of a record of the block current.
+    /// Takes a block of records that have no keys.
+    #[inline]
+    pub(crate) fn leave_block(&mut self) {
+        self.current.leave_block();
+    }
+
+    /// Makes the key of a record of the block current; none if they have no keys.
     #[inline]
     pub(crate) fn enter_row(&mut self, row: usize) {
         self.current.enter_row(row);
@@ -171,6 +168,50 @@ impl StateStore {
         self.timers.first(kind).map(|(at, _)| at)
     }
 
+    /// Begins a transaction: until [`settle`](StateStore::settle) or [`undo`](StateStore::undo), every change is noted
+    /// so that it can be taken back. One that was not ended is settled.
+    pub fn begin(&mut self) {
+        self.settle();
+        self.in_transaction = true;
+        self.slots.begin();
+        self.columns.begin();
+        self.timers.begin();
+        self.locals.begin();
+    }
+
+    /// Keeps what was done since [`begin`](StateStore::begin), and forgets how to take it back.
+    pub fn settle(&mut self) {
+        if std::mem::take(&mut self.in_transaction) {
+            self.slots.settle();
+            self.columns.settle();
+            self.timers.settle();
+            self.locals.settle();
+        }
+    }
+
+    /// Takes back everything since [`begin`](StateStore::begin): the store is as it was then, in everything that can be
+    /// seen, the order of its keys and the bytes of its next cut included. No key is current.
+    ///
+    /// Returns false if that cannot be done, because no transaction was begun, or because values were so large that
+    /// copying them would have cost more than it is worth: what is in the store is then of no use.
+    #[must_use = "a store that cannot be taken back has to be restored"]
+    pub fn undo(&mut self) -> bool {
+        if !std::mem::take(&mut self.in_transaction) {
+            return false;
+        }
+        self.current.leave_block();
+        self.slots.undo();
+        self.timers.undo();
+        // Both, whatever the first says: what was noted has to go.
+        let (columns, locals) = (self.columns.undo(), self.locals.undo());
+        columns && locals
+    }
+
+    /// Returns whether there is any state, timer or local value, or was since the last cut.
+    pub fn has_state(&self) -> bool {
+        !self.slots.occupied().is_empty() || !self.locals.is_empty() || self.is_dirty()
+    }
+
     /// Returns whether anything changed since the last cut.
     pub fn is_dirty(&self) -> bool {
         let something = self.next > 0 || !self.slots.occupied().is_empty() || !self.locals.is_empty();
@@ -184,7 +225,11 @@ impl StateStore {
     ///
     /// # Errors
     /// If a value cannot be serialised. Nothing is lost: the next cut writes it again.
+    ///
+    /// # Panics
+    /// Within a transaction: it cannot be taken back.
     pub fn cut(&mut self) -> Result<Vec<u8>> {
+        assert!(!self.in_transaction, "state is cut between transactions, never within one");
         if !self.is_dirty() {
             return Ok(Vec::new());
         }
@@ -378,16 +423,20 @@ impl StateStore {
         Ok(column.get_or_insert_with(slot, make))
     }
 
-    /// Returns the value of the current key to be changed, if there is one.
-    pub(super) fn change_existing<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<Option<&mut T>> {
+    /// As [`change`](StateStore::change), where nothing but a part of the value is going to be changed; `part` is that
+    /// part as it is now.
+    pub(super) fn change_part<T: StateValue, P: Part<T>>(
+        &mut self,
+        name: &'static str,
+        kind: Kind,
+        make: impl FnOnce() -> T,
+        part: impl FnOnce(&T, &mut Price) -> Option<P>,
+    ) -> Result<&mut T> {
         let column = self.columns.typed::<T>(name, kind)?;
-        let Some(slot) = self.current.find(&self.slots, Wanted::State(name))? else { return Ok(None) };
+        let slot = self.current.find_or_insert(&mut self.slots, Wanted::State(name))?;
         column.wake(slot, name)?;
-        let value = column.get_mut(slot);
-        if value.is_some() {
-            self.slots.touch(slot);
-        }
-        Ok(value)
+        self.slots.touch(slot);
+        Ok(column.part_or_insert_with(slot, make, part))
     }
 
     /// Sets the value of the current key.
@@ -406,12 +455,24 @@ impl StateStore {
         let column = self.columns.typed::<T>(name, kind)?;
         let Some(slot) = self.current.find(&self.slots, Wanted::State(name))? else { return Ok(None) };
         column.wake(slot, name)?;
-        let taken = column.remove(slot);
+        let taken = column.take(slot);
         if taken.is_some() {
             self.slots.touch(slot);
             self.release_if_free(slot);
         }
         Ok(taken)
+    }
+
+    /// Drops the value of the current key.
+    pub(super) fn clear<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result {
+        let column = self.columns.typed::<T>(name, kind)?;
+        let Some(slot) = self.current.find(&self.slots, Wanted::State(name))? else { return Ok(()) };
+        column.wake(slot, name)?;
+        if column.remove(slot) {
+            self.slots.touch(slot);
+            self.release_if_free(slot);
+        }
+        Ok(())
     }
 
     fn release_if_free(&mut self, slot: u32) {

@@ -9,16 +9,53 @@ const ENCODED: usize = 9;
 
 /// The timers of one store: once by slot, as they are written, and once in the order in which they are due.
 ///
-/// Every change goes through [`Timers::set`] and [`Timers::remove`], so that an undo log can stand there.
+/// Every change goes through [`Timers::set`] and [`Timers::remove`], which note it during a transaction.
 #[derive(Default)]
 pub(super) struct Timers {
     /// Of each slot, in order. Only as long as there are timers.
     slots: Vec<Vec<(TimerKind, Timestamp)>>,
     event: BTreeSet<(Timestamp, u32)>,
     processing: BTreeSet<(Timestamp, u32)>,
+    /// What happened in this transaction; nothing outside of one.
+    log: Option<Vec<Change>>,
+}
+
+/// A timer that was set or removed.
+struct Change {
+    is_set: bool,
+    slot: u32,
+    kind: TimerKind,
+    at: Timestamp,
 }
 
 impl Timers {
+    /// Notes changes from now on.
+    pub(super) fn begin(&mut self) {
+        self.log = Some(Vec::new());
+    }
+
+    /// Notes nothing from now on, and forgets what was noted.
+    pub(super) fn settle(&mut self) {
+        self.log = None;
+    }
+
+    /// Takes back what was noted, and notes nothing from now on.
+    pub(super) fn undo(&mut self) {
+        for Change { is_set, slot, kind, at } in self.log.take().into_iter().flatten().rev() {
+            if is_set {
+                self.remove(slot, kind, at);
+            } else {
+                self.set(slot, kind, at);
+            }
+        }
+    }
+
+    fn note(&mut self, change: Change) {
+        if let Some(log) = &mut self.log {
+            log.push(change);
+        }
+    }
+
     fn due(&mut self, kind: TimerKind) -> &mut BTreeSet<(Timestamp, u32)> {
         match kind {
             TimerKind::Event => &mut self.event,
@@ -37,6 +74,7 @@ impl Timers {
         let timers = &mut self.slots[slot as usize];
         let index = timers.partition_point(|timer| *timer < (kind, at));
         timers.insert(index, (kind, at));
+        self.note(Change { is_set: true, slot, kind, at });
         true
     }
 
@@ -51,6 +89,7 @@ impl Timers {
                 *timers = Vec::new();
             }
         }
+        self.note(Change { is_set: false, slot, kind, at });
         true
     }
 

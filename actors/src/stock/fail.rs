@@ -83,6 +83,8 @@ impl Operator for Fail {
     type In = Table;
     type Out = Table;
 
+    const HOLDS_ROWS: Option<bool> = Some(false);
+
     fn is_keyed(&self) -> bool {
         false
     }

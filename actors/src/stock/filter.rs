@@ -23,6 +23,8 @@ impl Operator for Filter {
     type In = Table;
     type Out = Table;
 
+    const HOLDS_ROWS: Option<bool> = Some(false);
+
     fn is_keyed(&self) -> bool {
         false
     }

@@ -19,7 +19,6 @@ mod print;
 mod select;
 mod sink;
 mod source;
-mod text;
 
 use std::sync::Arc;
 

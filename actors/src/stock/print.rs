@@ -13,11 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::input_schema;
 use super::options::read;
-use super::text::Encoding;
 use crate::blueprint::{Fault, KindDoc, Options, SinkBlueprint, SinkKind, Site};
 use crate::host::HostedSink;
 use crate::record::RecordType;
-use crate::table::Table;
+use crate::table::{Encoding, Table};
 use crate::{Delivery, Error, Result, Sink, Subtask, WindowId};
 
 /// Shows rows on standard output once they are committed.

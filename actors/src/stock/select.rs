@@ -25,6 +25,8 @@ impl Operator for Select {
     type In = Table;
     type Out = Table;
 
+    const HOLDS_ROWS: Option<bool> = Some(false);
+
     fn is_keyed(&self) -> bool {
         false
     }

@@ -7,12 +7,11 @@ use serde::Deserialize;
 
 use super::input_schema;
 use super::options::{read, required};
-use super::text::Encoding;
 use crate::Result;
 use crate::blueprint::{Fault, KindDoc, Options, SinkBlueprint, SinkKind, Site};
 use crate::files::{FileFormat, file_sink};
 use crate::record::RecordType;
-use crate::table::Table;
+use crate::table::{Encoding, Table};
 
 /// The kinds `csv` and `ndjson`.
 pub(super) struct FilesKind {

@@ -57,6 +57,8 @@ impl Pair {
                 cursors: Vec::new(),
                 read: 0,
                 written: 0,
+                set_aside: 0,
+                letters: Vec::new(),
                 operators: Vec::new(),
             };
             let ack = Ack { fence: Fence::default(), window, snapshot, joined: Vec::new() };

@@ -4,6 +4,7 @@ mod damage;
 mod lineages;
 mod model;
 mod types;
+mod undo;
 
 use super::*;
 use crate::Key;

@@ -57,6 +57,8 @@ impl Operator for Aggregate {
     type In = Table;
     type Out = Table;
 
+    const HOLDS_ROWS: Option<bool> = Some(false);
+
     fn key(&self, row: TableRow<'_>) -> Key {
         self.plan
             .keys

@@ -1,23 +1,24 @@
 //! The engine's side of operators, sources and sinks: their types erased once per batch.
 //!
 //! The engine never sees a user's types: it drives an [`AnyOperator`], which is a user's operator together with its
-//! context (state, timers, output), an [`AnySource`] or an [`AnySink`]. None of them catches a panic or decides
-//! anything; that is the engine's part.
+//! context (state, timers, output), an [`AnySource`] or an [`AnySink`]. None of them decides anything, and none
+//! catches a panic but that of an instance that is thrown away; that is the engine's part.
+//!
+//! A batch can be a transaction: what an operator did with it is then taken back, or kept, as a whole.
 
-use std::future::Future;
-use std::pin::Pin;
+mod outside;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+pub use self::outside::{AnySink, AnySource, BoxFuture, HostedSink, HostedSource, Polled, SinkBack, SinkCall};
 use crate::batch::{Batch, Output, OutputBuffer, Scatter};
 use crate::context::Context;
-use crate::feed::Feed;
 use crate::ids::{Subtask, WindowId};
-use crate::operator::{Delivery, Operator, Progress, Sink, Source};
+use crate::operator::Operator;
 use crate::record::Inputs;
 use crate::time::{TimerKind, Timestamp};
 use crate::{Error, Result};
-
-/// A boxed future that may move between threads.
-pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A user's operator with everything that belongs to one instance of it.
 pub trait AnyOperator: Send {
@@ -115,6 +116,49 @@ pub trait AnyOperator: Send {
         Err(Error::invalid("this operator cannot start from a state of another parallelism"))
     }
 
+    /// Begins a transaction: from now to [`settle`](AnyOperator::settle) or [`undo`](AnyOperator::undo), every change of
+    /// state, timers and local values is noted so that it can be taken back. A transaction that was not ended is
+    /// settled. There is no [`cut`](AnyOperator::cut) within one.
+    fn begin(&mut self);
+
+    /// Keeps what was done since `begin`, and forgets how to take it back.
+    fn settle(&mut self);
+
+    /// Takes back everything since `begin`: state (values, the order of keys, local values, what the next cut writes),
+    /// timers, watermark, number of the entry, and what was emitted and not drained; and puts a fresh instance of the
+    /// factory's into the place of the operator, on which `open` has not been called.
+    ///
+    /// Returns false if there is no way back: nothing that is left is of use, so a state has to be restored. It is so
+    /// if no transaction was begun, and if values were so large that copying them was not worth it.
+    ///
+    /// The old instance is dropped here. It is what panicked, and may do so again in its `drop`: that is caught, and
+    /// what it has not freed by then is lost. Nothing else is caught; after a panic there is no way back, either.
+    ///
+    /// # Errors
+    /// The factory's: there is no way back, either.
+    fn undo(&mut self) -> Result<bool>;
+
+    /// Opens an instance that has taken another's place: calls `open`, `committed` with the window that the other was
+    /// told last (unless it is [`WindowId::NONE`]), and `begin_window` with the one that has begun. What the instance
+    /// emits and changes in state meanwhile is taken back: that was emitted and changed before.
+    ///
+    /// # Errors
+    /// As `open`; or if what it changes cannot be taken back.
+    fn reopen(&mut self, told: WindowId, window: Option<WindowId>) -> Result;
+
+    /// Returns whether the instance may hold in its fields what records left there, so that a fresh one must see the
+    /// records since the last checkpoint again; nothing as long as that is not known.
+    fn holds_rows(&self) -> Option<bool>;
+
+    /// Returns whether it has any state, timers or local values, or had since the last cut.
+    fn has_state(&self) -> bool;
+
+    /// Returns how many entries were begun: what makes [`Context::rng`] give the same numbers in a replay.
+    fn entry(&self) -> u64;
+
+    /// Sets how many entries count as begun, for a replay.
+    fn set_entry(&mut self, entry: u64);
+
     /// Returns which record of the last batch was being processed, counted from 0: the one to blame for a failure.
     fn row(&self) -> usize;
 
@@ -139,10 +183,22 @@ pub struct Hosted<O: Operator> {
     operator: O,
     context: Context<O::Out>,
     factory: Factory<O>,
+    /// What was when the transaction began; nothing outside of one.
+    before: Option<Before>,
+    /// Whether `end_window` and `before_checkpoint` do anything, as far as they were called.
+    ends: Option<bool>,
+    prepares: Option<bool>,
+}
+
+/// What a context was when a transaction began.
+struct Before {
+    watermark: Timestamp,
+    entry: u64,
+    output: usize,
 }
 
 /// Makes fresh instances of an operator.
-pub type Factory<O> = std::sync::Arc<dyn Fn() -> Result<O> + Send + Sync>;
+pub type Factory<O> = Arc<dyn Fn() -> Result<O> + Send + Sync>;
 
 impl<O: Operator> Hosted<O> {
     /// Makes a fresh instance with empty state; `rows` is how many records a batch of its output holds at most.
@@ -152,12 +208,24 @@ impl<O: Operator> Hosted<O> {
     pub fn new(factory: Factory<O>, subtask: Subtask, rows: usize) -> Result<Hosted<O>> {
         let (operator, mut context) = (factory()?, Context::new(subtask, rows));
         context.state.set_keyed(operator.is_keyed());
-        Ok(Hosted { operator, context, factory })
+        Ok(Hosted { operator, context, factory, before: None, ends: None, prepares: None })
     }
 
     /// Returns the context, for tests that look into state.
     pub fn context(&mut self) -> &mut Context<O::Out> {
         &mut self.context
+    }
+
+    /// Makes the context what it was when the transaction began; returns whether that is possible.
+    fn take_back(&mut self) -> bool {
+        let Some(Before { watermark, entry, output }) = self.before.take() else { return false };
+        if !self.context.state.undo() {
+            return false;
+        }
+        self.context.out.rewind(output);
+        // `entered` stays: it names the record to blame.
+        (self.context.watermark, self.context.entry, self.context.time) = (watermark, entry, None);
+        true
     }
 
     fn fire(&mut self, kind: TimerKind, now: Timestamp) -> Result {
@@ -210,11 +278,17 @@ impl<O: Operator> AnyOperator for Hosted<O> {
     }
 
     fn end_window(&mut self, window: WindowId) -> Result {
-        self.hook(|operator, context| operator.end_window(window, context))
+        self.context.defaulted = false;
+        let ended = self.hook(|operator, context| operator.end_window(window, context));
+        self.ends = Some(!self.context.defaulted);
+        ended
     }
 
     fn before_checkpoint(&mut self, window: WindowId) -> Result {
-        self.hook(|operator, context| operator.before_checkpoint(window, context))
+        self.context.defaulted = false;
+        let prepared = self.hook(|operator, context| operator.before_checkpoint(window, context));
+        self.prepares = Some(!self.context.defaulted);
+        prepared
     }
 
     fn checkpointed(&mut self, window: WindowId) -> Result {
@@ -247,12 +321,67 @@ impl<O: Operator> AnyOperator for Hosted<O> {
         self.context.state.adopt(states)
     }
 
+    fn begin(&mut self) {
+        let Context { watermark, entry, .. } = self.context;
+        self.context.state.begin();
+        self.before = Some(Before { watermark, entry, output: self.context.out.mark() });
+    }
+
+    fn settle(&mut self) {
+        self.context.state.settle();
+        self.before = None;
+    }
+
+    fn undo(&mut self) -> Result<bool> {
+        if !self.take_back() {
+            return Ok(false);
+        }
+        let old = std::mem::replace(&mut self.operator, (self.factory)()?);
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(old))) {
+            // Whoever panics in a `drop` may also panic with something that does.
+            std::mem::forget(panic);
+        }
+        Ok(true)
+    }
+
+    fn reopen(&mut self, told: WindowId, window: Option<WindowId>) -> Result {
+        self.begin();
+        self.open()?;
+        if told > WindowId::NONE {
+            self.committed(told)?;
+        }
+        if let Some(window) = window {
+            self.begin_window(window)?;
+        }
+        if self.take_back() { Ok(()) } else { Err(Error::failed("what `open` has changed cannot be taken back")) }
+    }
+
+    fn holds_rows(&self) -> Option<bool> {
+        O::HOLDS_ROWS.or(match (self.ends, self.prepares) {
+            (Some(true), _) | (_, Some(true)) => Some(true),
+            (Some(false), Some(false)) => Some(false),
+            _ => None,
+        })
+    }
+
+    fn has_state(&self) -> bool {
+        self.context.state.has_state()
+    }
+
+    fn entry(&self) -> u64 {
+        self.context.entry
+    }
+
+    fn set_entry(&mut self, entry: u64) {
+        self.context.entry = entry;
+    }
+
     fn row(&self) -> usize {
         self.context.entered.saturating_sub(1)
     }
 
     fn keyer(&self, port: usize) -> Box<dyn Keyer> {
-        Box::new(OperatorKeyer::<O> { factory: std::sync::Arc::clone(&self.factory), prototype: None, port }.ready())
+        Box::new(OperatorKeyer::<O> { factory: Arc::clone(&self.factory), prototype: None, port }.ready())
     }
 
     fn scatter(&self, channels: usize, rows: usize) -> Box<dyn Scatter> {
@@ -284,168 +413,4 @@ impl<O: Operator> Keyer for OperatorKeyer<O> {
             O::In::batch(self.port, batch).ok_or_else(|| Error::invalid("a batch of another type than planned"))?;
         prototype.key_hashes(&batch, hashes)
     }
-}
-
-/// What one poll of a source gave.
-pub struct Polled {
-    /// What it emitted, in order.
-    pub batches: Vec<Batch>,
-    /// Where the source is behind them, encoded.
-    pub position: Vec<u8>,
-    /// Whether there is more. An error does not take back what was emitted before it: the position lies behind that.
-    pub progress: Result<Progress>,
-}
-
-/// A user's source, erased. It travels into each call and comes back with the answer, so that whoever holds the
-/// future holds the source too, and an actor never borrows from itself.
-pub trait AnySource: Send {
-    /// Calls `open` at an encoded position.
-    fn open(self: Box<Self>, position: Option<Vec<u8>>, subtask: Subtask) -> BoxFuture<(Box<dyn AnySource>, Result)>;
-
-    /// Calls `poll`.
-    fn poll(self: Box<Self>) -> BoxFuture<(Box<dyn AnySource>, Result<Polled>)>;
-
-    /// Calls `committed` with the encoded position of that window.
-    fn committed(self: Box<Self>, window: WindowId, position: Vec<u8>) -> BoxFuture<(Box<dyn AnySource>, Result)>;
-
-    /// Returns whether the source can go back.
-    fn replayable(&self) -> bool;
-
-    /// Makes what spreads its output over channels.
-    fn scatter(&self, channels: usize, rows: usize) -> Box<dyn Scatter>;
-}
-
-/// A source with what it emits into.
-pub struct HostedSource<S: Source> {
-    source: S,
-    feed: Feed<S::Out>,
-}
-
-impl<S: Source> HostedSource<S> {
-    /// Hosts a source; `rows` is how many records a batch of its output holds at most.
-    pub fn new(source: S, rows: usize) -> HostedSource<S> {
-        HostedSource { source, feed: Feed::new(rows) }
-    }
-}
-
-impl<S: Source> AnySource for HostedSource<S>
-where
-    Feed<S::Out>: Send,
-{
-    fn open(
-        mut self: Box<Self>,
-        position: Option<Vec<u8>>,
-        subtask: Subtask,
-    ) -> BoxFuture<(Box<dyn AnySource>, Result)> {
-        Box::pin(async move {
-            let opened = match position.map(|position| decode::<S::Position>(&position)).transpose() {
-                Ok(position) => self.source.open(position, &subtask).await,
-                Err(error) => Err(error.context("the position of the source cannot be read")),
-            };
-            (self as Box<dyn AnySource>, opened)
-        })
-    }
-
-    fn poll(mut self: Box<Self>) -> BoxFuture<(Box<dyn AnySource>, Result<Polled>)> {
-        Box::pin(async move {
-            let progress = self.source.poll(&mut self.feed).await;
-            let mut batches = Vec::new();
-            self.feed.drain(&mut batches);
-            let polled = encode(&self.source.position()).map(|position| Polled { batches, position, progress });
-            (self as Box<dyn AnySource>, polled)
-        })
-    }
-
-    fn committed(mut self: Box<Self>, window: WindowId, position: Vec<u8>) -> BoxFuture<(Box<dyn AnySource>, Result)> {
-        Box::pin(async move {
-            let told = match decode(&position) {
-                Ok(position) => self.source.committed(window, position).await,
-                Err(error) => Err(error),
-            };
-            (self as Box<dyn AnySource>, told)
-        })
-    }
-
-    fn replayable(&self) -> bool {
-        self.source.replayable()
-    }
-
-    fn scatter(&self, channels: usize, rows: usize) -> Box<dyn Scatter> {
-        S::Out::scatter(channels, rows)
-    }
-}
-
-/// What a sink is asked to do. Pending outputs are encoded.
-pub enum SinkCall {
-    /// `open` with the pending outputs of the restored checkpoint.
-    Open(Vec<Vec<u8>>, Subtask),
-    /// `write` a batch that arrived at an input port.
-    Write(usize, Batch),
-    /// `prepare`.
-    Prepare(WindowId),
-    /// `commit`.
-    Commit(Vec<u8>),
-    /// `abort`.
-    Abort(Vec<u8>),
-}
-
-/// A sink that comes back from a call, with what the call gave.
-pub type SinkBack = (Box<dyn AnySink>, Result<Option<Vec<u8>>>);
-
-/// A user's sink, erased; it travels like an [`AnySource`].
-pub trait AnySink: Send {
-    /// Carries one call out. Only `prepare` gives something back.
-    fn call(self: Box<Self>, call: SinkCall) -> BoxFuture<SinkBack>;
-
-    /// Returns how its output becomes visible.
-    fn delivery(&self) -> Delivery;
-}
-
-/// A sink of a known type.
-pub struct HostedSink<S: Sink>(pub S);
-
-impl<S: Sink> HostedSink<S> {
-    async fn carry_out(&mut self, call: SinkCall) -> Result<Option<Vec<u8>>> {
-        match call {
-            SinkCall::Open(pending, subtask) => {
-                let pending = pending.iter().map(|pending| decode(pending)).collect::<Result<Vec<S::Pending>>>()?;
-                self.0.open(pending, &subtask).await?;
-            }
-            SinkCall::Write(port, batch) => {
-                let batch =
-                    S::In::batch(port, &batch).ok_or_else(|| Error::invalid("a batch of another type than planned"))?;
-                self.0.write(batch).await?;
-            }
-            SinkCall::Prepare(window) => {
-                return self.0.prepare(window).await?.map(|pending| encode(&pending)).transpose();
-            }
-            SinkCall::Commit(pending) => self.0.commit(decode(&pending)?).await?,
-            SinkCall::Abort(pending) => self.0.abort(decode(&pending)?).await?,
-        }
-        Ok(None)
-    }
-}
-
-impl<S: Sink> AnySink for HostedSink<S>
-where
-    <S::In as Inputs>::Batch: Send,
-{
-    fn call(mut self: Box<Self>, call: SinkCall) -> BoxFuture<SinkBack> {
-        Box::pin(async move {
-            let answer = self.carry_out(call).await;
-            (self as Box<dyn AnySink>, answer)
-        })
-    }
-
-    fn delivery(&self) -> Delivery {
-        self.0.delivery()
-    }
-}
-
-fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
-    Ok(rmp_serde::to_vec_named(value)?)
-}
-
-fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    Ok(rmp_serde::from_slice(bytes)?)
 }

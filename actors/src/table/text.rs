@@ -17,12 +17,12 @@ use arrow::datatypes::{
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
+use super::Table;
 use crate::Result;
-use crate::table::Table;
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Encoding {
+pub(crate) enum Encoding {
     /// Comma-separated values (RFC 4180, with line feeds).
     Csv,
     /// One JSON object per line.
@@ -31,7 +31,7 @@ pub(super) enum Encoding {
 
 impl Encoding {
     /// Appends what a file of this encoding begins with.
-    pub(super) fn begin(self, schema: &Schema, out: &mut Vec<u8>) {
+    pub(crate) fn begin(self, schema: &Schema, out: &mut Vec<u8>) {
         if self == Encoding::Csv {
             for (index, field) in schema.fields().iter().enumerate() {
                 if index > 0 {
@@ -44,7 +44,7 @@ impl Encoding {
     }
 
     /// Appends the rows of a table, one line each.
-    pub(super) fn rows(self, table: &Table, out: &mut Vec<u8>) -> Result {
+    pub(crate) fn rows(self, table: &Table, out: &mut Vec<u8>) -> Result {
         let columns = table.batch().columns().iter().map(Column::new).collect::<Result<Vec<Column>>>()?;
         let schema = table.schema();
         match self {

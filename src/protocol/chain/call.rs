@@ -1,0 +1,158 @@
+//! What a chain is asked to do, and what it answers.
+
+use piton_actors::{Batch, Timestamp, WindowId};
+
+use crate::protocol::failure::Failure;
+
+/// Something that the operators see, in its order: what a replay repeats.
+#[derive(Clone)]
+pub struct Entry {
+    /// The engine's time for all of it, in ms.
+    pub now: Timestamp,
+    /// What happens.
+    pub what: What,
+}
+
+/// What happens to the operators of a chain.
+#[derive(Clone)]
+pub enum What {
+    /// A batch arrives at an input port of the first operator.
+    Batch(usize, Batch),
+    /// The watermark advances.
+    Watermark(Timestamp),
+    /// Timers of the engine's clock are due.
+    Timers,
+    /// A window begins.
+    BeginWindow(WindowId),
+    /// A window ends.
+    EndWindow(WindowId),
+    /// The end of this window is a checkpoint.
+    BeforeCheckpoint(WindowId),
+    /// All inputs have ended.
+    Close,
+}
+
+/// A hook that neither emits nor changes state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The snapshot of this window is durable.
+    Checkpointed(WindowId),
+    /// The checkpoint of this window is true.
+    Committed(WindowId),
+}
+
+/// What a chain is asked to do.
+pub struct ChainCall {
+    /// What has to be done before.
+    pub first: First,
+    /// What is asked for.
+    pub work: Work,
+    /// Whether the work must be possible to take back.
+    pub undoable: bool,
+}
+
+/// What has to be done before the work of a call.
+pub enum First {
+    /// Nothing.
+    Nothing,
+    /// The last call has failed: take it back and go on with fresh instances.
+    Undo(Renewal),
+    /// Go on with fresh instances from a snapshot.
+    Restore(Box<Base>, Renewal),
+}
+
+/// What fresh instances are told that others have heard before them.
+#[derive(Clone, Copy, Debug)]
+pub struct Renewal {
+    /// The newest committed window that the operators were told.
+    pub told: WindowId,
+    /// The window that they are in, if it has begun.
+    pub window: Option<WindowId>,
+}
+
+/// A snapshot of a chain.
+#[derive(Clone, Default)]
+pub struct Base {
+    /// The chunks of each operator's state, oldest first.
+    pub states: Vec<Vec<Vec<u8>>>,
+    /// The watermark, in ms.
+    pub watermark: Timestamp,
+    /// How many entries each operator has seen.
+    pub entries: Vec<u64>,
+}
+
+/// The work of a call.
+pub enum Work {
+    /// None: only what has to be done before.
+    Nothing,
+    /// Open the operators, for the first time in this attempt; with their snapshot if there is one.
+    Open {
+        /// The snapshot.
+        base: Option<Box<Base>>,
+        /// Whether their input had ended: what they emit has nowhere to go.
+        ended: bool,
+        /// The time, in ms.
+        now: Timestamp,
+    },
+    /// Let the operators see this.
+    Entry(Entry),
+    /// As an entry, but records of the output whose key cannot be computed are left out and handed back.
+    Sifted(Entry),
+    /// Take the snapshot.
+    Cut,
+    /// Call a hook.
+    Tell(Notice),
+}
+
+/// A batch of output and, for each keyed edge in the order of the edges, the hashes of its records' keys.
+pub struct Routed {
+    /// The records.
+    pub batch: Batch,
+    /// The hashes.
+    pub hashes: Vec<Vec<u64>>,
+}
+
+/// A record of the output that its consumer cannot tell the key of.
+pub struct Refused {
+    /// The batch, of one record.
+    pub batch: Batch,
+    /// What its consumer's `key` did.
+    pub failure: Failure,
+}
+
+/// What a call gives.
+#[derive(Default)]
+pub struct ChainAnswer {
+    /// What came out at the end of the chain.
+    pub outputs: Vec<Routed>,
+    /// The chunk of each operator, after [`Work::Cut`]; empty where nothing has changed.
+    pub chunks: Vec<Vec<u8>>,
+    /// Records that were left out, after [`Work::Sifted`].
+    pub refused: Vec<Refused>,
+}
+
+/// Why a call gives nothing.
+#[derive(Debug)]
+pub struct ChainFailure {
+    /// What failed.
+    pub failure: Failure,
+    /// Which record of the batch is to blame, if that is known.
+    pub row: Option<usize>,
+    /// Whether it failed before the work began.
+    pub preparing: bool,
+    /// Whether it was the key of a record of the output that could not be computed.
+    pub routing: bool,
+}
+
+impl ChainFailure {
+    /// Makes a failure of which nothing more is known: the chain is lost.
+    pub fn lost(failure: Failure) -> ChainFailure {
+        ChainFailure { failure, row: None, preparing: false, routing: false }
+    }
+}
+
+impl From<Failure> for ChainFailure {
+    fn from(failure: Failure) -> Self {
+        ChainFailure::lost(failure)
+    }
+}

@@ -1,0 +1,425 @@
+//! The operators of one subtask, one behind the other: what one emits, the next takes at once.
+//!
+//! The chain is the part of a subtask that runs the operators' code. It travels: the subtask gives it away with a
+//! [`ChainCall`], whoever carries the call out brings it back with the answer. While it is away the subtask is whole
+//! and can be looked at, and a chain that never comes back, because the code in it never returns, can be replaced.
+//!
+//! A call is a transaction. Nothing that it emits leaves the chain before all of it is done; if it fails, the chain
+//! can take it back ([`First::Undo`]) or be made anew from a snapshot ([`First::Restore`]).
+
+mod call;
+#[cfg(test)]
+mod tests;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use piton_actors::host::{AnyOperator, Keyer};
+use piton_actors::{Batch, Result as UserResult, Scatter, Timestamp};
+
+pub use self::call::{
+    Base, ChainAnswer, ChainCall, ChainFailure, Entry, First, Notice, Refused, Renewal, Routed, What, Work,
+};
+use crate::protocol::failure::{Failure, guard};
+use crate::protocol::mutant::{self, Mutant};
+use crate::protocol::workshop::Workshop;
+
+/// One operator of a chain.
+struct Link {
+    name: String,
+    operator: Box<dyn AnyOperator>,
+    /// What it has emitted and the next has not yet taken; empty between calls.
+    emitted: Vec<Batch>,
+}
+
+/// What computes the keys for one output edge.
+struct Keying {
+    edge: usize,
+    /// The operator that the edge leads to: a panic in its `key` is its own.
+    consumer: String,
+    keyer: Box<dyn Keyer>,
+}
+
+/// The operators of one subtask. There may be none: a source that leads straight to a sink.
+pub struct Chain {
+    names: Vec<String>,
+    links: Vec<Link>,
+    /// The keyed output edges with more than one channel, and their consumers.
+    edges: Vec<(usize, String)>,
+    keying: Vec<Keying>,
+    workshop: Arc<dyn Workshop>,
+    /// Whether an operator may hold in its fields what records left there, as far as that is known.
+    holds: Vec<Option<bool>>,
+    /// Whether a transaction is open in the links.
+    open: bool,
+    spare: Vec<Vec<u64>>,
+}
+
+impl Chain {
+    /// Makes a chain of fresh operators. `edges` are the output edges for which keys are computed, with their consumers.
+    ///
+    /// # Errors
+    /// The factory's.
+    pub(crate) fn new(
+        names: Vec<String>,
+        edges: Vec<(usize, String)>,
+        workshop: Arc<dyn Workshop>,
+    ) -> Result<Chain, Failure> {
+        let mut chain = Chain::hollow(names, edges, workshop);
+        chain.make()?;
+        Ok(chain)
+    }
+
+    /// Makes a chain without its operators: nothing but [`First::Restore`] can be done with it.
+    pub(crate) fn hollow(names: Vec<String>, edges: Vec<(usize, String)>, workshop: Arc<dyn Workshop>) -> Chain {
+        let holds = vec![None; names.len()];
+        let (links, keying, spare) = (Vec::new(), Vec::new(), Vec::new());
+        Chain { names, links, edges, keying, workshop, holds, open: false, spare }
+    }
+
+    /// Makes all operators anew.
+    fn make(&mut self) -> Result<(), Failure> {
+        self.let_go();
+        for (member, name) in self.names.iter().enumerate() {
+            let operator = guard(name, || self.workshop.operator(member))?;
+            self.holds[member] = self.holds[member].or(operator.holds_rows());
+            self.links.push(Link { name: name.clone(), operator, emitted: Vec::new() });
+        }
+        self.make_keyers()
+    }
+
+    fn make_keyers(&mut self) -> Result<(), Failure> {
+        let keying = std::mem::take(&mut self.keying);
+        drop_quietly(keying);
+        for (edge, consumer) in &self.edges {
+            let keyer = guard(consumer, || self.workshop.keyer(*edge))?;
+            self.keying.push(Keying { edge: *edge, consumer: consumer.clone(), keyer });
+        }
+        Ok(())
+    }
+
+    fn let_go(&mut self) {
+        self.open = false;
+        for link in self.links.drain(..) {
+            drop_quietly(link);
+        }
+    }
+
+    /// Returns whether nothing has to be called for a batch to pass.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.edges.is_empty()
+    }
+
+    /// Returns the names of the operators.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Returns the number of operators.
+    pub(crate) fn operators(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Returns whether a replay is needed to make its state anew.
+    pub(crate) fn remembers(&self) -> bool {
+        self.holds_rows() || self.links.iter().any(|link| link.operator.has_state())
+    }
+
+    /// Returns whether operators hold in their fields what records left there; as long as that is not known, they do.
+    fn holds_rows(&self) -> bool {
+        self.holds.iter().any(|holds| holds.unwrap_or(true))
+    }
+
+    /// Returns whether the last call can be taken back, so that fresh instances go on as if it had never been made.
+    pub(crate) fn can_undo(&self) -> bool {
+        self.open && !self.holds_rows()
+    }
+
+    /// Returns whether it is of use to make calls so that they can be taken back.
+    pub(crate) fn is_undoable(&self) -> bool {
+        !self.holds_rows()
+    }
+
+    /// Returns how many entries each operator has seen.
+    pub(crate) fn entries(&self) -> Vec<u64> {
+        self.links.iter().map(|link| link.operator.entry()).collect()
+    }
+
+    /// Returns when the earliest processing-time timer is due.
+    pub(crate) fn next_timer(&self) -> Option<Timestamp> {
+        self.links.iter().filter_map(|link| link.operator.next_processing_timer()).min()
+    }
+
+    /// Makes what spreads the output of the last operator, if there is one.
+    pub(crate) fn scatter(&self, channels: usize, rows: usize) -> Option<Box<dyn Scatter>> {
+        self.links.last().map(|link| link.operator.scatter(channels, rows))
+    }
+
+    /// Takes back what held hashes, to be filled again.
+    pub(crate) fn recycle(&mut self, hashes: impl Iterator<Item = Vec<u64>>) {
+        self.spare.extend(hashes);
+    }
+
+    /// Carries a call out. User code runs here, and nowhere else in a subtask but in sources and sinks.
+    pub fn call(mut self: Box<Self>, call: ChainCall) -> (Box<Chain>, Result<ChainAnswer, ChainFailure>) {
+        let ChainCall { first, work, undoable } = call;
+        if let Err(failure) = self.prepare(first) {
+            return (self, Err(ChainFailure { preparing: true, ..ChainFailure::lost(failure) }));
+        }
+        let answer = self.work(work, undoable);
+        (self, answer)
+    }
+
+    fn prepare(&mut self, first: First) -> Result<(), Failure> {
+        match first {
+            First::Nothing => Ok(()),
+            First::Undo(renewal) => self.undo(renewal),
+            First::Restore(base, renewal) => {
+                self.make()?;
+                self.restore(*base)?;
+                self.renew(renewal)
+            }
+        }
+    }
+
+    fn undo(&mut self, renewal: Renewal) -> Result<(), Failure> {
+        self.open = false;
+        for link in &mut self.links {
+            link.emitted.clear();
+            if mutant::is(Mutant::NothingUndone) {
+                link.operator.settle();
+                continue;
+            }
+            if !guard(&link.name, || link.operator.undo())? {
+                return Err(Failure::engine(&link.name, "its state cannot be taken back"));
+            }
+        }
+        self.make_keyers()?;
+        self.renew(renewal)
+    }
+
+    /// Opens fresh instances that take the place of others: what they emit or change was emitted and changed before.
+    fn renew(&mut self, renewal: Renewal) -> Result<(), Failure> {
+        for link in self.links.iter_mut().rev() {
+            guard(&link.name, || link.operator.reopen(renewal.told, renewal.window))?;
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, base: Base) -> Result<(), Failure> {
+        let mut states = base.states.into_iter();
+        let mut entries = base.entries.into_iter();
+        for link in &mut self.links {
+            let mut state = states.next().unwrap_or_default();
+            if mutant::is(Mutant::BaseForgotten) && state.len() > 1 {
+                state.drain(..state.len() - 1);
+            }
+            guard(&link.name, || link.operator.restore(state, base.watermark))?;
+            if let Some(entry) = entries.next() {
+                link.operator.set_entry(entry);
+            }
+        }
+        Ok(())
+    }
+
+    fn work(&mut self, work: Work, undoable: bool) -> Result<ChainAnswer, ChainFailure> {
+        let mut answer = ChainAnswer::default();
+        match work {
+            Work::Nothing => {}
+            Work::Open { base, ended, now } => {
+                if let Some(base) = base {
+                    self.restore(*base)?;
+                }
+                let out = self.open(now)?;
+                if !ended {
+                    self.route(out, &mut answer)?;
+                }
+            }
+            Work::Entry(entry) => {
+                self.begin(undoable);
+                let out = self.see(entry)?;
+                self.route(out, &mut answer)?;
+                self.settle();
+            }
+            Work::Sifted(entry) => {
+                self.begin(undoable);
+                let out = self.see(entry)?;
+                for batch in out {
+                    self.sift(batch, &mut answer);
+                }
+                self.settle();
+            }
+            Work::Cut => {
+                for link in &mut self.links {
+                    answer.chunks.push(guard(&link.name, || link.operator.cut())?);
+                }
+            }
+            Work::Tell(notice) => {
+                self.begin(undoable);
+                for link in &mut self.links {
+                    guard(&link.name, || match notice {
+                        Notice::Checkpointed(window) => link.operator.checkpointed(window),
+                        Notice::Committed(window) => link.operator.committed(window),
+                    })?;
+                }
+                self.settle();
+            }
+        }
+        Ok(answer)
+    }
+
+    fn begin(&mut self, undoable: bool) {
+        if undoable {
+            self.open = true;
+            self.links.iter_mut().for_each(|link| link.operator.begin());
+        }
+    }
+
+    fn settle(&mut self) {
+        if std::mem::take(&mut self.open) {
+            self.links.iter_mut().for_each(|link| link.operator.settle());
+        }
+    }
+
+    fn open(&mut self, now: Timestamp) -> Result<Vec<Batch>, ChainFailure> {
+        let mut out = Vec::new();
+        // The last one first: what one emits finds the later ones open.
+        for index in (0..self.links.len()).rev() {
+            let (link, rest) = self.links[index..].split_first_mut().expect("the index is in range");
+            guard(&link.name, || {
+                link.operator.begin_entry(now);
+                link.operator.open()
+            })?;
+            pass_on(link, rest, now, &mut out)?;
+        }
+        Ok(out)
+    }
+
+    fn see(&mut self, entry: Entry) -> Result<Vec<Batch>, ChainFailure> {
+        let now = entry.now;
+        let mut out = Vec::new();
+        match entry.what {
+            What::Batch(port, batch) => {
+                let rows = batch.len();
+                let passed = process_from(&mut self.links, port, batch, now, &mut out);
+                if let Err(failure) = passed {
+                    // The first operator knows at which record it was; the others see what it has made of many.
+                    let head = self.links.first().filter(|link| link.name == failure.operator);
+                    let row = head.map(|link| link.operator.row()).filter(|row| *row < rows);
+                    return Err(ChainFailure { row, ..ChainFailure::lost(failure) });
+                }
+            }
+            What::Watermark(watermark) => self.each(now, &mut out, |operator| operator.advance_watermark(watermark))?,
+            What::Timers => self.each(now, &mut out, |operator| operator.fire_processing_timers())?,
+            What::BeginWindow(window) => self.each(now, &mut out, |operator| operator.begin_window(window))?,
+            What::EndWindow(window) => {
+                self.each(now, &mut out, |operator| operator.end_window(window))?;
+                self.learn();
+            }
+            What::BeforeCheckpoint(window) => {
+                self.each(now, &mut out, |operator| operator.before_checkpoint(window))?;
+                self.learn();
+            }
+            What::Close => self.each(now, &mut out, |operator| operator.close())?,
+        }
+        Ok(out)
+    }
+
+    fn learn(&mut self) {
+        for (holds, link) in self.holds.iter_mut().zip(&self.links) {
+            *holds = holds.or(link.operator.holds_rows());
+        }
+    }
+
+    /// Calls a hook of each operator in turn; what one emits passes the later ones before their own hook is called.
+    fn each(
+        &mut self,
+        now: Timestamp,
+        out: &mut Vec<Batch>,
+        mut hook: impl FnMut(&mut dyn AnyOperator) -> UserResult,
+    ) -> Result<(), Failure> {
+        for index in 0..self.links.len() {
+            let (link, rest) = self.links[index..].split_first_mut().expect("the index is in range");
+            guard(&link.name, || {
+                link.operator.begin_entry(now);
+                hook(&mut *link.operator)
+            })?;
+            pass_on(link, rest, now, out)?;
+        }
+        Ok(())
+    }
+
+    /// Computes the keys of what has come out.
+    fn route(&mut self, out: Vec<Batch>, answer: &mut ChainAnswer) -> Result<(), ChainFailure> {
+        for batch in out {
+            let hashes = self.hashes(&batch)?;
+            answer.outputs.push(Routed { batch, hashes });
+        }
+        Ok(())
+    }
+
+    fn hashes(&mut self, batch: &Batch) -> Result<Vec<Vec<u64>>, ChainFailure> {
+        let mut all = Vec::with_capacity(self.keying.len());
+        for keying in &self.keying {
+            debug_assert!(all.len() <= keying.edge, "the keyed edges are in the order of the edges");
+            let mut hashes = self.spare.pop().unwrap_or_default();
+            guard(&keying.consumer, || keying.keyer.hashes(batch, &mut hashes))
+                .map_err(|failure| ChainFailure { routing: true, ..ChainFailure::lost(failure) })?;
+            if hashes.len() != batch.len() {
+                let message = "the keys of a batch are not as many as its records";
+                return Err(Failure::engine(&keying.consumer, message).into());
+            }
+            all.push(hashes);
+        }
+        Ok(all)
+    }
+
+    /// As `route`, record by record, leaving out those whose keys cannot be computed.
+    fn sift(&mut self, batch: Batch, answer: &mut ChainAnswer) {
+        for row in 0..batch.len() {
+            let one = batch.slice(row..row + 1);
+            match self.hashes(&one) {
+                Ok(hashes) => answer.outputs.push(Routed { batch: one, hashes }),
+                Err(ChainFailure { failure, .. }) => answer.refused.push(Refused { batch: one, failure }),
+            }
+        }
+    }
+}
+
+fn process_from(
+    links: &mut [Link],
+    port: usize,
+    batch: Batch,
+    now: Timestamp,
+    out: &mut Vec<Batch>,
+) -> Result<(), Failure> {
+    let Some((link, rest)) = links.split_first_mut() else {
+        out.push(batch);
+        return Ok(());
+    };
+    guard(&link.name, || {
+        link.operator.begin_entry(now);
+        link.operator.process(port, &batch)
+    })?;
+    // The input goes before its output is passed on: its buffer can then be filled again further up.
+    drop(batch);
+    pass_on(link, rest, now, out)
+}
+
+fn pass_on(link: &mut Link, rest: &mut [Link], now: Timestamp, out: &mut Vec<Batch>) -> Result<(), Failure> {
+    if rest.is_empty() {
+        link.operator.drain(out);
+        return Ok(());
+    }
+    link.operator.drain(&mut link.emitted);
+    for batch in link.emitted.drain(..) {
+        process_from(rest, 0, batch, now, out)?;
+    }
+    Ok(())
+}
+
+/// Drops what user code has left in an unknown state: its `Drop` may panic, too.
+fn drop_quietly<T>(something: T) {
+    // A panic here says nothing that the failure before it has not said.
+    catch_unwind(AssertUnwindSafe(|| drop(something))).ok();
+}

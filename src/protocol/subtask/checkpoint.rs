@@ -1,0 +1,146 @@
+//! Snapshots and commits of a subtask.
+
+use std::sync::Arc;
+
+use piton_actors::WindowId;
+
+use super::{Ack, Command, State, Subtask};
+use crate::protocol::chain::{Base, Notice};
+use crate::protocol::element::Marker;
+use crate::protocol::failure::Failure;
+use crate::protocol::manifest::{ChunkRef, OperatorSnapshot, SubtaskSnapshot};
+use crate::protocol::mutant::{self, Mutant};
+
+impl Subtask {
+    /// Takes the snapshot: `chunks` is what has changed in the state of each operator. Nothing is written here: the
+    /// bytes go to the storage with a command.
+    pub(super) fn cut(&mut self, marker: Marker, chunks: Vec<Vec<u8>>) -> Result<(), Failure> {
+        let window = marker.window;
+        self.outputs.flush();
+        let mut operators = Vec::new();
+        let mut fresh = Vec::new();
+        if let Some(source) = &mut self.source {
+            source.cut(window);
+            operators.push(OperatorSnapshot {
+                position: source.position.clone(),
+                max_time: Some(source.max_time()),
+                ..OperatorSnapshot::empty(&source.name)
+            });
+            fresh.push(Vec::new());
+        }
+        let Some(chain) = &self.chain else {
+            return Err(Failure::engine(&*self.id.operator, "a snapshot of operators that are away"));
+        };
+        for (name, chunk) in chain.names().iter().zip(chunks) {
+            operators.push(OperatorSnapshot::empty(name));
+            fresh.push(chunk);
+        }
+        self.base = Base { states: Vec::new(), watermark: self.seen_watermark, entries: chain.entries() };
+        self.base_window = window;
+        self.base_begun = None;
+        self.journal.clear();
+        if let Some(sink) = &self.sink {
+            operators.push(OperatorSnapshot { pending: sink.listed(), ..OperatorSnapshot::empty(&sink.name) });
+            fresh.push(Vec::new());
+        }
+        let snapshot = SubtaskSnapshot {
+            subtask: self.id.clone(),
+            finished: self.finished,
+            watermark: self.aligner.combined_watermark(),
+            channel_watermarks: self.aligner.watermarks(),
+            cursors: self.outputs.cursors(),
+            read: self.counters.read,
+            written: self.counters.written,
+            set_aside: self.set_aside,
+            letters: self.letters.iter().map(|(_, letter)| letter.clone()).collect(),
+            operators,
+        };
+        let joined = self.sink.as_ref().map(|sink| sink.joined(&self.id, window)).unwrap_or_default();
+        self.lineage.cut(window, snapshot, joined, fresh.into_iter().map(Arc::new).collect());
+        self.write_next();
+        Ok(())
+    }
+
+    fn write_next(&mut self) {
+        while let Some(request) = self.lineage.next_write() {
+            if !request.is_empty() {
+                self.commands.push(Command::Write(request));
+                return;
+            }
+            // Nothing has changed: what is durable already is all there is.
+            let window = request.window;
+            let unchanged = request.operators.into_iter().map(|operator| operator.lineage).collect();
+            self.acknowledge(window, Ok(unchanged));
+        }
+    }
+
+    pub(super) fn written(
+        &mut self,
+        window: WindowId,
+        result: Result<Vec<Vec<ChunkRef>>, String>,
+    ) -> Result<(), Failure> {
+        self.acknowledge(window, result);
+        self.write_next();
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, window: WindowId, result: Result<Vec<Vec<ChunkRef>>, String>) {
+        match self.lineage.written(window, result) {
+            Ok(Some(mut cut)) => {
+                if mutant::is(Mutant::PositionAhead)
+                    && let (Some(source), Some(head)) = (&self.source, cut.snapshot.operators.first_mut())
+                {
+                    head.position.clone_from(&source.position);
+                }
+                self.notices.push_back((Notice::Checkpointed(window), Some(Box::new(cut))));
+            }
+            Ok(None) => {}
+            Err(reason) => self.commands.push(Command::Declined(window, reason)),
+        }
+    }
+
+    pub(super) fn committed(&mut self, window: WindowId) {
+        if self.state == State::Running {
+            self.tell_outside(window);
+            self.notices.push_back((Notice::Committed(window), None));
+        }
+    }
+
+    /// Tells the source and the sink of a commit.
+    pub(super) fn tell_outside(&mut self, window: WindowId) {
+        self.ladder.committed();
+        self.letters.retain(|(of, _)| *of > window);
+        if let Some(source) = &mut self.source {
+            source.committed(window);
+        }
+        if let Some(sink) = &mut self.sink {
+            sink.committed(window);
+        }
+    }
+
+    /// The operators have heard the first of the notices.
+    pub(super) fn notice_done(&mut self) {
+        match self.notices.pop_front() {
+            Some((Notice::Checkpointed(window), Some(cut))) => {
+                let ack = Ack { fence: self.fence, window, snapshot: cut.snapshot, joined: cut.joined };
+                self.commands.push(Command::Ack(Box::new(ack)));
+            }
+            Some((Notice::Committed(window), _)) => {
+                self.told = window;
+                self.publishing.push_back(window);
+            }
+            Some((Notice::Checkpointed(_), None)) | None => {}
+        }
+        self.ladder.hook_done();
+    }
+
+    pub(super) fn see_published(&mut self) {
+        while let Some(window) = self.publishing.front().copied() {
+            if self.sink.as_ref().is_some_and(|sink| !sink.has_published(window)) {
+                return;
+            }
+            self.publishing.pop_front();
+            self.commands.push(Command::Told(window));
+        }
+    }
+}

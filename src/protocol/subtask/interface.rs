@@ -1,0 +1,151 @@
+//! What a subtask is made of, what it is told and what it asks for.
+
+use std::sync::Arc;
+
+use piton_actors::host::{AnySink, AnySource, SinkCall};
+use piton_actors::{Result as UserResult, WindowId};
+
+use super::Restart;
+use crate::ids::{Fence, SubtaskId};
+use crate::protocol::chain::{Chain, ChainAnswer, ChainCall, ChainFailure};
+use crate::protocol::element::{Behind, Element, Marker};
+use crate::protocol::failure::Failure;
+use crate::protocol::ladder::LadderSettings;
+use crate::protocol::lineage::WriteRequest;
+use crate::protocol::manifest::{ChunkRef, DeadLetter, JoinedOutput, PendingOutput, SubtaskSnapshot};
+use crate::protocol::output::OutputSpec;
+use crate::protocol::source::{SourceAnswer, SourceCall};
+use crate::protocol::workshop::Workshop;
+
+/// What a subtask is made of.
+pub struct SubtaskSpec {
+    /// Its name: that of the head of its chain, and its index.
+    pub id: SubtaskId,
+    /// The region it belongs to.
+    pub region: String,
+    /// The life it is made for.
+    pub fence: Fence,
+    /// The name of the source at the head, and how late its records may come in event time (ms).
+    pub source: Option<(String, i64)>,
+    /// The names of the operators, head first.
+    pub operators: Vec<String>,
+    /// The name of the sink at the end.
+    pub sink: Option<String>,
+    /// Makes them.
+    pub workshop: Arc<dyn Workshop>,
+    /// What user code is told about itself; the name is filled in for each operator.
+    pub info: piton_actors::Subtask,
+    /// For each input channel: the port of the first operator (or sink) that it leads to.
+    pub inputs: Vec<usize>,
+    /// The output edges.
+    pub outputs: Vec<OutputSpec>,
+    /// How many rows a routed batch holds at most.
+    pub batch_rows: usize,
+    /// Whether snapshot markers block their channel (exactly-once) or not (at-least-once).
+    pub aligned: bool,
+    /// How failures are treated.
+    pub ladder: LadderSettings,
+    /// Measures how long a restart takes, in ns: for reports only, nothing is decided by it.
+    pub stopwatch: Stopwatch,
+}
+
+/// Measures time, in ns since whenever.
+pub type Stopwatch = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// What a subtask continues from.
+pub struct Restored {
+    /// The committed window.
+    pub window: WindowId,
+    /// Its snapshot.
+    pub snapshot: SubtaskSnapshot,
+    /// The chunks of each operator's state, in the order of the snapshot, oldest first.
+    pub chunks: Vec<Vec<Vec<u8>>>,
+    /// Pending outputs of windows that were rolled back: to be thrown away.
+    pub abandoned: Vec<PendingOutput>,
+}
+
+/// What happens to a subtask.
+pub enum Event {
+    /// It begins, from a checkpoint or from nothing.
+    Start(Option<Box<Restored>>),
+    /// An element of an input channel was taken from the mailbox; only while [`Subtask::takes`] it.
+    Element(usize, Element),
+    /// The coordinator closes a window; sources only.
+    CloseWindow(Marker, Behind),
+    /// The operators are back. Without the chain if it is lost, which is always a failure.
+    Chain(Option<Box<Chain>>, Result<ChainAnswer, ChainFailure>),
+    /// The source is back. `Err` if it is lost to a panic.
+    Source(Option<Box<dyn AnySource>>, Result<SourceAnswer, Failure>),
+    /// The sink is back. `Err` if it is lost to a panic.
+    Sink(Option<Box<dyn AnySink>>, Result<UserResult<Option<Vec<u8>>>, Failure>),
+    /// A cut was made durable, or not: the new lineage of each operator's state.
+    Written(WindowId, Result<Vec<Vec<ChunkRef>>, String>),
+    /// The chunks that were asked for, or why they cannot be read.
+    Loaded(Result<Vec<Vec<Vec<u8>>>, String>),
+    /// The checkpoint of this window is true.
+    Committed(WindowId),
+    /// Time has passed: something may be due.
+    Wake,
+    /// There is nothing to take and nothing to poll: what waits in the routers may go.
+    Idle,
+}
+
+/// What a subtask asks of its driver.
+pub enum Command {
+    /// Make this call on the operators, at once, and bring both back with [`Event::Chain`].
+    Chain(ChainCall, Box<Chain>),
+    /// Make this call on the source and bring both back with [`Event::Source`].
+    Source(SourceCall, Box<dyn AnySource>),
+    /// Make this call on the sink and bring both back with [`Event::Sink`].
+    Sink(SinkCall, Box<dyn AnySink>),
+    /// Make this cut durable and answer with [`Event::Written`].
+    Write(WriteRequest),
+    /// Read these chunks and answer with [`Event::Loaded`].
+    Load(Vec<Vec<ChunkRef>>),
+    /// Tell the coordinator: opened, and told the restored window.
+    Ready,
+    /// Tell the coordinator: the source has sent the marker of this window.
+    Closed(WindowId),
+    /// Tell the coordinator: the snapshot of this window is durable.
+    Ack(Box<Ack>),
+    /// Tell the coordinator: the snapshot of this window could not be made durable.
+    Declined(WindowId, String),
+    /// Tell the coordinator: `committed` of this window was seen through, outputs published.
+    Told(WindowId),
+    /// Tell the coordinator: all inputs have ended and the operators are closed.
+    Finished,
+    /// Tell the coordinator: the journal is half full, and only a checkpoint makes it shorter.
+    JournalFull,
+    /// Report: something was restarted alone.
+    Restarted(Box<Restart>),
+    /// Report: a record was set aside or left out.
+    SetAside(Box<DeadLetter>),
+    /// Tell the supervisor: it has failed and does nothing any more. Says why it was not dealt with here, if there is
+    /// more to say than the failure does.
+    Failed(Failure, Option<String>),
+}
+
+/// The acknowledgement of a checkpoint.
+#[derive(Clone, Debug)]
+pub struct Ack {
+    /// The life that took the snapshot.
+    pub fence: Fence,
+    /// The checkpoint.
+    pub window: WindowId,
+    /// The snapshot.
+    pub snapshot: SubtaskSnapshot,
+    /// What takes part in the commit.
+    pub joined: Vec<JoinedOutput>,
+}
+
+/// What a subtask has counted; what its source read and its sink wrote, since the job began and without what was rolled
+/// back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Records that its source has emitted.
+    pub read: u64,
+    /// Records that its sink has taken.
+    pub written: u64,
+    /// Records that it has taken from its inputs.
+    pub taken: u64,
+}

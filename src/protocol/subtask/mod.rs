@@ -1,0 +1,466 @@
+//! One subtask: inputs → operators → outputs, windows, cuts and commits, as a plain state machine.
+//!
+//! A driver (the actor in production, the simulator in tests) feeds it [`Event`]s and carries out its [`Command`]s;
+//! it moves elements from the mailbox in while [`Subtask::takes`] says so, and from the outbox to the consumers'
+//! mailboxes while these have room. Nothing here knows a clock, a thread or a disk, and no user code runs here: the
+//! source, the chain of operators and the sink travel out with their calls and come back with the answers.
+//!
+//! The life of a subtask: `Start` restores and opens the operators and asks for the source or sink to be opened; the
+//! restored window is told as committed; [`Command::Ready`]. From then on, for every snapshot marker:
+//!
+//! ```text
+//! end_window → before_checkpoint → (sink: prepare) → cut → marker goes on → write → checkpointed → Ack
+//!                                                            … all acks, commit …  → Committed → committed → Told
+//! ```
+//!
+//! Whatever is to be done in order waits in [`steps`](Step); one that needs the operators is done when they have come
+//! back from it. A failure of user code is dealt with here as long as the [ladder](super::ladder) says so; then
+//! neighbours notice a pause, and nothing else. What goes beyond is [`Command::Failed`], after which the subtask does
+//! nothing any more: it is dropped and made anew by whoever restarts its region.
+
+mod checkpoint;
+mod interface;
+mod opening;
+mod recovery;
+mod stream;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use piton_actors::{Batch, Timestamp, WATERMARK_MIN, WindowId};
+
+pub use self::interface::{Ack, Command, Counters, Event, Restored, Stopwatch, SubtaskSpec};
+pub use self::recovery::Restart;
+use self::recovery::{Outer, Recovery, Report};
+use self::stream::Step;
+use crate::ids::{Fence, SubtaskId};
+use crate::protocol::align::Aligner;
+use crate::protocol::chain::{Base, Chain, Entry, Notice, Routed};
+use crate::protocol::element::{Behind, Element, Marker};
+use crate::protocol::failure::{Failure, guard};
+use crate::protocol::journal::Journal;
+use crate::protocol::ladder::Ladder;
+use crate::protocol::lineage::{Cut, Lineage};
+use crate::protocol::manifest::{DeadLetter, PendingOutput};
+use crate::protocol::mutant::{self, Mutant};
+use crate::protocol::output::{Outputs, Partition};
+use crate::protocol::sink::{Retry, SinkTail};
+use crate::protocol::source::SourceHead;
+use crate::protocol::workshop::Workshop;
+
+/// The state machine. See the module.
+pub struct Subtask {
+    id: SubtaskId,
+    fence: Fence,
+    workshop: Arc<dyn Workshop>,
+    source: Option<SourceHead>,
+    /// Nothing while a call is under way.
+    chain: Option<Box<Chain>>,
+    /// What the chain is away for.
+    away: Option<Away>,
+    sink: Option<SinkTail>,
+    ports: Vec<usize>,
+    aligner: Aligner,
+    outputs: Outputs,
+    state: State,
+    /// What is to be done next, in order.
+    steps: VecDeque<Step>,
+    /// Hooks that are to be called as soon as the chain is here, whatever waits in `steps`.
+    notices: VecDeque<(Notice, Option<Box<Cut>>)>,
+    /// The names of the operators, and the output edges whose keys are computed with their consumers.
+    made_of: (Vec<String>, Vec<(usize, String)>),
+    /// Where the way back of the operators begins, but for the chunks, and the window of that.
+    base: Base,
+    base_window: WindowId,
+    /// The window that the operators were in there, if one had begun.
+    base_begun: Option<WindowId>,
+    /// The last watermark that the operators have seen.
+    seen_watermark: Timestamp,
+    /// What the operators see at the moment.
+    entered: Option<Entry>,
+    /// Whether records of the output whose key cannot be computed are left out, for this step.
+    sifting: bool,
+    /// Counts the waiting of operators for something that is unavailable.
+    retry: Retry,
+    /// The newest committed window that the operators were told.
+    told: WindowId,
+    /// The window that has begun last at the operators.
+    begun: Option<WindowId>,
+    journal: Journal,
+    ladder: Ladder,
+    recovery: Option<Recovery>,
+    /// A restart after which what had failed has not been called again yet.
+    mending: Option<Report>,
+    /// Failures of the source and of the sink that are not mended yet.
+    outer: Outer,
+    /// How often something was restarted alone.
+    restarts: u64,
+    /// Records that were set aside, as long as no committed checkpoint holds them, with their window.
+    letters: Vec<(WindowId, DeadLetter)>,
+    /// How many records were set aside since the job began.
+    set_aside: u64,
+    /// The last window that has ended.
+    window: WindowId,
+    /// The restored window, until it was told.
+    restored: WindowId,
+    /// Whether the operators are closed.
+    finished: bool,
+    /// Whether the sink was asked to prepare what it took up to its end: it is not asked again.
+    drained: bool,
+    /// Markers of the coordinator that a source has not yet sent.
+    closes: VecDeque<(Marker, Behind)>,
+    /// Whether its source is to read nothing more.
+    held: bool,
+    lineage: Lineage,
+    /// Windows that were told as committed and whose outputs are not yet all published.
+    publishing: VecDeque<WindowId>,
+    commands: Vec<Command>,
+    counters: Counters,
+    key_groups: u32,
+    stopwatch: Stopwatch,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Created,
+    Opening,
+    Running,
+    Failed,
+}
+
+/// What a chain is away for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Away {
+    /// The first of the steps.
+    Step,
+    /// The first of the notices.
+    Notice,
+    /// The snapshot is restored.
+    Restore,
+    /// This entry of the journal.
+    Replay(usize),
+}
+
+impl Subtask {
+    /// Makes a subtask; it begins with [`Event::Start`].
+    ///
+    /// # Errors
+    /// If something cannot be made.
+    pub fn new(spec: SubtaskSpec) -> Result<Subtask, Failure> {
+        let workshop = spec.workshop;
+        let named = |name: &str| piton_actors::Subtask { operator: name.into(), ..spec.info.clone() };
+        let source = match &spec.source {
+            None => None,
+            Some((name, out_of_order)) => {
+                let source = guard(name, || workshop.source())?;
+                Some(SourceHead::new(name.clone(), source, named(name), *out_of_order))
+            }
+        };
+        let keyed = spec
+            .outputs
+            .iter()
+            .enumerate()
+            .filter(|(_, edge)| matches!(edge.partition, Partition::Keyed { .. }) && edge.channels > 1);
+        let edges: Vec<(usize, String)> = keyed.map(|(index, edge)| (index, edge.consumer.clone())).collect();
+        let made_of = (spec.operators.clone(), edges.clone());
+        let chain = Chain::new(spec.operators.clone(), edges, Arc::clone(&workshop))?;
+        let sink = match &spec.sink {
+            None => None,
+            Some(name) => Some({
+                let sink = guard(name, || workshop.sink())?;
+                SinkTail::new(name.clone(), sink, named(name), spec.ladder.journal)
+            }),
+        };
+        let rows = spec.batch_rows;
+        let outputs = Outputs::new(spec.outputs, |channels| match (chain.scatter(channels, rows), &source) {
+            (Some(scatter), _) => scatter,
+            (None, Some(source)) => source.scatter(channels, rows),
+            (None, None) => unreachable!("only a sink can be without operators and source, and it has no outputs"),
+        });
+        let names = spec.source.iter().map(|(name, _)| name.clone()).chain(spec.operators).chain(spec.sink);
+        Ok(Subtask {
+            lineage: Lineage::new(spec.id.clone(), spec.region, spec.fence, names.collect()),
+            id: spec.id,
+            fence: spec.fence,
+            workshop,
+            source,
+            chain: Some(Box::new(chain)),
+            away: None,
+            sink,
+            aligner: Aligner::new(spec.inputs.len(), WindowId::NONE, spec.aligned),
+            ports: spec.inputs,
+            outputs,
+            state: State::Created,
+            steps: VecDeque::new(),
+            notices: VecDeque::new(),
+            made_of,
+            base: Base { watermark: WATERMARK_MIN, ..Base::default() },
+            base_window: WindowId::NONE,
+            base_begun: None,
+            seen_watermark: WATERMARK_MIN,
+            entered: None,
+            sifting: false,
+            retry: Retry::default(),
+            told: WindowId::NONE,
+            begun: None,
+            journal: Journal::new(spec.ladder.journal),
+            ladder: Ladder::new(spec.ladder),
+            recovery: None,
+            mending: None,
+            outer: Outer::default(),
+            restarts: 0,
+            letters: Vec::new(),
+            set_aside: 0,
+            window: WindowId::NONE,
+            restored: WindowId::NONE,
+            finished: false,
+            drained: false,
+            closes: VecDeque::new(),
+            held: false,
+            publishing: VecDeque::new(),
+            commands: Vec::new(),
+            counters: Counters::default(),
+            key_groups: spec.info.key_groups,
+            stopwatch: spec.stopwatch,
+        })
+    }
+
+    /// Takes an event; what is to be done about it is in [`Subtask::commands`] afterwards.
+    pub fn on(&mut self, event: Event, now: Timestamp) {
+        if self.state == State::Failed {
+            return;
+        }
+        let done = self.handle(event, now).and_then(|()| self.advance(now));
+        if let Err(failure) = done {
+            self.give_up(failure, None);
+        }
+    }
+
+    fn give_up(&mut self, failure: Failure, why: Option<String>) {
+        self.state = State::Failed;
+        self.commands.push(Command::Failed(failure, why));
+    }
+
+    /// Returns the commands given since the last call.
+    pub fn commands(&mut self) -> std::vec::Drain<'_, Command> {
+        self.commands.drain(..)
+    }
+
+    /// Returns its name.
+    pub fn id(&self) -> &SubtaskId {
+        &self.id
+    }
+
+    /// Returns the life it was made for.
+    pub fn fence(&self) -> Fence {
+        self.fence
+    }
+
+    /// Returns whether it has failed.
+    pub fn has_failed(&self) -> bool {
+        self.state == State::Failed
+    }
+
+    /// Returns whether it is ready to work: everything before it is seen through.
+    pub fn is_free(&self) -> bool {
+        self.state == State::Running
+            && self.steps.is_empty()
+            && self.is_at_rest()
+            && self.outputs.is_clear()
+            && self.sink.as_ref().is_none_or(SinkTail::is_quiet)
+    }
+
+    /// Returns whether the operators are here and well.
+    fn is_at_rest(&self) -> bool {
+        self.away.is_none() && self.notices.is_empty() && self.recovery.is_none()
+    }
+
+    /// Returns whether it takes an element of this input channel now.
+    pub fn takes(&self, channel: usize) -> bool {
+        self.is_free() && self.aligner.is_open(channel)
+    }
+
+    /// Returns the name of its source, or its own if it has none.
+    pub fn source_name(&self) -> &str {
+        self.source.as_ref().map_or(&*self.id.operator, |source| &source.name)
+    }
+
+    /// Returns the name of its sink, or its own if it has none.
+    pub fn sink_name(&self) -> &str {
+        self.sink.as_ref().map_or(&*self.id.operator, |sink| &sink.name)
+    }
+
+    /// Returns the number of input channels.
+    pub fn inputs(&self) -> usize {
+        self.ports.len()
+    }
+
+    /// Returns the number of output channels, over all edges.
+    pub fn output_channels(&self) -> usize {
+        self.outputs.channels()
+    }
+
+    /// Returns the next element for an output channel, without taking it.
+    pub fn peek_output(&self, channel: usize) -> Option<&Element> {
+        self.outputs.peek(channel)
+    }
+
+    /// Takes the next element for an output channel. After the last one, a [`Event::Wake`] lets work go on.
+    pub fn take_output(&mut self, channel: usize) -> Option<Element> {
+        self.outputs.take(channel)
+    }
+
+    /// Returns whether nothing waits to be sent.
+    pub fn outbox_is_clear(&self) -> bool {
+        self.outputs.is_clear()
+    }
+
+    /// Returns when it wants a [`Event::Wake`] at the latest, if it does.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        // While it is not free, whatever frees it lets work go on; a time that is over would wake it for nothing.
+        let is_free = self.is_free();
+        let source = self.source.as_ref().and_then(|source| source.wake_at(is_free && !self.held));
+        let sink = self.sink.as_ref().and_then(SinkTail::retry_at);
+        let timer = self.chain.as_ref().and_then(|chain| chain.next_timer()).filter(|_| is_free && !self.finished);
+        let recovery = self.recovery.as_ref().and_then(Recovery::waits_until);
+        [source, sink, timer, recovery].into_iter().flatten().min()
+    }
+
+    /// Returns the pending outputs of windows above this one: what a rollback to it must abort.
+    pub fn pending_above(&self, window: WindowId) -> Vec<PendingOutput> {
+        self.sink.as_ref().map(|sink| sink.above(window)).unwrap_or_default()
+    }
+
+    /// Returns what it has counted.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Returns the last window that has ended here.
+    pub fn window(&self) -> WindowId {
+        self.window
+    }
+
+    /// Returns the combined watermark of its inputs, or of its source.
+    pub fn watermark(&self) -> Timestamp {
+        self.aligner.combined_watermark()
+    }
+
+    /// Returns how often something of it was restarted alone.
+    pub fn restarts(&self) -> u64 {
+        self.restarts
+    }
+
+    /// Returns how many bytes its journal holds.
+    pub fn journal_bytes(&self) -> usize {
+        self.journal.bytes()
+    }
+
+    /// Returns how many key groups the job has.
+    pub fn key_groups(&self) -> u32 {
+        self.key_groups
+    }
+
+    fn handle(&mut self, event: Event, now: Timestamp) -> Result<(), Failure> {
+        match event {
+            Event::Start(restored) => self.start(restored, now),
+            Event::Element(channel, element) => self.element(channel, element),
+            Event::CloseWindow(marker, behind) => {
+                self.closes.push_back((marker, behind));
+                Ok(())
+            }
+            Event::Chain(chain, answer) => self.chain_answered(chain, answer, now),
+            Event::Source(source, answer) => self.source_answered(source, answer, now),
+            Event::Sink(sink, answer) => self.sink_answered(sink, answer, now),
+            Event::Written(window, result) => self.written(window, result),
+            Event::Loaded(result) => self.loaded(result),
+            Event::Committed(window) => {
+                self.committed(window);
+                Ok(())
+            }
+            Event::Wake => {
+                self.fire_timers(now);
+                Ok(())
+            }
+            Event::Idle => {
+                if self.state == State::Running && self.steps.is_empty() {
+                    self.outputs.flush();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Goes on with whatever has become possible.
+    fn advance(&mut self, now: Timestamp) -> Result<(), Failure> {
+        if self.state == State::Created {
+            return Ok(());
+        }
+        while self.state != State::Failed && self.next(now)? {}
+        if self.state == State::Failed {
+            return Ok(());
+        }
+        if let Some(sink) = &mut self.sink
+            && let Some((call, sink)) = sink.next_call(now)
+        {
+            self.commands.push(Command::Sink(call, sink));
+        }
+        let may_poll = self.is_free() && !self.held;
+        if let Some(source) = &mut self.source
+            && let Some((call, source)) = source.next_call(now, may_poll)
+        {
+            self.commands.push(Command::Source(call, source));
+        }
+        self.see_published();
+        Ok(())
+    }
+
+    /// Does the next thing there is to do; returns whether there may be more.
+    fn next(&mut self, now: Timestamp) -> Result<bool, Failure> {
+        if self.away.is_some() {
+            return Ok(false);
+        }
+        if self.recovery.is_some() {
+            return self.recover(now);
+        }
+        if let Some((notice, _)) = self.notices.front() {
+            let notice = *notice;
+            self.tell(notice)?;
+            return Ok(true);
+        }
+        if !self.steps.is_empty() {
+            return self.step(now);
+        }
+        if self.state == State::Opening {
+            return self.see_opened();
+        }
+        // A poll under way belongs to the window that it began in: its rows come before the marker.
+        let is_here = self.source.as_ref().is_none_or(SourceHead::is_here) || mutant::is(Mutant::PollBeyondMarker);
+        if self.is_free()
+            && is_here
+            && let Some((marker, behind)) = self.closes.pop_front()
+        {
+            self.held = behind == Behind::Hold;
+            self.end_window(marker);
+            self.steps.push_back(Step::Closed(marker.window));
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Sends what has come out of the operators on its way.
+    fn deliver(&mut self, port: usize, outputs: Vec<Routed>) {
+        for mut routed in outputs {
+            match &mut self.sink {
+                Some(sink) => {
+                    self.counters.written += routed.batch.len() as u64;
+                    sink.write(port, Batch::clone(&routed.batch));
+                }
+                None => self.outputs.send(&routed),
+            }
+            if let Some(chain) = &mut self.chain {
+                chain.recycle(routed.hashes.drain(..));
+            }
+        }
+    }
+}

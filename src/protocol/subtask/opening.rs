@@ -1,0 +1,91 @@
+//! How a subtask begins.
+
+use std::collections::VecDeque;
+
+use piton_actors::{Timestamp, WindowId};
+
+use super::{Command, Restored, State, Step, Subtask};
+use crate::protocol::align::Aligner;
+use crate::protocol::chain::{Base, Notice};
+use crate::protocol::failure::Failure;
+use crate::protocol::mutant::{self, Mutant};
+use crate::protocol::sink::SinkTail;
+use crate::protocol::source::SourceHead;
+
+impl Subtask {
+    pub(super) fn start(&mut self, restored: Option<Box<Restored>>, now: Timestamp) -> Result<(), Failure> {
+        self.state = State::Opening;
+        let mut snapshots = VecDeque::new();
+        let mut chunks = VecDeque::new();
+        let mut abandoned = Vec::new();
+        let is_restored = restored.is_some();
+        if let Some(restored) = restored {
+            let Restored { window, snapshot, chunks: kept, abandoned: rolled_back } = *restored;
+            self.window = window;
+            self.restored = window;
+            self.finished = snapshot.finished;
+            self.drained = snapshot.finished;
+            self.counters.read = snapshot.read;
+            self.counters.written = snapshot.written;
+            self.set_aside = snapshot.set_aside;
+            self.aligner = Aligner::new(self.ports.len(), window, self.aligner.blocks());
+            self.aligner.restore_watermarks(snapshot.watermark, &snapshot.channel_watermarks);
+            self.outputs.restore_cursors(&snapshot.cursors);
+            self.lineage.restore(&snapshot.operators);
+            snapshots.extend(snapshot.operators);
+            chunks.extend(kept);
+            abandoned = rolled_back;
+        }
+        if let Some(source) = &mut self.source {
+            let snapshot = snapshots.pop_front();
+            chunks.pop_front();
+            let max_time = snapshot.as_ref().and_then(|snapshot| snapshot.max_time);
+            source.done = self.finished;
+            source.open(snapshot.and_then(|snapshot| snapshot.position), max_time);
+        }
+        let mut states = Vec::new();
+        for _ in 0..self.chain.as_ref().map_or(0, |chain| chain.operators()) {
+            snapshots.pop_front();
+            states.push(chunks.pop_front().unwrap_or_default());
+        }
+        if let Some(sink) = &mut self.sink {
+            let pending = snapshots.pop_front().map(|snapshot| snapshot.pending).unwrap_or_default();
+            sink.open(pending, abandoned);
+        }
+        let watermark = self.aligner.combined_watermark();
+        self.base = Base { watermark, ..Base::default() };
+        self.base_window = self.window;
+        self.seen_watermark = watermark;
+        let base = is_restored.then(|| Box::new(Base { states, watermark, entries: Vec::new() }));
+        self.steps.push_back(Step::Open { base, now });
+        Ok(())
+    }
+
+    /// Once the source and the sink are open: tells the restored window, and begins the next.
+    pub(super) fn see_opened(&mut self) -> Result<bool, Failure> {
+        let opened =
+            self.source.as_ref().is_none_or(SourceHead::is_quiet) && self.sink.as_ref().is_none_or(SinkTail::is_quiet);
+        if !opened {
+            return Ok(false);
+        }
+        self.state = State::Running;
+        if self.restored > WindowId::NONE && !mutant::is(Mutant::RestoredNotTold) {
+            if let Some(source) = &mut self.source {
+                source.cut(self.restored);
+            }
+            self.tell_outside(self.restored);
+            self.notices.push_back((Notice::Committed(self.restored), None));
+        }
+        if self.finished {
+            // The channels are new: whoever reads them has to hear of the end again.
+            if !mutant::is(Mutant::EndNotRepeated) {
+                self.outputs.send_end();
+            }
+            self.commands.push(Command::Finished);
+        } else {
+            self.steps.push_back(Step::begin(self.window.next()));
+        }
+        self.steps.push_back(Step::Ready);
+        Ok(true)
+    }
+}

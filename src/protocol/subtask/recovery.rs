@@ -1,0 +1,404 @@
+//! What a subtask does about failures of user code, as long as it can deal with them alone.
+//!
+//! The operators of a chain fail and recover together, the source and the sink each by themselves: a source goes on
+//! behind what it has emitted, a sink takes again what it has not yet prepared.
+
+use std::sync::Arc;
+
+use piton_actors::{Timestamp, WindowId};
+
+use super::stream::Step;
+use super::{Away, Command, Subtask};
+use crate::config::OnPoison;
+use crate::protocol::chain::{Base, Chain, ChainAnswer, ChainFailure, Entry, First, Refused, Renewal, What, Work};
+use crate::protocol::failure::{Failure, guard};
+use crate::protocol::ladder::{Decision, Possible, Purpose, Rung, Then};
+use crate::protocol::manifest::{ChunkRef, DeadLetter};
+use crate::protocol::mutant::{self, Mutant};
+
+/// Something was restarted alone.
+#[derive(Clone, Debug)]
+pub struct Restart {
+    /// How.
+    pub rung: Rung,
+    /// How often something of the subtask was restarted alone, this time included.
+    pub attempt: u64,
+    /// The window that it went back to: the one under way, or that of the snapshot.
+    pub window: WindowId,
+    /// How many records were replayed.
+    pub replayed: u64,
+    /// How long the snapshot took, in ns.
+    pub restore_ns: u64,
+    /// How long the replay took, in ns.
+    pub replay_ns: u64,
+    /// How long it took from the failure until what had failed was called again and had an answer, in ns.
+    pub took_ns: u64,
+    /// What had failed.
+    pub failure: Failure,
+}
+
+/// A recovery of the operators under way.
+pub(super) struct Recovery {
+    phase: Phase,
+    then: Then,
+    report: Report,
+}
+
+enum Phase {
+    /// The call is to be taken back.
+    Undo,
+    /// The snapshot is to be read.
+    Load,
+    /// It is being read; what of it was not durable when it was asked for is here, for each operator.
+    Loading(Vec<Vec<Arc<Vec<u8>>>>),
+    /// It is to be restored: the chunks of each operator.
+    Restore(Vec<Vec<Vec<u8>>>),
+    /// The journal is to be replayed from this entry on.
+    Replay(usize),
+    /// Something outside is given time.
+    Pause(Timestamp),
+    /// The operators are well again.
+    Well,
+}
+
+/// What is known of a restart so far.
+pub(super) struct Report {
+    rung: Rung,
+    failure: Failure,
+    window: WindowId,
+    began: u64,
+    /// When the present part of it began.
+    part: u64,
+    restore_ns: u64,
+    replay_ns: u64,
+    replayed: u64,
+    /// Whether it was nothing but the waiting for something outside.
+    quiet: bool,
+}
+
+impl Recovery {
+    pub(super) fn waits_until(&self) -> Option<Timestamp> {
+        match self.phase {
+            Phase::Pause(until) => Some(until),
+            _ => None,
+        }
+    }
+}
+
+/// Failures of the source and the sink.
+#[derive(Default)]
+pub(super) struct Outer {
+    /// How often the source has failed in a row.
+    pub(super) source: u32,
+    /// How often the sink has failed in a row.
+    pub(super) sink: u32,
+    source_report: Option<Report>,
+    sink_report: Option<Report>,
+}
+
+impl Subtask {
+    /// Makes what stands for operators that are lost.
+    pub(super) fn hollow(&self) -> Chain {
+        let (names, edges) = &self.made_of;
+        Chain::hollow(names.clone(), edges.clone(), Arc::clone(&self.workshop))
+    }
+
+    /// A call of the operators has failed.
+    pub(super) fn chain_failed(&mut self, away: Away, failed: ChainFailure, now: Timestamp) -> Result<(), Failure> {
+        self.mended();
+        let is_opening = away == Away::Step && matches!(self.steps.front(), Some(Step::Open { .. }));
+        if failed.failure.is_final() || is_opening {
+            return Err(failed.failure);
+        }
+        let purpose = match (away, self.steps.front()) {
+            (Away::Notice, _) => Purpose::Hook,
+            (_, Some(Step::Run(What::Batch(_, batch)))) => Purpose::Batch(batch.len()),
+            (_, Some(Step::Rows { next, .. })) => Purpose::Row(*next),
+            _ => Purpose::Other,
+        };
+        let failed =
+            ChainFailure { preparing: failed.preparing || !matches!(away, Away::Step | Away::Notice), ..failed };
+        let undo = self.chain.as_ref().is_some_and(|chain| chain.can_undo());
+        let possible = Possible { undo, replay: self.journal.is_whole() };
+        match self.ladder.failed(&failed, purpose, possible) {
+            Decision::Up(why) => self.give_up(failed.failure, why),
+            Decision::Recover(rung, then) => {
+                let then = match (then, self.recovery.take()) {
+                    // It failed on the way back: what was to follow still is.
+                    (Then::Again, Some(recovery)) => recovery.then,
+                    (then, _) => then,
+                };
+                let phase = if rung == Rung::Batch { Phase::Undo } else { Phase::Load };
+                if then == Then::Later {
+                    self.retry.later(now);
+                }
+                let report = Report { quiet: then == Then::Later, ..self.report(rung, failed.failure) };
+                self.recovery = Some(Recovery { phase, then, report });
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self, rung: Rung, failure: Failure) -> Report {
+        let began = (self.stopwatch)();
+        let window = if rung == Rung::Batch { self.window.next() } else { self.base_window };
+        Report { rung, failure, window, began, part: began, restore_ns: 0, replay_ns: 0, replayed: 0, quiet: false }
+    }
+
+    fn restarted(&mut self, report: Report) {
+        if report.quiet {
+            return;
+        }
+        self.restarts += 1;
+        self.commands.push(Command::Restarted(Box::new(Restart {
+            rung: report.rung,
+            attempt: self.restarts,
+            window: report.window,
+            replayed: report.replayed,
+            restore_ns: report.restore_ns,
+            replay_ns: report.replay_ns,
+            took_ns: (self.stopwatch)().saturating_sub(report.began),
+            failure: report.failure,
+        })));
+    }
+
+    /// What had failed was called again: the restart is over, however that call went.
+    pub(super) fn mended(&mut self) {
+        if let Some(report) = self.mending.take() {
+            self.restarted(report);
+        }
+    }
+
+    /// Goes on with the recovery; returns whether there may be more to do.
+    pub(super) fn recover(&mut self, now: Timestamp) -> Result<bool, Failure> {
+        let Some(recovery) = &mut self.recovery else { return Ok(true) };
+        match std::mem::replace(&mut recovery.phase, Phase::Well) {
+            Phase::Undo => {
+                let window = if mutant::is(Mutant::WindowNotBegunAgain) { None } else { self.begun };
+                let renewal = Renewal { told: self.told, window };
+                self.call(Away::Restore, First::Undo(renewal), Work::Nothing)?;
+                Ok(false)
+            }
+            Phase::Load => {
+                let (refs, waiting) = (self.lineage.durable(), self.lineage.waiting());
+                recovery.phase = Phase::Loading(waiting);
+                if refs.iter().flatten().any(|chunk| matches!(chunk, ChunkRef::Blob { .. })) {
+                    self.commands.push(Command::Load(refs));
+                    return Ok(false);
+                }
+                let inline = |chunk: ChunkRef| match chunk {
+                    ChunkRef::Inline { bytes } => Some(bytes),
+                    ChunkRef::Blob { .. } => None,
+                };
+                let states = refs.into_iter().map(|chunks| chunks.into_iter().filter_map(inline).collect()).collect();
+                self.loaded(Ok(states))?;
+                Ok(true)
+            }
+            Phase::Loading(waiting) => {
+                recovery.phase = Phase::Loading(waiting);
+                Ok(false)
+            }
+            Phase::Restore(states) => {
+                recovery.phase = Phase::Replay(0);
+                let base = Base { states, ..self.base.clone() };
+                let renewal = Renewal { told: self.told, window: self.base_begun };
+                self.call(Away::Restore, First::Restore(Box::new(base), renewal), Work::Nothing)?;
+                Ok(false)
+            }
+            Phase::Replay(number) => match self.journal.entry(number) {
+                Some(entry) => {
+                    self.call(Away::Replay(number), First::Nothing, Work::Entry(entry))?;
+                    Ok(false)
+                }
+                None => {
+                    let now = (self.stopwatch)();
+                    recovery.report.replay_ns = now.saturating_sub(recovery.report.part);
+                    Ok(true)
+                }
+            },
+            Phase::Pause(until) => {
+                if now < until {
+                    recovery.phase = Phase::Pause(until);
+                    return Ok(false);
+                }
+                recovery.then = Then::Again;
+                Ok(true)
+            }
+            Phase::Well => {
+                if recovery.then == Then::Later {
+                    recovery.phase = Phase::Pause(self.retry.at().unwrap_or(now));
+                    return Ok(true);
+                }
+                self.well();
+                Ok(true)
+            }
+        }
+    }
+
+    /// The chunks of the snapshot have been read.
+    pub(super) fn loaded(&mut self, result: Result<Vec<Vec<Vec<u8>>>, String>) -> Result<(), Failure> {
+        let Some(recovery) = &mut self.recovery else { return Ok(()) };
+        match result {
+            Ok(mut states) => {
+                let Phase::Loading(waiting) = &mut recovery.phase else { return Ok(()) };
+                if !mutant::is(Mutant::UnwrittenForgotten) {
+                    for (state, waiting) in states.iter_mut().zip(waiting) {
+                        state.extend(waiting.drain(..).map(Arc::unwrap_or_clone));
+                    }
+                }
+                // Of the operators alone: the source stands before them, the sink behind.
+                let first = usize::from(self.source.is_some());
+                let operators = self.made_of.0.len();
+                recovery.phase = Phase::Restore(states.into_iter().skip(first).take(operators).collect());
+            }
+            Err(reason) => {
+                let failure = recovery.report.failure.clone();
+                self.give_up(failure, Some(format!("its snapshot cannot be read: {reason}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The operators stand where their snapshot does, or where they stood before the call that failed.
+    pub(super) fn restored_again(&mut self) -> Result<(), Failure> {
+        let Some(recovery) = &mut self.recovery else { return Ok(()) };
+        let now = (self.stopwatch)();
+        recovery.report.restore_ns = now.saturating_sub(recovery.report.part);
+        recovery.report.part = now;
+        Ok(())
+    }
+
+    /// An entry of the journal was replayed.
+    pub(super) fn replayed(&mut self, number: usize, answer: ChainAnswer) -> Result<(), Failure> {
+        let Some(recovery) = &mut self.recovery else { return Ok(()) };
+        if let Some(Entry { what: What::Batch(_, batch), .. }) = self.journal.entry(number) {
+            recovery.report.replayed += batch.len() as u64;
+        }
+        if self.journal.compare(number, &answer.outputs).is_err() {
+            let failure = recovery.report.failure.clone();
+            let names = self.made_of.0.join("\", \"");
+            let why = format!("a replay of \"{names}\" gave something else than before: it is not deterministic");
+            self.give_up(failure, Some(why));
+            return Ok(());
+        }
+        recovery.phase = Phase::Replay(number + 1);
+        if mutant::is(Mutant::ReplaySent) {
+            self.deliver(0, answer.outputs);
+        }
+        Ok(())
+    }
+
+    /// The operators are well again: what has failed is called again, or left out.
+    fn well(&mut self) {
+        let Some(Recovery { then, report, .. }) = self.recovery.take() else { return };
+        match then {
+            Then::Again | Then::Later => {}
+            Then::Rows => {
+                if let Some(Step::Run(What::Batch(port, batch))) = self.steps.front() {
+                    let rows = Step::Rows { port: *port, batch: batch.clone(), next: 0 };
+                    self.steps[0] = rows;
+                }
+            }
+            Then::Sifted => self.sifting = true,
+            Then::Poison => {
+                let failure = report.failure.clone();
+                let one = match self.steps.front_mut() {
+                    Some(Step::Run(What::Batch(_, batch))) => batch.clone(),
+                    Some(Step::Rows { batch, next, .. }) => batch.slice(*next..*next + 1),
+                    _ => return,
+                };
+                let done = match self.steps.front_mut() {
+                    Some(Step::Rows { batch, next, .. }) => {
+                        *next += 1;
+                        *next >= batch.len()
+                    }
+                    _ => true,
+                };
+                self.set_aside(&one, &failure);
+                if done {
+                    self.steps.pop_front();
+                    self.ladder.progressed();
+                }
+                self.restarted(report);
+                return;
+            }
+        }
+        self.mending = Some(report);
+    }
+
+    /// A record was left out, because its consumer cannot tell its key.
+    pub(super) fn refused(&mut self, refused: Refused) {
+        self.set_aside(&refused.batch, &refused.failure);
+    }
+
+    fn set_aside(&mut self, one: &piton_actors::Batch, failure: &Failure) {
+        self.set_aside += 1;
+        let letter = DeadLetter {
+            operator: failure.operator.clone(),
+            subtask: self.id.clone(),
+            number: self.set_aside,
+            window: self.window.next(),
+            position: self.counters.taken.max(self.counters.read),
+            reason: failure.message.clone(),
+            record: one.show(0),
+            kept: self.ladder.on_poison() == OnPoison::DeadLetter,
+        };
+        if letter.kept && !mutant::is(Mutant::LetterForgotten) {
+            self.letters.push((letter.window, letter.clone()));
+        }
+        self.commands.push(Command::SetAside(Box::new(letter)));
+    }
+
+    // The source and the sink.
+
+    pub(super) fn source_failed(&mut self, failure: Failure) -> Result<(), Failure> {
+        if let Some(report) = self.outer.source_report.take() {
+            self.restarted(report);
+        }
+        let Some(head) = &mut self.source else { return Err(failure) };
+        if failure.is_final() || !head.replayable() {
+            return Err(failure);
+        }
+        self.outer.source += 1;
+        match self.ladder.outer_failed(self.outer.source) {
+            Decision::Up(why) => self.give_up(failure, why),
+            Decision::Recover(rung, _) => {
+                head.renew(guard(&head.name, || self.workshop.source())?);
+                self.outer.source_report = Some(self.report(rung, failure));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn source_mended(&mut self) {
+        if let Some(report) = self.outer.source_report.take() {
+            self.restarted(report);
+        }
+    }
+
+    pub(super) fn sink_failed(&mut self, failure: Failure) -> Result<(), Failure> {
+        if let Some(report) = self.outer.sink_report.take() {
+            self.restarted(report);
+        }
+        let Some(tail) = &mut self.sink else { return Err(failure) };
+        if failure.is_final() || !tail.can_renew() {
+            return Err(failure);
+        }
+        self.outer.sink += 1;
+        match self.ladder.outer_failed(self.outer.sink) {
+            Decision::Up(why) => self.give_up(failure, why),
+            Decision::Recover(rung, _) => {
+                let replayed = tail.renew(guard(&tail.name, || self.workshop.sink())?);
+                let report = self.report(rung, failure);
+                self.outer.sink_report = Some(Report { replayed, ..report });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn sink_mended(&mut self) {
+        if let Some(report) = self.outer.sink_report.take() {
+            self.restarted(report);
+        }
+    }
+}

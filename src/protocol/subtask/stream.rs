@@ -1,0 +1,382 @@
+//! What flows through a subtask, step by step.
+
+use piton_actors::host::{AnySink, AnySource};
+use piton_actors::{Batch, Result as UserResult, Timestamp, WATERMARK_MIN, WindowId};
+
+use super::{Away, Command, Subtask};
+use crate::protocol::chain::{Base, ChainAnswer, ChainCall, ChainFailure, Entry, First, Notice, Routed, What, Work};
+use crate::protocol::element::{Element, Marker};
+use crate::protocol::failure::Failure;
+use crate::protocol::sink::SinkNews;
+use crate::protocol::source::{SourceAnswer, SourceHead, SourceNews};
+
+/// Something that is to be done in its order.
+pub(super) enum Step {
+    /// Open the operators, with their snapshot if there is one.
+    Open { base: Option<Box<Base>>, now: Timestamp },
+    /// Let the operators see this.
+    Run(What),
+    /// Let the operators see a batch record by record, from this one on: as a whole it has failed.
+    Rows { port: usize, batch: Batch, next: usize },
+    /// Send a watermark on.
+    Forward(Timestamp),
+    /// Ask the sink to prepare what it has taken so far.
+    Prepare(Marker),
+    /// Wait until it has.
+    Prepared(Marker),
+    /// Take the snapshot.
+    Cut(Marker),
+    /// Send the marker on: the next window begins.
+    Proceed(Marker),
+    /// Send the end on.
+    End,
+    /// Say that the source has sent the marker of this window.
+    Closed(WindowId),
+    /// Say that all is open.
+    Ready,
+}
+
+impl Step {
+    pub(super) fn begin(window: WindowId) -> Step {
+        Step::Run(What::BeginWindow(window))
+    }
+}
+
+impl Subtask {
+    /// Does the first step, or begins it; returns whether there may be more to do.
+    pub(super) fn step(&mut self, now: Timestamp) -> Result<bool, Failure> {
+        let Some(step) = self.steps.front_mut() else { return Ok(false) };
+        let work = match step {
+            Step::Open { base, now } => {
+                let (base, now) = (base.take(), *now);
+                Work::Open { base, ended: self.finished, now }
+            }
+            Step::Run(what) => {
+                if self.chain.as_ref().is_some_and(|chain| chain.is_empty()) {
+                    if let What::Batch(port, batch) = what {
+                        let (port, batch) = (*port, Batch::clone(batch));
+                        self.deliver(port, vec![Routed { batch, hashes: Vec::new() }]);
+                    }
+                    self.steps.pop_front();
+                    return Ok(true);
+                }
+                Work::Entry(Entry { now, what: what.clone() })
+            }
+            Step::Rows { port, batch, next } => {
+                let row = batch.slice(*next..*next + 1);
+                Work::Entry(Entry { now, what: What::Batch(*port, row) })
+            }
+            Step::Cut(_) => Work::Cut,
+            Step::Prepared(_) => return Ok(false),
+            Step::Forward(_) | Step::Prepare(_) | Step::Proceed(_) | Step::End | Step::Closed(_) | Step::Ready => {
+                let step = self.steps.pop_front();
+                return step.map_or(Ok(()), |step| self.pass(step)).map(|()| true);
+            }
+        };
+        let work = match work {
+            Work::Entry(entry) if self.sifting => Work::Sifted(entry),
+            work => work,
+        };
+        self.call(Away::Step, First::Nothing, work)?;
+        Ok(false)
+    }
+
+    /// Does a step that needs no operators.
+    fn pass(&mut self, step: Step) -> Result<(), Failure> {
+        match step {
+            Step::Forward(watermark) => self.outputs.send_watermark(watermark),
+            Step::Prepare(marker) => match &mut self.sink {
+                Some(sink) if !self.drained => {
+                    self.drained = self.finished;
+                    sink.prepare(marker.window);
+                    self.steps.push_front(Step::Prepared(marker));
+                }
+                _ => {}
+            },
+            Step::Proceed(marker) => {
+                if marker.window != self.window.next() {
+                    let message = format!("asked to end window {} after window {}", marker.window, self.window);
+                    return Err(Failure::engine(&*self.id.operator, message));
+                }
+                self.outputs.send_marker(marker);
+                self.window = marker.window;
+                self.aligner.unblock();
+                if !self.finished {
+                    self.steps.push_front(Step::begin(marker.window.next()));
+                }
+            }
+            Step::End => {
+                self.outputs.send_end();
+                self.finished = true;
+                self.commands.push(Command::Finished);
+            }
+            Step::Closed(window) => self.commands.push(Command::Closed(window)),
+            Step::Ready => self.commands.push(Command::Ready),
+            Step::Open { .. } | Step::Run(_) | Step::Rows { .. } | Step::Prepared(_) | Step::Cut(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Gives the chain away with a call.
+    pub(super) fn call(&mut self, away: Away, first: First, work: Work) -> Result<(), Failure> {
+        let Some(chain) = self.chain.take() else {
+            return Err(Failure::engine(&*self.id.operator, "the operators were called while they were away"));
+        };
+        if let Work::Entry(entry) | Work::Sifted(entry) = &work {
+            self.entered = Some(entry.clone());
+        }
+        let undoable = self.ladder.undoes() && chain.is_undoable();
+        self.away = Some(away);
+        self.commands.push(Command::Chain(ChainCall { first, work, undoable }, chain));
+        Ok(())
+    }
+
+    /// The first step, which needed the operators, is done.
+    pub(super) fn step_done(&mut self, answer: ChainAnswer) -> Result<(), Failure> {
+        let ChainAnswer { outputs, chunks, refused } = answer;
+        let Some(step) = self.steps.front_mut() else {
+            return Err(Failure::engine(&*self.id.operator, "the operators answered without having been asked"));
+        };
+        let mut done = true;
+        match step {
+            // Opening counts, too.
+            Step::Open { .. } => {
+                self.base.entries = self.chain.as_ref().map(|chain| chain.entries()).unwrap_or_default()
+            }
+            Step::Run(what) => match what {
+                What::BeginWindow(window) => self.begun = Some(*window),
+                What::Watermark(watermark) => self.seen_watermark = *watermark,
+                _ => {}
+            },
+            Step::Rows { batch, next, .. } => {
+                self.ladder.row_progressed(*next);
+                *next += 1;
+                done = *next >= batch.len();
+            }
+            Step::Cut(marker) => {
+                let marker = *marker;
+                self.steps.pop_front();
+                self.ladder.progressed();
+                return self.cut(marker, chunks);
+            }
+            _ => {}
+        }
+        for refused in refused {
+            self.refused(refused);
+        }
+        if let Some(entry) = self.entered.take() {
+            self.note(entry, &outputs);
+        }
+        self.sifting = false;
+        self.retry.reset();
+        if done {
+            self.steps.pop_front();
+            self.ladder.progressed();
+        }
+        self.deliver(0, outputs);
+        Ok(())
+    }
+
+    /// Notes in the journal what the operators have seen, if that is what makes their state.
+    fn note(&mut self, entry: Entry, outputs: &[Routed]) {
+        let Some(chain) = &self.chain else { return };
+        if !self.ladder.replays() {
+            return;
+        }
+        if self.journal.is_empty() && !chain.remembers() {
+            // There is nothing to make anew: the way back begins here.
+            self.base = Base { states: Vec::new(), watermark: self.seen_watermark, entries: chain.entries() };
+            self.base_begun = self.begun;
+            return;
+        }
+        self.journal.note(entry, outputs);
+        if self.journal.wants_cut() {
+            self.commands.push(Command::JournalFull);
+        }
+    }
+
+    // What comes in.
+
+    pub(super) fn element(&mut self, channel: usize, element: Element) -> Result<(), Failure> {
+        debug_assert!(self.takes(channel), "an element was delivered that is not taken");
+        match element {
+            Element::Batch(batch) => {
+                self.counters.taken += batch.len() as u64;
+                self.steps.push_back(Step::Run(What::Batch(self.ports[channel], batch)));
+                Ok(())
+            }
+            Element::Watermark(watermark) => {
+                if let Some(combined) = self.aligner.watermark(channel, watermark) {
+                    self.advance_watermark(combined);
+                }
+                Ok(())
+            }
+            Element::Marker(marker) => {
+                let id = &self.id;
+                self.aligner.marker(channel, marker).map_err(|lost| Failure::engine(&*id.operator, lost))?;
+                while let Some(ended) = self.aligner.next_ended() {
+                    self.end_window(ended);
+                }
+                Ok(())
+            }
+            Element::End => {
+                if self.aligner.end(channel) && !self.finished {
+                    self.finish();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn advance_watermark(&mut self, watermark: Timestamp) {
+        if !self.finished {
+            self.steps.push_back(Step::Run(What::Watermark(watermark)));
+            self.steps.push_back(Step::Forward(watermark));
+        }
+    }
+
+    pub(super) fn fire_timers(&mut self, now: Timestamp) {
+        let due = self.chain.as_ref().and_then(|chain| chain.next_timer()).is_some_and(|at| at <= now);
+        if due && self.is_free() && !self.finished {
+            self.steps.push_back(Step::Run(What::Timers));
+        }
+    }
+
+    fn finish(&mut self) {
+        self.steps.push_back(Step::Run(What::Close));
+        self.steps.push_back(Step::End);
+    }
+
+    // What comes back.
+
+    pub(super) fn chain_answered(
+        &mut self,
+        chain: Option<Box<crate::protocol::chain::Chain>>,
+        answer: Result<ChainAnswer, ChainFailure>,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let Some(away) = self.away.take() else {
+            return Err(Failure::engine(&*self.id.operator, "operators came back that were not away"));
+        };
+        self.chain = Some(chain.unwrap_or_else(|| Box::new(self.hollow())));
+        match answer {
+            Ok(answer) => match away {
+                Away::Step => {
+                    self.mended();
+                    self.step_done(answer)
+                }
+                Away::Notice => {
+                    self.mended();
+                    self.notice_done();
+                    Ok(())
+                }
+                Away::Restore => self.restored_again(),
+                Away::Replay(number) => self.replayed(number, answer),
+            },
+            Err(failed) => {
+                self.entered = None;
+                self.chain_failed(away, failed, now)
+            }
+        }
+    }
+
+    pub(super) fn source_answered(
+        &mut self,
+        source: Option<Box<dyn AnySource>>,
+        answer: Result<SourceAnswer, Failure>,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let Some(head) = &mut self.source else {
+            return Err(Failure::engine(&*self.id.operator, "a source answered that is not here"));
+        };
+        let polled = match head.answered(source, answer, now) {
+            Ok(SourceNews::Nothing) => return Ok(()),
+            Ok(SourceNews::Opened) => {
+                self.source_mended();
+                return Ok(());
+            }
+            Ok(SourceNews::Polled(polled)) => polled,
+            Err(failure) => return self.source_failed(failure),
+        };
+        self.outer.source = 0;
+        let done = head.done;
+        for batch in polled.batches {
+            self.counters.read += batch.len() as u64;
+            let watermark = self.source.as_mut().and_then(|head| head.watermark_behind(&*batch));
+            self.steps.push_back(Step::Run(What::Batch(0, batch)));
+            if let Some(watermark) = watermark {
+                self.aligner.set_watermark(watermark);
+                self.advance_watermark(watermark);
+            }
+        }
+        if done && !self.finished {
+            let last = self.source.as_ref().map_or(WATERMARK_MIN, SourceHead::last_watermark);
+            self.aligner.set_watermark(last);
+            self.advance_watermark(last);
+            self.finish();
+        }
+        Ok(())
+    }
+
+    pub(super) fn sink_answered(
+        &mut self,
+        sink: Option<Box<dyn AnySink>>,
+        answer: Result<UserResult<Option<Vec<u8>>>, Failure>,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let Some(tail) = &mut self.sink else {
+            return Err(Failure::engine(&*self.id.operator, "a sink answered that is not here"));
+        };
+        match tail.answered(sink, answer, now) {
+            Ok(SinkNews::Opened) => {
+                self.sink_mended();
+                Ok(())
+            }
+            Ok(SinkNews::Nothing) => {
+                if !tail.is_redoing() {
+                    self.outer.sink = 0;
+                }
+                if tail.wants_cut() {
+                    self.commands.push(Command::JournalFull);
+                }
+                Ok(())
+            }
+            Ok(SinkNews::Prepared(window)) => match self.steps.front() {
+                Some(Step::Prepared(marker)) if marker.window == window => {
+                    self.outer.sink = 0;
+                    self.steps.pop_front();
+                    Ok(())
+                }
+                _ => Err(Failure::engine(&*self.id.operator, "the sink has prepared a window that was not asked for")),
+            },
+            Err(failure) => self.sink_failed(failure),
+        }
+    }
+
+    // Windows.
+
+    /// Queues what belongs to the end of a window.
+    pub(super) fn end_window(&mut self, marker: Marker) {
+        let window = marker.window;
+        if !self.finished {
+            self.steps.push_back(Step::Run(What::EndWindow(window)));
+            if marker.snapshot {
+                self.steps.push_back(Step::Run(What::BeforeCheckpoint(window)));
+            }
+        }
+        if marker.snapshot {
+            self.steps.push_back(Step::Prepare(marker));
+            self.steps.push_back(Step::Cut(marker));
+        }
+        self.steps.push_back(Step::Proceed(marker));
+    }
+
+    /// Calls a hook of the operators.
+    pub(super) fn tell(&mut self, notice: Notice) -> Result<(), Failure> {
+        if self.chain.as_ref().is_some_and(|chain| chain.operators() == 0) {
+            self.notice_done();
+            return Ok(());
+        }
+        self.call(Away::Notice, First::Nothing, Work::Tell(notice))
+    }
+}

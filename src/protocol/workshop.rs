@@ -1,0 +1,32 @@
+//! Where fresh instances of user code come from.
+
+use piton_actors::Result as UserResult;
+use piton_actors::host::{AnyOperator, AnySink, AnySource, Keyer};
+
+/// Makes the source, the operators and the sink of one subtask, and what computes keys for its output edges: when it
+/// begins, and whenever one of them has failed.
+pub trait Workshop: Send + Sync {
+    /// Makes the source.
+    ///
+    /// # Errors
+    /// The factory's; so in the others.
+    fn source(&self) -> UserResult<Box<dyn AnySource>>;
+
+    /// Makes an operator of the chain, counted from its head.
+    ///
+    /// # Errors
+    /// As `source`.
+    fn operator(&self, member: usize) -> UserResult<Box<dyn AnyOperator>>;
+
+    /// Makes the sink.
+    ///
+    /// # Errors
+    /// As `source`.
+    fn sink(&self) -> UserResult<Box<dyn AnySink>>;
+
+    /// Makes what computes the keys of the records of an output edge.
+    ///
+    /// # Errors
+    /// As `source`.
+    fn keyer(&self, edge: usize) -> UserResult<Box<dyn Keyer>>;
+}
