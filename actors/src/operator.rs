@@ -9,7 +9,7 @@ use crate::ids::{Subtask, WindowId};
 use crate::key::Key;
 use crate::record::Inputs;
 use crate::time::Timer;
-use crate::{Result, feed::Feed};
+use crate::{Error, Result, feed::Feed};
 
 /// One record of an operator's input by reference; only operators generic over their input need to write it.
 pub type InputRef<'a, O> = <<O as Operator>::In as Inputs>::Ref<'a>;
@@ -235,6 +235,17 @@ pub trait Source: Send + 'static {
     /// Returns whether the source can go back to an earlier position.
     fn replayable(&self) -> bool {
         true
+    }
+
+    /// Shares what is left to read out among another number of subtasks, after the parallelism was changed:
+    /// `positions` are those of all subtasks so far, in order, nothing where one had not begun. Every record that lies
+    /// behind them must be read by exactly one of the new subtasks.
+    ///
+    /// # Errors
+    /// If this kind of source cannot do it, as the default says: the job then keeps the parallelism it has.
+    fn redistribute(positions: Vec<Option<Self::Position>>, parallelism: u32) -> Result<Vec<Option<Self::Position>>> {
+        let (_, _) = (positions, parallelism);
+        Err(Error::invalid("it cannot share out what is left to read"))
     }
 }
 

@@ -70,6 +70,9 @@ pub(super) struct RunArgs {
     /// From where to start: "latest", "none", or the number of a committed window [default: recovery.resume]
     #[arg(long, value_name = "latest|none|ID")]
     pub(super) resume: Option<String>,
+    /// Drops the state of operators that are gone from the topology
+    #[arg(long)]
+    pub(super) allow_unmapped: bool,
     /// With --resume none: removes the checkpoints that the state directory holds
     #[arg(long)]
     pub(super) discard_state: bool,

@@ -15,7 +15,7 @@ use crate::config::Resume;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{Ended, Event, Opener, Outcome, Progress, RunOptions, Signals, run_in};
 use crate::store::OpenOptions;
-use crate::topology::{Plan, Registry};
+use crate::topology::{Plan, Registry, Unmapped};
 
 /// Runs a job until it ends, and says how it ended.
 pub(super) fn run(args: &RunArgs, registry: &Registry, terminal: &Terminal) -> Result {
@@ -88,6 +88,7 @@ fn start(
         signals,
         threads: None,
         allow_rollback: args.allow_rollback,
+        unmapped: if args.allow_unmapped { Unmapped::Drop } else { Unmapped::Refuse },
         clock: clock.clone(),
         listener: Box::new(move |event| {
             live.on(event);

@@ -14,7 +14,7 @@
 //!
 //! After the first failure it does nothing any more: it is dropped and made anew by whoever restarts it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use piton_actors::host::{AnyOperator, AnySink, AnySource, Keyer, SinkCall};
@@ -66,6 +66,9 @@ pub struct Restored {
     pub snapshot: SubtaskSnapshot,
     /// The chunks of each operator's state, in the order of the snapshot, oldest first.
     pub chunks: Vec<Vec<Vec<u8>>>,
+    /// Operators that take over what belongs to them in the states of several subtasks, because the parallelism was
+    /// changed: for each of those its chunks, oldest first. They have no chunks of their own.
+    pub adopted: BTreeMap<String, Vec<Vec<Vec<u8>>>>,
     /// Pending outputs of windows that were rolled back: to be thrown away.
     pub abandoned: Vec<PendingOutput>,
 }
@@ -442,8 +445,10 @@ impl Subtask {
         let mut snapshots = VecDeque::new();
         let mut chunks = VecDeque::new();
         let mut abandoned = Vec::new();
+        let mut adopted = BTreeMap::new();
         if let Some(restored) = restored {
-            let Restored { window, snapshot, chunks: kept, abandoned: rolled_back } = *restored;
+            let Restored { window, snapshot, chunks: kept, adopted: shared, abandoned: rolled_back } = *restored;
+            adopted = shared;
             self.window = window;
             self.restored = window;
             self.finished = snapshot.finished;
@@ -472,7 +477,10 @@ impl Subtask {
             if mutant::is(Mutant::BaseForgotten) && chunks.len() > 1 {
                 chunks.drain(..chunks.len() - 1);
             }
-            crate::protocol::failure::guard(&link.name, || link.operator.restore(chunks, watermark))?;
+            crate::protocol::failure::guard(&link.name, || match adopted.get(&link.name) {
+                Some(states) => link.operator.adopt(states, watermark),
+                None => link.operator.restore(chunks, watermark),
+            })?;
         }
         if let Some(sink) = &mut self.sink {
             let pending = snapshots.pop_front().map(|snapshot| snapshot.pending).unwrap_or_default();
@@ -502,6 +510,8 @@ impl Subtask {
         if self.finished {
             // The channels are new: whoever reads them has to hear of the end again.
             if !mutant::is(Mutant::EndNotRepeated) {
+                // A reader whose channels are others than before may not know the last watermark.
+                self.outputs.send_watermark(self.aligner.combined_watermark());
                 self.outputs.send_end();
             }
             self.commands.push(Command::Finished);

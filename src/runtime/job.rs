@@ -15,8 +15,9 @@ use crate::ids::{Fence, WindowId};
 use crate::protocol::coordinator::{CheckpointSettings, Members};
 use crate::protocol::region::Region;
 use crate::protocol::restart::RestartPolicy;
-use crate::runtime::build::{Common, RegionBlueprint};
+use crate::runtime::build::Common;
 use crate::runtime::event::{Event, Listener};
+use crate::runtime::fit::{self, Fit, Found};
 use crate::runtime::kept::Opener;
 use crate::runtime::progress::Progress;
 use crate::runtime::signals::Signals;
@@ -24,7 +25,7 @@ use crate::runtime::storage::Storage;
 use crate::runtime::supervisor::{Outcome, Stop, Supervisor, SupervisorSpec};
 use crate::runtime::time::Time;
 use crate::store::{CheckpointStore, OpenOptions, SledStore, StoreError};
-use crate::topology::{Fingerprint, Plan};
+use crate::topology::{Plan, Unmapped};
 
 /// How a job is run, beside what its topology file says.
 pub struct RunOptions {
@@ -34,6 +35,8 @@ pub struct RunOptions {
     pub threads: Option<usize>,
     /// Whether to start from an older checkpoint if the newest is damaged.
     pub allow_rollback: bool,
+    /// What happens to state of operators that are gone from the topology.
+    pub unmapped: Unmapped,
     /// Tells the time.
     pub clock: Clock,
     /// Takes the events.
@@ -48,6 +51,7 @@ impl Default for RunOptions {
             signals: None,
             threads: None,
             allow_rollback: false,
+            unmapped: Unmapped::Refuse,
             clock: Clock::system(),
             listener: Box::new(|_| {}),
             progress: Progress::default(),
@@ -82,7 +86,7 @@ pub fn run(plan: &Plan, options: RunOptions) -> Result<Ended> {
 /// As [`run`].
 pub fn run_in(plan: &Plan, options: RunOptions, mut opener: Opener) -> Result<Ended> {
     let mut store = opener().map_err(refused)?;
-    let regions = look(plan, store.as_mut())?;
+    let Fit { regions, abandoned, losses } = fit::look(plan, store.as_mut(), options.unmapped)?;
     if !regions.is_empty() && regions.iter().all(|region| region.finished.is_some()) {
         let mut outcome = Outcome { finished: true, ..Outcome::default() };
         for region in regions {
@@ -94,16 +98,13 @@ pub fn run_in(plan: &Plan, options: RunOptions, mut opener: Opener) -> Result<En
         return Ok(Ended::AlreadyFinished(outcome));
     }
     let incarnation = store.claim_incarnation().map_err(refused)?;
+    for loss in &losses {
+        tracing::warn!("{loss}");
+    }
+    for manifest in &abandoned {
+        fit::abandon(store.as_mut(), manifest, incarnation)?;
+    }
     run_regions(plan, options, store, opener, regions, incarnation).map(Ended::Ran)
-}
-
-/// A region and what the store holds of it.
-struct Found {
-    blueprint: RegionBlueprint,
-    fingerprint: Fingerprint,
-    head: WindowId,
-    /// If it has finished: how many records it has read and written.
-    finished: Option<(u64, u64)>,
 }
 
 fn open(path: &Path, options: OpenOptions) -> Result<Box<dyn CheckpointStore>, StoreError> {
@@ -116,46 +117,6 @@ fn open(path: &Path, options: OpenOptions) -> Result<Box<dyn CheckpointStore>, S
 
 fn refused(error: StoreError) -> Error {
     Error::state(error.to_string())
-}
-
-/// Finds out where each region stands, and refuses a topology that does not fit.
-fn look(plan: &Plan, store: &mut dyn CheckpointStore) -> Result<Vec<Found>> {
-    let mut stored: Vec<String> = store.regions().map_err(refused)?;
-    let mut found = Vec::new();
-    let mut misfits = Vec::new();
-    for (index, region) in plan.regions.iter().enumerate() {
-        let blueprint = RegionBlueprint::of_plan(plan, region);
-        let fingerprint = plan.fingerprint(index);
-        stored.retain(|name| *name != blueprint.name);
-        let head = store.head(&blueprint.name).map_err(refused)?.map_or(WindowId::NONE, |(window, _)| window);
-        let mut finished = None;
-        if head > WindowId::NONE {
-            let manifest = store.load(&blueprint.name, head).map_err(refused)?;
-            match Fingerprint::decode(&manifest.topology) {
-                Ok(was) => misfits.extend(fingerprint.fits(&was).err().unwrap_or_default()),
-                Err(error) => misfits.push(error),
-            }
-            if manifest.finished {
-                let sum = |count: fn(&crate::protocol::manifest::SubtaskSnapshot) -> u64| {
-                    manifest.subtasks.iter().map(count).sum::<u64>()
-                };
-                finished = Some((sum(|subtask| subtask.read), sum(|subtask| subtask.written)));
-            }
-        }
-        found.push(Found { blueprint, fingerprint, head, finished });
-    }
-    for name in stored {
-        misfits.push(format!(
-            "the state directory holds checkpoints of a region \"{name}\", which this topology does not have"
-        ));
-    }
-    if misfits.is_empty() {
-        return Ok(found);
-    }
-    let place = plan.settings.store.path.display();
-    misfits.insert(0, format!("the state in \"{place}\" does not fit the topology:"));
-    misfits.push("start with `--resume none --discard-state`, or with another `--state`, to begin anew".into());
-    Err(Error::new(crate::error::ErrorKind::State, misfits))
 }
 
 fn run_regions(
@@ -175,7 +136,7 @@ fn run_regions(
     let mut before = Outcome { finished: true, ..Outcome::default() };
     let mut regions = Vec::new();
     for region in found {
-        let Found { blueprint, fingerprint, head, finished } = region;
+        let Found { blueprint, head, finished } = region;
         if head > WindowId::NONE {
             resumed_from.insert(blueprint.name.clone(), head.0);
         }
@@ -188,7 +149,7 @@ fn run_regions(
         let members = Members {
             job: settings.job.name.clone(),
             region: blueprint.name.clone(),
-            topology: fingerprint.encode(),
+            topology: blueprint.topology.encode(),
             subtasks: blueprint.subtasks(),
             sources: blueprint.sources(),
         };

@@ -2,6 +2,7 @@
 mod actor;
 mod build;
 mod event;
+pub(crate) mod fit;
 mod job;
 mod kept;
 mod port;

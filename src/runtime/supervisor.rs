@@ -74,8 +74,6 @@ struct Held {
     blueprint: RegionBlueprint,
     ids: Vec<SubtaskId>,
     sources: BTreeSet<SubtaskId>,
-    /// The names of each subtask's nodes.
-    members: Vec<Vec<String>>,
     /// The threads of those subtasks that need one of their own.
     dedicated: Vec<Option<Arbiter>>,
     ports: Vec<Arc<Port>>,
@@ -140,7 +138,6 @@ impl Supervisor {
             let ids = blueprint.subtasks();
             regions.push(Held {
                 sources: blueprint.sources().into_iter().collect(),
-                members: blueprint.members(),
                 dedicated: blueprint.dedicated().into_iter().map(|own| own.then(Arbiter::new)).collect(),
                 ports: blueprint.ports(machine.fence(), &spec.common),
                 gauges: ids.iter().map(|_| Arc::default()).collect(),
@@ -309,8 +306,15 @@ impl Supervisor {
                 return;
             }
         };
-        let mut restored =
-            loaded.map(|loaded| restore::split(*loaded, &region.ids, &region.members)).unwrap_or_default();
+        let split = loaded.map(|loaded| restore::split(*loaded, &region.blueprint)).transpose();
+        let mut restored = match split {
+            Ok(restored) => restored.unwrap_or_default(),
+            Err((operator, error)) => {
+                let failure = Failure::error(operator, &error);
+                self.on(index, region::Event::Failed(fence, None, failure), ctx);
+                return;
+            }
+        };
         for port in &region.ports {
             port.reset(fence);
         }

@@ -1,5 +1,7 @@
 //! Carries out what subtasks and regions ask for, as the runtime does.
 
+use std::collections::BTreeMap;
+
 use piton_actors::WindowId;
 
 use crate::chaos::invariants::InvariantId;
@@ -496,6 +498,7 @@ impl World<'_> {
                         window,
                         snapshot: manifest.subtasks[found].clone(),
                         chunks: std::mem::take(&mut chunks[found]),
+                        adopted: BTreeMap::new(),
                         abandoned: abandoned.into_iter().filter(|pending| pending.window > window).collect(),
                     }))
                 }

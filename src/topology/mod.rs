@@ -6,6 +6,7 @@
 
 mod build;
 mod chains;
+mod continuation;
 mod explain;
 mod fingerprint;
 mod graph;
@@ -21,8 +22,9 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use continuation::{Continuation, Continued, Mapping, Unmapped};
 pub use explain::Format;
-pub use fingerprint::{Fingerprint, OperatorPrint};
+pub use fingerprint::{EdgePrint, Fingerprint, OperatorPrint};
 pub use guarantee::{Guarantee, Path};
 pub use load::{load, load_text};
 pub use plan::{Chain, Edge, EventTime, Node, NodeKind, Partition, Plan, Region};

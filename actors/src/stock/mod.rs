@@ -25,7 +25,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
-use crate::blueprint::{Fault, OperatorBlueprint, OperatorKind, SinkKind, SourceBlueprint, SourceKind};
+use crate::blueprint::{
+    Fault, OperatorBlueprint, OperatorKind, SinkKind, SourceBlueprint, SourceKind, redistribute_by,
+};
 use crate::host::{Factory, Hosted, HostedSource};
 use crate::operator::{Operator, Source};
 use crate::record::RecordType;
@@ -121,6 +123,7 @@ fn table_source<S: Source<Out = Table>>(
         replayable,
         max_parallelism: None,
         make: Arc::new(move |rows| Ok(Box::new(HostedSource::new(factory(), rows)))),
+        redistribute: redistribute_by::<S>(),
     }
 }
 
