@@ -13,6 +13,7 @@ use crate::host::{AnyOperator, AnySink, AnySource, Factory, Hosted, HostedSink, 
 use crate::ids::Subtask;
 use crate::operator::{Delivery, Operator, Sink, Source};
 use crate::record::{Inputs, RecordType};
+use crate::state::Declared;
 use crate::{Error, Result, feed::Feed};
 
 /// The options of one table of the topology file, without those the engine itself reads.
@@ -113,6 +114,8 @@ pub struct OperatorBlueprint {
     /// What its state was made for, in words, if that follows from more than its type: state is refused by an operator
     /// that says something else.
     pub state: Option<String>,
+    /// What state it keeps, as far as it declares it.
+    pub states: Vec<Declared>,
     /// Makes an instance whose batches hold up to so many rows.
     pub make: MakeOperator,
 }
@@ -273,11 +276,12 @@ pub fn operator_blueprint<O: Operator>(factory: Factory<O>) -> Result<OperatorBl
 where
     O::Out: TypedOutput,
 {
-    let keyed = factory().map_err(|error| vec![Fault::new("", error.to_string())])?.is_keyed();
+    let prototype = factory().map_err(|error| vec![Fault::new("", error.to_string())])?;
     Ok(OperatorBlueprint {
         output: O::Out::record_type(),
-        keyed,
+        keyed: prototype.is_keyed(),
         state: None,
+        states: prototype.states(),
         make: Arc::new(move |subtask, rows| Ok(Box::new(Hosted::new(Arc::clone(&factory), subtask, rows)?))),
     })
 }

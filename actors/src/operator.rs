@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::ids::{Subtask, WindowId};
 use crate::key::Key;
 use crate::record::Inputs;
+use crate::state::Declared;
 use crate::time::Timer;
 use crate::{Error, Result, feed::Feed};
 
@@ -63,6 +64,14 @@ pub trait Operator: Send + Sized + 'static {
     /// whose key may be [`Key::None`] for such a record says `true` here itself.
     fn is_keyed(&self) -> bool {
         crate::probe::is_keyed(self)
+    }
+
+    /// Returns what state it keeps: `vec![SEEN.into(), LAST.into()]`.
+    ///
+    /// A job does not start if what a checkpoint holds under these names cannot be read as their types, which says the
+    /// name and the field. State that is not declared is found out where it is first used, while the job runs.
+    fn states(&self) -> Vec<Declared> {
+        Vec::new()
     }
 
     /// Called once per instance, after its state was restored and before anything else.

@@ -20,6 +20,7 @@ use crate::runtime::event::{Event, Listener};
 use crate::runtime::fit::{self, Fit, Found};
 use crate::runtime::kept::Opener;
 use crate::runtime::progress::Progress;
+use crate::runtime::schema;
 use crate::runtime::signals::Signals;
 use crate::runtime::storage::Storage;
 use crate::runtime::supervisor::{Outcome, Stop, Supervisor, SupervisorSpec};
@@ -97,6 +98,7 @@ pub fn run_in(plan: &Plan, options: RunOptions, mut opener: Opener) -> Result<En
         }
         return Ok(Ended::AlreadyFinished(outcome));
     }
+    schema::check(store.as_mut(), &regions)?;
     let incarnation = store.claim_incarnation().map_err(refused)?;
     for loss in &losses {
         tracing::warn!("{loss}");

@@ -8,6 +8,7 @@ mod kept;
 mod port;
 mod progress;
 mod restore;
+mod schema;
 mod signals;
 mod storage;
 mod supervisor;

@@ -108,6 +108,7 @@ fn table_operator<O: Operator<Out = Table>>(output: SchemaRef, keyed: bool, fact
         output: RecordType::Table(output),
         keyed,
         state: None,
+        states: Vec::new(),
         make: Arc::new(move |subtask, rows| Ok(Box::new(Hosted::new(Arc::clone(&factory), subtask, rows)?))),
     }
 }
