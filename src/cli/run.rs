@@ -85,6 +85,7 @@ fn start(
     }
     let log = Arc::clone(log);
     let options = RunOptions {
+        control: Some(plan.settings.store.path.clone()),
         signals,
         threads: None,
         allow_rollback: args.allow_rollback,

@@ -81,6 +81,8 @@ pub enum Event {
     Element(usize, Element),
     /// The coordinator closes a window; sources only.
     CloseWindow(Marker, Behind),
+    /// The input is to end here, as if there were no more of it; sources only.
+    Drain,
     /// The source is back. `Err` if it is lost to a panic.
     Source(Option<Box<dyn AnySource>>, Result<SourceAnswer, Failure>),
     /// The sink is back. `Err` if it is lost to a panic.
@@ -167,6 +169,8 @@ pub struct Subtask {
     closes: VecDeque<(Marker, Behind)>,
     /// Whether its source is to read nothing more.
     held: bool,
+    /// Whether its source is to come to its end.
+    draining: bool,
     /// The snapshot marker whose cut waits for the sink.
     cutting: Option<Marker>,
     lineage: Lineage,
@@ -256,6 +260,7 @@ impl Subtask {
             drained: false,
             closes: VecDeque::new(),
             held: false,
+            draining: false,
             cutting: None,
             publishing: VecDeque::new(),
             commands: Vec::new(),
@@ -395,6 +400,10 @@ impl Subtask {
                 self.closes.push_back((marker, behind));
                 Ok(())
             }
+            Event::Drain => {
+                self.draining = true;
+                Ok(())
+            }
             Event::Source(source, answer) => self.source_answered(source, answer, now),
             Event::Sink(sink, answer) => self.sink_answered(sink, answer, now),
             Event::Written(window, result) => self.written(window, result),
@@ -422,6 +431,14 @@ impl Subtask {
             self.held = behind == Behind::Hold;
             self.end_window(marker, now)?;
             self.commands.push(Command::Closed(marker.window));
+        }
+        if self.draining
+            && self.is_free()
+            && !self.finished
+            && let Some(source) = self.source.as_mut().filter(|source| source.is_here())
+        {
+            source.done = true;
+            self.end_source(now)?;
         }
         if let Some(sink) = &mut self.sink
             && let Some((call, sink)) = sink.next_call(now)
@@ -610,13 +627,15 @@ impl Subtask {
                 self.advance_watermark(watermark, now)?;
             }
         }
-        if done && !self.finished {
-            let last = self.source.as_ref().map_or(WATERMARK_MIN, SourceHead::last_watermark);
-            self.aligner.set_watermark(last);
-            self.advance_watermark(last, now)?;
-            self.finish(now)?;
-        }
-        Ok(())
+        if done && !self.finished { self.end_source(now) } else { Ok(()) }
+    }
+
+    /// Nothing more comes from the source: time runs to its end.
+    fn end_source(&mut self, now: Timestamp) -> Result<(), Failure> {
+        let last = self.source.as_ref().map_or(WATERMARK_MIN, SourceHead::last_watermark);
+        self.aligner.set_watermark(last);
+        self.advance_watermark(last, now)?;
+        self.finish(now)
     }
 
     fn sink_answered(

@@ -1,7 +1,7 @@
 //! One job from its start to its end: opens the state, starts the supervisor, waits.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::protocol::coordinator::{CheckpointSettings, Members};
 use crate::protocol::region::Region;
 use crate::protocol::restart::RestartPolicy;
 use crate::runtime::build::Common;
+use crate::runtime::control::Control;
 use crate::runtime::event::{Event, Listener};
 use crate::runtime::fit::{self, Fit, Found};
 use crate::runtime::kept::Opener;
@@ -23,13 +24,15 @@ use crate::runtime::progress::Progress;
 use crate::runtime::schema;
 use crate::runtime::signals::Signals;
 use crate::runtime::storage::Storage;
-use crate::runtime::supervisor::{Outcome, Stop, Supervisor, SupervisorSpec};
+use crate::runtime::supervisor::{Ask, Outcome, Stop, Supervisor, SupervisorSpec};
 use crate::runtime::time::Time;
 use crate::store::{CheckpointStore, OpenOptions, SledStore, StoreError};
 use crate::topology::{Plan, Unmapped};
 
 /// How a job is run, beside what its topology file says.
 pub struct RunOptions {
+    /// The state directory in which a socket takes requests, such as those of `piton stop`; nothing for no socket.
+    pub control: Option<PathBuf>,
     /// The signals that stop the job with a last checkpoint, if any do.
     pub signals: Option<Signals>,
     /// How many threads run subtasks; nothing for one for each core.
@@ -49,6 +52,7 @@ pub struct RunOptions {
 impl Default for RunOptions {
     fn default() -> Self {
         RunOptions {
+            control: None,
             signals: None,
             threads: None,
             allow_rollback: false,
@@ -173,9 +177,10 @@ fn run_regions(
     };
     let timeout = Duration::from_millis(settings.checkpoint.timeout.millis());
     let seed = settings.job.seed ^ incarnation;
-    let signals = options.signals;
+    let (job, signals) = (settings.job.name.clone(), options.signals);
     let supervisor = system.block_on(async move {
         let spec = SupervisorSpec {
+            job,
             regions,
             common,
             storage,
@@ -192,10 +197,18 @@ fn run_regions(
         }
         supervisor
     });
+    let control = options.control.and_then(|dir| {
+        let supervisor = supervisor.clone();
+        let asked = Box::new(move |request, reply| supervisor.do_send(Ask { request, reply }));
+        Control::open(&dir, asked)
+            .inspect_err(|error| tracing::warn!(%error, "the job cannot be asked for savepoints, or to stop, by commands"))
+            .ok()
+    });
     system.run().map_err(|error| Error::failed(format!("the engine stopped: {error}")))?;
     // actix ends an actor of which nobody has an address, even one that has just been sent a message. While a region is
     // between two attempts there are no subtasks that would have the supervisor's: it is held here.
     drop(supervisor);
+    drop(control);
     let ran = outcome.lock().take();
     let mut ran: Outcome = ran.ok_or_else(|| Error::failed("the engine stopped before the job had ended"))?;
     ran.finished &= before.finished;
