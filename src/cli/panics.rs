@@ -21,7 +21,7 @@ pub(super) fn install() {
 }
 
 /// Runs a command; a panic of the command itself becomes an error.
-pub(super) fn guard(command: impl FnOnce() -> Result) -> Result {
+pub(super) fn guard<T>(command: impl FnOnce() -> Result<T>) -> Result<T> {
     match panic::catch_unwind(AssertUnwindSafe(command)) {
         Ok(result) => result,
         Err(payload) => {

@@ -29,8 +29,7 @@ pub(crate) fn check(settings: &Settings, layered: &Layered<'_>, problems: &mut P
 }
 
 /// Options that are read, so that a file may hold them already, but that nothing acts on in this version.
-const IDLE: [&str; 9] = [
-    "checkpoint.on_cancel",
+const IDLE: [&str; 8] = [
     "recovery.scope",
     "recovery.journal",
     "recovery.journal_total",

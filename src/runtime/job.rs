@@ -177,10 +177,12 @@ fn run_regions(
     };
     let timeout = Duration::from_millis(settings.checkpoint.timeout.millis());
     let seed = settings.job.seed ^ incarnation;
+    let expires_ms = settings.checkpoint.expires.map(|expires| i64::try_from(expires.millis()).unwrap_or(i64::MAX));
     let (job, signals) = (settings.job.name.clone(), options.signals);
     let supervisor = system.block_on(async move {
         let spec = SupervisorSpec {
             job,
+            expires_ms,
             regions,
             common,
             storage,

@@ -109,6 +109,8 @@ struct Restart {
 /// What a supervisor is made of.
 pub(crate) struct SupervisorSpec {
     pub(crate) job: String,
+    /// After how many ms savepoints and older checkpoints are removed.
+    pub(crate) expires_ms: Option<i64>,
     pub(crate) regions: Vec<(Region, RegionBlueprint, WindowId)>,
     pub(crate) common: Common,
     pub(crate) storage: Storage,
@@ -123,6 +125,7 @@ pub(crate) struct SupervisorSpec {
 /// The actor. See the module.
 pub(crate) struct Supervisor {
     job: String,
+    expires_ms: Option<i64>,
     asked: asked::Asked,
     regions: Vec<Held>,
     begin: Vec<WindowId>,
@@ -167,6 +170,7 @@ impl Supervisor {
         spec.progress.watch(regions.iter().flat_map(|region| &region.gauges));
         Supervisor {
             job: spec.job,
+            expires_ms: spec.expires_ms,
             asked: asked::Asked::default(),
             regions,
             begin,
@@ -470,6 +474,7 @@ impl Supervisor {
         };
         self.answer_stopped(&outcome.failures);
         *self.outcome.lock() = Some(outcome);
+        self.expire();
         self.storage.stop();
         let dedicated = self.regions.iter().flat_map(|region| region.dedicated.iter().flatten());
         for arbiter in self.arbiters.iter().chain(dedicated) {
@@ -511,6 +516,7 @@ impl Actor for Supervisor {
     fn started(&mut self, ctx: &mut Self::Context) {
         let own = ctx.address();
         self.storage.watch(move |reason| own.do_send(Answer::Lost(reason)));
+        self.expire();
         for index in 0..self.regions.len() {
             let window = self.begin[index];
             self.on(index, region::Event::Begin(window), ctx);

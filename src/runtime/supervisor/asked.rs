@@ -219,6 +219,18 @@ impl Supervisor {
         self.end_if_over(ctx);
     }
 
+    /// Removes what has expired.
+    pub(super) fn expire(&self) {
+        let Some(expires_ms) = self.expires_ms else { return };
+        let before = self.time.now().saturating_sub(expires_ms);
+        self.storage.savepoints(move |savepoints| {
+            match savepoints.and_then(|kept| kept.expire(before).map_err(|error| error.to_string())) {
+                Ok(expired) => expired.iter().for_each(|line| tracing::info!("{line}")),
+                Err(error) => tracing::warn!(error, "what has expired cannot be removed"),
+            }
+        });
+    }
+
     /// Has the savepoint that is being made take note of something.
     pub(super) fn note_saving(
         &mut self,
