@@ -41,7 +41,8 @@ impl Side<'_> {
 
     fn positions(&self) -> BTreeMap<u32, String> {
         let shown = |position: &Vec<u8>| {
-            of_written(Written::MessagePack(position)).map_or_else(|_| format!("{position:02x?}"), |json| json.to_string())
+            of_written(Written::MessagePack(position))
+                .map_or_else(|_| format!("{position:02x?}"), |json| json.to_string())
         };
         let positions = self.parts.iter();
         positions.filter_map(|(index, (part, ..))| Some((*index, shown(part.position.as_ref()?)))).collect()

@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_panic_of_a_command_is_an_internal_error() {
-        let error = guard(|| panic!("the {} is wrong", "sky")).unwrap_err();
+        let error = guard::<()>(|| panic!("the {} is wrong", "sky")).unwrap_err();
         assert!(error.to_string().starts_with("internal error: the sky is wrong"), "{error}");
         assert_eq!(error.kind().exit_code(), 1);
     }

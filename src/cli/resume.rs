@@ -118,7 +118,9 @@ fn refuse_checkpoints(plan: &Plan, store: &mut dyn CheckpointStore) -> Result {
         return Err(Error::new(
             ErrorKind::State,
             vec![
-                format!("the state directory \"{place}\" holds checkpoints (region \"{region}\" up to window {window})"),
+                format!(
+                    "the state directory \"{place}\" holds checkpoints (region \"{region}\" up to window {window})"
+                ),
                 "to continue from them, leave out `--resume none`; to lose them and begin anew, add `--discard-state`"
                     .into(),
             ],

@@ -77,7 +77,8 @@ pub(super) fn rewind(
 
 /// Returns what is said of sinks that publish elsewhere than in files: nobody can take that back.
 fn elsewhere(plan: &Plan, heads: &BTreeMap<String, WindowId>, kept: &Kept) -> Vec<String> {
-    let is_newer = |(region, manifest): (&String, &Manifest)| heads.get(region).is_some_and(|head| *head > manifest.window);
+    let is_newer =
+        |(region, manifest): (&String, &Manifest)| heads.get(region).is_some_and(|head| *head > manifest.window);
     if !kept.manifests.iter().any(is_newer) {
         return Vec::new();
     }

@@ -64,11 +64,14 @@ pub(super) fn run(args: &RunArgs, registry: &Registry, terminal: &Terminal) -> R
                         "warning: the process was ended by signal {signal}; it is started again in {delay_ms} ms"
                     ));
                     if stops.within(Duration::from_millis(delay_ms)).await {
-                        return Err(Error::new(ErrorKind::Failed, vec![
+                        return Err(Error::new(
+                            ErrorKind::Failed,
+                            vec![
                             "stopped while no process was running: the next start continues from the last committed \
                              window"
                                 .to_string(),
-                        ]));
+                        ],
+                        ));
                     }
                 }
             }
@@ -184,7 +187,8 @@ mod tests {
 
     #[test]
     fn a_process_that_is_started_again_goes_on_where_it_was() {
-        let own = ["run", "job.toml", "--supervise", "--resume", "none", "--discard-state", "--set", "a=b", "--resume=7"];
+        let own =
+            ["run", "job.toml", "--supervise", "--resume", "none", "--discard-state", "--set", "a=b", "--resume=7"];
         let of = |life| -> Vec<String> {
             let arguments = arguments(own.iter().map(OsString::from), life);
             arguments.into_iter().map(|argument| argument.into_string().unwrap()).collect()

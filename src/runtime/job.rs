@@ -203,7 +203,9 @@ fn run_regions(
         let supervisor = supervisor.clone();
         let asked = Box::new(move |request, reply| supervisor.do_send(Ask { request, reply }));
         Control::open(&dir, asked)
-            .inspect_err(|error| tracing::warn!(%error, "the job cannot be asked for savepoints, or to stop, by commands"))
+            .inspect_err(
+                |error| tracing::warn!(%error, "the job cannot be asked for savepoints, or to stop, by commands"),
+            )
             .ok()
     });
     system.run().map_err(|error| Error::failed(format!("the engine stopped: {error}")))?;

@@ -181,7 +181,12 @@ mod tests {
         assert_eq!(saving.restarting(0, "a panic"), []);
         assert_eq!(saving.region_is_ready(0), [Step::Trigger(0)]);
         saving.triggered(0, W(7));
-        let [Step::Abort(reason)] = &saving.committed(0, W(7)).into_iter().chain(saving.added(0, Err("full".into()))).skip(1).collect::<Vec<_>>()[..]
+        let [Step::Abort(reason)] = &saving
+            .committed(0, W(7))
+            .into_iter()
+            .chain(saving.added(0, Err("full".into())))
+            .skip(1)
+            .collect::<Vec<_>>()[..]
         else {
             panic!("the third failure is the last")
         };

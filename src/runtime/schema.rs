@@ -36,7 +36,8 @@ fn check_region(
     blueprint: &RegionBlueprint,
     misfits: &mut Vec<String>,
 ) -> Result {
-    let key_groups = Fingerprint::decode(&manifest.topology).map_or(blueprint.topology.key_groups, |was| was.key_groups);
+    let key_groups =
+        Fingerprint::decode(&manifest.topology).map_or(blueprint.topology.key_groups, |was| was.key_groups);
     for (name, operator) in blueprint.chains.iter().flat_map(|chain| &chain.operators) {
         if operator.states.is_empty() {
             continue;

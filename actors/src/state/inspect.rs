@@ -322,7 +322,8 @@ mod tests {
     fn what_is_kept_can_be_seen_without_its_types() {
         let chunks = chunks(3);
         let reader = StateReader::open(&chunks, 8).unwrap();
-        let states: Vec<_> = reader.states().unwrap().into_iter().map(|info| (info.name, info.kind, info.keys)).collect();
+        let states: Vec<_> =
+            reader.states().unwrap().into_iter().map(|info| (info.name, info.kind, info.keys)).collect();
         let expected = [("fact", "value", 3), ("last", "list", 1), ("of", "map", 1), ("seen", "value", 3)];
         assert_eq!(states, expected.map(|(name, kind, keys)| (name.to_string(), kind, keys)));
         assert_eq!(reader.count().unwrap(), (3, 1));
@@ -343,12 +344,16 @@ mod tests {
     #[test]
     fn a_type_that_cannot_read_what_is_kept_is_found_with_its_field() {
         let chunks = chunks(100);
-        let check = |declared: Declared| check_declared(&[declared], &chunks, 8).map_err(|error| error.message().to_string());
+        let check =
+            |declared: Declared| check_declared(&[declared], &chunks, 8).map_err(|error| error.message().to_string());
         assert_eq!(check(FACT.into()), Ok(()));
         assert_eq!(check(ValueState::<New>::new("fact").into()), Ok(()), "a field gone, one with a default");
         assert_eq!(check(ValueState::<Other>::new("another").into()), Ok(()), "nothing is kept under that name");
         for (declared, expected) in [
-            (ValueState::<Other>::new("fact").into(), "state \"fact\" cannot be read as Other: field \"count\": invalid type"),
+            (
+                ValueState::<Other>::new("fact").into(),
+                "state \"fact\" cannot be read as Other: field \"count\": invalid type",
+            ),
             (ValueState::<Longer>::new("fact").into(), "cannot be read as Longer: missing field `total`"),
             (ListState::<Old>::new("fact").into(), "was written as a value of msgpack, but is declared as a list of"),
             (ValueState::<String>::new("seen").into(), "was written as a value of u64"),

@@ -48,6 +48,6 @@ mod timers;
 
 pub use chunk::merge_chunks;
 pub use entry::{ListEntry, LocalEntry, MapEntry, ValueEntry};
-pub use inspect::{Declared, KeyState, StateInfo, StateReader, Written, check_declared};
 pub use handle::{ListState, LocalState, MapState, StateValue, ValueState};
+pub use inspect::{Declared, KeyState, StateInfo, StateReader, Written, check_declared};
 pub use store::StateStore;

@@ -42,7 +42,13 @@ pub(super) struct Asked {
 /// What the storage thread says about a savepoint.
 pub(super) enum Saved {
     /// Whether it can be begun.
-    Begin { name: String, when: When, drain: bool, reply: Reply, outcome: Result<(), String> },
+    Begin {
+        name: String,
+        when: When,
+        drain: bool,
+        reply: Reply,
+        outcome: Result<(), String>,
+    },
     Added(usize, Result<(), String>),
     Sealed(Result<Savepoint, String>),
 }
@@ -107,7 +113,9 @@ impl Supervisor {
                 kept.abort_savepoint(&name).map_err(|error| error.to_string())?;
                 let all = kept.list_savepoints().map_err(|error| error.to_string())?;
                 match all.iter().any(|savepoint| savepoint.name == name) {
-                    true => Err(format!("there is a savepoint \"{name}\" already: drop it first, or take another name")),
+                    true => {
+                        Err(format!("there is a savepoint \"{name}\" already: drop it first, or take another name"))
+                    }
                     false => Ok(()),
                 }
             });
@@ -177,17 +185,15 @@ impl Supervisor {
                 Step::Seal => {
                     let (job, now) = (self.job.clone(), self.time.now());
                     self.storage.savepoints(move |savepoints| {
-                        let sealed = savepoints.and_then(|kept| {
-                            kept.seal_savepoint(&name, &job, now).map_err(|error| error.to_string())
-                        });
+                        let sealed = savepoints
+                            .and_then(|kept| kept.seal_savepoint(&name, &job, now).map_err(|error| error.to_string()));
                         own.do_send(Saved::Sealed(sealed));
                     });
                 }
                 Step::Abort(reason) => {
                     self.storage.savepoints(move |savepoints| {
-                        let aborted = savepoints.and_then(|kept| {
-                            kept.abort_savepoint(&name).map_err(|error| error.to_string())
-                        });
+                        let aborted =
+                            savepoints.and_then(|kept| kept.abort_savepoint(&name).map_err(|error| error.to_string()));
                         if let Err(error) = aborted {
                             tracing::warn!(savepoint = name, error, "what there was of it goes with the next start");
                         }
@@ -232,11 +238,7 @@ impl Supervisor {
     }
 
     /// Has the savepoint that is being made take note of something.
-    pub(super) fn note_saving(
-        &mut self,
-        note: impl FnOnce(&mut Saving) -> Vec<Step>,
-        ctx: &mut Context<Supervisor>,
-    ) {
+    pub(super) fn note_saving(&mut self, note: impl FnOnce(&mut Saving) -> Vec<Step>, ctx: &mut Context<Supervisor>) {
         let steps = self.asked.saving.as_mut().map(note).unwrap_or_default();
         self.save(steps, ctx);
     }

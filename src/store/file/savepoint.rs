@@ -17,10 +17,10 @@ use super::region::{self, Depth};
 use super::{FileStore, blob, commit, names};
 use crate::ids::WindowId;
 use crate::protocol::manifest::{ChunkRef, Manifest};
+use crate::store::StoreError;
 use crate::store::catalogue::{Batch, Catalogue};
 use crate::store::disk::{Disk, list_or_empty, remove_tree};
 use crate::store::savepoint::{Savepoint, Savepoints};
-use crate::store::StoreError;
 
 const SAVEPOINT: &str = "SAVEPOINT";
 const MANIFEST: &str = "MANIFEST";
@@ -60,9 +60,10 @@ impl<D: Disk, C: Catalogue<D>> FileStore<D, C> {
         match self.disk.read(&path) {
             Ok(sealed) => match window {
                 Some(window) => record::open(&sealed, &path, region, window),
-                None => record::unseal(&sealed).ok().and_then(record::decode).ok_or_else(|| {
-                    StoreError::Damaged(format!("{}: the manifest is damaged", path.display()))
-                }),
+                None => record::unseal(&sealed)
+                    .ok()
+                    .and_then(record::decode)
+                    .ok_or_else(|| StoreError::Damaged(format!("{}: the manifest is damaged", path.display()))),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(StoreError::Damaged(format!("{}: the file is missing", path.display())))
@@ -105,9 +106,9 @@ impl<D: Disk, C: Catalogue<D>> FileStore<D, C> {
             let path = regions.join(&entry.name).join(MANIFEST);
             let sealed = self.disk.read(&path).map_err(failed("cannot read", &path))?;
             let record: Option<Record> = record::unseal(&sealed).ok().and_then(record::decode);
-            records.push(record.ok_or_else(|| {
-                StoreError::Damaged(format!("{}: the manifest is damaged", path.display()))
-            })?);
+            records.push(
+                record.ok_or_else(|| StoreError::Damaged(format!("{}: the manifest is damaged", path.display())))?,
+            );
         }
         Ok(records)
     }
@@ -170,13 +171,8 @@ impl<D: Disk, C: Catalogue<D>> Savepoints for FileStore<D, C> {
             let what = format!("there is a savepoint \"{name}\" already: drop it first, or take another name");
             return Err(StoreError::Io { what, source: io::ErrorKind::AlreadyExists.into() });
         }
-        let mut savepoint = Savepoint {
-            name: name.to_owned(),
-            job: job.to_owned(),
-            created_ms,
-            regions: BTreeMap::new(),
-            bytes: 0,
-        };
+        let mut savepoint =
+            Savepoint { name: name.to_owned(), job: job.to_owned(), created_ms, regions: BTreeMap::new(), bytes: 0 };
         for Record { manifest, .. } in self.saved_regions(&unfinished)? {
             savepoint.bytes += manifest.bytes();
             savepoint.regions.insert(manifest.region, manifest.window);
@@ -278,9 +274,10 @@ impl<D: Disk, C: Catalogue<D>> Savepoints for FileStore<D, C> {
         for name in regions {
             let region = &self.regions[&name];
             let newest = region.head.map(|(window, _)| window);
-            let old = region.retained.iter().filter(|(window, retained)| {
-                Some(**window) != newest && retained.info.completed_ms < before_ms
-            });
+            let old = region
+                .retained
+                .iter()
+                .filter(|(window, retained)| Some(**window) != newest && retained.info.completed_ms < before_ms);
             let windows: Vec<WindowId> = old.map(|(window, _)| *window).collect();
             if !windows.is_empty() {
                 self.forget_checkpoints(&name, &windows)?;

@@ -119,7 +119,8 @@ fn what_is_old_expires_but_not_the_newest_checkpoint() {
     let expired = store.expire(3_000).unwrap();
     assert_eq!(expired.len(), 3, "{expired:?}");
     assert_eq!(names(&mut store), ["new"]);
-    let kept = |store: &mut SimStore| -> Vec<u64> { store.list("r").unwrap().iter().map(|info| info.window.0).collect() };
+    let kept =
+        |store: &mut SimStore| -> Vec<u64> { store.list("r").unwrap().iter().map(|info| info.window.0).collect() };
     assert_eq!(kept(&mut store), [3, 4]);
     store.expire(1_000_000).unwrap();
     assert_eq!(kept(&mut store), [4]);
