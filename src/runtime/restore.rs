@@ -303,3 +303,6 @@ fn connect(snapshot: &mut SubtaskSnapshot, producers: Vec<&SubtaskSnapshot>, cha
         snapshot.finished = false;
     }
 }
+
+#[cfg(test)]
+mod tests;

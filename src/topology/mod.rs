@@ -18,7 +18,7 @@ mod plan;
 mod registry;
 mod spec;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
