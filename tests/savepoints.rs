@@ -1,4 +1,5 @@
 //! A savepoint is made of a running job, outlives whatever happens to its checkpoints, and can be gone on from.
+#![cfg(feature = "sql")]
 
 #[path = "support/binary/mod.rs"]
 mod binary;
@@ -154,16 +155,7 @@ fn a_savepoint_outlives_the_state_and_its_folder_can_be_moved() {
     // Everything but the savepoint goes, and it moves to another job's folder, together with the output up to it.
     let other = scratch();
     let moved = Job::new(other.path(), &topology(10_000));
-    fs::create_dir_all(moved.path("state/savepoints")).unwrap();
-    copy(&job.path("out"), &moved.path("out"));
-    let mut first = Job::new(other.path(), &topology(10_000)).start(&["--state", "elsewhere"]);
-    first.catches_signals();
-    drop(first);
-    fs::remove_dir_all(moved.path("state")).unwrap();
-    moved
-        .run(&["--set", "sources.numbers.rows=0", "--resume", "none", "--discard-output", "--discard-state"])
-        .expect(0);
-    fs::remove_dir_all(moved.path("out")).unwrap();
+    fs::create_dir_all(moved.path("state")).unwrap();
     copy(&job.path("out"), &moved.path("out"));
     copy(&job.path("state/savepoints"), &moved.path("state/savepoints"));
     moved.run(&[&["--resume", "kept", "--discard-output"][..], &FAST].concat()).expect(0).says(&["has finished"]);

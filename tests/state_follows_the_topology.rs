@@ -1,5 +1,6 @@
 //! A topology may change between two lives of a job: parallelism, names, operators that come and go. State finds its
 //! operator again, and whatever would lose some is refused until that is asked for.
+#![cfg(feature = "sql")]
 
 #[path = "support/binary/mod.rs"]
 mod binary;

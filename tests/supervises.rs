@@ -1,4 +1,5 @@
 //! A supervised job whose process is killed goes on by itself, and ends as if nothing had happened.
+#![cfg(feature = "sql")]
 
 #[path = "support/binary/mod.rs"]
 mod binary;

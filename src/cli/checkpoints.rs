@@ -172,6 +172,9 @@ fn describe(manifest: &Manifest) -> String {
     text.push_str(&format!("  completed {}, took {took}\n", rfc3339(manifest.completed_ms)));
     let chunks = count(manifest.chunks().count() as u64, "chunk");
     text.push_str(&format!("  state: {} in {chunks}\n", bytes(manifest.bytes())));
+    if manifest.copy_of.0 > 0 {
+        text.push_str(&format!("  a copy of window {}, to which the job went back\n", manifest.copy_of));
+    }
     if manifest.finished {
         text.push_str("  the job had come to its end\n");
     }
