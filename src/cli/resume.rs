@@ -57,6 +57,10 @@ pub(super) fn open(
         remove(&files)?;
         return open_store(plan, options).map_err(refused);
     }
+    if id.is_some() && !SledStore::has_savepoints(path) && !SledStore::is_there(path).map_err(refused)? {
+        let place = path.display();
+        return Err(Error::state(format!("there is nothing to go on from in \"{place}\" yet: leave out `--resume`")));
+    }
     let mut store = open_store(plan, options).map_err(refused)?;
     if *resume == Resume::None {
         refuse_checkpoints(plan, store.as_mut())?;

@@ -121,6 +121,11 @@ impl SledStore {
         SledStore::is_there_on(&RealDisk, dir)
     }
 
+    /// Returns whether there are savepoints in a directory, which may be all that there is.
+    pub fn has_savepoints(dir: &Path) -> bool {
+        dir.join(names::SAVEPOINTS).is_dir()
+    }
+
     /// Removes everything that a store has made in a directory; see [`FileStore::discard_on`].
     ///
     /// # Errors
