@@ -8,6 +8,7 @@ use arrow::util::pretty::pretty_format_batches;
 use serde_json::json;
 
 use super::super::options::tests::with_options;
+use super::super::tests::ints;
 use super::*;
 use crate::host::AnySource;
 use crate::table::{Table, table};
