@@ -1,6 +1,8 @@
 //! The record path: source → map → keyed count over 100,000 keys → sink, records of 24 bytes, one core, checkpoints
 //! every second, beside the same work written as one loop by hand.
 //!
+//! What it costs that batches can be taken back and replayed is the difference to the variants without.
+//!
 //! Run it with `cargo bench --bench record_path [-- ROWS [ROUNDS]]`. It prints each variant's rate and its ratio to
 //! the hand-written loop of the same round, and the medians over the rounds.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, missing_docs, reason = "a measurement")]
@@ -174,14 +176,16 @@ fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument.parse::<u64>().is_ok());
     let rows: u64 = arguments.next().and_then(|rows| rows.parse().ok()).unwrap_or(20_000_000);
     let rounds: usize = arguments.next().and_then(|rounds| rounds.parse().ok()).unwrap_or(5);
-    let variants: [(&str, &[&str]); 4] = [
+    let bare = "recovery.scope=\"region\"";
+    let never = ["checkpoint.interval=\"1h\"", "window.interval=\"1h\""];
+    let off = "job.chaining=\"off\"";
+    let variants: [(&str, &[&str]); 6] = [
         ("chained", &[]),
-        ("chained, no checkpoints", &["checkpoint.interval=\"1h\"", "window.interval=\"1h\""]),
-        ("unchained", &["job.chaining=\"off\""]),
-        (
-            "unchained, no checkpoints",
-            &["job.chaining=\"off\"", "checkpoint.interval=\"1h\"", "window.interval=\"1h\""],
-        ),
+        ("chained, no undo log, no journal", &[bare]),
+        ("chained, neither, no checkpoints", &[bare, never[0], never[1]]),
+        ("unchained", &[off]),
+        ("unchained, no undo log, no journal", &[off, bare]),
+        ("unchained, neither, no checkpoints", &[off, bare, never[0], never[1]]),
     ];
     let mut ratios: Vec<Vec<f64>> = vec![Vec::new(); variants.len()];
     let mut rates: Vec<f64> = Vec::new();

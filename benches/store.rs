@@ -315,6 +315,7 @@ fn commit(
         completed_ms: 0,
         finished: false,
         topology: vec![0; 200],
+        copy_of: WindowId::NONE,
         subtasks,
     };
     for result in store.commit(vec![Commit { manifest, joined: Vec::new() }]) {

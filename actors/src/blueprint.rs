@@ -13,7 +13,8 @@ use crate::host::{AnyOperator, AnySink, AnySource, Factory, Hosted, HostedSink, 
 use crate::ids::Subtask;
 use crate::operator::{Delivery, Operator, Sink, Source};
 use crate::record::{Inputs, RecordType};
-use crate::{Result, feed::Feed};
+use crate::state::Declared;
+use crate::{Error, Result, feed::Feed};
 
 /// The options of one table of the topology file, without those the engine itself reads.
 pub type Options<'a> = dyn erased_serde::Deserializer<'a> + 'a;
@@ -78,6 +79,29 @@ pub struct SourceBlueprint {
     pub max_parallelism: Option<u32>,
     /// Makes an instance whose batches hold up to so many rows.
     pub make: Arc<dyn Fn(usize) -> Result<Box<dyn AnySource>> + Send + Sync>,
+    /// Shares positions out among another number of subtasks.
+    pub redistribute: Redistribute,
+}
+
+/// Shares the encoded positions of all subtasks of a source out among another number of them; see
+/// [`Source::redistribute`].
+pub type Redistribute = Arc<dyn Fn(&[Option<Vec<u8>>], u32) -> Result<Vec<Option<Vec<u8>>>> + Send + Sync>;
+
+/// Returns how a type of source shares its positions out.
+pub fn redistribute_by<S: Source>() -> Redistribute {
+    Arc::new(|positions, parallelism| {
+        let mut decoded = Vec::with_capacity(positions.len());
+        for position in positions {
+            let position = position.as_deref().map(rmp_serde::from_slice::<S::Position>).transpose();
+            decoded.push(position.map_err(|error| Error::invalid(format!("a position cannot be read: {error}")))?);
+        }
+        let shares = S::redistribute(decoded, parallelism)?;
+        if shares.len() != parallelism as usize {
+            return Err(Error::invalid(format!("it has made {} shares for {parallelism} subtasks", shares.len())));
+        }
+        let encode = |share: &Option<S::Position>| Ok(share.as_ref().map(rmp_serde::to_vec_named).transpose()?);
+        shares.iter().map(encode).collect()
+    })
 }
 
 /// A planned operator.
@@ -90,6 +114,8 @@ pub struct OperatorBlueprint {
     /// What its state was made for, in words, if that follows from more than its type: state is refused by an operator
     /// that says something else.
     pub state: Option<String>,
+    /// What state it keeps, as far as it declares it.
+    pub states: Vec<Declared>,
     /// Makes an instance whose batches hold up to so many rows.
     pub make: MakeOperator,
 }
@@ -250,11 +276,12 @@ pub fn operator_blueprint<O: Operator>(factory: Factory<O>) -> Result<OperatorBl
 where
     O::Out: TypedOutput,
 {
-    let keyed = factory().map_err(|error| vec![Fault::new("", error.to_string())])?.is_keyed();
+    let prototype = factory().map_err(|error| vec![Fault::new("", error.to_string())])?;
     Ok(OperatorBlueprint {
         output: O::Out::record_type(),
-        keyed,
+        keyed: prototype.is_keyed(),
         state: None,
+        states: prototype.states(),
         make: Arc::new(move |subtask, rows| Ok(Box::new(Hosted::new(Arc::clone(&factory), subtask, rows)?))),
     })
 }
@@ -288,6 +315,7 @@ where
         replayable,
         max_parallelism: None,
         make: Arc::new(move |rows| Ok(Box::new(HostedSource::new(factory()?, rows)))),
+        redistribute: redistribute_by::<S>(),
     })
 }
 

@@ -9,8 +9,9 @@ use crate::ids::{Subtask, WindowId};
 use crate::key::Key;
 use crate::record::Inputs;
 use crate::rows::ByRow;
+use crate::state::Declared;
 use crate::time::Timer;
-use crate::{Result, feed::Feed};
+use crate::{Error, Result, feed::Feed};
 
 /// One record of an operator's input by reference; only operators generic over their input need to write it.
 pub type InputRef<'a, O> = <<O as Operator>::In as Inputs>::Ref<'a>;
@@ -68,6 +69,14 @@ pub trait Operator: Send + Sized + 'static {
     /// whose key may be [`Key::None`] for such a record says `true` here itself.
     fn is_keyed(&self) -> bool {
         crate::probe::is_keyed(self)
+    }
+
+    /// Returns what state it keeps: `vec![SEEN.into(), LAST.into()]`.
+    ///
+    /// A job does not start if what a checkpoint holds under these names cannot be read as their types, which says the
+    /// name and the field. State that is not declared is found out where it is first used, while the job runs.
+    fn states(&self) -> Vec<Declared> {
+        Vec::new()
     }
 
     /// Called once per instance, after its state was restored and before anything else.
@@ -219,6 +228,17 @@ pub trait Source: Send + 'static {
     /// Returns whether the source can go back to an earlier position.
     fn replayable(&self) -> bool {
         true
+    }
+
+    /// Shares what is left to read out among another number of subtasks, after the parallelism was changed:
+    /// `positions` are those of all subtasks so far, in order, nothing where one had not begun. Every record that lies
+    /// behind them must be read by exactly one of the new subtasks.
+    ///
+    /// # Errors
+    /// If this kind of source cannot do it, as the default says: the job then keeps the parallelism it has.
+    fn redistribute(positions: Vec<Option<Self::Position>>, parallelism: u32) -> Result<Vec<Option<Self::Position>>> {
+        let (_, _) = (positions, parallelism);
+        Err(Error::invalid("it cannot share out what is left to read"))
     }
 }
 

@@ -36,6 +36,14 @@ pub(super) enum Command {
     /// Shows what the state directory of a job holds, without running it
     #[command(subcommand, after_help = "Example:\n  piton checkpoints list job.toml")]
     Checkpoints(CheckpointsCommand),
+    /// Makes, lists and drops savepoints: checkpoints with a name, kept until they are dropped
+    #[command(subcommand, after_help = "Example:\n  piton savepoint create job.toml before-upgrade")]
+    Savepoint(SavepointCommand),
+    /// Stops a running job with a last checkpoint
+    Stop(StopArgs),
+    /// Shows what operators remember, as a checkpoint holds it, without running the job
+    #[command(subcommand, after_help = "Example:\n  piton state export job.toml counts")]
+    State(StateCommand),
 }
 
 /// Which job, and what is set over its file.
@@ -67,13 +75,19 @@ pub(super) struct OverrideArgs {
 pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) job: JobArgs,
-    /// From where to start: "latest", "none", or the number of a committed window [default: recovery.resume]
+    /// From where to start: "latest", "none", the number of a window or the name of a savepoint [default: recovery.resume]
     #[arg(long, value_name = "latest|none|ID")]
     pub(super) resume: Option<String>,
+    /// Starts the job again whenever its process is killed or aborted
+    #[arg(long)]
+    pub(super) supervise: bool,
+    /// Drops the state of operators that are gone from the topology
+    #[arg(long)]
+    pub(super) allow_unmapped: bool,
     /// With --resume none: removes the checkpoints that the state directory holds
     #[arg(long)]
     pub(super) discard_state: bool,
-    /// With --resume none: removes the files that earlier runs of the job have written
+    /// With --resume none or an ID: removes the files that earlier runs of the job have written
     #[arg(long)]
     pub(super) discard_output: bool,
     /// Starts from an older checkpoint if the newest is damaged; rows after it may be written again
@@ -137,6 +151,9 @@ pub(super) enum CheckpointsCommand {
     /// Shows what is in a checkpoint; the latest of each region unless windows are named
     #[command(after_help = "Example:\n  piton checkpoints show job.toml 42")]
     Show(CheckpointsArgs),
+    /// Shows what lies between two checkpoints; savepoints go by their names
+    #[command(after_help = "Example:\n  piton checkpoints diff job.toml 42 latest")]
+    Diff(CheckpointsArgs),
     /// Reads checkpoints completely and names what is damaged; all of them unless windows are named
     #[command(after_help = "Example:\n  piton checkpoints verify job.toml")]
     Verify(CheckpointsArgs),
@@ -150,6 +167,108 @@ pub(super) struct CheckpointsArgs {
     targets: Vec<String>,
     #[command(flatten)]
     over: OverrideArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SavepointCommand {
+    /// Makes a savepoint of a running job, which goes on
+    #[command(after_help = "Example:\n  piton savepoint create job.toml before-upgrade")]
+    Create(SavepointArgs),
+    /// Lists the savepoints of a job, whether it runs or not
+    #[command(after_help = "Example:\n  piton savepoint list job.toml")]
+    List(SavepointArgs),
+    /// Removes a savepoint, whether the job runs or not
+    #[command(after_help = "Example:\n  piton savepoint drop job.toml before-upgrade")]
+    Drop(SavepointArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SavepointArgs {
+    /// The topology file [default: config.toml in the current folder], then the name of the savepoint
+    #[arg(value_name = "JOB.toml] [NAME", num_args = 0..=2)]
+    targets: Vec<String>,
+    #[command(flatten)]
+    over: OverrideArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  piton stop job.toml\n  piton stop job.toml --savepoint before-upgrade\n  piton stop job.toml --drain"
+)]
+pub(super) struct StopArgs {
+    #[command(flatten)]
+    pub(super) job: JobArgs,
+    /// Keeps the last checkpoint as a savepoint of this name
+    #[arg(long, value_name = "NAME")]
+    pub(super) savepoint: Option<String>,
+    /// Ends the input first: event time runs to its end, and the job has finished
+    #[arg(long)]
+    pub(super) drain: bool,
+    /// Stops at once, without a last checkpoint; `checkpoint.on_cancel` says what becomes of the others
+    #[arg(long, conflicts_with_all = ["savepoint", "drain"])]
+    pub(super) cancel: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StateCommand {
+    /// Lists what is kept under which names
+    #[command(after_help = "Example:\n  piton state list job.toml")]
+    List(StateArgs),
+    /// Shows everything that an operator keeps for one key
+    #[command(after_help = "Example:\n  piton state get job.toml counts tea")]
+    Get(StateArgs),
+    /// Writes all keyed state as JSON lines, of one operator or of all
+    #[command(after_help = "Example:\n  piton state export job.toml counts --at before-upgrade")]
+    Export(StateArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StateArgs {
+    /// The topology file [default: config.toml in the current folder], then an operator, then a key
+    #[arg(value_name = "JOB.toml] [OPERATOR] [KEY", num_args = 0..=3)]
+    targets: Vec<String>,
+    /// Which checkpoint: the number of its window, the name of a savepoint, or "latest"
+    #[arg(long, value_name = "ID", default_value = "latest")]
+    at: String,
+    #[command(flatten)]
+    over: OverrideArgs,
+}
+
+impl SavepointArgs {
+    /// Plans the job.
+    pub(super) fn plan(&self, registry: &Registry) -> Result<Plan> {
+        self.over.plan(Path::new(split_file(&self.targets).0), registry)
+    }
+
+    /// Returns the name of the savepoint.
+    pub(super) fn name(&self) -> Option<&str> {
+        split_file(&self.targets).1.first().map(String::as_str)
+    }
+}
+
+impl StateArgs {
+    /// Plans the job.
+    pub(super) fn plan(&self, registry: &Registry) -> Result<Plan> {
+        self.over.plan(Path::new(split_file(&self.targets).0), registry)
+    }
+
+    /// Returns what stands behind the topology file.
+    pub(super) fn names(&self) -> &[String] {
+        split_file(&self.targets).1
+    }
+
+    /// Returns which checkpoint is asked for.
+    pub(super) fn at(&self) -> &str {
+        &self.at
+    }
+}
+
+/// Splits the topology file off. Names of operators and savepoints have neither dots nor slashes.
+fn split_file(targets: &[String]) -> (&str, &[String]) {
+    match targets.split_first() {
+        Some((first, rest)) if first.contains(['.', '/']) || Path::new(first).is_file() => (first, rest),
+        _ => (DEFAULT_JOB, targets),
+    }
 }
 
 impl JobArgs {

@@ -1,6 +1,8 @@
 //! `piton checkpoints`: what a state directory holds. The job must not be running meanwhile.
 
 use crate::cli::args::{CheckpointsArgs, CheckpointsCommand};
+use crate::cli::diff::diff;
+use crate::cli::kept::{self, Kept};
 use crate::cli::resume::{open_store, refused};
 use crate::cli::table::{Table, print};
 use crate::cli::terminal::Terminal;
@@ -15,8 +17,14 @@ use crate::topology::{Plan, Registry};
 /// # Errors
 /// Of kind `State` if the state directory cannot be opened, or if there is damage.
 pub(super) fn run(command: &CheckpointsCommand, registry: &Registry, terminal: &Terminal) -> Result {
-    let (CheckpointsCommand::List(args) | CheckpointsCommand::Show(args) | CheckpointsCommand::Verify(args)) = command;
+    let (CheckpointsCommand::List(args)
+    | CheckpointsCommand::Show(args)
+    | CheckpointsCommand::Diff(args)
+    | CheckpointsCommand::Verify(args)) = command;
     let plan = args.plan(registry)?;
+    if let CheckpointsCommand::Diff(_) = command {
+        return diff_two(&plan, args.ids());
+    }
     let wanted = Wanted::read(args)?;
     if !SledStore::is_there(&plan.settings.store.path).map_err(refused)? {
         return nothing(&plan, &wanted, terminal);
@@ -30,8 +38,25 @@ pub(super) fn run(command: &CheckpointsCommand, registry: &Registry, terminal: &
     match command {
         CheckpointsCommand::List(_) => list(&wanted.of(kept, Else::All)?),
         CheckpointsCommand::Show(_) => show(store.as_mut(), &wanted.of(kept, Else::Latest)?),
+        // It was done above: what it takes may be savepoints.
+        CheckpointsCommand::Diff(_) => Ok(()),
         CheckpointsCommand::Verify(_) => verify(store.as_mut(), &wanted, kept, terminal),
     }
+}
+
+fn diff_two(plan: &Plan, ids: &[String]) -> Result {
+    let [left, right] = ids else {
+        return Err(Error::config("name two checkpoints: `piton checkpoints diff job.toml 7 latest`"));
+    };
+    let (left, right) = (kept::Id::read(left)?, kept::Id::read(right)?);
+    if !SledStore::is_there(&plan.settings.store.path).map_err(refused)? {
+        let place = plan.settings.store.path.display();
+        return Err(Error::state(format!("there are no checkpoints in \"{place}\" yet")));
+    }
+    let options = OpenOptions { retain: plan.settings.checkpoint.retain as usize, allow_rollback: false };
+    let mut store = open_store(plan, options).map_err(refused)?;
+    let left = Kept::find(store.as_mut(), &left)?;
+    diff(&left, &Kept::find(store.as_mut(), &right)?)
 }
 
 fn nothing(plan: &Plan, wanted: &Wanted, terminal: &Terminal) -> Result {
@@ -147,6 +172,9 @@ fn describe(manifest: &Manifest) -> String {
     text.push_str(&format!("  completed {}, took {took}\n", rfc3339(manifest.completed_ms)));
     let chunks = count(manifest.chunks().count() as u64, "chunk");
     text.push_str(&format!("  state: {} in {chunks}\n", bytes(manifest.bytes())));
+    if manifest.copy_of.0 > 0 {
+        text.push_str(&format!("  a copy of window {}, to which the job went back\n", manifest.copy_of));
+    }
     if manifest.finished {
         text.push_str("  the job had come to its end\n");
     }

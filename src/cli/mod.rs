@@ -6,16 +6,23 @@
 
 mod args;
 mod checkpoints;
+mod diff;
 mod events;
 mod inspect;
+mod json;
+mod kept;
 mod list;
 mod logs;
 mod output;
 mod panics;
 mod progress;
 mod resume;
+mod rewind;
 mod run;
+mod savepoint;
+mod state;
 mod summary;
+mod supervise;
 mod table;
 mod terminal;
 mod text;
@@ -53,7 +60,7 @@ pub fn main(registry: Registry) -> ExitCode {
         panics::guard(|| dispatch(cli, &registry, &terminal))
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             show(&terminal, &error);
             ExitCode::from(error.kind().exit_code())
@@ -61,14 +68,20 @@ pub fn main(registry: Registry) -> ExitCode {
     }
 }
 
-fn dispatch(cli: Cli, registry: &Registry, terminal: &Terminal) -> Result {
+/// Carries a command out; returns the exit code.
+fn dispatch(cli: Cli, registry: &Registry, terminal: &Terminal) -> Result<u8> {
     match cli.command {
+        Command::Run(args) if args.supervise => return supervise::run(&args, registry, terminal),
         Command::Run(args) => run::run(&args, registry, terminal),
         Command::Check(args) => inspect::check(&args, registry, terminal),
         Command::Explain(args) => inspect::explain(&args, registry, terminal),
         Command::List(args) => list::list(args.type_name.as_deref(), registry),
+        Command::Savepoint(command) => savepoint::run(&command, registry, terminal),
+        Command::Stop(args) => savepoint::stop(&args, registry, terminal),
+        Command::State(command) => state::run(&command, registry, terminal),
         Command::Checkpoints(command) => checkpoints::run(&command, registry, terminal),
     }
+    .map(|()| 0)
 }
 
 /// Shows what clap has to say: help on stdout with 0, a usage error on stderr with 2.

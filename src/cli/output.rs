@@ -17,6 +17,8 @@ pub(super) struct FileSink<'p> {
     pub(super) region: usize,
     /// Where its files are.
     pub(super) folder: &'p Path,
+    /// How many subtasks it has.
+    pub(super) parallelism: u32,
 }
 
 /// The files of one sink.
@@ -35,7 +37,12 @@ pub(super) fn file_sinks(plan: &Plan) -> Vec<FileSink<'_>> {
         let NodeKind::Sink(blueprint) = &node.kind else { continue };
         if let Some(folder) = &blueprint.folder {
             let region = plan.region_of(plan.chain_of(index));
-            sinks.push(FileSink { name: &node.name, region, folder });
+            let parallelism = node.parallelism;
+            sinks.push(FileSink { name: &node.name, region, folder, parallelism });
+            // Its files of before are called by its name of before.
+            if let Some(name) = &node.renamed_from {
+                sinks.push(FileSink { name, region, folder, parallelism });
+            }
         }
     }
     sinks
@@ -148,7 +155,7 @@ mod tests {
                 None => std::fs::write(folder.path().join(name), "x").unwrap(),
             }
         }
-        let sink = FileSink { name: "out", region: 0, folder: folder.path() };
+        let sink = FileSink { name: "out", region: 0, folder: folder.path(), parallelism: 1 };
         let files = sink.files().unwrap();
         let names = |files: &[PathBuf]| -> Vec<String> {
             files.iter().map(|file| file.file_name().unwrap().to_string_lossy().into_owned()).collect()
@@ -164,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_holds_nothing() {
-        let sink = FileSink { name: "out", region: 0, folder: Path::new("/no/such/folder") };
+        let sink = FileSink { name: "out", region: 0, folder: Path::new("/no/such/folder"), parallelism: 1 };
         assert_eq!(sink.files().unwrap(), Files::default());
     }
 }

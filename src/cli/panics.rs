@@ -21,7 +21,7 @@ pub(super) fn install() {
 }
 
 /// Runs a command; a panic of the command itself becomes an error.
-pub(super) fn guard(command: impl FnOnce() -> Result) -> Result {
+pub(super) fn guard<T>(command: impl FnOnce() -> Result<T>) -> Result<T> {
     match panic::catch_unwind(AssertUnwindSafe(command)) {
         Ok(result) => result,
         Err(payload) => {
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_panic_of_a_command_is_an_internal_error() {
-        let error = guard(|| panic!("the {} is wrong", "sky")).unwrap_err();
+        let error = guard::<()>(|| panic!("the {} is wrong", "sky")).unwrap_err();
         assert!(error.to_string().starts_with("internal error: the sky is wrong"), "{error}");
         assert_eq!(error.kind().exit_code(), 1);
     }

@@ -3,14 +3,19 @@
 //! Nothing is removed unless it was asked for in so many words, and nothing is removed before it is clear that
 //! everything that was asked for can be done.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::cli::kept::Id;
 use crate::cli::output::{FileSink, file_sinks, remove};
+use crate::cli::rewind::{finish, rewind};
 use crate::cli::text::count;
 use crate::config::Resume;
 use crate::error::{Error, ErrorKind, Result};
+use crate::protocol::manifest::Manifest;
+use crate::runtime::fit;
 use crate::store::{CheckpointStore, OpenOptions, SledStore, StoreError};
-use crate::topology::Plan;
+use crate::topology::{Continued, Plan, Unmapped};
 
 /// What may be removed to begin anew.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,19 +33,21 @@ pub(super) fn open(
     plan: &Plan,
     resume: &Resume,
     discard: Discard,
+    unmapped: Unmapped,
     options: OpenOptions,
 ) -> Result<Box<dyn CheckpointStore>> {
     let path = &plan.settings.store.path;
-    if *resume != Resume::None && (discard.state || discard.output) {
-        let flag = if discard.state { "--discard-state" } else { "--discard-output" };
-        return Err(Error::config(format!("`{flag}` is for beginning anew: it goes with `--resume none`")));
+    let id = match resume {
+        Resume::Id(id) => Some(Id::read(id)?),
+        Resume::Latest | Resume::None => None,
+    };
+    if *resume != Resume::None && discard.state {
+        return Err(Error::config("`--discard-state` is for beginning anew: it goes with `--resume none`"));
     }
-    if let Resume::Id(id) = resume
-        && id.parse::<u64>().is_err()
-    {
-        return Err(Error::config(format!(
-            "cannot resume from \"{id}\": it is neither `latest` nor `none` nor the number of a window"
-        )));
+    if *resume == Resume::Latest && discard.output {
+        return Err(Error::config(
+            "`--discard-output` is for beginning anew or going back: it goes with `--resume none` or `--resume ID`",
+        ));
     }
     if discard.state {
         let files = begin_anew(plan, &file_sinks(plan), discard)?;
@@ -50,13 +57,19 @@ pub(super) fn open(
         remove(&files)?;
         return open_store(plan, options).map_err(refused);
     }
-    let mut store = open_store(plan, options).map_err(refused)?;
-    let heads = heads(plan, store.as_mut())?;
-    match resume {
-        Resume::Latest => {}
-        Resume::None => refuse_checkpoints(plan, &heads)?,
-        Resume::Id(id) => refuse_older(id, &heads)?,
+    if id.is_some() && !SledStore::has_savepoints(path) && !SledStore::is_there(path).map_err(refused)? {
+        let place = path.display();
+        return Err(Error::state(format!("there is nothing to go on from in \"{place}\" yet: leave out `--resume`")));
     }
+    let mut store = open_store(plan, options).map_err(refused)?;
+    if *resume == Resume::None {
+        refuse_checkpoints(plan, store.as_mut())?;
+    }
+    if let Some(id) = &id {
+        rewind(plan, store.as_mut(), id, unmapped, discard.output)?;
+    }
+    let heads = heads(plan, store.as_mut(), unmapped)?;
+    finish(plan, &heads)?;
     let mut fresh = file_sinks(plan);
     fresh.retain(|sink| heads[sink.region].1.is_none());
     let files = begin_anew(plan, &fresh, discard)?;
@@ -87,46 +100,33 @@ pub(super) fn refused(error: StoreError) -> Error {
     Error::new(ErrorKind::State, lines)
 }
 
-/// The regions of the plan with their latest committed windows.
-type Heads = Vec<(String, Option<u64>)>;
-
-fn heads(plan: &Plan, store: &mut dyn CheckpointStore) -> Result<Heads> {
-    let mut heads = Vec::new();
-    for region in &plan.regions {
-        let head = store.head(&region.name).map_err(refused)?;
-        heads.push((region.name.to_string(), head.map(|(window, _)| window.0)));
+/// Returns for each region of the plan its name in the store, and its newest checkpoint.
+fn heads(plan: &Plan, store: &mut dyn CheckpointStore, unmapped: Unmapped) -> Result<Vec<(String, Option<Manifest>)>> {
+    let mut manifests = BTreeMap::new();
+    for region in store.regions().map_err(refused)? {
+        let Some((window, _)) = store.head(&region).map_err(refused)? else { continue };
+        manifests.insert(region.clone(), store.load(&region, window).map_err(refused)?);
     }
-    Ok(heads)
-}
-
-fn refuse_checkpoints(plan: &Plan, heads: &Heads) -> Result {
-    let Some((region, window)) = heads.iter().find_map(|(region, head)| Some((region, (*head)?))) else {
-        return Ok(());
+    let continuation = fit::continuation(plan, &manifests, unmapped)?;
+    let head = |region: Continued| {
+        let manifest = manifests.get(&region.name).filter(|_| region.mapping.is_some()).cloned();
+        (region.name, manifest)
     };
-    let place = plan.settings.store.path.display();
-    Err(Error::new(
-        ErrorKind::State,
-        vec![
-            format!("the state directory \"{place}\" holds checkpoints (region \"{region}\" up to window {window})"),
-            "to continue from them, leave out `--resume none`; to lose them and begin anew, add `--discard-state`"
-                .into(),
-        ],
-    ))
+    Ok(continuation.regions.into_iter().map(head).collect())
 }
 
-fn refuse_older(id: &str, heads: &Heads) -> Result {
-    for (region, head) in heads {
-        if head.is_some_and(|window| id.parse() == Ok(window)) {
-            continue;
-        }
-        let head = head.map_or("nothing".to_string(), |window| format!("window {window}"));
+fn refuse_checkpoints(plan: &Plan, store: &mut dyn CheckpointStore) -> Result {
+    for region in store.regions().map_err(refused)? {
+        let Some((window, _)) = store.head(&region).map_err(refused)? else { continue };
+        let place = plan.settings.store.path.display();
         return Err(Error::new(
             ErrorKind::State,
             vec![
-                format!("cannot start from window {id}: region \"{region}\" has committed {head}"),
-                "output after an older checkpoint is visible already, so a job goes on from its latest one only: \
-                 use `--resume latest`"
-                    .to_string(),
+                format!(
+                    "the state directory \"{place}\" holds checkpoints (region \"{region}\" up to window {window})"
+                ),
+                "to continue from them, leave out `--resume none`; to lose them and begin anew, add `--discard-state`"
+                    .into(),
             ],
         ));
     }

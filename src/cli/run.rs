@@ -9,16 +9,18 @@ use crate::cli::events::EventLog;
 use crate::cli::progress::Live;
 use crate::cli::resume::{self, Discard, open_store};
 use crate::cli::summary;
+use crate::cli::supervise;
 use crate::cli::terminal::Terminal;
 use crate::clock::Clock;
-use crate::config::Resume;
+use crate::config::{OnCancel, Resume};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{Ended, Event, Opener, Outcome, Progress, RunOptions, Signals, run_in};
-use crate::store::OpenOptions;
-use crate::topology::{Plan, Registry};
+use crate::store::{OpenOptions, SledStore};
+use crate::topology::{Plan, Registry, Unmapped};
 
 /// Runs a job until it ends, and says how it ended.
 pub(super) fn run(args: &RunArgs, registry: &Registry, terminal: &Terminal) -> Result {
+    supervise::follow_supervisor();
     // Before anything else: whoever stops the job while it starts means the job, not the process.
     let caught = Signals::catch();
     let mut plan = args.job.plan(registry)?;
@@ -76,7 +78,8 @@ fn start(
     let open_options =
         OpenOptions { retain: plan.settings.checkpoint.retain as usize, allow_rollback: args.allow_rollback };
     let discard = Discard { state: args.discard_state, output: args.discard_output };
-    let store = resume::open(plan, &plan.settings.recovery.resume, discard, open_options)?;
+    let unmapped = if args.allow_unmapped { Unmapped::Drop } else { Unmapped::Refuse };
+    let store = resume::open(plan, &plan.settings.recovery.resume, discard, unmapped, open_options)?;
 
     let progress = Progress::default();
     let live = Live::default();
@@ -85,9 +88,11 @@ fn start(
     }
     let log = Arc::clone(log);
     let options = RunOptions {
+        control: Some(plan.settings.store.path.clone()),
         signals,
         threads: None,
         allow_rollback: args.allow_rollback,
+        unmapped,
         clock: clock.clone(),
         listener: Box::new(move |event| {
             live.on(event);
@@ -105,7 +110,14 @@ fn start(
         Some(store) => Ok(store),
         None => open_store(&again, open_options),
     });
-    run_in(plan, options, opener)
+    let ended = run_in(plan, options, opener)?;
+    if let Ended::Ran(Outcome { cancelled: true, .. }) = ended
+        && plan.settings.checkpoint.on_cancel == OnCancel::Delete
+    {
+        SledStore::discard(&plan.settings.store.path).map_err(resume::refused)?;
+        tracing::info!("the checkpoints of the cancelled job are removed");
+    }
+    Ok(ended)
 }
 
 /// Returns whether there is room for a display: rows on the same terminal would tear it.

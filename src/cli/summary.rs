@@ -23,7 +23,11 @@ pub(super) fn already_finished(plan: &Plan, outcome: &Outcome, terminal: &Termin
 /// Says how a run ended that did not fail.
 pub(super) fn ended(plan: &Plan, outcome: &Outcome, took: Duration, terminal: &Terminal) {
     let took = span(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-    let how = if outcome.finished { "has finished" } else { "was stopped" };
+    let how = match (outcome.finished, outcome.cancelled) {
+        (true, _) => "has finished",
+        (false, true) => "was cancelled",
+        (false, false) => "was stopped",
+    };
     terminal.say(&format!("job \"{}\" {how} after {took}", plan.settings.job.name));
     details(plan, outcome, terminal);
     if !outcome.finished {

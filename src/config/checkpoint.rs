@@ -28,7 +28,10 @@ pub struct CheckpointSettings {
     pub tolerable_failures: Limit,
     /// How many checkpoints are kept. Savepoints do not count.
     pub retain: u32,
-    /// What happens to the checkpoints of a job that is cancelled.
+    /// After how long savepoints, and all checkpoints but the newest, are removed; looked at when the job starts and when
+    /// it stops. Default: never.
+    pub expires: Option<Duration>,
+    /// What happens to the checkpoints of a job that is cancelled; savepoints stay.
     pub on_cancel: OnCancel,
 }
 
@@ -44,6 +47,7 @@ impl Default for CheckpointSettings {
             max_concurrent: 1,
             tolerable_failures: Limit::Unlimited,
             retain: 3,
+            expires: None,
             on_cancel: OnCancel::Retain,
         }
     }

@@ -355,6 +355,7 @@ impl Coordinator {
             completed_ms: now,
             finished: ended && (self.settled || mutant::is(Mutant::FinishedUnseen)),
             topology: self.members.topology.clone(),
+            copy_of: WindowId::NONE,
             subtasks,
         };
         Commit { manifest, joined: pending.joined }

@@ -28,6 +28,10 @@ pub struct Manifest {
     pub finished: bool,
     /// What the topology looked like, as the topology itself encodes it.
     pub topology: Vec<u8>,
+    /// The window of the older checkpoint of which this one is a copy, made because somebody had the region go back to
+    /// it: what was committed between the two was given up. Nothing for a checkpoint that was taken.
+    #[serde(default)]
+    pub copy_of: WindowId,
     /// One snapshot for each subtask of the region, in the order of the plan.
     pub subtasks: Vec<SubtaskSnapshot>,
 }

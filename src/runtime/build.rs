@@ -16,7 +16,7 @@ use crate::protocol::output::{OutputSpec, Partition};
 use crate::protocol::subtask::{Stopwatch, Subtask, SubtaskSpec};
 use crate::protocol::workshop::Workshop;
 use crate::runtime::port::Port;
-use crate::topology::{self as plan, Chain, NodeKind, Plan, Region};
+use crate::topology::{self as plan, Chain, Fingerprint, Mapping, NodeKind, Plan};
 
 /// How records get from one chain to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,10 @@ pub(crate) struct RegionBlueprint {
     pub(crate) name: String,
     pub(crate) chains: Vec<ChainBlueprint>,
     pub(crate) links: Vec<Link>,
+    /// What its checkpoints remember of the topology.
+    pub(crate) topology: Fingerprint,
+    /// What the names in the checkpoint that it continues from mean now.
+    pub(crate) mapping: Mapping,
 }
 
 /// What is the same for all subtasks of a job.
@@ -132,7 +136,8 @@ pub(crate) struct Built {
 
 impl RegionBlueprint {
     /// Reads a region of a plan.
-    pub(crate) fn of_plan(plan: &Plan, region: &Region) -> RegionBlueprint {
+    pub(crate) fn of_plan(plan: &Plan, region: usize) -> RegionBlueprint {
+        let (topology, region) = (plan.fingerprint(region), &plan.regions[region]);
         let chains = region.chains.iter().map(|chain| chain_of(plan, &plan.chains[*chain])).collect();
         let within = |node: usize| region.chains.iter().position(|chain| plan.chains[*chain].nodes.contains(&node));
         let mut links = Vec::new();
@@ -149,7 +154,7 @@ impl RegionBlueprint {
             };
             links.push(Link { from, to, port: edge.port, route });
         }
-        RegionBlueprint { name: region.name.to_string(), chains, links }
+        RegionBlueprint { name: region.name.to_string(), chains, links, topology, mapping: Mapping::default() }
     }
 
     /// Returns for each subtask the names of its nodes, in the order of [`RegionBlueprint::subtasks`].
@@ -293,6 +298,15 @@ impl RegionBlueprint {
             channels.extend((0..producers).map(|producer| (link.port, number, producer)));
         }
         channels
+    }
+
+    /// Returns for each input channel of a subtask the chain and the index of its producer.
+    pub(crate) fn producers(&self, chain: usize, index: u32) -> Vec<(usize, u32)> {
+        let producer = |(_, link, producer): (usize, usize, u32)| {
+            let Link { from, route, .. } = self.links[link];
+            (from, if route == Route::Forward { index } else { producer })
+        };
+        self.inputs(chain).into_iter().map(producer).collect()
     }
 
     /// Returns which input channel of a chain's subtasks belongs to a producing subtask.

@@ -97,6 +97,13 @@ pub enum Event {
         /// What the operator said.
         reason: String,
     },
+    /// A savepoint was made.
+    Savepoint {
+        /// Its name.
+        name: String,
+        /// The window that it holds (of the region with the highest).
+        window: u64,
+    },
     /// The job has come to its end, or was stopped.
     Finished {
         /// The last committed window (of the region with the highest).

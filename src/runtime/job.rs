@@ -1,7 +1,7 @@
 //! One job from its start to its end: opens the state, starts the supervisor, waits.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,25 +16,32 @@ use crate::protocol::coordinator::{CheckpointSettings, Members};
 use crate::protocol::ladder::LadderSettings;
 use crate::protocol::region::Region;
 use crate::protocol::restart::RestartPolicy;
-use crate::runtime::build::{Common, RegionBlueprint};
+use crate::runtime::build::Common;
+use crate::runtime::control::Control;
 use crate::runtime::event::{Event, Listener};
+use crate::runtime::fit::{self, Fit, Found};
 use crate::runtime::kept::Opener;
 use crate::runtime::progress::Progress;
+use crate::runtime::schema;
 use crate::runtime::signals::Signals;
 use crate::runtime::storage::Storage;
-use crate::runtime::supervisor::{Outcome, Stop, Supervisor, SupervisorSpec};
+use crate::runtime::supervisor::{Ask, Outcome, Stop, Supervisor, SupervisorSpec};
 use crate::runtime::time::Time;
 use crate::store::{CheckpointStore, OpenOptions, SledStore, StoreError};
-use crate::topology::{Fingerprint, Plan};
+use crate::topology::{Plan, Unmapped};
 
 /// How a job is run, beside what its topology file says.
 pub struct RunOptions {
+    /// The state directory in which a socket takes requests, such as those of `piton stop`; nothing for no socket.
+    pub control: Option<PathBuf>,
     /// The signals that stop the job with a last checkpoint, if any do.
     pub signals: Option<Signals>,
     /// How many threads run subtasks; nothing for one for each core.
     pub threads: Option<usize>,
     /// Whether to start from an older checkpoint if the newest is damaged.
     pub allow_rollback: bool,
+    /// What happens to state of operators that are gone from the topology.
+    pub unmapped: Unmapped,
     /// Tells the time.
     pub clock: Clock,
     /// Takes the events.
@@ -46,9 +53,11 @@ pub struct RunOptions {
 impl Default for RunOptions {
     fn default() -> Self {
         RunOptions {
+            control: None,
             signals: None,
             threads: None,
             allow_rollback: false,
+            unmapped: Unmapped::Refuse,
             clock: Clock::system(),
             listener: Box::new(|_| {}),
             progress: Progress::default(),
@@ -83,7 +92,7 @@ pub fn run(plan: &Plan, options: RunOptions) -> Result<Ended> {
 /// As [`run`].
 pub fn run_in(plan: &Plan, options: RunOptions, mut opener: Opener) -> Result<Ended> {
     let mut store = opener().map_err(refused)?;
-    let regions = look(plan, store.as_mut())?;
+    let Fit { regions, abandoned, losses } = fit::look(plan, store.as_mut(), options.unmapped)?;
     if !regions.is_empty() && regions.iter().all(|region| region.finished.is_some()) {
         let mut outcome = Outcome { finished: true, ..Outcome::default() };
         for region in regions {
@@ -94,17 +103,15 @@ pub fn run_in(plan: &Plan, options: RunOptions, mut opener: Opener) -> Result<En
         }
         return Ok(Ended::AlreadyFinished(outcome));
     }
+    schema::check(store.as_mut(), &regions)?;
     let incarnation = store.claim_incarnation().map_err(refused)?;
+    for loss in &losses {
+        tracing::warn!("{loss}");
+    }
+    for manifest in &abandoned {
+        fit::abandon(store.as_mut(), manifest, incarnation)?;
+    }
     run_regions(plan, options, store, opener, regions, incarnation).map(Ended::Ran)
-}
-
-/// A region and what the store holds of it.
-struct Found {
-    blueprint: RegionBlueprint,
-    fingerprint: Fingerprint,
-    head: WindowId,
-    /// If it has finished: how many records it has read and written.
-    finished: Option<(u64, u64)>,
 }
 
 fn open(path: &Path, options: OpenOptions) -> Result<Box<dyn CheckpointStore>, StoreError> {
@@ -117,46 +124,6 @@ fn open(path: &Path, options: OpenOptions) -> Result<Box<dyn CheckpointStore>, S
 
 fn refused(error: StoreError) -> Error {
     Error::state(error.to_string())
-}
-
-/// Finds out where each region stands, and refuses a topology that does not fit.
-fn look(plan: &Plan, store: &mut dyn CheckpointStore) -> Result<Vec<Found>> {
-    let mut stored: Vec<String> = store.regions().map_err(refused)?;
-    let mut found = Vec::new();
-    let mut misfits = Vec::new();
-    for (index, region) in plan.regions.iter().enumerate() {
-        let blueprint = RegionBlueprint::of_plan(plan, region);
-        let fingerprint = plan.fingerprint(index);
-        stored.retain(|name| *name != blueprint.name);
-        let head = store.head(&blueprint.name).map_err(refused)?.map_or(WindowId::NONE, |(window, _)| window);
-        let mut finished = None;
-        if head > WindowId::NONE {
-            let manifest = store.load(&blueprint.name, head).map_err(refused)?;
-            match Fingerprint::decode(&manifest.topology) {
-                Ok(was) => misfits.extend(fingerprint.fits(&was).err().unwrap_or_default()),
-                Err(error) => misfits.push(error),
-            }
-            if manifest.finished {
-                let sum = |count: fn(&crate::protocol::manifest::SubtaskSnapshot) -> u64| {
-                    manifest.subtasks.iter().map(count).sum::<u64>()
-                };
-                finished = Some((sum(|subtask| subtask.read), sum(|subtask| subtask.written)));
-            }
-        }
-        found.push(Found { blueprint, fingerprint, head, finished });
-    }
-    for name in stored {
-        misfits.push(format!(
-            "the state directory holds checkpoints of a region \"{name}\", which this topology does not have"
-        ));
-    }
-    if misfits.is_empty() {
-        return Ok(found);
-    }
-    let place = plan.settings.store.path.display();
-    misfits.insert(0, format!("the state in \"{place}\" does not fit the topology:"));
-    misfits.push("start with `--resume none --discard-state`, or with another `--state`, to begin anew".into());
-    Err(Error::new(crate::error::ErrorKind::State, misfits))
 }
 
 /// Returns how failures within a subtask are treated, of so many subtasks: each may keep its share of a journal.
@@ -187,7 +154,7 @@ fn run_regions(
     let mut before = Outcome { finished: true, ..Outcome::default() };
     let mut regions = Vec::new();
     for region in found {
-        let Found { blueprint, fingerprint, head, finished } = region;
+        let Found { blueprint, head, finished } = region;
         if head > WindowId::NONE {
             resumed_from.insert(blueprint.name.clone(), head.0);
         }
@@ -200,7 +167,7 @@ fn run_regions(
         let members = Members {
             job: settings.job.name.clone(),
             region: blueprint.name.clone(),
-            topology: fingerprint.encode(),
+            topology: blueprint.topology.encode(),
             subtasks: blueprint.subtasks(),
             sources: blueprint.sources(),
         };
@@ -225,9 +192,12 @@ fn run_regions(
     };
     let timeout = Duration::from_millis(settings.checkpoint.timeout.millis());
     let seed = settings.job.seed ^ incarnation;
-    let signals = options.signals;
+    let expires_ms = settings.checkpoint.expires.map(|expires| i64::try_from(expires.millis()).unwrap_or(i64::MAX));
+    let (job, signals) = (settings.job.name.clone(), options.signals);
     let supervisor = system.block_on(async move {
         let spec = SupervisorSpec {
+            job,
+            expires_ms,
             regions,
             common,
             storage,
@@ -244,10 +214,20 @@ fn run_regions(
         }
         supervisor
     });
+    let control = options.control.and_then(|dir| {
+        let supervisor = supervisor.clone();
+        let asked = Box::new(move |request, reply| supervisor.do_send(Ask { request, reply }));
+        Control::open(&dir, asked)
+            .inspect_err(
+                |error| tracing::warn!(%error, "the job cannot be asked for savepoints, or to stop, by commands"),
+            )
+            .ok()
+    });
     system.run().map_err(|error| Error::failed(format!("the engine stopped: {error}")))?;
     // actix ends an actor of which nobody has an address, even one that has just been sent a message. While a region is
     // between two attempts there are no subtasks that would have the supervisor's: it is held here.
     drop(supervisor);
+    drop(control);
     let ran = outcome.lock().take();
     let mut ran: Outcome = ran.ok_or_else(|| Error::failed("the engine stopped before the job had ended"))?;
     ran.finished &= before.finished;

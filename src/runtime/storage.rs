@@ -15,7 +15,7 @@ use crate::protocol::lineage::WriteRequest;
 use crate::protocol::manifest::{ChunkRef, Manifest};
 use crate::runtime::kept::{KeptStore, Opener};
 use crate::runtime::time::Time;
-use crate::store::{CheckpointStore, StoreError, writer};
+use crate::store::{CheckpointStore, Savepoints, StoreError, writer};
 
 /// A checkpoint with the chunks of every operator of every subtask.
 pub(crate) struct Loaded {
@@ -31,6 +31,7 @@ enum Request {
     Write(WriteRequest, Reply<Result<Vec<Vec<ChunkRef>>, String>>),
     Commit(Box<Commit>, Reply<Result<(), CommitError>>),
     Read(Read),
+    Savepoints(SavepointWork),
     Watch(Watcher),
     Stop(Reply<()>),
 }
@@ -41,6 +42,9 @@ enum Read {
     Load { region: String, window: WindowId, reply: Reply<Result<Box<Loaded>, String>> },
     Chunks { chunks: Vec<Vec<ChunkRef>>, reply: Reply<Result<Vec<Vec<Vec<u8>>>, String>> },
 }
+
+/// Something to do with savepoints, or why it cannot be done.
+type SavepointWork = Box<dyn FnOnce(Result<&mut dyn Savepoints, String>) + Send>;
 
 /// Is told why the store cannot be used as it is: every region that runs has to be restored.
 type Watcher = Box<dyn Fn(String) + Send>;
@@ -98,6 +102,11 @@ impl Storage {
         reply: impl FnOnce(Result<Vec<Vec<Vec<u8>>>, String>) + Send + 'static,
     ) {
         self.send(Request::Read(Read::Chunks { chunks, reply: Box::new(reply) }));
+    }
+
+    /// Does something with savepoints, on the storage thread.
+    pub(crate) fn savepoints(&self, work: impl FnOnce(Result<&mut dyn Savepoints, String>) + Send + 'static) {
+        self.send(Request::Savepoints(Box::new(work)));
     }
 
     /// Lets somebody know whenever a write or a commit has left the store unusable, after everything that was answered
@@ -175,6 +184,9 @@ impl Worker {
                 }
                 Request::Read(read) if self.store.retry_in().is_some() => self.waiting.push(read),
                 Request::Read(read) => self.answer(read),
+                Request::Savepoints(work) => work(self.store.get().and_then(|store| {
+                    store.savepoints().ok_or_else(|| "this kind of store keeps no savepoints".to_string())
+                })),
                 Request::Watch(watcher) => self.watcher = Some(watcher),
                 Request::Stop(reply) => {
                     drop(self);

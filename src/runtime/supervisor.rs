@@ -3,6 +3,8 @@
 //! It decides nothing: every decision is the [`Region`]'s, a plain state machine. No user code runs here, and nothing
 //! blocks: the store has a thread of its own.
 
+mod asked;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,6 +34,8 @@ use crate::runtime::restore;
 use crate::runtime::storage::{Loaded, Storage};
 use crate::runtime::time::Time;
 
+pub(crate) use self::asked::Ask;
+
 /// How a job has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -47,6 +51,8 @@ pub struct Outcome {
     pub restarts: u64,
     /// Why regions gave up; empty if none did.
     pub failures: Vec<String>,
+    /// Whether it was cancelled: there is no checkpoint of what it did last.
+    pub cancelled: bool,
 }
 
 /// What a subtask's actor says.
@@ -76,8 +82,6 @@ struct Held {
     blueprint: RegionBlueprint,
     ids: Vec<SubtaskId>,
     sources: BTreeSet<SubtaskId>,
-    /// The names of each subtask's nodes.
-    members: Vec<Vec<String>>,
     /// The threads of those subtasks that need one of their own.
     dedicated: Vec<Option<Arbiter>>,
     ports: Vec<Arc<Port>>,
@@ -106,6 +110,9 @@ struct Restart {
 
 /// What a supervisor is made of.
 pub(crate) struct SupervisorSpec {
+    pub(crate) job: String,
+    /// After how many ms savepoints and older checkpoints are removed.
+    pub(crate) expires_ms: Option<i64>,
     pub(crate) regions: Vec<(Region, RegionBlueprint, WindowId)>,
     pub(crate) common: Common,
     pub(crate) storage: Storage,
@@ -119,6 +126,9 @@ pub(crate) struct SupervisorSpec {
 
 /// The actor. See the module.
 pub(crate) struct Supervisor {
+    job: String,
+    expires_ms: Option<i64>,
+    asked: asked::Asked,
     regions: Vec<Held>,
     begin: Vec<WindowId>,
     common: Common,
@@ -142,7 +152,6 @@ impl Supervisor {
             let ids = blueprint.subtasks();
             regions.push(Held {
                 sources: blueprint.sources().into_iter().collect(),
-                members: blueprint.members(),
                 dedicated: blueprint.dedicated().into_iter().map(|own| own.then(Arbiter::new)).collect(),
                 ports: blueprint.ports(machine.fence(), &spec.common),
                 gauges: ids.iter().map(|_| Arc::default()).collect(),
@@ -162,6 +171,9 @@ impl Supervisor {
         }
         spec.progress.watch(regions.iter().flat_map(|region| &region.gauges));
         Supervisor {
+            job: spec.job,
+            expires_ms: spec.expires_ms,
+            asked: asked::Asked::default(),
             regions,
             begin,
             common: spec.common,
@@ -183,6 +195,9 @@ impl Supervisor {
 
     /// Hands an event to a region's machine and carries out what it asks for.
     fn on(&mut self, index: usize, event: region::Event, ctx: &mut Context<Supervisor>) {
+        if self.regions[index].over {
+            return;
+        }
         let chance = self.rng.next_u64() as f64 / (u64::MAX as f64 + 1.0);
         let now = self.time.now();
         self.regions[index].machine.on(event, now, chance);
@@ -214,6 +229,8 @@ impl Supervisor {
                 region.restart =
                     Some(Restart { subtask, failure, failed_at: now, started_at: now, window: WindowId::NONE });
                 self.restarts += 1;
+                let reason = region.restart.as_ref().map(|restart| restart.failure.to_string()).unwrap_or_default();
+                self.note_saving(|saving| saving.restarting(index, &reason), ctx);
                 if self.common.ladder.scope == Scope::Job {
                     self.roll_back_others(index, &name, ctx);
                 }
@@ -222,6 +239,7 @@ impl Supervisor {
                 let message = format!("region \"{}\" gave up: {failure}; {reason}", region.machine.name());
                 tracing::error!("{message}");
                 region.over = true;
+                self.note_saving(|saving| saving.fail(&message), ctx);
                 self.failures.push(message);
                 self.end_if_over(ctx);
             }
@@ -251,6 +269,13 @@ impl Supervisor {
                     }
                 }
                 if marker.snapshot {
+                    self.note_saving(
+                        |saving| {
+                            saving.triggered(index, marker.window);
+                            Vec::new()
+                        },
+                        ctx,
+                    );
                     self.tell(&Event::CheckpointStarted { region: name, window: marker.window.0 });
                 }
             }
@@ -267,6 +292,7 @@ impl Supervisor {
                     actor.do_send(Control::Event(SubtaskEvent::Committed(window)));
                 }
                 self.tell(&Event::Committed { region: name, window: window.0, bytes, took_ms });
+                self.note_saving(|saving| saving.committed(index, window), ctx);
             }
             coordinator::Command::CheckpointFailed(window, reason) => {
                 tracing::warn!(region = name, %window, "the checkpoint failed: {reason}");
@@ -275,13 +301,19 @@ impl Supervisor {
                     FailureReason::Expired(missing) => missing.first().map(|subtask| subtask.operator.to_string()),
                     FailureReason::CommitFailed(_) | FailureReason::Subsumed(_) => None,
                 };
+                let is_replaced = matches!(reason, FailureReason::Subsumed(_));
                 let reason = reason.to_string();
+                if !is_replaced {
+                    self.note_saving(|saving| saving.checkpoint_failed(index, window, &reason), ctx);
+                }
                 self.tell(&Event::CheckpointFailed { region: name, window: window.0, reason, operator });
             }
             coordinator::Command::Done { finished, .. } => {
                 region.finished = finished;
                 region.over = true;
                 region.halt();
+                let window = region.committed;
+                self.note_saving(|saving| saving.ended(index, window), ctx);
                 self.end_if_over(ctx);
             }
             coordinator::Command::Failed(failure) => {
@@ -326,8 +358,15 @@ impl Supervisor {
                 return;
             }
         };
-        let mut restored =
-            loaded.map(|loaded| restore::split(*loaded, &region.ids, &region.members)).unwrap_or_default();
+        let split = loaded.map(|loaded| restore::split(*loaded, &region.blueprint)).transpose();
+        let mut restored = match split {
+            Ok(restored) => restored.unwrap_or_default(),
+            Err((operator, error)) => {
+                let failure = Failure::error(operator, &error);
+                self.on(index, region::Event::Failed(fence, None, failure), ctx);
+                return;
+            }
+        };
         for port in &region.ports {
             port.reset(fence);
         }
@@ -367,7 +406,7 @@ impl Supervisor {
         let Note { region: index, fence, subtask, what } = note;
         let event = match what {
             NoteKind::Ready => {
-                self.ready(index, fence, &subtask);
+                self.ready(index, fence, &subtask, ctx);
                 coordinator::Event::Ready(subtask)
             }
             NoteKind::Closed(window) => coordinator::Event::Closed(subtask, window),
@@ -445,7 +484,7 @@ impl Supervisor {
         }
     }
 
-    fn ready(&mut self, index: usize, fence: Fence, subtask: &SubtaskId) {
+    fn ready(&mut self, index: usize, fence: Fence, subtask: &SubtaskId, ctx: &mut Context<Supervisor>) {
         let now = self.time.now();
         let region = &mut self.regions[index];
         if fence != region.machine.fence() {
@@ -455,7 +494,10 @@ impl Supervisor {
         if !region.unready.is_empty() {
             return;
         }
-        let Some(restart) = region.restart.take() else { return };
+        let restart = region.restart.take();
+        self.region_is_open(index, ctx);
+        let region = &self.regions[index];
+        let Some(restart) = restart else { return };
         let event = Event::Restarted {
             region: region.machine.name().to_string(),
             operator: restart.failure.operator.clone(),
@@ -477,6 +519,9 @@ impl Supervisor {
         if self.regions.iter().any(|region| !region.over || region.halting > 0) || self.outcome.lock().is_some() {
             return;
         }
+        if self.is_saving() {
+            return;
+        }
         let gauges = || self.regions.iter().flat_map(|region| &region.gauges);
         let outcome = Outcome {
             finished: self.regions.iter().all(|region| region.finished),
@@ -485,8 +530,11 @@ impl Supervisor {
             records_out: gauges().map(|gauges| gauges.written.load(Ordering::Relaxed)).sum(),
             restarts: self.restarts,
             failures: self.failures.clone(),
+            cancelled: self.asked.cancelled,
         };
+        self.answer_stopped(&outcome.failures);
         *self.outcome.lock() = Some(outcome);
+        self.expire();
         self.storage.stop();
         let dedicated = self.regions.iter().flat_map(|region| region.dedicated.iter().flatten());
         for arbiter in self.arbiters.iter().chain(dedicated) {
@@ -528,6 +576,7 @@ impl Actor for Supervisor {
     fn started(&mut self, ctx: &mut Self::Context) {
         let own = ctx.address();
         self.storage.watch(move |reason| own.do_send(Answer::Lost(reason)));
+        self.expire();
         for index in 0..self.regions.len() {
             let window = self.begin[index];
             self.on(index, region::Event::Begin(window), ctx);

@@ -1,6 +1,6 @@
 //! Carries out what subtasks and regions ask for, as the runtime does.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use piton_actors::WindowId;
 
@@ -562,6 +562,7 @@ impl World<'_> {
                         window,
                         snapshot: manifest.subtasks[found].clone(),
                         chunks: std::mem::take(&mut chunks[found]),
+                        adopted: BTreeMap::new(),
                         abandoned: abandoned.into_iter().filter(|pending| pending.window > window).collect(),
                     }))
                 }

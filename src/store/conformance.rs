@@ -58,6 +58,7 @@ pub fn manifest(region: &str, window: u64, fence: Fence, chunks: Vec<ChunkRef>) 
         completed_ms: 1_000 * window as i64 + 7,
         finished: false,
         topology: b"topology".to_vec(),
+        copy_of: WindowId::NONE,
         subtasks: vec![SubtaskSnapshot {
             subtask: SubtaskId::new("count", 0),
             finished: false,

@@ -14,6 +14,7 @@ pub mod conformance;
 pub mod disk;
 pub mod file;
 mod memory;
+pub mod savepoint;
 mod sled;
 pub mod writer;
 
@@ -25,6 +26,7 @@ use crate::protocol::manifest::{ChunkId, ChunkRef, JoinedOutput, Manifest};
 
 pub use file::{FileStore, OpenOptions, OpenReport, SimStore, SledStore};
 pub use memory::MemoryStore;
+pub use savepoint::{Savepoint, Savepoints, check_savepoint_name};
 pub use sled::SledCatalogue;
 
 /// Chunks up to this length are kept in their manifest.
@@ -144,6 +146,11 @@ pub trait CheckpointStore: CommitLog + Send {
     /// part of no commit are gone then: every region has to be restored.
     fn is_poisoned(&self) -> bool {
         false
+    }
+
+    /// Returns what keeps savepoints, if this kind of store can.
+    fn savepoints(&mut self) -> Option<&mut dyn Savepoints> {
+        None
     }
 
     /// Reads every retained checkpoint and every chunk of them completely.

@@ -88,6 +88,7 @@ impl Builder<'_, '_> {
             kind,
             parallelism,
             dedicated: spec.dedicated,
+            renamed_from: spec.renamed_from.clone(),
         };
         self.check_key_groups(spec, &node);
         let to = built.nodes.len();

@@ -1,13 +1,9 @@
-//! What a checkpoint remembers of the topology that took it, and whether another topology can go on from there.
-//!
-//! State belongs to names. A name that is gone, or that now means something else, would silently lose its state: such
-//! a start is refused, in words.
+//! What a checkpoint remembers of the topology that took it.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{DidYouMean, nearest};
 use crate::topology::plan::Plan;
 use crate::topology::spec::Role;
 
@@ -18,6 +14,22 @@ pub struct Fingerprint {
     pub key_groups: u32,
     /// The nodes of the region, by name.
     pub operators: BTreeMap<String, OperatorPrint>,
+    /// Who reads whom, in the order of the plan; older checkpoints do not say it.
+    #[serde(default)]
+    pub edges: Vec<EdgePrint>,
+}
+
+/// What a checkpoint remembers of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgePrint {
+    /// The node that emits.
+    pub from: String,
+    /// The node that reads.
+    pub to: String,
+    /// Which of the reader's inputs it is.
+    pub port: usize,
+    /// How records are spread, as the file calls it.
+    pub partition: String,
 }
 
 /// What a checkpoint remembers of one node.
@@ -49,49 +61,13 @@ impl Fingerprint {
     pub fn decode(bytes: &[u8]) -> Result<Fingerprint, String> {
         rmp_serde::from_slice(bytes).map_err(|error| format!("the topology in the checkpoint cannot be read: {error}"))
     }
-
-    /// Returns whether this topology can go on from a checkpoint of `stored`.
-    ///
-    /// New nodes are fine: they begin with nothing.
-    ///
-    /// # Errors
-    /// One line for everything that does not fit.
-    pub fn fits(&self, stored: &Fingerprint) -> Result<(), Vec<String>> {
-        let mut misfits = Vec::new();
-        if self.key_groups != stored.key_groups {
-            misfits.push(format!(
-                "job.key_groups is {}, but the state was made with {}; it is fixed at the first start: set it back",
-                self.key_groups, stored.key_groups
-            ));
-        }
-        for (name, was) in &stored.operators {
-            match self.operators.get(name) {
-                None => misfits.push(self.missing(name, was, stored)),
-                Some(is) => misfits.extend(is.misfits(name, was)),
-            }
-        }
-        if misfits.is_empty() { Ok(()) } else { Err(misfits) }
-    }
-
-    fn missing(&self, name: &str, was: &OperatorPrint, stored: &Fingerprint) -> String {
-        let new = self.operators.keys().map(String::as_str).filter(|name| !stored.operators.contains_key(*name));
-        let alike = new.clone().filter(|name| self.operators[*name].type_name == was.type_name);
-        let renamed = nearest(name, new).or_else(|| alike.into_iter().next());
-        match renamed {
-            Some(new) => format!(
-                "{} \"{name}\" is gone from this region, and \"{new}\" is new: names are ids, so name it \"{name}\" again",
-                was.role
-            ),
-            None => format!(
-                "{} \"{name}\" is gone from this region, but the checkpoint holds state of it; put it back",
-                was.role
-            ),
-        }
-    }
 }
 
 impl OperatorPrint {
-    fn misfits(&self, name: &str, was: &OperatorPrint) -> Vec<String> {
+    /// Returns why this node, called `name`, cannot take over the state of what it `was`.
+    ///
+    /// Another parallelism is none of it: state is shared out anew.
+    pub(crate) fn misfits(&self, name: &str, was: &OperatorPrint) -> Vec<String> {
         let mut misfits = Vec::new();
         if self.role != was.role {
             misfits.push(format!("\"{name}\" was a {} and now is a {}; choose another name", was.role, self.role));
@@ -115,12 +91,6 @@ impl OperatorPrint {
                 self.role
             ));
         }
-        if self.parallelism != was.parallelism {
-            misfits.push(format!(
-                "{} \"{name}\" has parallelism {}, but the checkpoint was made with {}: set it back",
-                self.role, self.parallelism, was.parallelism
-            ));
-        }
         misfits
     }
 }
@@ -140,27 +110,15 @@ impl Plan {
             };
             (node.name.to_string(), print)
         });
-        Fingerprint { key_groups: self.settings.job.key_groups, operators: operators.collect() }
-    }
-
-    /// Returns whether this plan can go on from what a store holds: for each region its name and its fingerprint.
-    ///
-    /// # Errors
-    /// One line for everything that does not fit.
-    pub fn fits(&self, stored: &BTreeMap<String, Fingerprint>) -> Result<(), Vec<String>> {
-        let mut misfits = Vec::new();
-        for (name, stored) in stored {
-            match self.regions.iter().position(|region| *region.name == **name) {
-                Some(region) => misfits.extend(self.fingerprint(region).fits(stored).err().unwrap_or_default()),
-                None => {
-                    let names = self.regions.iter().map(|region| &*region.name);
-                    let hint = DidYouMean(nearest(name, names));
-                    misfits.push(format!(
-                        "the state holds a region that begins with \"{name}\", but no region of this topology does{hint}"
-                    ));
-                }
-            }
-        }
-        if misfits.is_empty() { Ok(()) } else { Err(misfits) }
+        let operators: BTreeMap<String, OperatorPrint> = operators.collect();
+        let name = |node: usize| self.nodes[node].name.to_string();
+        let edges = self.edges.iter().filter(|edge| operators.contains_key(&*self.nodes[edge.to].name));
+        let edges = edges.map(|edge| EdgePrint {
+            from: name(edge.from),
+            to: name(edge.to),
+            port: edge.port,
+            partition: edge.partition.name().to_string(),
+        });
+        Fingerprint { key_groups: self.settings.job.key_groups, edges: edges.collect(), operators }
     }
 }

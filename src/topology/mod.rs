@@ -6,6 +6,7 @@
 
 mod build;
 mod chains;
+mod continuation;
 mod explain;
 mod fingerprint;
 mod graph;
@@ -17,12 +18,13 @@ mod plan;
 mod registry;
 mod spec;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use continuation::{Continuation, Continued, Mapping, Unmapped};
 pub use explain::Format;
-pub use fingerprint::{Fingerprint, OperatorPrint};
+pub use fingerprint::{EdgePrint, Fingerprint, OperatorPrint};
 pub use guarantee::{Guarantee, Path};
 pub use load::{load, load_text};
 pub use plan::{Chain, Edge, EventTime, Node, NodeKind, Partition, Plan, Region};

@@ -44,6 +44,8 @@ pub struct Node {
     pub parallelism: u32,
     /// Whether each of its subtasks needs a thread of its own, because it blocks.
     pub dedicated: bool,
+    /// What it was called before: the state of that name is its own.
+    pub renamed_from: Option<String>,
 }
 
 impl Node {

@@ -38,8 +38,8 @@ impl Role {
     /// Returns the options that the engine reads.
     pub(crate) fn engine_options(self) -> &'static [&'static str] {
         match self {
-            Role::Source => &["type", "parallelism", "out_of_order", "dedicated"],
-            Role::Operator | Role::Sink => &["type", "inputs", "parallelism", "partition", "dedicated"],
+            Role::Source => &["type", "parallelism", "out_of_order", "dedicated", "renamed_from"],
+            Role::Operator | Role::Sink => &["type", "inputs", "parallelism", "partition", "dedicated", "renamed_from"],
         }
     }
 }
@@ -78,6 +78,8 @@ pub(crate) struct NodeSpec {
     pub(crate) partition: Option<Asked>,
     pub(crate) dedicated: bool,
     pub(crate) out_of_order: Option<Duration>,
+    /// What it was called before: the state of that name is its own.
+    pub(crate) renamed_from: Option<String>,
     pub(crate) options: Table,
 }
 
@@ -114,6 +116,7 @@ pub(crate) fn read_nodes(layered: &Layered<'_>, problems: &mut Problems) -> Vec<
     }
     specs.sort_by_key(|spec| layered.order(&spec.path));
     check_names(&specs, problems);
+    check_renames(&specs, problems);
     specs
 }
 
@@ -132,6 +135,7 @@ fn read_node(
     let parallelism = engine.take("parallelism");
     let dedicated = engine.take("dedicated").unwrap_or_default();
     let partition = if role == Role::Source { None } else { engine.take("partition") };
+    let renamed_from: Option<String> = engine.take("renamed_from");
     let out_of_order = if role == Role::Source { engine.take("out_of_order") } else { None };
     if parallelism == Some(0) {
         problems.value(join(&path, "parallelism"), format!("{title}: parallelism must be at least 1"));
@@ -152,6 +156,7 @@ fn read_node(
         partition,
         dedicated,
         out_of_order,
+        renamed_from,
         options: table,
     }
 }
@@ -203,6 +208,22 @@ fn check_names(specs: &[NodeSpec], problems: &mut Problems) {
             let message =
                 format!("the name \"{}\" is taken by [{}]; names are ids: choose another", spec.name, first.path);
             problems.key(&spec.path, message);
+        }
+    }
+}
+
+/// Notes what cannot have been renamed: a name that is still there, or that two claim.
+fn check_renames(specs: &[NodeSpec], problems: &mut Problems) {
+    let mut claimed: BTreeMap<&str, &NodeSpec> = BTreeMap::new();
+    for spec in specs {
+        let Some(old) = spec.renamed_from.as_deref() else { continue };
+        let path = join(&spec.path, "renamed_from");
+        if let Some(other) = specs.iter().find(|other| other.name == old) {
+            let message = format!("{} cannot be renamed from \"{old}\": [{}] has that name", spec.title(), other.path);
+            problems.value(&path, message);
+        } else if let Some(first) = claimed.insert(old, spec) {
+            let message = format!("{} and [{}] are both renamed from \"{old}\"", spec.title(), first.path);
+            problems.value(&path, message);
         }
     }
 }

@@ -1,10 +1,10 @@
 //! What a plan looks like for topologies that are right.
 
-use std::collections::BTreeMap;
-
 use crate::config::{Duration, Overrides};
 use crate::topology::testing::{plan, registry, try_plan, wrong};
-use crate::topology::{Fingerprint, Format, Guarantee, NodeKind, Partition, Plan, load_text};
+use crate::topology::{
+    Continuation, Fingerprint, Format, Guarantee, Mapping, NodeKind, Partition, Plan, Unmapped, load_text,
+};
 
 const WORDS: &str = r#"
 [job]
@@ -190,49 +190,111 @@ fn explain_names_chains_edges_and_guarantees() {
     assert!(mermaid.starts_with("flowchart LR") && mermaid.contains("n1 -->|keyed| n2"), "{mermaid}");
 }
 
-#[test]
-fn a_topology_fits_its_own_checkpoint_and_may_grow() {
-    let old = plan(WORDS);
-    let stored = Fingerprint::decode(&old.fingerprint(0).encode()).unwrap();
-    assert_eq!(stored, old.fingerprint(0));
-    let grown = plan(&format!("{WORDS}\n[sinks.copy]\ntype = \"show\"\ninputs = [\"counts\"]"));
-    let stored: BTreeMap<String, Fingerprint> = [("ticks".to_string(), stored)].into();
-    assert_eq!(grown.fits(&stored), Ok(()));
+/// Plans a text and has it go on from checkpoints of another.
+fn go_on(new: &str, old: &str, unmapped: Unmapped) -> Result<Continuation, Vec<String>> {
+    let old = plan(old);
+    let print = |region: usize| Fingerprint::decode(&old.fingerprint(region).encode()).unwrap();
+    let stored = old.regions.iter().enumerate().map(|(index, region)| (region.name.to_string(), print(index)));
+    plan(new).continue_from(&stored.collect(), unmapped)
 }
 
-fn misfits(new: &str) -> String {
-    let stored = [("ticks".to_string(), plan(WORDS).fingerprint(0))].into();
-    plan(new).fits(&stored).unwrap_err().join("\n")
+fn mapping(continuation: &Continuation, region: usize) -> &Mapping {
+    continuation.regions[region].mapping.as_ref().unwrap()
+}
+
+const PAIR: &str = "[sources.a]\ntype = \"pipe\"\n[sinks.x]\ntype = \"show\"\ninputs = [\"a\"]\n\
+                    [sources.b]\ntype = \"pipe\"\n[sinks.y]\ntype = \"show\"\ninputs = [\"b\"]\n";
+
+#[test]
+fn a_topology_fits_its_own_checkpoint_and_may_grow_and_rescale() {
+    let old = plan(WORDS);
+    assert_eq!(Fingerprint::decode(&old.fingerprint(0).encode()).unwrap(), old.fingerprint(0));
+    let grown = format!("{WORDS}\n[sinks.copy]\ntype = \"show\"\ninputs = [\"counts\"]");
+    for new in [WORDS, &grown, &WORDS.replace("parallelism = 2", "parallelism = 4")] {
+        let continuation = go_on(new, WORDS, Unmapped::Refuse).unwrap();
+        assert_eq!(*mapping(&continuation, 0), Mapping::default());
+        assert_eq!(continuation.losses, Vec::<String>::new());
+    }
 }
 
 #[test]
 fn what_does_not_fit_is_told_with_its_remedy() {
+    let misfits = |new: &str| go_on(new, WORDS, Unmapped::Refuse).unwrap_err().join("\n");
     let renamed = misfits(&WORDS.replace("counts", "count"));
-    assert!(renamed.contains("\"counts\" is gone") && renamed.contains("\"count\" is new"), "{renamed}");
-    let rescaled = misfits(&WORDS.replace("parallelism = 2", "parallelism = 4"));
-    assert_eq!(rescaled.lines().count(), 4, "{rescaled}");
-    assert!(rescaled.contains("\"counts\" has parallelism 4, but the checkpoint was made with 2"));
+    let remedy = "operator \"counts\" is gone, and \"count\" is new: if it was renamed, write renamed_from = \"counts\" in \
+                  [operators.count]; to drop its state, add `--allow-unmapped`";
+    assert_eq!(renamed, remedy);
     let regrouped = misfits(&WORDS.replace("[job]", "[job]\nkey_groups = 128"));
     assert!(regrouped.contains("job.key_groups is 128, but the state was made with 1024"), "{regrouped}");
     let retyped = misfits(&WORDS.replace("type = \"count\"", "type = \"scale\""));
     assert!(retyped.contains("was of type \"count\" and now is of type \"scale\""), "{retyped}");
-    let moved = misfits(&WORDS.replace("ticks", "tocks"));
-    assert!(moved.contains("begins with \"ticks\"") && moved.contains("did you mean \"tocks\"?"), "{moved}");
+    let joined = go_on(&PAIR.replace("[\"b\"]", "[\"b\", \"a\"]"), PAIR, Unmapped::Drop).unwrap_err();
+    assert!(joined[0].contains("began with \"a\" and \"b\" now are one"), "{joined:?}");
+    let split = go_on(PAIR, &PAIR.replace("[\"b\"]", "[\"b\", \"a\"]"), Unmapped::Drop).unwrap_err();
+    assert!(split[0].contains("\"a\" and \"b\" were one pipeline and now are two"), "{split:?}");
+}
+
+#[test]
+fn what_was_renamed_keeps_its_state_and_a_region_its_name() {
+    let new = WORDS.replace("ticks", "tocks").replace("limit = 10", "limit = 10\nrenamed_from = \"ticks\"");
+    let continuation = go_on(&new, WORDS, Unmapped::Refuse).unwrap();
+    assert_eq!(continuation.regions[0].name, "ticks");
+    assert_eq!(mapping(&continuation, 0).name("ticks"), Some("tocks"));
+    assert_eq!(mapping(&continuation, 0).name("counts"), Some("counts"));
+    // The next start finds the new name, and nothing of the old one.
+    let stored = [("ticks".to_string(), plan(&new).fingerprint(0))].into();
+    let again = plan(&new).continue_from(&stored, Unmapped::Refuse).unwrap();
+    assert_eq!((again.regions[0].name.as_str(), mapping(&again, 0)), ("ticks", &Mapping::default()));
+    // A new pipeline under the name that the old one stands under would be mixed up with it.
+    let other = format!("{new}\n[sources.ticks]\ntype = \"pipe\"");
+    let refused = plan(&other.replace("renamed_from = \"ticks\"", "")).continue_from(&stored, Unmapped::Refuse);
+    assert!(refused.unwrap_err()[0].contains("\"ticks\" begins a new pipeline"));
+}
+
+#[test]
+fn a_rename_that_cannot_be_is_told() {
+    let error = wrong(&WORDS.replace("factor = 2", "renamed_from = \"counts\""));
+    assert!(
+        error.lines()[0].contains("cannot be renamed from \"counts\": [operators.counts] has that name"),
+        "{error}"
+    );
+    let twice = PAIR.replace("\"show\"", "\"show\"\nrenamed_from = \"old\"");
+    assert!(wrong(&twice).lines()[0].contains("sink \"y\" and [sinks.x] are both renamed from \"old\""));
+    let both = WORDS.replace("factor = 2", "renamed_from = \"counts\"").replace("counts]", "counted]");
+    let error = go_on(&both.replace("\"counts\"]", "\"counted\"]"), WORDS, Unmapped::Refuse).unwrap_err();
+    assert!(error[0].contains("\"scaled\" is renamed from \"counts\", but the state knows both"), "{error:?}");
+}
+
+#[test]
+fn what_is_gone_is_dropped_only_if_that_is_asked_for() {
+    let without = WORDS.replace("inputs = [\"scaled\"]", "inputs = [\"ticks\"]");
+    let at = without.find("[operators.scaled]").unwrap();
+    let without = format!("{}{}", &without[..at], &without[without.find("[operators.counts]").unwrap()..]);
+    let refused = go_on(&without, WORDS, Unmapped::Refuse).unwrap_err();
+    assert!(refused[0].contains("operator \"scaled\" is gone") && refused[0].contains("--allow-unmapped"));
+    let continuation = go_on(&without, WORDS, Unmapped::Drop).unwrap();
+    assert_eq!(mapping(&continuation, 0).name("scaled"), None);
+    assert_eq!(continuation.losses, ["operator \"scaled\" is gone: its state is dropped"]);
+    let half = &PAIR[..PAIR.find("[sources.b]").unwrap()];
+    assert!(go_on(half, PAIR, Unmapped::Refuse).unwrap_err()[0].contains("source \"b\" is gone"));
+    let continuation = go_on(half, PAIR, Unmapped::Drop).unwrap();
+    assert_eq!((continuation.abandoned, continuation.losses.len()), (vec!["b".to_string()], 2));
 }
 
 #[test]
 fn state_that_was_made_for_something_else_does_not_fit() {
     let made_for = |what: Option<&str>| {
         let mut fingerprint = plan(WORDS).fingerprint(0);
-        fingerprint.operators.get_mut("counts").unwrap().state = what.map(str::to_string);
-        Fingerprint::decode(&fingerprint.encode()).unwrap()
+        let counts = fingerprint.operators.get_mut("counts").unwrap();
+        counts.state = what.map(str::to_string);
+        Fingerprint::decode(&fingerprint.encode()).unwrap().operators["counts"].clone()
     };
-    let misfits = made_for(Some("by [b]")).fits(&made_for(Some("by [a]"))).unwrap_err();
+    let misfits = made_for(Some("by [b]")).misfits("counts", &made_for(Some("by [a]")));
     let [line] = &misfits[..] else { panic!("one line: {misfits:?}") };
     assert!(line.contains("operator \"counts\" has state for by [a], and now is for by [b]"), "{line}");
     // A checkpoint of an earlier version does not say what its state was made for.
-    assert_eq!(made_for(Some("by [a]")).fits(&made_for(None)), Ok(()));
-    assert_eq!(made_for(Some("by [a]")).fits(&made_for(Some("by [a]"))), Ok(()));
+    assert!(made_for(Some("by [a]")).misfits("counts", &made_for(None)).is_empty());
+    assert!(made_for(Some("by [a]")).misfits("counts", &made_for(Some("by [a]"))).is_empty());
 }
 
 #[test]

@@ -62,14 +62,20 @@ fn a_damaged_state_directory_can_be_discarded() {
 }
 
 #[test]
-fn a_window_is_started_from_only_if_it_is_the_latest() {
+fn an_older_window_is_started_from_only_if_newer_output_may_go() {
     let job = Job::with(&topology(300, "rate = \"1000/s\""));
+    job.piton(&["run", "job.toml", "--resume", "7"]).with(3).says(&["there is nothing to go on from"]);
+    assert!(!job.path(".piton").exists(), "a refusal creates nothing");
     job.piton(&["run", "job.toml"]).with(0);
     let listed = job.piton(&["checkpoints", "list", "job.toml"]).with(0).out;
     let windows: Vec<&str> = listed.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect();
     assert!(windows.len() > 1, "{listed}");
-    let older = job.piton(&["run", "job.toml", "--resume", windows[0]]).with(3);
-    older.says(&["cannot start from window", windows[windows.len() - 1]]);
     let latest = job.piton(&["run", "job.toml", "--resume", windows[windows.len() - 1]]).with(0);
     latest.says(&["has finished before"]);
+    job.piton(&["run", "job.toml", "--resume", "999999"]).with(3).says(&["no checkpoint of window 999999", windows[0]]);
+    let older = ["run", "job.toml", "--resume", windows[0]];
+    job.piton(&older).with(3).says(&["would be published a second time", "sink \"rows\"", "--discard-output"]);
+    job.piton(&[&older[..], &["--discard-output"]].concat()).with(0).says(&["has finished"]);
+    assert_eq!(job.rows(), (0..300).collect::<Vec<_>>());
+    assert!(job.piton(&["checkpoints", "verify", "job.toml"]).with(0).err.contains("nothing is damaged"));
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const COMMANDS: [&[&str]; 9] = [
+const COMMANDS: [&[&str]; 19] = [
     &[],
     &["run"],
     &["check"],
@@ -12,6 +12,16 @@ const COMMANDS: [&[&str]; 9] = [
     &["checkpoints", "list"],
     &["checkpoints", "show"],
     &["checkpoints", "verify"],
+    &["checkpoints", "diff"],
+    &["savepoint"],
+    &["savepoint", "create"],
+    &["savepoint", "list"],
+    &["savepoint", "drop"],
+    &["stop"],
+    &["state"],
+    &["state", "list"],
+    &["state", "get"],
+    &["state", "export"],
 ];
 
 #[test]
@@ -36,7 +46,7 @@ fn mistakes_on_the_command_line_end_with_2_on_stderr() {
         (&["explain", "job.toml", "--format", "dott"], &["error: ", "dot"]),
         (&["checkpoints", "show", "job.toml", "newest"], &["error: ", "newest", "latest"]),
         (&["run", "job.toml", "--discard-state"], &["error: ", "--discard-state", "--resume none"]),
-        (&["run", "job.toml", "--resume", "yesterday"], &["error: ", "yesterday", "latest"]),
+        (&["run", "job.toml", "--resume", "yester.day"], &["error: ", "yester.day", "latest"]),
         (&["run", "job.toml", "--events", "no/such/folder/events"], &["error: ", "no/such/folder/events"]),
         (&["run", "job.toml", "--set", "checkpoint.intervall=1s"], &["error: ", "did you mean \"interval\"?"]),
         (&["check"], &["error: ", "config.toml"]),

@@ -25,7 +25,8 @@
 //! Promises: order survives. Which slot a key gets, the order of keys and of timers that are due at the same time, are
 //! a function of what happened to the store, the same before and after a restore, so that a replay gives the same
 //! output. A handle used with another type than before is an error that names the state, never a panic or a silent
-//! reset. Damaged chunks are errors.
+//! reset. Damaged chunks are errors. State that an operator declares ([`Operator::states`](crate::Operator::states)) is
+//! checked before the job runs.
 //!
 //! What happens between [`begin`](StateStore::begin) and [`settle`](StateStore::settle) is a transaction: until then
 //! it can be [taken back](StateStore::undo), and then it has never been, for anybody.
@@ -40,6 +41,7 @@ mod columns;
 mod current;
 mod entry;
 mod handle;
+mod inspect;
 mod local;
 mod raw;
 mod slots;
@@ -53,4 +55,5 @@ pub(crate) use block::MAX_ROWS as BLOCK_ROWS;
 pub use chunk::merge_chunks;
 pub use entry::{ListEntry, LocalEntry, MapEntry, ValueEntry};
 pub use handle::{ListState, LocalState, MapState, StateValue, ValueState};
+pub use inspect::{Declared, KeyState, StateInfo, StateReader, Written, check_declared};
 pub use store::StateStore;

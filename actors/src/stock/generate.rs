@@ -2,6 +2,10 @@
 //!
 //! Row `id` of a seed is the same on every machine and after every restart, so that what a job made of it can be
 //! checked from outside.
+//!
+//! The ids are divided into sequences of equal steps: with parallelism *p*, subtask *s* begins with the ids ≡ *s* mod
+//! *p*. When the parallelism is changed, what is left of the sequences is divided further and shared out anew; a subtask
+//! that has several goes on with the lowest id that any of them has next.
 
 use std::sync::Arc;
 
@@ -25,22 +29,62 @@ pub(super) struct Generate {
     schema: SchemaRef,
     event_time: Option<EventTime>,
     pace: Pace,
-    /// The id of the next row, and how far apart this subtask's ids are.
+    /// What this subtask makes, at least one.
+    sequences: Vec<Sequence>,
+    /// Whether they are not the one that it began with.
+    is_shared: bool,
+}
+
+/// Ids that are equally far apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Sequence {
     next: u64,
     step: u64,
+}
+
+impl Sequence {
+    /// Returns how many ids below `rows` are left.
+    fn left(self, rows: u64) -> u64 {
+        rows.saturating_sub(self.next).div_ceil(self.step)
+    }
+
+    /// Divides it into so many.
+    fn divide(self, parts: u64) -> impl Iterator<Item = Sequence> {
+        (0..parts).map(move |part| Sequence { next: self.next + part * self.step, step: self.step * parts })
+    }
 }
 
 /// Where a `generate` source is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct NextRow {
-    /// The id of the next row.
+    /// The lowest id that is left.
     next: u64,
+    /// What is left, if that is not the sequence with which a subtask begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    shared: Vec<Sequence>,
 }
 
 impl Generate {
-    fn rows(&self, count: usize) -> Result<Table> {
+    /// Takes the next ids.
+    fn take(&mut self, count: usize) -> Vec<u64> {
+        if let [Sequence { next, step }] = &mut self.sequences[..] {
+            let ids = (0..count as u64).map(|row| *next + row * *step).collect();
+            *next += count as u64 * *step;
+            return ids;
+        }
+        let mut ids = Vec::with_capacity(count);
+        for _ in 0..count {
+            let Some(lowest) = self.sequences.iter_mut().min() else { break };
+            ids.push(lowest.next);
+            lowest.next += lowest.step;
+        }
+        ids
+    }
+
+    fn rows(&mut self, count: usize) -> Result<Table> {
+        let taken = self.take(count);
         let settings = &self.settings;
-        let ids = || (0..count as u64).map(|row| self.next + row * self.step);
+        let ids = || taken.iter().copied();
         let (mut keys, mut values) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for id in ids() {
             // The finaliser adds the constant once itself: mix(seed + id·c) is the mix of seed + (id+1)·c.
@@ -66,19 +110,27 @@ impl Source for Generate {
     type Position = NextRow;
 
     async fn open(&mut self, position: Option<NextRow>, subtask: &Subtask) -> Result {
-        self.step = u64::from(subtask.parallelism.max(1));
-        self.next = position.map_or(u64::from(subtask.index), |position| position.next);
+        let (index, parallelism) = (u64::from(subtask.index), u64::from(subtask.parallelism.max(1)));
+        self.is_shared = position.as_ref().is_some_and(|position| !position.shared.is_empty());
+        self.sequences = match position {
+            Some(NextRow { shared, .. }) if !shared.is_empty() => shared,
+            position => {
+                let next = position.map_or(index, |position| position.next);
+                vec![Sequence { next, step: parallelism }]
+            }
+        };
         self.pace = Pace::new(self.settings.per_second, subtask.parallelism);
         Ok(())
     }
 
     async fn poll(&mut self, feed: &mut Feed<Table>) -> Result<Progress> {
         let allowed = self.pace.allow(feed.room());
-        let left = self.settings.rows.map(|rows| rows.saturating_sub(self.next).div_ceil(self.step));
+        let left =
+            self.settings.rows.map(|rows| self.sequences.iter().map(|sequence| sequence.left(rows)).sum::<u64>());
         let count = left.map_or(allowed, |left| allowed.min(usize::try_from(left).unwrap_or(usize::MAX)));
         if count > 0 {
-            feed.push_table(self.rows(count)?);
-            self.next += count as u64 * self.step;
+            let rows = self.rows(count)?;
+            feed.push_table(rows);
         }
         if left.is_some_and(|left| left <= count as u64) {
             return Ok(Progress::Done);
@@ -87,8 +139,41 @@ impl Source for Generate {
     }
 
     fn position(&self) -> NextRow {
-        NextRow { next: self.next }
+        let next = self.sequences.iter().map(|sequence| sequence.next).min().unwrap_or_default();
+        NextRow { next, shared: if self.is_shared { self.sequences.clone() } else { Vec::new() } }
     }
+
+    fn redistribute(positions: Vec<Option<NextRow>>, parallelism: u32) -> Result<Vec<Option<NextRow>>> {
+        let mut sequences = Vec::new();
+        let step = positions.len() as u64;
+        for (index, position) in positions.into_iter().enumerate() {
+            match position {
+                Some(NextRow { shared, .. }) if !shared.is_empty() => sequences.extend(shared),
+                position => {
+                    let next = position.map_or(index as u64, |position| position.next);
+                    sequences.push(Sequence { next, step });
+                }
+            }
+        }
+        let parallelism = u64::from(parallelism.max(1));
+        // As few parts as give every subtask the same number of them.
+        let parts = parallelism / greatest_common_divisor(sequences.len() as u64, parallelism);
+        let mut parts: Vec<Sequence> = sequences.into_iter().flat_map(|sequence| sequence.divide(parts)).collect();
+        parts.sort_unstable();
+        let share = |index: usize| {
+            let shared: Vec<Sequence> = parts.iter().skip(index).step_by(parallelism as usize).copied().collect();
+            let next = shared.iter().map(|sequence| sequence.next).min()?;
+            Some(NextRow { next, shared })
+        };
+        Ok((0..parallelism as usize).map(share).collect())
+    }
+}
+
+fn greatest_common_divisor(mut left: u64, mut right: u64) -> u64 {
+    while right != 0 {
+        (left, right) = (right, left % right);
+    }
+    left
 }
 
 /// The kind `generate`.
@@ -169,8 +254,8 @@ impl SourceKind for GenerateKind {
             schema: Arc::clone(&schema),
             event_time,
             pace: Pace::new(None, 1),
-            next: 0,
-            step: 1,
+            sequences: vec![Sequence { next: 0, step: 1 }],
+            is_shared: false,
         };
         Ok(table_source(schema, true, move || source.clone()))
     }
@@ -231,6 +316,32 @@ mod tests {
         }
         all.sort_unstable();
         assert_eq!(all, (0..1003).collect::<Vec<i64>>());
+    }
+
+    #[test]
+    fn another_parallelism_makes_the_rest_of_the_ids() {
+        let options = json!({ "rows": 5003 });
+        let blueprint = with_options(&options, |options| GenerateKind.plan(options, &site("generated"))).unwrap();
+        let mut positions = vec![None];
+        let mut all = Vec::new();
+        for parallelism in [1, 4, 3, 8, 1] {
+            positions = (blueprint.redistribute)(&positions, parallelism).unwrap();
+            for (index, position) in positions.iter_mut().enumerate() {
+                let mut tap = Tap::open(&blueprint, subtask(index as u32, parallelism), position.take(), 100).unwrap();
+                // The further a subtask is behind the others, the more it has to make up for.
+                for _ in 0..=index % 2 {
+                    let tables = tap.poll().unwrap();
+                    let ids: Vec<i64> = tables.iter().flat_map(|table| ints(table, "id")).flatten().collect();
+                    assert!(ids.is_sorted(), "{ids:?}");
+                    all.extend(ids);
+                }
+                *position = Some(tap.position().to_vec());
+            }
+        }
+        let mut last = Tap::open(&blueprint, subtask(0, 1), positions.pop().unwrap(), 100).unwrap();
+        all.extend(last.rest().iter().flat_map(|table| ints(table, "id")).flatten());
+        all.sort_unstable();
+        assert_eq!(all, (0..5003).collect::<Vec<i64>>());
     }
 
     #[test]

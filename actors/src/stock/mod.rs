@@ -24,7 +24,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
-use crate::blueprint::{Fault, OperatorBlueprint, OperatorKind, SinkKind, SourceBlueprint, SourceKind};
+use crate::blueprint::{
+    Fault, OperatorBlueprint, OperatorKind, SinkKind, SourceBlueprint, SourceKind, redistribute_by,
+};
 use crate::host::{Factory, Hosted, HostedSource};
 use crate::operator::{Operator, Source};
 use crate::record::RecordType;
@@ -105,6 +107,7 @@ fn table_operator<O: Operator<Out = Table>>(output: SchemaRef, keyed: bool, fact
         output: RecordType::Table(output),
         keyed,
         state: None,
+        states: Vec::new(),
         make: Arc::new(move |subtask, rows| Ok(Box::new(Hosted::new(Arc::clone(&factory), subtask, rows)?))),
     }
 }
@@ -120,6 +123,7 @@ fn table_source<S: Source<Out = Table>>(
         replayable,
         max_parallelism: None,
         make: Arc::new(move |rows| Ok(Box::new(HostedSource::new(factory(), rows)))),
+        redistribute: redistribute_by::<S>(),
     }
 }
 

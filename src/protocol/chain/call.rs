@@ -1,5 +1,8 @@
 //! What a chain is asked to do, and what it answers.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use piton_actors::{Batch, Timestamp, WindowId};
 
 use crate::protocol::failure::Failure;
@@ -75,6 +78,9 @@ pub struct Renewal {
 pub struct Base {
     /// The chunks of each operator's state, oldest first.
     pub states: Vec<Vec<Vec<u8>>>,
+    /// Operators that take over what belongs to them in the states of several subtasks instead: for each of those its
+    /// chunks, oldest first.
+    pub adopted: Arc<BTreeMap<String, Vec<Vec<Vec<u8>>>>>,
     /// The watermark, in ms.
     pub watermark: Timestamp,
     /// How many entries each operator has seen.

@@ -214,7 +214,10 @@ impl Chain {
             if mutant::is(Mutant::BaseForgotten) && state.len() > 1 {
                 state.drain(..state.len() - 1);
             }
-            guard(&link.name, || link.operator.restore(state, base.watermark))?;
+            guard(&link.name, || match base.adopted.get(&link.name) {
+                Some(states) => link.operator.adopt(states, base.watermark),
+                None => link.operator.restore(state, base.watermark),
+            })?;
             if let Some(entry) = entries.next() {
                 link.operator.set_entry(entry);
             }

@@ -155,7 +155,7 @@ fn fresh_operators_go_on_from_a_snapshot() {
     let (chain, cut) = chain.call(ChainCall { first: First::Nothing, work: Work::Cut, undoable: true });
     let (states, entries) = (cut.unwrap().chunks.into_iter().map(|chunk| vec![chunk]).collect(), chain.entries());
     let (chain, _) = call(chain, First::Nothing, batch(&[13]));
-    let base = Base { states, watermark: 0, entries };
+    let base = Base { states, entries, ..Base::default() };
     let renewal = Renewal { told: WindowId::NONE, window: None };
     let (_, out) = call(chain, First::Restore(Box::new(base), renewal), batch(&[5]));
     assert_eq!(out.unwrap(), [50_405], "three and one of the head, which the tail has seen, and one at the opening");

@@ -35,7 +35,7 @@ impl Subtask {
             operators.push(OperatorSnapshot::empty(name));
             fresh.push(chunk);
         }
-        self.base = Base { states: Vec::new(), watermark: self.seen_watermark, entries: chain.entries() };
+        self.base = Base { watermark: self.seen_watermark, entries: chain.entries(), ..Base::default() };
         self.base_window = window;
         self.base_begun = None;
         self.journal.clear();

@@ -1,5 +1,6 @@
 //! What a subtask is made of, what it is told and what it asks for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use piton_actors::host::{AnySink, AnySource, SinkCall};
@@ -60,6 +61,9 @@ pub struct Restored {
     pub snapshot: SubtaskSnapshot,
     /// The chunks of each operator's state, in the order of the snapshot, oldest first.
     pub chunks: Vec<Vec<Vec<u8>>>,
+    /// Operators that take over what belongs to them in the states of several subtasks, because the parallelism was
+    /// changed: for each of those its chunks, oldest first. They have no chunks of their own.
+    pub adopted: BTreeMap<String, Vec<Vec<Vec<u8>>>>,
     /// Pending outputs of windows that were rolled back: to be thrown away.
     pub abandoned: Vec<PendingOutput>,
 }
@@ -72,6 +76,8 @@ pub enum Event {
     Element(usize, Element),
     /// The coordinator closes a window; sources only.
     CloseWindow(Marker, Behind),
+    /// The input is to end here, as if there were no more of it; sources only.
+    Drain,
     /// The operators are back. Without the chain if it is lost, which is always a failure.
     Chain(Option<Box<Chain>>, Result<ChainAnswer, ChainFailure>),
     /// The source is back. `Err` if it is lost to a panic.

@@ -111,6 +111,8 @@ pub struct Subtask {
     closes: VecDeque<(Marker, Behind)>,
     /// Whether its source is to read nothing more.
     held: bool,
+    /// Whether its source is to come to its end.
+    draining: bool,
     lineage: Lineage,
     /// Windows that were told as committed and whose outputs are not yet all published.
     publishing: VecDeque<WindowId>,
@@ -217,6 +219,7 @@ impl Subtask {
             drained: false,
             closes: VecDeque::new(),
             held: false,
+            draining: false,
             publishing: VecDeque::new(),
             commands: Vec::new(),
             counters: Counters::default(),
@@ -369,6 +372,10 @@ impl Subtask {
                 self.closes.push_back((marker, behind));
                 Ok(())
             }
+            Event::Drain => {
+                self.draining = true;
+                Ok(())
+            }
             Event::Chain(chain, answer) => self.chain_answered(chain, answer, now),
             Event::Source(source, answer) => self.source_answered(source, answer, now),
             Event::Sink(sink, answer) => self.sink_answered(sink, answer, now),
@@ -443,6 +450,15 @@ impl Subtask {
             self.held = behind == Behind::Hold;
             self.end_window(marker);
             self.steps.push_back(Step::Closed(marker.window));
+            return Ok(true);
+        }
+        if self.draining
+            && self.is_free()
+            && !self.finished
+            && let Some(source) = self.source.as_mut().filter(|source| source.is_here())
+        {
+            source.done = true;
+            self.end_source();
             return Ok(true);
         }
         Ok(false)

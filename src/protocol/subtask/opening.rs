@@ -1,6 +1,7 @@
 //! How a subtask begins.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use piton_actors::{Timestamp, WindowId};
 
@@ -18,9 +19,11 @@ impl Subtask {
         let mut snapshots = VecDeque::new();
         let mut chunks = VecDeque::new();
         let mut abandoned = Vec::new();
+        let mut adopted = BTreeMap::new();
         let is_restored = restored.is_some();
         if let Some(restored) = restored {
-            let Restored { window, snapshot, chunks: kept, abandoned: rolled_back } = *restored;
+            let Restored { window, snapshot, chunks: kept, adopted: shared, abandoned: rolled_back } = *restored;
+            adopted = shared;
             self.window = window;
             self.restored = window;
             self.finished = snapshot.finished;
@@ -53,10 +56,11 @@ impl Subtask {
             sink.open(pending, abandoned);
         }
         let watermark = self.aligner.combined_watermark();
-        self.base = Base { watermark, ..Base::default() };
+        // Until the first cut, what was adopted is nowhere else.
+        self.base = Base { watermark, adopted: Arc::new(adopted), ..Base::default() };
         self.base_window = self.window;
         self.seen_watermark = watermark;
-        let base = is_restored.then(|| Box::new(Base { states, watermark, entries: Vec::new() }));
+        let base = is_restored.then(|| Box::new(Base { states, ..self.base.clone() }));
         self.steps.push_back(Step::Open { base, now });
         Ok(())
     }
@@ -79,6 +83,8 @@ impl Subtask {
         if self.finished {
             // The channels are new: whoever reads them has to hear of the end again.
             if !mutant::is(Mutant::EndNotRepeated) {
+                // A reader whose channels are others than before may not know the last watermark.
+                self.outputs.send_watermark(self.aligner.combined_watermark());
                 self.outputs.send_end();
             }
             self.commands.push(Command::Finished);

@@ -185,7 +185,7 @@ impl Subtask {
         }
         if self.journal.is_empty() && !chain.remembers() {
             // There is nothing to make anew: the way back begins here.
-            self.base = Base { states: Vec::new(), watermark: self.seen_watermark, entries: chain.entries() };
+            (self.base.watermark, self.base.entries) = (self.seen_watermark, chain.entries());
             self.base_begun = self.begun;
             return;
         }
@@ -310,12 +310,17 @@ impl Subtask {
             }
         }
         if done && !self.finished {
-            let last = self.source.as_ref().map_or(WATERMARK_MIN, SourceHead::last_watermark);
-            self.aligner.set_watermark(last);
-            self.advance_watermark(last);
-            self.finish();
+            self.end_source();
         }
         Ok(())
+    }
+
+    /// Nothing more comes from the source: time runs to its end.
+    pub(super) fn end_source(&mut self) {
+        let last = self.source.as_ref().map_or(WATERMARK_MIN, SourceHead::last_watermark);
+        self.aligner.set_watermark(last);
+        self.advance_watermark(last);
+        self.finish();
     }
 
     pub(super) fn sink_answered(

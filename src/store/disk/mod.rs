@@ -100,6 +100,19 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// [`io::ErrorKind::WouldBlock`] at once if somebody else holds it.
     fn lock(&self, path: &Path) -> io::Result<DiskLock>;
 
+    /// Gives a file that is never changed a second name, which is not there yet; the disk may make a copy instead. The
+    /// content is durable if it was, the name is not.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] if there is a file of that name, or what the system says.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if self.read_at(to, 0, 0).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let content = self.read(from)?;
+        self.write_new(to, &[&content])
+    }
+
     /// Reads a whole file.
     ///
     /// # Errors

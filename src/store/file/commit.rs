@@ -193,7 +193,8 @@ pub(super) fn add_retained(batch: &mut Batch, number: u32, window: WindowId, pla
     }
 }
 
-fn forget(batch: &mut Batch, number: u32, window: WindowId, retained: &Retained) {
+/// Adds to a batch that a checkpoint is not kept any more.
+pub(super) fn forget(batch: &mut Batch, number: u32, window: WindowId, retained: &Retained) {
     batch.remove(keys::place(number, window));
     if retained.place == Place::Catalogue {
         for key in keys::piece_keys(&keys::record(number, window), retained.len) {

@@ -52,7 +52,9 @@ pub(super) fn check_format<D: Disk, C: Catalogue<D>>(disk: &D, dir: &Path) -> Re
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let unfinished = format!("{}{}", names::FORMAT, names::UNFINISHED);
             let entries = disk.list(dir).map_err(|error| StoreError::io("cannot list", dir, error))?;
-            match entries.iter().find(|entry| entry.name != names::LOCK && entry.name != unfinished) {
+            // Savepoints may be brought into a directory before anything else is there.
+            let own = [names::LOCK, names::SAVEPOINTS, &unfinished];
+            match entries.iter().find(|entry| !own.contains(&entry.name.as_str())) {
                 None => Ok(false),
                 Some(other) => Err(StoreError::Format(format!(
                     "{}: the file is missing, while there is \"{}\": this is not a state directory, or it is damaged",

@@ -98,6 +98,7 @@ mod tests {
             completed_ms: 0,
             finished: false,
             topology: Vec::new(),
+            copy_of: WindowId::NONE,
             subtasks: Vec::new(),
         };
         Record { manifest, joined: Vec::new(), joined_total: 0 }

@@ -8,6 +8,7 @@
 //! regions/REGION/HEAD                 two slots: the newest manifest, and the one before
 //! regions/REGION/WINDOW.manifest      a manifest that is too long for the two above
 //! regions/REGION/blobs/CHUNK          a chunk that is too long for its manifest
+//! savepoints/NAME/                    a savepoint, with all that it needs
 //! ```
 //!
 //! A commit makes durable, in this order: the chunks, the manifest if it is a file, one batch of the catalogue, the
@@ -28,6 +29,7 @@ mod names;
 mod open;
 mod record;
 mod region;
+mod savepoint;
 mod settle;
 mod slots;
 mod witness;
@@ -45,7 +47,7 @@ use crate::protocol::manifest::{ChunkId, ChunkRef, JoinedOutput, Manifest};
 use crate::store::catalogue::{Batch, Catalogue, LogCatalogue};
 use crate::store::disk::{Disk, DiskLock, RealDisk, SimDisk};
 use crate::store::sled::SledCatalogue;
-use crate::store::{CheckpointInfo, CheckpointStore, INLINE_LIMIT, JoinedOutputs, StoreError};
+use crate::store::{CheckpointInfo, CheckpointStore, INLINE_LIMIT, JoinedOutputs, Savepoints, StoreError};
 
 /// How a store is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +119,11 @@ impl SledStore {
     /// See there.
     pub fn is_there(dir: &Path) -> Result<bool, StoreError> {
         SledStore::is_there_on(&RealDisk, dir)
+    }
+
+    /// Returns whether there are savepoints in a directory, which may be all that there is.
+    pub fn has_savepoints(dir: &Path) -> bool {
+        dir.join(names::SAVEPOINTS).is_dir()
     }
 
     /// Removes everything that a store has made in a directory; see [`FileStore::discard_on`].
@@ -273,6 +280,10 @@ impl<D: Disk, C: Catalogue<D>> CheckpointStore for FileStore<D, C> {
         self.poisoned.is_some()
     }
 
+    fn savepoints(&mut self) -> Option<&mut dyn Savepoints> {
+        Some(self)
+    }
+
     fn verify(&mut self) -> Vec<String> {
         let mut damage = Vec::new();
         let windows: Vec<(String, WindowId)> = self
@@ -300,6 +311,7 @@ impl<D: Disk, C: Catalogue<D>> CheckpointStore for FileStore<D, C> {
                 Err(error) => damage.push(error.to_string()),
             }
         }
+        damage.extend(self.verify_savepoints());
         damage
     }
 }

@@ -11,6 +11,7 @@ pub(super) const FORMAT: &str = "FORMAT";
 pub(super) const LOCK: &str = "LOCK";
 pub(super) const ROOT: &str = "ROOT";
 pub(super) const REGIONS: &str = "regions";
+pub(super) const SAVEPOINTS: &str = "savepoints";
 pub(super) const CATALOGUE: &str = "catalog";
 pub(super) const CATALOGUE_NEW: &str = "catalog.new";
 pub(super) const CATALOGUE_BAD: &str = "catalog.bad-";
@@ -28,6 +29,11 @@ pub(super) fn region(name: &str) -> String {
     escape(name)
 }
 
+/// Returns the folder of a savepoint, relative to the folder of all savepoints.
+pub(super) fn savepoint(name: &str) -> String {
+    escape(name)
+}
+
 /// Returns the name of the file of a chunk.
 pub(super) fn blob(id: &ChunkId) -> String {
     escape(&id.to_string())
@@ -42,7 +48,8 @@ pub(super) fn is_manifest(name: &str) -> bool {
     name.ends_with(MANIFEST)
 }
 
-/// Returns whether the store has made what has this name in a state directory, `FORMAT` and `LOCK` aside.
+/// Returns whether the store has made what has this name in a state directory for its checkpoints. `FORMAT` and `LOCK`
+/// are not part of them, and neither are savepoints.
 pub(super) fn is_own(name: &str) -> bool {
     [ROOT, REGIONS, CATALOGUE, CATALOGUE_NEW].contains(&name)
         || name.starts_with(CATALOGUE_BAD)

@@ -109,6 +109,12 @@ impl Region {
         self.blobs.contains_key(&names::blob(id))
     }
 
+    /// Remembers a chunk that has a file again, which no checkpoint lists yet.
+    pub(super) fn reused_blob(&mut self, id: &ChunkId) {
+        self.blobs.insert(names::blob(id), Some(self.commits));
+        self.dirty = true;
+    }
+
     /// Remembers a file that was found.
     pub(super) fn found_blob(&mut self, name: String) {
         let put = if self.lists(&name) { None } else { Some(0) };
@@ -141,9 +147,14 @@ impl Region {
         self.head = Some((retained.info.window, retained.info.fence));
         self.retained.insert(retained.info.window, retained);
 
+        self.forget(expired)
+    }
+
+    /// Forgets checkpoints, and with them what nothing else needs; returns the paths of the files.
+    pub(super) fn forget(&mut self, windows: &[WindowId]) -> Vec<PathBuf> {
         let mut gone = Vec::new();
         let mut candidates = BTreeSet::new();
-        for window in expired {
+        for window in windows {
             let Some(retained) = self.retained.remove(window) else { continue };
             if matches!(retained.place, Place::File { .. }) {
                 gone.push(self.folder.join(names::manifest(*window)));

@@ -103,7 +103,8 @@ impl<D: Disk> Opening<'_, D> {
     pub(super) fn sweep_root(&self) -> usize {
         let regions = self.dir.join(names::REGIONS);
         let mut gone = Vec::new();
-        for dir in [self.dir, &regions] {
+        let savepoints = self.dir.join(names::SAVEPOINTS);
+        for dir in [self.dir, &regions, &savepoints] {
             for entry in list_or_empty(&self.disk, dir).unwrap_or_default() {
                 if entry.is_dir && (entry.name.ends_with(names::UNFINISHED) || entry.name == names::CATALOGUE_NEW) {
                     if let Err(error) = remove_tree(&self.disk, &dir.join(&entry.name)) {

@@ -97,6 +97,11 @@ impl Life {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// Returns its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Returns what it has said on stderr.
     pub(crate) fn said(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.errors).unwrap()).into_owned()

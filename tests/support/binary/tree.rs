@@ -36,7 +36,7 @@ pub(crate) fn listing(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
     found
 }
 
-/// Copies a folder with all that is in it.
+/// Copies a folder with all files that are in it; the socket of a job that was killed is none.
 pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -44,7 +44,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
         let target = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
             copy(&entry.path(), &target);
-        } else {
+        } else if entry.file_type().unwrap().is_file() {
             fs::copy(entry.path(), target).unwrap();
         }
     }

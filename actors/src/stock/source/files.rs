@@ -120,9 +120,22 @@ pub(super) struct FilePosition {
     /// How many bytes of its beginning the fingerprint is of, and their hash.
     hashed: u64,
     fingerprint: u64,
+    /// Other files among them that are begun, after the parallelism was changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    begun: Vec<Begun>,
     /// The hashes of the names of all files that were there at the first start; only the first subtask keeps them.
     #[serde(default)]
     known: Vec<u64>,
+}
+
+/// A file that somebody has begun to read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Begun {
+    file: String,
+    offset: u64,
+    line: u64,
+    hashed: u64,
+    fingerprint: u64,
 }
 
 fn hash_of(name: &str) -> u64 {
@@ -150,6 +163,7 @@ pub(super) struct FileSource {
     files: VecDeque<String>,
     current: Option<Current>,
     pace: Pace,
+    begun: Vec<Begun>,
     known: Vec<u64>,
 }
 
@@ -171,10 +185,17 @@ impl Current {
 
 impl FileSource {
     pub(super) fn new(plan: Arc<FilePlan>) -> FileSource {
-        FileSource { plan, files: VecDeque::new(), current: None, pace: Pace::new(None, 1), known: Vec::new() }
+        FileSource {
+            plan,
+            files: VecDeque::new(),
+            current: None,
+            pace: Pace::new(None, 1),
+            begun: Vec::new(),
+            known: Vec::new(),
+        }
     }
 
-    fn open_file(&self, name: &str, position: Option<&FilePosition>) -> Result<Current> {
+    fn open_file(&self, name: &str, begun: Option<&Begun>) -> Result<Current> {
         let unreadable = |error: std::io::Error| Error::failed(format!("file `{name}` cannot be read: {error}"));
         let path = self.plan.folder.join(name);
         let mut head = Vec::with_capacity(FINGERPRINTED);
@@ -183,7 +204,7 @@ impl FileSource {
         (&file).take(FINGERPRINTED as u64).read_to_end(&mut head).map_err(unreadable)?;
         file.rewind().map_err(unreadable)?;
         let mut place = Place::default();
-        if let Some(position) = position {
+        if let Some(position) = begun {
             let hashed = usize::try_from(position.hashed).unwrap_or(usize::MAX);
             let same = head.get(..hashed).is_some_and(|begin| xxh3_64(begin) == position.fingerprint);
             if size < position.offset || !same {
@@ -221,14 +242,16 @@ impl Source for FileSource {
                 {
                     tracing::warn!(source = %subtask.operator, "{message}");
                 }
-                self.known.clone_from(&position.known);
-                if position.offset > 0 {
-                    let mut current = self.open_file(&position.files[0], Some(&position))?;
+                if let Some(begun) = position.current() {
+                    let mut current = self.open_file(&begun.file, Some(&begun))?;
                     current.fingerprint();
                     self.current = Some(current);
                 }
+                self.begun = position.begun;
+                self.known = position.known;
             }
             None => {
+                self.begun.clear();
                 self.known = match subtask.index {
                     0 => self.plan.files.iter().map(|name| hash_of(name)).collect(),
                     _ => Vec::new(),
@@ -243,7 +266,9 @@ impl Source for FileSource {
     async fn poll(&mut self, feed: &mut Feed<Table>) -> Result<Progress> {
         let Some(name) = self.files.front() else { return Ok(Progress::Done) };
         if self.current.is_none() {
-            self.current = Some(self.open_file(name, None)?);
+            let begun = self.begun.iter().position(|begun| begun.file == *name);
+            let begun = begun.map(|index| self.begun.swap_remove(index));
+            self.current = Some(self.open_file(name, begun.as_ref())?);
         }
         let Some(current) = &mut self.current else { return Ok(Progress::More) };
         let allowed = self.pace.allow(feed.room());
@@ -268,11 +293,47 @@ impl Source for FileSource {
 
     fn position(&self) -> FilePosition {
         let files = self.files.iter().cloned().collect();
-        let known = self.known.clone();
-        let Some(current) = &self.current else { return FilePosition { files, known, ..FilePosition::default() } };
+        let (begun, known) = (self.begun.clone(), self.known.clone());
+        let Some(current) = &self.current else {
+            return FilePosition { files, begun, known, ..FilePosition::default() };
+        };
         let place = current.reader.place();
         let (hashed, fingerprint) = (current.fingerprint.0 as u64, current.fingerprint.1);
-        FilePosition { files, offset: place.offset, line: place.line, hashed, fingerprint, known }
+        FilePosition { files, offset: place.offset, line: place.line, hashed, fingerprint, begun, known }
+    }
+
+    fn redistribute(positions: Vec<Option<FilePosition>>, parallelism: u32) -> Result<Vec<Option<FilePosition>>> {
+        let (mut begun, mut files, mut known) = (Vec::new(), Vec::new(), Vec::new());
+        for position in positions {
+            let Some(mut position) = position else {
+                return Err(Error::invalid("not all of its subtasks have begun to read: let the job run on first"));
+            };
+            known.append(&mut position.known);
+            begun.extend(position.current());
+            begun.append(&mut position.begun);
+            files.append(&mut position.files);
+        }
+        // What is begun comes first, so that it is finished first.
+        files.retain(|file| begun.iter().all(|begun| begun.file != *file));
+        files.sort();
+        begun.sort_by(|left, right| left.file.cmp(&right.file));
+        let all: Vec<String> = begun.iter().map(|begun| begun.file.clone()).chain(files).collect();
+        let share = |index: usize| {
+            let files: Vec<String> = all.iter().skip(index).step_by(parallelism.max(1) as usize).cloned().collect();
+            let begun = begun.iter().filter(|begun| files.contains(&begun.file)).cloned().collect();
+            let known = if index == 0 { known.clone() } else { Vec::new() };
+            Some(FilePosition { files, begun, known, ..FilePosition::default() })
+        };
+        Ok((0..parallelism as usize).map(share).collect())
+    }
+}
+
+impl FilePosition {
+    /// Returns where it is in the current file, if that is begun.
+    fn current(&self) -> Option<Begun> {
+        let FilePosition { offset, line, hashed, fingerprint, .. } = *self;
+        let file = self.files.first().filter(|_| offset > 0)?.clone();
+        Some(Begun { file, offset, line, hashed, fingerprint })
     }
 }
 

@@ -8,6 +8,7 @@ use arrow::util::pretty::pretty_format_batches;
 use serde_json::json;
 
 use super::super::options::tests::with_options;
+use super::super::tests::ints;
 use super::*;
 use crate::host::AnySource;
 use crate::table::{Table, table};
@@ -281,6 +282,46 @@ fn files_are_shared_out_and_later_ones_change_nothing() {
     let rest = Tap::open(&later, subtask(1, 2), Some(tap.position().to_vec()), 100).unwrap().rest();
     let times: Vec<i64> = rest.iter().flat_map(|table| table.shared_times().unwrap().to_vec()).collect();
     assert_eq!(times, [2, 4, 4]);
+}
+
+#[test]
+fn another_parallelism_reads_the_rest_of_the_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut number = 0..;
+    for file in 0..7 {
+        let rows: String = number.by_ref().take(40 + 7 * file).map(|number| format!("{number}\n")).collect();
+        std::fs::write(folder.path().join(format!("{file}.csv")), format!("a\n{rows}")).unwrap();
+    }
+    let blueprint = plan(&CsvKind, &json!({ "path": "*.csv" }), folder.path()).unwrap();
+    let mut positions = vec![None];
+    let mut all = Vec::new();
+    for parallelism in [1u32, 4, 3, 1, 2] {
+        if positions != [None] {
+            positions = (blueprint.redistribute)(&positions, parallelism).unwrap();
+        }
+        for (index, position) in positions.iter_mut().enumerate() {
+            let mut tap = Tap::open(&blueprint, subtask(index as u32, parallelism), position.take(), 10).unwrap();
+            // In the middle of a file, mostly.
+            for _ in 0..=index {
+                all.extend(tap.poll().unwrap());
+            }
+            *position = Some(tap.position().to_vec());
+        }
+    }
+    for (index, position) in positions.into_iter().enumerate() {
+        all.extend(Tap::open(&blueprint, subtask(index as u32, 2), position, 10).unwrap().rest());
+    }
+    let mut all: Vec<i64> = all.iter().flat_map(|table| ints(table, "a")).flatten().collect();
+    all.sort_unstable();
+    assert_eq!(all, (0..(0..7).map(|file| 40 + 7 * file).sum()).collect::<Vec<i64>>());
+    let refused = (blueprint.redistribute)(&[None, positions_of_one(&blueprint)], 3).unwrap_err();
+    assert!(refused.message().contains("not all of its subtasks have begun"), "{refused}");
+}
+
+fn positions_of_one(blueprint: &SourceBlueprint) -> Option<Vec<u8>> {
+    let mut tap = Tap::open(blueprint, subtask(1, 2), None, 10).unwrap();
+    tap.poll().unwrap();
+    Some(tap.position().to_vec())
 }
 
 #[test]

@@ -1,0 +1,366 @@
+//! Looks into state without the operator that it belongs to: what is kept under which names, key by key.
+
+use std::collections::BTreeMap;
+
+use super::chunk::{self, Encoding, Kind, Picked, Primitive, for_primitives};
+use crate::key::Key;
+use crate::time::{TimerKind, Timestamp};
+use crate::{Error, Result};
+
+/// How many bytes a timer takes in a chunk: its kind and its time.
+const TIMER: usize = 9;
+
+/// The state of one subtask of an operator, as its chunks hold it.
+pub struct StateReader<'a> {
+    picked: Option<Picked<'a>>,
+}
+
+/// A piece of keyed state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateInfo {
+    /// Its name.
+    pub name: String,
+    /// `value`, `map` or `list`.
+    pub kind: &'static str,
+    /// How each value is written: the name of a primitive type, or `msgpack`.
+    pub encoding: &'static str,
+    /// How many keys have it.
+    pub keys: u64,
+}
+
+/// Everything that one key has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyState<'a> {
+    /// The key.
+    pub key: Key,
+    /// Its timers.
+    pub timers: Vec<(TimerKind, Timestamp)>,
+    /// Its pieces of state by name.
+    pub values: Vec<(&'a str, Written<'a>)>,
+}
+
+/// A value as it is written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Written<'a> {
+    /// An unsigned integer.
+    Unsigned(u64),
+    /// A signed integer.
+    Signed(i64),
+    /// A floating-point number.
+    Float(f64),
+    /// True or false.
+    Bool(bool),
+    /// Anything else, with the names of fields.
+    MessagePack(&'a [u8]),
+}
+
+macro_rules! written {
+    ($($primitive:ty => $variant:ident),*) => {$(
+        impl From<$primitive> for Written<'_> {
+            fn from(value: $primitive) -> Self {
+                Written::$variant(value.into())
+            }
+        }
+    )*};
+}
+written!(u8 => Unsigned, u16 => Unsigned, u32 => Unsigned, u64 => Unsigned);
+written!(i8 => Signed, i16 => Signed, i32 => Signed, i64 => Signed, f32 => Float, f64 => Float, bool => Bool);
+
+impl<'a> StateReader<'a> {
+    /// Opens a state of chunks, oldest first; `key_groups` is how many the job has.
+    ///
+    /// # Errors
+    /// If a chunk is damaged or missing.
+    pub fn open(chunks: &'a [Vec<u8>], key_groups: u32) -> Result<StateReader<'a>> {
+        Ok(StateReader { picked: chunk::restore(chunks, &(0..key_groups), key_groups)? })
+    }
+
+    /// Returns the pieces of keyed state, in order of their names.
+    ///
+    /// # Errors
+    /// If a name was written as different things.
+    pub fn states(&self) -> Result<Vec<StateInfo>> {
+        let Some(picked) = &self.picked else { return Ok(Vec::new()) };
+        let info = |cells: chunk::Cells<'_, '_>| StateInfo {
+            name: cells.name.to_string(),
+            kind: cells.kind.word(),
+            encoding: cells.encoding.name(),
+            keys: cells.iter().flatten().count() as u64,
+        };
+        Ok(picked.columns()?.into_iter().map(info).collect())
+    }
+
+    /// Returns the values that belong to no key, in order of their names; all are MessagePack.
+    pub fn locals(&self) -> BTreeMap<&'a str, Written<'a>> {
+        let locals = self.picked.iter().flat_map(|picked| &picked.locals);
+        locals.map(|(name, bytes)| (*name, Written::MessagePack(bytes))).collect()
+    }
+
+    /// Returns how many keys and timers there are.
+    ///
+    /// # Errors
+    /// If a chunk is damaged.
+    pub fn count(&self) -> Result<(u64, u64)> {
+        let (mut keys, mut timers) = (0, 0);
+        let Some(picked) = &self.picked else { return Ok((0, 0)) };
+        for slot in 0..picked.slots() {
+            let Some(row) = picked.row(slot)? else { continue };
+            keys += 1;
+            timers += (row.timers.map_or(0, <[u8]>::len) / TIMER) as u64;
+        }
+        Ok((keys, timers))
+    }
+
+    /// Visits every key, in the order in which the operator has them.
+    ///
+    /// # Errors
+    /// If a chunk is damaged, or the error of `visit`.
+    pub fn each<E: From<Error>>(&self, mut visit: impl FnMut(KeyState<'a>) -> Result<(), E>) -> Result<(), E> {
+        let Some(picked) = &self.picked else { return Ok(()) };
+        let columns = picked.columns()?;
+        let mut cells: Vec<_> = columns.iter().map(|column| (column, column.iter())).collect();
+        for slot in 0..picked.slots() {
+            let mut values = Vec::new();
+            for (column, cells) in &mut cells {
+                if let Some(bytes) = cells.next().flatten() {
+                    values.push((column.name, written(column.encoding, bytes, column.name)?));
+                }
+            }
+            let Some(row) = picked.row(slot)? else { continue };
+            visit(KeyState { key: row.key, timers: timers(row.timers.unwrap_or_default())?, values })?;
+        }
+        Ok(())
+    }
+}
+
+macro_rules! read_primitives {
+    ($(($encoding:ident, $primitive:ty)),*) => {
+        fn written<'a>(encoding: Encoding, bytes: &'a [u8], name: &str) -> Result<Written<'a>> {
+            let value = match encoding {
+                $(Encoding::$encoding => <$primitive as Primitive>::read(bytes).map(Written::from),)*
+                Encoding::MessagePack => Some(Written::MessagePack(bytes)),
+            };
+            value.ok_or_else(|| Error::invalid(format!("a chunk of state \"{name}\" is damaged")))
+        }
+    };
+}
+for_primitives!(read_primitives);
+
+fn timers(bytes: &[u8]) -> Result<Vec<(TimerKind, Timestamp)>> {
+    let damaged = || Error::invalid("a chunk of state is damaged: its timers");
+    let (timers, []) = bytes.as_chunks::<TIMER>() else { return Err(damaged()) };
+    let read = |[kind, at @ ..]: &[u8; TIMER]| match kind {
+        0 => Ok((TimerKind::Event, Timestamp::from_le_bytes(*at))),
+        1 => Ok((TimerKind::Processing, Timestamp::from_le_bytes(*at))),
+        _ => Err(damaged()),
+    };
+    timers.iter().map(read).collect()
+}
+
+/// Says what a piece of state is used as, so that what was restored can be checked before the job runs.
+///
+/// It is made from a handle: `SEEN.into()`. See [`Operator::states`](crate::Operator::states).
+#[derive(Clone, Copy)]
+pub struct Declared {
+    name: &'static str,
+    /// Nothing for a value that belongs to no key.
+    kind: Option<Kind>,
+    encoding: Encoding,
+    type_name: &'static str,
+    check: fn(&[u8]) -> Result<(), String>,
+}
+
+impl Declared {
+    pub(super) fn new<T: super::StateValue>(name: &'static str, kind: Option<Kind>) -> Declared {
+        let encoding = if kind.is_some() { Encoding::of::<T>() } else { Encoding::MessagePack };
+        Declared { name, kind, encoding, type_name: std::any::type_name::<T>(), check: check_type::<T> }
+    }
+}
+
+/// Tries to read a value; says which field is wrong if it cannot.
+fn check_type<T: super::StateValue>(bytes: &[u8]) -> Result<(), String> {
+    let mut reader = rmp_serde::Deserializer::new(bytes);
+    match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(match error.path().to_string() {
+            path if path == "." => error.inner().to_string(),
+            path => format!("field \"{path}\": {}", error.inner()),
+        }),
+    }
+}
+
+/// How many values of a piece of state are tried at most, spread evenly over all keys: state of millions of keys is
+/// checked in a few milliseconds, and a change of a type is met in most of its values or in the oldest ones, which are
+/// the first.
+const TRIED: usize = 4096;
+
+/// Checks that the values in chunks, oldest first, can be read as what they are declared to be. All of them if they are
+/// at most 4096 of a name, so many of them, evenly spread, if there are more.
+///
+/// # Errors
+/// The name of the state and of the field that cannot be read.
+pub fn check_declared(declared: &[Declared], chunks: &[Vec<u8>], key_groups: u32) -> Result<()> {
+    let Some(picked) = chunk::restore(chunks, &(0..key_groups), key_groups)? else { return Ok(()) };
+    for cells in picked.columns()? {
+        let Some(wanted) = declared.iter().find(|wanted| wanted.kind.is_some() && wanted.name == cells.name) else {
+            continue;
+        };
+        let kind = wanted.kind.unwrap_or(cells.kind);
+        if kind != cells.kind || wanted.encoding != cells.encoding {
+            return Err(Error::invalid(format!(
+                "state \"{}\" was written as a {} of {}, but is declared as a {} of {}: keep the new type under a new name",
+                cells.name,
+                cells.kind.word(),
+                cells.encoding.name(),
+                kind.word(),
+                crate::short_type_name(wanted.type_name)
+            )));
+        }
+        if cells.encoding == Encoding::MessagePack {
+            let values = cells.iter().flatten().count();
+            for bytes in cells.iter().flatten().step_by(values.div_ceil(TRIED).max(1)) {
+                try_one(wanted, bytes)?;
+            }
+        }
+    }
+    for (name, bytes) in &picked.locals {
+        if let Some(wanted) = declared.iter().find(|wanted| wanted.kind.is_none() && wanted.name == *name) {
+            try_one(wanted, bytes)?;
+        }
+    }
+    Ok(())
+}
+
+fn try_one(wanted: &Declared, bytes: &[u8]) -> Result {
+    (wanted.check)(bytes).map_err(|reason| {
+        Error::invalid(format!(
+            "state \"{}\" cannot be read as {}: {reason}; give fields that were added a default, or keep the new type \
+             under a new name",
+            wanted.name,
+            crate::short_type_name(wanted.type_name)
+        ))
+    })
+}
+
+macro_rules! declarations {
+    ($($handle:ident<$($of:ident),+> as $held:ty, $kind:expr;)*) => {$(
+        impl<$($of: super::StateValue),+> From<super::$handle<$($of),+>> for Declared
+        where
+            $held: super::StateValue,
+        {
+            fn from(handle: super::$handle<$($of),+>) -> Declared {
+                Declared::new::<$held>(handle.name, $kind)
+            }
+        }
+    )*};
+}
+declarations! {
+    ValueState<T> as T, Some(Kind::Value);
+    MapState<K, V> as BTreeMap<K, V>, Some(Kind::Map);
+    ListState<T> as Vec<T>, Some(Kind::List);
+    LocalState<T> as T, None;
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::state::{ListState, LocalState, MapState, StateStore, ValueState};
+
+    #[derive(Clone, Serialize, Deserialize)]
+    struct Old {
+        count: u64,
+        name: String,
+    }
+
+    #[derive(Clone, Serialize, Deserialize)]
+    struct New {
+        count: u64,
+        #[serde(default)]
+        total: u64,
+    }
+
+    #[derive(Clone, Serialize, Deserialize)]
+    struct Other {
+        count: String,
+    }
+
+    #[derive(Clone, Serialize, Deserialize)]
+    struct Longer {
+        count: u64,
+        total: u64,
+    }
+
+    const FACT: ValueState<Old> = ValueState::new("fact");
+    const SEEN: ValueState<u64> = ValueState::new("seen");
+    const OF: MapState<u64, i32> = MapState::new("of");
+    const LAST: ListState<String> = ListState::new("last");
+    const STARTS: LocalState<u64> = LocalState::new("starts");
+
+    fn chunks(keys: u64) -> Vec<Vec<u8>> {
+        let mut store = StateStore::new(0..8, 8);
+        store.set_keyed(true);
+        let mut chunks = Vec::new();
+        for key in 0..keys {
+            store.enter(Key::from(key));
+            store.value(SEEN).set(key * 2).unwrap();
+            store.value(FACT).set(Old { count: key, name: "x".into() }).unwrap();
+            if key == 1 {
+                chunks.push(store.cut().unwrap());
+                store.map(OF).insert(7, -1).unwrap();
+                store.list(LAST).push("a".into()).unwrap();
+                store.set_timer(TimerKind::Event, 50).unwrap();
+            }
+        }
+        store.local(STARTS).set(3).unwrap();
+        chunks.push(store.cut().unwrap());
+        chunks
+    }
+
+    #[test]
+    fn what_is_kept_can_be_seen_without_its_types() {
+        let chunks = chunks(3);
+        let reader = StateReader::open(&chunks, 8).unwrap();
+        let states: Vec<_> =
+            reader.states().unwrap().into_iter().map(|info| (info.name, info.kind, info.keys)).collect();
+        let expected = [("fact", "value", 3), ("last", "list", 1), ("of", "map", 1), ("seen", "value", 3)];
+        assert_eq!(states, expected.map(|(name, kind, keys)| (name.to_string(), kind, keys)));
+        assert_eq!(reader.count().unwrap(), (3, 1));
+        let mut keys = Vec::new();
+        reader
+            .each(|state| {
+                assert!(state.values.contains(&("seen", Written::Unsigned(state.key.as_u64().unwrap() * 2))));
+                keys.push((state.key.as_u64().unwrap(), state.timers, state.values.len()));
+                Ok::<(), Error>(())
+            })
+            .unwrap();
+        keys.sort_unstable_by_key(|(key, ..)| *key);
+        assert_eq!(keys, [(0, vec![], 2), (1, vec![(TimerKind::Event, 50)], 4), (2, vec![], 2)]);
+        assert_eq!(reader.locals().into_keys().collect::<Vec<_>>(), ["starts"]);
+        assert!(StateReader::open(&[vec![1, 2, 3]], 8).is_err());
+    }
+
+    #[test]
+    fn a_type_that_cannot_read_what_is_kept_is_found_with_its_field() {
+        let chunks = chunks(100);
+        let check =
+            |declared: Declared| check_declared(&[declared], &chunks, 8).map_err(|error| error.message().to_string());
+        assert_eq!(check(FACT.into()), Ok(()));
+        assert_eq!(check(ValueState::<New>::new("fact").into()), Ok(()), "a field gone, one with a default");
+        assert_eq!(check(ValueState::<Other>::new("another").into()), Ok(()), "nothing is kept under that name");
+        for (declared, expected) in [
+            (
+                ValueState::<Other>::new("fact").into(),
+                "state \"fact\" cannot be read as Other: field \"count\": invalid type",
+            ),
+            (ValueState::<Longer>::new("fact").into(), "cannot be read as Longer: missing field `total`"),
+            (ListState::<Old>::new("fact").into(), "was written as a value of msgpack, but is declared as a list of"),
+            (ValueState::<String>::new("seen").into(), "was written as a value of u64"),
+            (LocalState::<String>::new("starts").into(), "state \"starts\" cannot be read as String"),
+        ] {
+            let said = check(declared).unwrap_err();
+            assert!(said.contains(expected), "{said}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! `piton state`: what operators remember, read from a checkpoint or savepoint without running the job.
+//!
+//! Tables for people, JSON lines for programs: one line for each key, in the order in which the operator has them, and
+//! one for the values of a subtask that belong to no key.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use piton_actors::state::{KeyState, StateReader};
+use piton_actors::{Key, TimerKind};
+use serde_json::{Map, Value, json};
+
+use crate::cli::args::StateCommand;
+use crate::cli::json::of_written;
+use crate::cli::kept::{Id, Kept};
+use crate::cli::resume::{open_store, refused};
+use crate::cli::table::{Table, print};
+use crate::cli::terminal::Terminal;
+use crate::cli::text::number;
+use crate::error::{Error, Result};
+use crate::store::{CheckpointStore, OpenOptions, SledStore};
+use crate::topology::{Fingerprint, Registry};
+
+/// Carries out one of the commands.
+///
+/// # Errors
+/// Of kind `State` if the state directory cannot be opened, or holds no such thing.
+pub(super) fn run(command: &StateCommand, registry: &Registry, terminal: &Terminal) -> Result {
+    let (StateCommand::List(args) | StateCommand::Get(args) | StateCommand::Export(args)) = command;
+    let plan = args.plan(registry)?;
+    let id = Id::read(args.at())?;
+    let place = &plan.settings.store.path;
+    if !SledStore::is_there(place).map_err(refused)? {
+        terminal.say(&format!("no checkpoints yet in \"{}\"", place.display()));
+        return Ok(());
+    }
+    let retain = plan.settings.checkpoint.retain as usize;
+    let mut store = open_store(&plan, OpenOptions { retain, allow_rollback: false }).map_err(refused)?;
+    let kept = Kept::find(store.as_mut(), &id)?;
+    let names = args.names();
+    match command {
+        StateCommand::List(_) => list(&Parts::read(&kept, names.first())?, &kept, store.as_mut()),
+        StateCommand::Get(_) => {
+            let [operator, key] = names else {
+                return Err(Error::config("name an operator and a key: `piton state get job.toml OPERATOR KEY`"));
+            };
+            get(&Parts::read(&kept, Some(operator))?, key, &kept, store.as_mut())
+        }
+        StateCommand::Export(_) => export(&Parts::read(&kept, names.first())?, &kept, store.as_mut()),
+    }
+}
+
+/// The operators that are asked for, with their parts in the manifests.
+struct Parts<'k> {
+    key_groups: BTreeMap<&'k str, u32>,
+    parts: Vec<Part<'k>>,
+}
+
+struct Part<'k> {
+    region: &'k str,
+    operator: &'k str,
+    subtask: u32,
+    chunks: &'k [crate::protocol::manifest::ChunkRef],
+}
+
+impl<'k> Parts<'k> {
+    fn read(kept: &'k Kept, wanted: Option<&StateName>) -> Result<Parts<'k>> {
+        let mut key_groups = BTreeMap::new();
+        let mut parts = Vec::new();
+        let mut known = Vec::new();
+        for (region, manifest) in &kept.manifests {
+            let print = Fingerprint::decode(&manifest.topology).map_err(Error::state)?;
+            key_groups.insert(region.as_str(), print.key_groups);
+            for snapshot in &manifest.subtasks {
+                for operator in &snapshot.operators {
+                    known.push(operator.operator.as_str());
+                    parts.push(Part {
+                        region,
+                        operator: &operator.operator,
+                        subtask: snapshot.subtask.index,
+                        chunks: &operator.chunks,
+                    });
+                }
+            }
+        }
+        if let Some(wanted) = wanted {
+            parts.retain(|part| part.operator == wanted);
+            if parts.is_empty() {
+                known.dedup();
+                let known = known.join(", ");
+                return Err(Error::config(format!("the checkpoint has no operator \"{wanted}\" (it has: {known})")));
+            }
+        }
+        parts.retain(|part| !part.chunks.is_empty());
+        parts.sort_by_key(|part| (part.operator, part.subtask));
+        Ok(Parts { key_groups, parts })
+    }
+
+    /// Visits the state of every subtask.
+    fn each(
+        &self,
+        kept: &Kept,
+        store: &mut dyn CheckpointStore,
+        mut visit: impl FnMut(&Part<'_>, &StateReader<'_>) -> Result,
+    ) -> Result {
+        for part in &self.parts {
+            let chunks = part.chunks.iter().map(|chunk| kept.read_chunk(store, chunk)).collect::<Result<Vec<_>>>()?;
+            let reader = StateReader::open(&chunks, self.key_groups[part.region]).map_err(unreadable)?;
+            visit(part, &reader)?;
+        }
+        Ok(())
+    }
+}
+
+type StateName = String;
+
+fn unreadable(error: piton_actors::Error) -> Error {
+    Error::state(error.message().to_string())
+}
+
+fn list(parts: &Parts<'_>, kept: &Kept, store: &mut dyn CheckpointStore) -> Result {
+    // By operator and name: what it is, how it is written, and how many keys have it.
+    let mut states: BTreeMap<(String, String), (String, String, u64)> = BTreeMap::new();
+    parts.each(kept, store, |part, reader| {
+        let mut add = |name: &str, kind: &str, encoding: &str, keys: u64| {
+            let state = (kind.to_string(), encoding.to_string(), 0);
+            states.entry((part.operator.to_string(), name.to_string())).or_insert(state).2 += keys;
+        };
+        for info in reader.states().map_err(unreadable)? {
+            add(&info.name, info.kind, info.encoding, info.keys);
+        }
+        for name in reader.locals().into_keys() {
+            add(name, "local", "msgpack", 1);
+        }
+        let (_, timers) = reader.count().map_err(unreadable)?;
+        if timers > 0 {
+            add("(timers)", "timer", "", timers);
+        }
+        Ok(())
+    })?;
+    let mut table = Table::new(&["OPERATOR", "STATE", "KIND", "WRITTEN AS", ">VALUES"]);
+    for ((operator, name), (kind, encoding, keys)) in states {
+        table.row([operator, name, kind, encoding, number(keys)]);
+    }
+    print(&table.to_text(""))
+}
+
+fn get(parts: &Parts<'_>, key: &str, kept: &Kept, store: &mut dyn CheckpointStore) -> Result {
+    let mut found = false;
+    parts.each(kept, store, |part, reader| {
+        reader.each(|state| {
+            if text_of(&state.key) == key {
+                found = true;
+                line(&of_key(part, &state)?)?;
+            }
+            Ok(())
+        })
+    })?;
+    if found { Ok(()) } else { Err(Error::state(format!("no state is kept for key \"{key}\""))) }
+}
+
+fn export(parts: &Parts<'_>, kept: &Kept, store: &mut dyn CheckpointStore) -> Result {
+    parts.each(kept, store, |part, reader| {
+        let locals = reader.locals();
+        if !locals.is_empty() {
+            let mut values = Map::new();
+            for (name, value) in locals {
+                values.insert(name.to_string(), of_written(value).map_err(Error::state)?);
+            }
+            line(&json!({ "operator": part.operator, "subtask": part.subtask, "local": values }))?;
+        }
+        reader.each(|state| line(&of_key(part, &state)?))
+    })
+}
+
+fn of_key(part: &Part<'_>, state: &KeyState<'_>) -> Result<Value> {
+    let mut values = Map::new();
+    for (name, value) in &state.values {
+        values.insert((*name).to_string(), of_written(*value).map_err(Error::state)?);
+    }
+    let mut object = json!({
+        "operator": part.operator, "subtask": part.subtask, "key": of_any_key(&state.key), "state": values,
+    });
+    if !state.timers.is_empty() {
+        let timer = |(kind, at): &(TimerKind, i64)| match kind {
+            TimerKind::Event => json!({ "event": at }),
+            TimerKind::Processing => json!({ "processing": at }),
+        };
+        object["timers"] = state.timers.iter().map(timer).collect();
+    }
+    Ok(object)
+}
+
+/// A key is an integer, a text, or bytes. Negative integers are kept as large positive ones.
+fn of_any_key(key: &Key) -> Value {
+    match (key.as_u64(), key.as_str()) {
+        (Some(integer), _) => (integer as i64).into(),
+        (None, Some(text)) if !text.contains(char::is_control) => text.into(),
+        _ => key.as_bytes().unwrap_or_default().iter().map(|byte| Value::from(*byte)).collect(),
+    }
+}
+
+fn text_of(key: &Key) -> String {
+    match of_any_key(key) {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+fn line(value: &Value) -> Result {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{value}") {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        other => other.map_err(|error| Error::failed(format!("cannot write to stdout: {error}"))),
+    }
+}

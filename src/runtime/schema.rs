@@ -1,0 +1,57 @@
+//! Whether the state in a checkpoint can be read by the operators as they are now, before any of them runs.
+//!
+//! Only state that an operator declares can be checked: its types are known nowhere else. Of a piece of state with few
+//! values every one is tried, of a larger one thousands, evenly spread; see [`piton_actors::state::check_declared`].
+
+use piton_actors::state::check_declared;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::WindowId;
+use crate::protocol::manifest::Manifest;
+use crate::runtime::build::RegionBlueprint;
+use crate::runtime::fit::{Found, refused};
+use crate::store::CheckpointStore;
+use crate::topology::Fingerprint;
+
+/// Checks the newest checkpoints of all regions.
+///
+/// # Errors
+/// Of kind `State`, with one line for each operator whose state it cannot read.
+pub(crate) fn check(store: &mut dyn CheckpointStore, regions: &[Found]) -> Result {
+    let mut misfits = Vec::new();
+    for region in regions.iter().filter(|region| region.head > WindowId::NONE && region.finished.is_none()) {
+        let manifest = store.load(&region.blueprint.name, region.head).map_err(refused)?;
+        check_region(store, &manifest, &region.blueprint, &mut misfits)?;
+    }
+    if misfits.is_empty() {
+        return Ok(());
+    }
+    misfits.insert(0, "state in the checkpoint cannot be read by the operators as they are now:".to_string());
+    Err(Error::new(ErrorKind::State, misfits))
+}
+
+fn check_region(
+    store: &mut dyn CheckpointStore,
+    manifest: &Manifest,
+    blueprint: &RegionBlueprint,
+    misfits: &mut Vec<String>,
+) -> Result {
+    let key_groups =
+        Fingerprint::decode(&manifest.topology).map_or(blueprint.topology.key_groups, |was| was.key_groups);
+    for (name, operator) in blueprint.chains.iter().flat_map(|chain| &chain.operators) {
+        if operator.states.is_empty() {
+            continue;
+        }
+        let parts = manifest.subtasks.iter().flat_map(|subtask| &subtask.operators);
+        for part in parts.filter(|part| blueprint.mapping.name(&part.operator) == Some(name)) {
+            let chunks = part.chunks.iter().map(|chunk| store.read_chunk(chunk).map_err(refused));
+            let chunks = chunks.collect::<Result<Vec<_>>>()?;
+            if let Err(error) = check_declared(&operator.states, &chunks, key_groups) {
+                misfits.push(format!("operator \"{name}\": {}", error.message()));
+                // Its other subtasks have the same to say.
+                break;
+            }
+        }
+    }
+    Ok(())
+}
