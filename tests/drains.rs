@@ -112,6 +112,7 @@ const TOPOLOGY: &str = r#"
     [window]
     interval = "10ms"
     [recovery]
+    scope = "region"
     initial_backoff = "5ms"
     [sources.endless]
     type = "endless"

@@ -212,6 +212,7 @@ fn topology(tag: &str, rows: u64) -> String {
         [window]
         interval = "10ms"
         [recovery]
+        scope = "region"
         strategy = "none"
         [sources.numbers]
         type = "numbers"

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use piton::ids::{Fence, WindowId};
 use piton::protocol::commit::{Commit, CommitError, CommitLog};
-use piton::protocol::manifest::{ChunkId, ChunkRef, Manifest};
+use piton::protocol::manifest::{ChunkId, ChunkRef, DeadLetter, Manifest};
 use piton::store::{CheckpointInfo, CheckpointStore, StoreError};
 
 /// One commit of a job.
@@ -142,6 +142,10 @@ impl CheckpointStore for Watched {
 
     fn list(&mut self, region: &str) -> Result<Vec<CheckpointInfo>, StoreError> {
         self.inner.list(region)
+    }
+
+    fn letters(&mut self, region: &str) -> Result<Vec<DeadLetter>, StoreError> {
+        self.inner.letters(region)
     }
 
     fn claim_incarnation(&mut self) -> Result<u64, StoreError> {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cli::deadletters::is_letter;
 use crate::config::Overrides;
 use crate::error::{Error, Result};
 use crate::topology::{Format, Plan, Registry, load};
@@ -36,6 +37,9 @@ pub(super) enum Command {
     /// Shows what the state directory of a job holds, without running it
     #[command(subcommand, after_help = "Example:\n  piton checkpoints list job.toml")]
     Checkpoints(CheckpointsCommand),
+    /// Shows the records that were set aside as poison (`recovery.on_poison = "dead-letter"`), without running the job
+    #[command(subcommand, after_help = "Example:\n  piton deadletters list job.toml")]
+    Deadletters(DeadLettersCommand),
     /// Makes, lists and drops savepoints: checkpoints with a name, kept until they are dropped
     #[command(subcommand, after_help = "Example:\n  piton savepoint create job.toml before-upgrade")]
     Savepoint(SavepointCommand),
@@ -268,6 +272,66 @@ fn split_file(targets: &[String]) -> (&str, &[String]) {
     match targets.split_first() {
         Some((first, rest)) if first.contains(['.', '/']) || Path::new(first).is_file() => (first, rest),
         _ => (DEFAULT_JOB, targets),
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DeadLettersCommand {
+    /// Lists the records that were set aside, and why
+    #[command(after_help = "Example:\n  piton deadletters list job.toml")]
+    List(JobArgs),
+    /// Shows all there is to know of a record that was set aside
+    #[command(
+        after_help = "Examples:\n  piton deadletters show job.toml 7\n  piton deadletters show job.toml counts/0/7"
+    )]
+    Show(ShowLettersArgs),
+    /// Writes all records that were set aside to stdout
+    #[command(after_help = "Example:\n  piton deadletters export job.toml > letters.ndjson")]
+    Export(ExportLettersArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowLettersArgs {
+    /// The topology file [default: config.toml in the current folder], then letters, each by its number or as
+    /// OPERATOR/SUBTASK/NUMBER
+    // As for `CheckpointsArgs`.
+    #[arg(value_name = "JOB.toml] [LETTER")]
+    targets: Vec<String>,
+    #[command(flatten)]
+    over: OverrideArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExportLettersArgs {
+    #[command(flatten)]
+    pub(super) job: JobArgs,
+    /// How they are written
+    #[arg(long, value_enum, default_value_t = LettersFormatArg::Ndjson)]
+    pub(super) format: LettersFormatArg,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum LettersFormatArg {
+    /// One JSON object on each line
+    Ndjson,
+}
+
+impl ShowLettersArgs {
+    /// Plans the job.
+    pub(super) fn plan(&self, registry: &Registry) -> Result<Plan> {
+        self.over.plan(Path::new(self.split().0.unwrap_or(DEFAULT_JOB)), registry)
+    }
+
+    /// Returns what stands behind the topology file.
+    pub(super) fn ids(&self) -> &[String] {
+        self.split().1
+    }
+
+    fn split(&self) -> (Option<&str>, &[String]) {
+        match self.targets.split_first() {
+            Some((first, rest)) if !is_letter(first) => (Some(first), rest),
+            _ => (None, &self.targets),
+        }
     }
 }
 

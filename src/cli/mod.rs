@@ -6,6 +6,7 @@
 
 mod args;
 mod checkpoints;
+mod deadletters;
 mod diff;
 mod events;
 mod inspect;
@@ -80,6 +81,7 @@ fn dispatch(cli: Cli, registry: &Registry, terminal: &Terminal) -> Result<u8> {
         Command::Stop(args) => savepoint::stop(&args, registry, terminal),
         Command::State(command) => state::run(&command, registry, terminal),
         Command::Checkpoints(command) => checkpoints::run(&command, registry, terminal),
+        Command::Deadletters(command) => deadletters::run(&command, registry, terminal),
     }
     .map(|()| 0)
 }

@@ -5,7 +5,9 @@
 
 use crate::ids::{Fence, SubtaskId, WindowId};
 use crate::protocol::commit::{Commit, CommitError, CommitLog};
-use crate::protocol::manifest::{ChunkId, ChunkRef, JoinedOutput, Manifest, OperatorSnapshot, SubtaskSnapshot};
+use crate::protocol::manifest::{
+    ChunkId, ChunkRef, DeadLetter, JoinedOutput, Manifest, OperatorSnapshot, SubtaskSnapshot,
+};
 use crate::store::{CheckpointStore, INLINE_LIMIT, JoinedOutputs, StoreError};
 
 /// How many checkpoints of each region the store of a fixture keeps.
@@ -41,6 +43,8 @@ pub fn check<F: Fixture>(mut make: impl FnMut() -> F) {
     reopening_changes_nothing(&mut make());
     incarnations_increase(&mut make());
     joined_outputs_come_with_their_window(&mut make());
+    dead_letters_come_once_and_stay(&mut make());
+    dead_letters_come_with_their_commit(&mut make());
     long_manifests_are_kept(&mut make());
     strange_names_are_kept_apart(&mut make());
 }
@@ -72,6 +76,35 @@ pub fn manifest(region: &str, window: u64, fence: Fence, chunks: Vec<ChunkRef>) 
             operators: vec![operator],
         }],
     }
+}
+
+/// Returns a letter that says what it is, and is about as long as asked for.
+pub fn letter(subtask: &SubtaskId, number: u64, window: u64, len: usize) -> DeadLetter {
+    let operator = format!("parse-{}", subtask.operator);
+    let record = format!("\"{subtask}, {number}: {}\"", "x".repeat(len));
+    let reason = format!("told to fail at {number}");
+    let position = 10 * number;
+    DeadLetter {
+        operator,
+        subtask: subtask.clone(),
+        number,
+        window: WindowId(window),
+        position,
+        reason,
+        record,
+        kept: true,
+    }
+}
+
+/// Returns a manifest with a subtask for each list of letters.
+pub fn manifest_with_letters(region: &str, window: u64, letters: &[Vec<DeadLetter>]) -> Manifest {
+    let mut manifest = manifest(region, window, FIRST, Vec::new());
+    let template = manifest.subtasks.remove(0);
+    for letters in letters {
+        let subtask = letters.first().map_or(template.subtask.clone(), |letter| letter.subtask.clone());
+        manifest.subtasks.push(SubtaskSnapshot { subtask, letters: letters.clone(), ..template.clone() });
+    }
+    manifest
 }
 
 /// Returns the name of a chunk.
@@ -308,6 +341,76 @@ fn joined_outputs_come_with_their_window<F: Fixture>(fixture: &mut F) {
     let mut store = fixture.open();
     assert_eq!(store.joined("a").expect("outputs are read"), expected, "they outlive their checkpoints");
     assert_eq!(store.joined("b").expect("outputs are read"), []);
+}
+
+fn dead_letters_come_once_and_stay<F: Fixture>(fixture: &mut F) {
+    let mut store = fixture.open();
+    // Names of which one begins as another goes on, and one that is no name at all.
+    let subtasks =
+        [("in", 0), ("in", 1), ("in2", 0), ("a/b\u{1}ö", 7)].map(|(name, index)| SubtaskId::new(name, index));
+    let mut expected: Vec<DeadLetter> = Vec::new();
+    for window in 1..=8_u64 {
+        // Each subtask lists what it has set aside in this window and in the one before; some letters are long.
+        let listed: Vec<Vec<DeadLetter>> = subtasks
+            .iter()
+            .map(|subtask| {
+                let windows = [window - 1, window].into_iter().filter(|window| *window > 0);
+                windows.map(|of| letter(subtask, of, of, if of % 3 == 0 { 9_000 } else { 10 })).collect()
+            })
+            .collect();
+        expected.extend(listed.iter().filter_map(|letters| letters.last().cloned()));
+        commit_one(&mut store, manifest_with_letters("a", window, &listed)).expect("a window commits");
+        expected.sort_by_key(|letter| (letter.window, letter.subtask.clone(), letter.number));
+        assert!(store.letters("a").expect("letters are read") == expected, "after window {window}");
+        if window % 2 == 0 {
+            drop(store);
+            store = fixture.open();
+            assert!(store.letters("a").expect("letters are read") == expected, "after window {window}, opened again");
+        }
+    }
+    assert_eq!(windows(&mut store, "a"), [7, 8]);
+    for window in 9..=12 {
+        commit_one(&mut store, manifest("a", window, FIRST, Vec::new())).expect("a window commits");
+    }
+    drop(store);
+    let mut store = fixture.open();
+    assert!(store.letters("a").expect("letters are read") == expected, "they outlive the checkpoints that list them");
+    assert_eq!(store.verify(), Vec::<String>::new());
+}
+
+fn dead_letters_come_with_their_commit<F: Fixture>(fixture: &mut F) {
+    let mut store = fixture.open();
+    assert_eq!(store.letters("a").expect("letters are read"), []);
+    let subtask = SubtaskId::new("in", 0);
+    let with = |region, window, letters: Vec<DeadLetter>| manifest_with_letters(region, window, &[letters]);
+    let [first, second, third] = [1, 2, 3].map(|number| letter(&subtask, number, number, 10));
+    commit_one(&mut store, with("a", 1, vec![first.clone()])).expect("a window commits");
+
+    // Commits that do not happen bring nothing.
+    let mut unknown = with("a", 2, vec![second.clone()]);
+    let chunk = ChunkRef::Blob { id: chunk_id("a", FIRST, 9), len: 40_000, checksum: 0 };
+    unknown.subtasks[0].operators[0].chunks = vec![chunk];
+    assert!(commit_one(&mut store, unknown).is_err());
+    assert!(commit_one(&mut store, with("a", 1, vec![second.clone()])).is_err(), "it is fenced");
+    assert_eq!(store.letters("a").expect("letters are read"), std::slice::from_ref(&first));
+    drop(store);
+    let mut store = fixture.open();
+    assert_eq!(store.letters("a").expect("letters are read"), std::slice::from_ref(&first));
+
+    // What was rolled back is set aside again, or something else is.
+    let other = DeadLetter { record: "\"another\"".to_owned(), ..second };
+    let group = [with("a", 3, vec![other.clone()]), with("b", 5, vec![first.clone(), third.clone()])];
+    let commits = group.map(|manifest| Commit { manifest, joined: Vec::new() });
+    assert_eq!(store.commit(commits.to_vec()), [Ok(()), Ok(())]);
+    assert_eq!(store.letters("a").expect("letters are read"), [first.clone(), other.clone()]);
+
+    // A subtask whose chain has changed counts anew.
+    let again = DeadLetter { number: 1, ..letter(&subtask, 1, 9, 10) };
+    commit_one(&mut store, with("a", 9, vec![again.clone()])).expect("a window commits");
+    drop(store);
+    let mut store = fixture.open();
+    assert_eq!(store.letters("a").expect("letters are read"), [first.clone(), other, again]);
+    assert_eq!(store.letters("b").expect("letters are read"), [first, third], "letters are of a region");
 }
 
 fn long_manifests_are_kept<F: Fixture>(fixture: &mut F) {

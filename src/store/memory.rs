@@ -6,9 +6,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::ids::{Fence, WindowId};
+use crate::ids::{Fence, SubtaskId, WindowId};
 use crate::protocol::commit::{Commit, CommitError, CommitLog};
-use crate::protocol::manifest::{ChunkId, ChunkRef, JoinedOutput, Manifest};
+use crate::protocol::manifest::{ChunkId, ChunkRef, DeadLetter, JoinedOutput, Manifest};
 use crate::store::{CheckpointInfo, CheckpointStore, INLINE_LIMIT, JoinedOutputs, OpenOptions, StoreError};
 
 /// A store in memory. Clones are the same store, so that a test can drop one and go on with another, as after a crash.
@@ -30,6 +30,7 @@ struct Region {
     head: Option<(WindowId, Fence)>,
     retained: BTreeMap<WindowId, Manifest>,
     joined: Vec<(WindowId, JoinedOutput)>,
+    letters: BTreeMap<(WindowId, SubtaskId, u64), DeadLetter>,
 }
 
 impl Default for MemoryStore {
@@ -97,6 +98,10 @@ impl Content {
         let region = self.regions.entry(manifest.region.clone()).or_default();
         region.head = Some((window, fence));
         region.joined.extend(joined.into_iter().map(|output| (window, output)));
+        for letter in manifest.subtasks.iter().flat_map(|subtask| &subtask.letters) {
+            let identity = (letter.window, letter.subtask.clone(), letter.number);
+            region.letters.entry(identity).or_insert_with(|| letter.clone());
+        }
         region.retained.insert(window, manifest);
         while region.retained.len() > retain {
             let Some((_, expired)) = region.retained.pop_first() else { break };
@@ -170,6 +175,12 @@ impl CheckpointStore for MemoryStore {
         let content = self.content.lock();
         let retained = content.regions.get(region).into_iter().flat_map(|region| region.retained.values());
         Ok(retained.map(CheckpointInfo::of).collect())
+    }
+
+    fn letters(&mut self, region: &str) -> Result<Vec<DeadLetter>, StoreError> {
+        let content = self.content.lock();
+        let letters = content.regions.get(region).into_iter().flat_map(|region| region.letters.values());
+        Ok(letters.cloned().collect())
     }
 
     fn claim_incarnation(&mut self) -> Result<u64, StoreError> {

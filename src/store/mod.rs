@@ -22,7 +22,7 @@ use std::path::Path;
 
 use crate::ids::{Fence, WindowId};
 use crate::protocol::commit::CommitLog;
-use crate::protocol::manifest::{ChunkId, ChunkRef, JoinedOutput, Manifest};
+use crate::protocol::manifest::{ChunkId, ChunkRef, DeadLetter, JoinedOutput, Manifest};
 
 pub use file::{FileStore, OpenOptions, OpenReport, SimStore, SledStore};
 pub use memory::MemoryStore;
@@ -136,6 +136,13 @@ pub trait CheckpointStore: CommitLog + Send {
     /// If the store cannot be read.
     fn list(&mut self, region: &str) -> Result<Vec<CheckpointInfo>, StoreError>;
 
+    /// Returns the records that a region has set aside in its committed windows, each once, in the order of their
+    /// windows, then of subtasks and numbers. They stay when the checkpoints that have listed them expire.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if some are lost.
+    fn letters(&mut self, region: &str) -> Result<Vec<DeadLetter>, StoreError>;
+
     /// Returns the number of this process's life, made durable before it is returned: one more than every earlier one.
     ///
     /// # Errors
@@ -153,7 +160,7 @@ pub trait CheckpointStore: CommitLog + Send {
         None
     }
 
-    /// Reads every retained checkpoint and every chunk of them completely.
+    /// Reads every retained checkpoint, every chunk of them and all dead letters completely.
     ///
     /// # Errors
     /// Never fails as a whole: returns what is damaged, one line for each.

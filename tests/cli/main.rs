@@ -4,6 +4,7 @@
 
 mod anew;
 mod checkpoints;
+mod deadletters;
 mod inspect;
 mod run;
 mod usage;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const COMMANDS: [&[&str]; 19] = [
+const COMMANDS: [&[&str]; 23] = [
     &[],
     &["run"],
     &["check"],
@@ -22,6 +22,10 @@ const COMMANDS: [&[&str]; 19] = [
     &["state", "list"],
     &["state", "get"],
     &["state", "export"],
+    &["deadletters"],
+    &["deadletters", "list"],
+    &["deadletters", "show"],
+    &["deadletters", "export"],
 ];
 
 #[test]

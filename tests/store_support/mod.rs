@@ -7,8 +7,8 @@ use std::path::Path;
 
 use piton::ids::{Fence, SubtaskId, WindowId};
 use piton::protocol::commit::{Commit, CommitError};
-use piton::protocol::manifest::{ChunkRef, JoinedOutput, Manifest};
-use piton::store::conformance::{chunk_id, content, manifest};
+use piton::protocol::manifest::{ChunkRef, DeadLetter, JoinedOutput, Manifest};
+use piton::store::conformance::{chunk_id, content, letter, manifest};
 use piton::store::{CheckpointStore, INLINE_LIMIT, JoinedOutputs, StoreError};
 use tempfile::TempDir;
 
@@ -97,7 +97,9 @@ impl Workload {
                 let bytes = content(window, INLINE_LIMIT);
                 chunks.extend((0..33).map(|_| ChunkRef::Inline { bytes: bytes.clone() }));
             }
-            let manifest = manifest(region, window, fence, chunks);
+            let mut manifest = manifest(region, window, fence, chunks);
+            // Listed again as long as it is not known to be committed.
+            manifest.subtasks[0].letters = letters(window.max(2) - 1, window);
             self.attempted.entry((region, window)).or_default().push(manifest.clone());
             commits.push(Commit { manifest, joined: self.joined(window) });
         }
@@ -143,6 +145,8 @@ impl Workload {
                 store.joined(region).unwrap() == joined_windows,
                 "{context}: the joined outputs of {region} up to {window}"
             );
+            let set_aside = store.letters(region).unwrap_or_else(|error| panic!("{context}: {error}"));
+            assert!(set_aside == letters(1, window), "{context}: the dead letters of {region} up to {window}");
             if window > 0 {
                 self.verify_window(store, region, window, context);
             }
@@ -170,6 +174,14 @@ impl Workload {
             }
         }
     }
+}
+
+/// Returns the letters that are set aside in some windows, two in each; those of each third one are long.
+fn letters(from: u64, to: u64) -> Vec<DeadLetter> {
+    let subtask = SubtaskId::new("count", 0);
+    let numbers = 2 * from - 1..=2 * to;
+    let of = |number: u64| letter(&subtask, number, number.div_ceil(2), if number % 3 == 0 { 4_500 } else { 30 });
+    numbers.map(of).collect()
 }
 
 /// Copies a folder with all that is in it.

@@ -42,7 +42,7 @@ impl<D: Disk> Opening<'_, D> {
             }
         }
         let Some(proven) = proven else {
-            return Ok(Chosen { records: BTreeMap::new(), joined: BTreeMap::new(), is_less: false });
+            return Ok(Chosen { records: BTreeMap::new(), joined: BTreeMap::new(), letters: None, is_less: false });
         };
 
         let folder = region::folder(self.dir, name);
@@ -95,7 +95,7 @@ impl<D: Disk> Opening<'_, D> {
         if trust == Trust::Damaged {
             self.drop_incomplete(name, start, &mut candidates)?;
         }
-        Ok(Chosen { records: candidates, joined, is_less })
+        Ok(Chosen { records: candidates, joined, letters: None, is_less })
     }
 
     /// Drops older checkpoints whose chunks are not there. (Those of a slot may have expired.)

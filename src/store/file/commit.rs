@@ -1,13 +1,14 @@
-//! The commit: chunks, manifest, one batch of the catalogue, the slot in `HEAD`, each durable before the next.
+//! The commit: chunks, dead letters, manifest, one batch of the catalogue, the slot in `HEAD`, each durable before the next.
 
 use std::collections::BTreeSet;
 
 use tracing::warn;
 
+use super::letter_log::Extent;
 use super::record::{self, Place, Record};
 use super::region::{self, Retained};
 use super::slots::{self, Content};
-use super::{FileStore, keys, names};
+use super::{FileStore, keys, letters, names};
 use crate::ids::WindowId;
 use crate::protocol::commit::{Commit, CommitError, CommitLog};
 use crate::protocol::manifest::{ChunkRef, JoinedOutput};
@@ -23,6 +24,7 @@ struct Prepared {
     retained: Retained,
     expired: Vec<WindowId>,
     joined_total: u64,
+    letters: Extent,
     slot: Content,
 }
 
@@ -69,7 +71,7 @@ impl<D: Disk, C: Catalogue<D>> FileStore<D, C> {
         let applied = self.catalogue.apply(batch);
         let mut outcome = self.poison(applied);
         let mut gone = Vec::new();
-        for Prepared { nth, region: name, retained, expired, joined_total, slot } in prepared {
+        for Prepared { nth, region: name, retained, expired, joined_total, letters, slot } in prepared {
             if outcome.is_ok() {
                 let region = self.regions.get_mut(&name).expect("the region was there when the commit was prepared");
                 let path = region.head_file.path().to_owned();
@@ -80,6 +82,7 @@ impl<D: Disk, C: Catalogue<D>> FileStore<D, C> {
                 Ok(()) => {
                     let region = self.regions.get_mut(&name).expect("the region was there when its slot was written");
                     region.joined_total = joined_total;
+                    region.letters = letters;
                     gone.extend(region.committed(retained, &expired));
                 }
                 Err(error) => results[nth] = Err(CommitError::Unknown(error.to_string())),
@@ -121,8 +124,10 @@ impl<D: Disk, C: Catalogue<D>> FileStore<D, C> {
             )));
         }
 
-        let joined_total = region.joined_total + joined.len() as u64;
-        let record = Record { manifest, joined, joined_total };
+        let (number, joined_total) = (region.number, region.joined_total + joined.len() as u64);
+        let brought = self.new_letters(number, &manifest).map_err(failed)?;
+        let letters = self.log_letters(&name, &brought).map_err(failed)?;
+        let record = Record { manifest, joined, joined_total, letters };
         let encoded = record::encode(&record);
         let sealed = record::seal(&encoded);
         let place = if encoded.len() <= slots::MAX_BODY {
@@ -139,9 +144,10 @@ impl<D: Disk, C: Catalogue<D>> FileStore<D, C> {
         }
         batch.put(keys::region(region.number), name.clone().into_bytes());
         add(batch, region.number, &record, place, &sealed);
+        letters::add(batch, region.number, brought.values());
         let retained = Retained::new(&record.manifest, place, sealed.len());
         let slot = region::slot_content(&record, encoded, place);
-        Ok(Prepared { nth, region: name, retained, expired, joined_total, slot })
+        Ok(Prepared { nth, region: name, retained, expired, joined_total, letters, slot })
     }
 
     fn make_durable(&mut self, name: &str, window: WindowId, place: Place, sealed: &[u8]) -> Result<(), StoreError> {

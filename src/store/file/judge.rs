@@ -86,6 +86,7 @@ mod tests {
     use super::*;
     use crate::ids::Fence;
     use crate::protocol::manifest::Manifest;
+    use crate::store::file::letter_log::Extent;
     use crate::store::file::slots::{Content, Kind};
 
     fn record(window: u64) -> Record {
@@ -101,7 +102,7 @@ mod tests {
             copy_of: WindowId::NONE,
             subtasks: Vec::new(),
         };
-        Record { manifest, joined: Vec::new(), joined_total: 0 }
+        Record { manifest, joined: Vec::new(), joined_total: 0, letters: Extent::default() }
     }
 
     fn slot(sequence: u64, window: u64) -> Slot {

@@ -2,6 +2,7 @@
 //!
 //! Regions go by a number, which the catalogue gives them when they first commit.
 
+use super::letter_log::Identity;
 use crate::ids::WindowId;
 use crate::store::catalogue::Pairs;
 
@@ -65,6 +66,22 @@ pub(super) fn joined_numbers(key: &[u8]) -> Option<(WindowId, u32)> {
     Some((WindowId(u64::from_be_bytes(*window)), u32::from_be_bytes(*rest.first_chunk()?)))
 }
 
+/// The dead letters of a region.
+pub(super) fn letters(number: u32) -> Vec<u8> {
+    [b"l".as_slice(), &number.to_be_bytes()].concat()
+}
+
+/// The pieces of one dead letter. The name of its subtask, of whatever length, ends with a zero.
+pub(super) fn letter(number: u32, (window, subtask, nth): &Identity) -> Vec<u8> {
+    let mut key = letters(number);
+    key.extend(window.0.to_be_bytes());
+    key.extend(subtask.operator.as_bytes());
+    key.push(0);
+    key.extend(subtask.index.to_be_bytes());
+    key.extend(nth.to_be_bytes());
+    key
+}
+
 /// Returns the key of a piece without the number of the piece.
 pub(super) fn whole(key: &[u8]) -> &[u8] {
     &key[..key.len().saturating_sub(4)]
@@ -78,6 +95,11 @@ pub(super) fn pieces(key: &[u8], sealed: &[u8]) -> impl Iterator<Item = (Vec<u8>
 /// Returns the keys of the pieces of a sealed body of some length.
 pub(super) fn piece_keys(key: &[u8], len: usize) -> impl Iterator<Item = Vec<u8>> {
     (0..len.div_ceil(PIECE)).map(|nth| piece_key(key, nth))
+}
+
+/// Returns the key of the first piece of a sealed body, which always has one.
+pub(super) fn first_piece(key: &[u8]) -> Vec<u8> {
+    piece_key(key, 0)
 }
 
 fn piece_key(key: &[u8], nth: usize) -> Vec<u8> {
@@ -102,6 +124,7 @@ mod tests {
         let keys: Vec<_> = pairs.iter().map(|(key, _)| key.clone()).collect();
         assert!(keys.is_sorted());
         assert_eq!(piece_keys(&key, sealed.len()).collect::<Vec<_>>(), keys);
+        assert_eq!(first_piece(&key), keys[0]);
         assert_eq!(whole(&keys[2]), key);
         assert_eq!(join(pairs), sealed);
     }

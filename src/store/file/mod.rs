@@ -7,13 +7,14 @@
 //! catalog/                            the catalogue: manifests, joined outputs
 //! regions/REGION/HEAD                 two slots: the newest manifest, and the one before
 //! regions/REGION/WINDOW.manifest      a manifest that is too long for the two above
+//! regions/REGION/LETTERS              dead letters: the copy of their index in the catalogue
 //! regions/REGION/blobs/CHUNK          a chunk that is too long for its manifest
 //! savepoints/NAME/                    a savepoint, with all that it needs
 //! ```
 //!
-//! A commit makes durable, in this order: the chunks, the manifest if it is a file, one batch of the catalogue, the
-//! slot in `HEAD`. The catalogue is therefore never behind `HEAD`, except where it was damaged; a slot is never torn
-//! but by a crash before the commit was acknowledged, or by damage. Opening compares the two and repairs the one from
+//! A commit makes durable, in this order: the chunks, new dead letters, the manifest if it is a file, one batch of the
+//! catalogue, the slot in `HEAD`. The catalogue is therefore never behind `HEAD`, except where it was damaged; a slot is
+//! never torn but by a crash before the commit was acknowledged, or by damage. Opening compares the two and repairs the one from
 //! the other (`open.rs`). What was acknowledged and cannot be found whole is an error, never an older state.
 //!
 //! After any failure that leaves open what the disk holds, the store refuses every call until it is opened again.
@@ -25,6 +26,8 @@ mod directory;
 mod discard;
 mod judge;
 mod keys;
+mod letter_log;
+mod letters;
 mod names;
 mod open;
 mod record;
@@ -43,7 +46,7 @@ use self::record::{Place, Record, Root};
 use self::region::Region;
 use self::slots::{Content, Kind, SlotFile};
 use crate::ids::{Fence, WindowId};
-use crate::protocol::manifest::{ChunkId, ChunkRef, JoinedOutput, Manifest};
+use crate::protocol::manifest::{ChunkId, ChunkRef, DeadLetter, JoinedOutput, Manifest};
 use crate::store::catalogue::{Batch, Catalogue, LogCatalogue};
 use crate::store::disk::{Disk, DiskLock, RealDisk, SimDisk};
 use crate::store::sled::SledCatalogue;
@@ -262,6 +265,10 @@ impl<D: Disk, C: Catalogue<D>> CheckpointStore for FileStore<D, C> {
         Ok(retained.map(|retained| retained.info.clone()).collect())
     }
 
+    fn letters(&mut self, region: &str) -> Result<Vec<DeadLetter>, StoreError> {
+        Ok(self.read_letters(region)?.into_values().map(|kept| kept.letter).collect())
+    }
+
     fn claim_incarnation(&mut self) -> Result<u64, StoreError> {
         self.usable()?;
         let next = self.root.incarnation + 1;
@@ -312,6 +319,7 @@ impl<D: Disk, C: Catalogue<D>> CheckpointStore for FileStore<D, C> {
             }
         }
         damage.extend(self.verify_savepoints());
+        damage.extend(self.verify_letters());
         damage
     }
 }

@@ -17,6 +17,7 @@ pub(super) const CATALOGUE_NEW: &str = "catalog.new";
 pub(super) const CATALOGUE_BAD: &str = "catalog.bad-";
 pub(super) const HEAD: &str = "HEAD";
 pub(super) const BLOBS: &str = "blobs";
+pub(super) const LETTERS: &str = "LETTERS";
 /// Ends the name of a file or folder that is not finished.
 pub(super) const UNFINISHED: &str = ".tmp";
 const MANIFEST: &str = ".manifest";

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::judge::{self, Trust};
+use super::letters::{self, FoundLetters};
 use super::record::{self, Place, Record, Root};
 use super::slots::{Slot, SlotFile};
 use super::witness::{self, CatalogueSays};
@@ -32,13 +33,19 @@ pub(super) struct Chosen {
     pub(super) records: BTreeMap<WindowId, (Place, Record)>,
     /// What became visible up to the head.
     pub(super) joined: BTreeMap<(WindowId, u32), JoinedOutput>,
-    /// Something that was committed is given up.
+    /// What became set aside up to the head, if that was looked at.
+    pub(super) letters: Option<FoundLetters>,
+    /// Something that was committed is given up, or is not where the head says.
     pub(super) is_less: bool,
 }
 
 impl Chosen {
     pub(super) fn head(&self) -> Option<&(Place, Record)> {
         self.records.values().next_back()
+    }
+
+    pub(super) fn head_mut(&mut self) -> Option<&mut Record> {
+        self.records.values_mut().next_back().map(|(_, record)| record)
     }
 }
 
@@ -87,8 +94,10 @@ impl<D: Disk> Opening<'_, D> {
             chosen.insert(name, region);
         }
         let root = self.choose_root(&root_slots, root_says, &says, &chosen, trust)?;
+        self.choose_letters(&mut chosen, &says, catalogue.as_mut(), trust)?;
         if chosen.values().any(|region| region.is_less) {
             trust = Trust::Damaged;
+            self.choose_letters(&mut chosen, &says, catalogue.as_mut(), trust)?;
         }
 
         let numbers: BTreeMap<&String, u32> = match trust {
@@ -233,6 +242,9 @@ fn fresh_batch(root: &Root, chosen: &BTreeMap<String, Chosen>, numbers: &BTreeMa
         }
         for ((window, nth), output) in &region.joined {
             commit::add_joined(&mut batch, number, *window, *nth, output);
+        }
+        if let Some(found) = &region.letters {
+            letters::add(&mut batch, number, found.letters.values());
         }
     }
     batch

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::letter_log::Extent;
 use crate::ids::WindowId;
 use crate::protocol::manifest::{JoinedOutput, Manifest};
 use crate::protocol::mutant::{self, Mutant};
@@ -19,6 +20,9 @@ pub(super) struct Record {
     pub(super) joined: Vec<JoinedOutput>,
     /// How many joined outputs the region has committed in all, these among them: by it a loss is noticed.
     pub(super) joined_total: u64,
+    /// How much of the log of dead letters the region has committed.
+    #[serde(default)]
+    pub(super) letters: Extent,
 }
 
 /// Where the record of a window is.
@@ -54,7 +58,8 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     rmp_serde::from_slice(bytes).ok()
 }
 
-const MAGIC: [u8; 8] = *b"PITONREC";
+/// What every sealed body begins with.
+pub(super) const MAGIC: [u8; 8] = *b"PITONREC";
 /// Magic, length, checksum of the body, checksum of the former.
 const SEAL: usize = 8 + 8 + 8 + 4;
 
@@ -68,6 +73,15 @@ pub(super) fn seal(body: &[u8]) -> Vec<u8> {
     sealed.extend(checksum.to_le_bytes());
     sealed.extend(body);
     sealed
+}
+
+/// Returns how long a sealed body is that stands at the beginning, if that can be read.
+pub(super) fn sealed_len(bytes: &[u8]) -> Option<usize> {
+    let head = bytes.get(..SEAL)?;
+    let checksum = u32::from_le_bytes(head[24..].try_into().expect("four bytes"));
+    let len = u64::from_le_bytes(head[8..16].try_into().expect("eight bytes"));
+    let is_whole = head[..8] == MAGIC && crc32fast::hash(&head[..24]) == checksum;
+    is_whole.then(|| usize::try_from(len).ok()?.checked_add(SEAL)).flatten()
 }
 
 /// Returns the body, or what is wrong with it.
@@ -111,6 +125,7 @@ mod tests {
     fn any_damage_to_a_sealed_body_is_noticed() {
         let sealed = seal(b"content");
         assert_eq!(unseal(&sealed).unwrap(), b"content");
+        assert_eq!(sealed_len(&[&sealed[..], b"more"].concat()), Some(sealed.len()));
         for bit in 0..sealed.len() * 8 {
             let mut flipped = sealed.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::letter_log::Extent;
 use super::names;
 use super::record::{self, Place, Record};
 use super::slots::{Content, Kind, SlotFile};
@@ -27,6 +28,7 @@ pub(super) struct Region {
     pub(super) head: Option<(WindowId, Fence)>,
     pub(super) retained: BTreeMap<WindowId, Retained>,
     pub(super) joined_total: u64,
+    pub(super) letters: Extent,
     /// The files of chunks, each with the commit after which it was put, until a manifest lists it.
     blobs: BTreeMap<String, Option<u64>>,
     commits: u64,
@@ -78,6 +80,7 @@ impl Region {
             head: None,
             retained: BTreeMap::new(),
             joined_total: 0,
+            letters: Extent::default(),
             blobs: BTreeMap::new(),
             commits: 0,
             dirty: true,

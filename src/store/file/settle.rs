@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tracing::warn;
 
 use super::judge::Trust;
+use super::letters::settle_log;
 use super::open::{Chosen, Opening, failed_to, newest_root};
 use super::record::{self, Root};
 use super::region::{self, Depth, Region, Retained};
@@ -39,6 +40,7 @@ impl<D: Disk> Opening<'_, D> {
             Some(found) => found.slots.clone(),
             None => SlotFile::read(&self.disk, &path).map_err(&failed)?,
         };
+        settle_log(&self.disk, &folder, chosen.letters.as_ref(), &mut self.report)?;
         let is_lost = slots.iter().all(|slot| slot.content().is_none());
         let mut head_file = SlotFile::resume(&path, &slots);
         if is_lost || chosen.is_less {
@@ -64,6 +66,7 @@ impl<D: Disk> Opening<'_, D> {
         let mut region = Region::new(number, folder, head_file);
         region.head = chosen.head().map(|(_, record)| (record.manifest.window, record.manifest.fence));
         region.joined_total = chosen.head().map_or(0, |(_, record)| record.joined_total);
+        region.letters = chosen.head().map(|(_, record)| record.letters).unwrap_or_default();
         for (window, (place, record)) in &chosen.records {
             let sealed = record::seal(&record::encode(record));
             region.retained.insert(*window, Retained::new(&record.manifest, *place, sealed.len()));
