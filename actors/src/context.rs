@@ -1,11 +1,14 @@
 //! What an operator reaches the engine through: output, state, timers, time and randomness.
 
+use std::sync::Arc;
+
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 
 use crate::batch::{Output, OutputBuffer};
 use crate::ids::Subtask;
 use crate::key::{Key, mix};
+use crate::pulse::Pulse;
 use crate::record::Record;
 use crate::state::{
     ListEntry, ListState, LocalEntry, LocalState, MapEntry, MapState, StateStore, StateValue, ValueEntry, ValueState,
@@ -26,6 +29,8 @@ pub struct Context<Out: Output> {
     pub(crate) entry: u64,
     /// Whether a hook was called that the operator does not have.
     pub(crate) defaulted: bool,
+    /// Shows to whoever watches which record was entered.
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 impl<Out: Output> Context<Out> {
@@ -42,6 +47,7 @@ impl<Out: Output> Context<Out> {
             entered: 0,
             entry: 0,
             defaulted: false,
+            pulse: Arc::default(),
         }
     }
 
@@ -51,9 +57,16 @@ impl<Out: Output> Context<Out> {
     /// works on whole batches calls it itself before it touches keyed state.
     #[inline]
     pub fn enter(&mut self, key: Key, time: Option<Timestamp>) {
-        self.entered += 1;
+        self.come_to(self.entered + 1);
         self.time = time;
         self.state.enter(key);
+    }
+
+    /// Notes that so many records of the batch, or timers, were entered.
+    #[inline]
+    pub(crate) fn come_to(&mut self, entered: usize) {
+        self.entered = entered;
+        self.pulse.advance(entered);
     }
 
     /// Makes `key` the current key without counting a record: for operators that touch the state of the keys of a

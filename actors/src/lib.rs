@@ -24,6 +24,7 @@ mod ids;
 mod key;
 mod operator;
 mod probe;
+mod pulse;
 mod record;
 mod rows;
 pub mod state;

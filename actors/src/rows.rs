@@ -40,10 +40,11 @@ pub(crate) trait ByRow: Operator {
     #[inline(never)]
     fn find_block(&self, batch: &BatchOf<Self>, block: Range<usize>, ctx: &mut Context<Self::Out>) {
         let before = ctx.entered;
-        let (state, entered) = (&mut ctx.state, &mut ctx.entered);
+        let (state, entered, pulse) = (&mut ctx.state, &mut ctx.entered, &ctx.pulse);
         state.find_block(Self::In::iter(batch, block).enumerate().map(|(row, record)| {
             // Before the key, so that a panic there is blamed on its record.
             *entered = before + row + 1;
+            pulse.advance(*entered);
             self.key(record)
         }));
     }
@@ -59,7 +60,7 @@ pub(crate) trait ByRow: Operator {
         let before = ctx.entered;
         for (row, record) in Self::In::iter(batch, block).enumerate() {
             ctx.state.enter_row(row);
-            ctx.entered = before + row + 1;
+            ctx.come_to(before + row + 1);
             ctx.time = times.get(row).copied();
             self.process(record, ctx)?;
         }

@@ -29,7 +29,7 @@ pub(crate) fn check(settings: &Settings, layered: &Layered<'_>, problems: &mut P
 }
 
 /// Options that are read, so that a file may hold them already, but that nothing acts on in this version.
-const IDLE: [&str; 3] = ["recovery.hang_timeout", "http.listen", "http.token"];
+const IDLE: [&str; 2] = ["http.listen", "http.token"];
 
 fn warn_of_idle_options(layered: &Layered<'_>, problems: &mut Problems) {
     for path in IDLE.into_iter().filter(|path| layered.is_given(path)) {

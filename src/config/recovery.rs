@@ -20,7 +20,8 @@ pub struct RecoverySettings {
     pub journal: Bytes,
     /// How much the journals of a process may hold together.
     pub journal_total: Bytes,
-    /// How long one call into an operator may take before it counts as hung.
+    /// How long a call of an operator, source or sink may get nowhere before it is abandoned, and what was called
+    /// restarted on another thread. An operator gets somewhere with every record.
     pub hang_timeout: Duration,
     /// How often a row may fail before it is poison.
     pub poison_after: u32,

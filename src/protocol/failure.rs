@@ -22,6 +22,8 @@ pub struct Failure {
 pub enum FailureKind {
     /// It panicked.
     Panic,
+    /// It did not come back in time, and was abandoned.
+    Hung,
     /// It returned an error of this kind.
     Error(ErrorKindTag),
     /// Nothing that user code did: the engine or the store.
@@ -68,6 +70,12 @@ impl Failure {
         Failure { operator: operator.into(), kind: FailureKind::Panic, message }
     }
 
+    /// Makes a failure of a call that did not come back for so long.
+    pub fn hung(operator: impl Into<String>, timeout: impl fmt::Display) -> Failure {
+        let message = format!("a call of it got nowhere for {timeout} (recovery.hang_timeout) and was abandoned");
+        Failure { operator: operator.into(), kind: FailureKind::Hung, message }
+    }
+
     /// Makes a failure of the engine itself.
     pub fn engine(operator: impl Into<String>, message: impl Into<String>) -> Failure {
         Failure { operator: operator.into(), kind: FailureKind::Engine, message: message.into() }
@@ -83,6 +91,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let did = match self.kind {
             FailureKind::Panic => "panicked",
+            FailureKind::Hung => "hung",
             FailureKind::Error(_) | FailureKind::Engine => "failed",
         };
         write!(f, "\"{}\" {did}: {}", self.operator, self.message)
@@ -102,6 +111,23 @@ pub(crate) fn guard<T>(operator: &str, call: impl FnOnce() -> piton_actors::Resu
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(Failure::error(operator, &error)),
-        Err(payload) => Err(Failure::panic(operator, &*payload)),
+        Err(payload) => {
+            let failure = Failure::panic(operator, &*payload);
+            drop_quietly(payload);
+            Err(failure)
+        }
+    }
+}
+
+/// Drops what user code has left in an unknown state, or has panicked with: its `Drop` may panic, too. Returns whether
+/// it has not.
+pub(crate) fn drop_quietly<T>(something: T) -> bool {
+    match catch_unwind(AssertUnwindSafe(|| drop(something))) {
+        Ok(()) => true,
+        Err(payload) => {
+            // Whoever panics in a `drop` may also panic with something that does.
+            std::mem::forget(payload);
+            false
+        }
     }
 }

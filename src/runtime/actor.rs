@@ -4,10 +4,9 @@
 //! all user code, happens in the [`RunLoop`], a future that actix polls after the mailbox: a bounded turn at a time,
 //! so that other actors of the arbiter, timers and control messages get theirs.
 //!
-//! The state machine lies in a slot and is taken out for one turn: it can be moved between threads, which actors
-//! cannot.
+//! The state machine, and the [`Driver`] with all that is in hand for it, lie in a [`Seat`] and are taken out for one
+//! turn, but never while user code runs: they can be moved between threads, which actors cannot.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -17,22 +16,22 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
 use actix::fut::ActorFuture;
-use actix::prelude::{Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message};
+use actix::prelude::{Actor, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message};
 use actix_rt::time::Sleep;
-use parking_lot::Mutex;
-use piton_actors::host::{AnySink, AnySource, BoxFuture, SinkCall};
-use piton_actors::{Result as UserResult, Timestamp};
+use piton_actors::Timestamp;
+use piton_actors::host::BoxFuture;
+use tokio::runtime::Handle;
 
-use crate::ids::{Fence, SubtaskId};
+use crate::ids::Fence;
 use crate::protocol::chain::{Chain, ChainCall, ChainFailure};
 use crate::protocol::element::Element;
-use crate::protocol::failure::Failure;
+use crate::protocol::failure::{Failure, drop_quietly};
 use crate::protocol::manifest::{DeadLetter, PendingOutput};
-use crate::protocol::source::{SourceAnswer, SourceCall};
 use crate::protocol::subtask::{Command, Event, Restart, Subtask};
+use crate::runtime::calls::{SinkBack, SourceBack, guarded_poll, sink_call, source_call};
 use crate::runtime::port::{Look, Port};
+use crate::runtime::seat::{Core, DROPPING, Lying, Presence, SINK, SOURCE, Seat};
 use crate::runtime::storage::Storage;
-use crate::runtime::supervisor::{Note, Supervisor};
 use crate::runtime::time::Time;
 
 /// Elements and polls of one turn; then the others of the arbiter have theirs.
@@ -48,158 +47,139 @@ pub(crate) struct Gauges {
     pub(crate) watermark: AtomicI64,
 }
 
-/// What a subtask's actor is made of.
-pub(crate) struct ActorSpec {
-    pub(crate) region: usize,
-    pub(crate) subtask: Subtask,
+/// What connects a subtask with everything around it.
+pub(crate) struct DriverSpec {
+    pub(crate) fence: Fence,
     pub(crate) port: Arc<Port>,
     /// For each output channel: the consumer's mailbox and the channel in it.
     pub(crate) outputs: Vec<(Arc<Port>, usize)>,
     pub(crate) gauges: Arc<Gauges>,
-    pub(crate) supervisor: Addr<Supervisor>,
     pub(crate) storage: Storage,
     pub(crate) time: Time,
+    /// What sources and sinks are polled in.
+    pub(crate) outside: Handle,
 }
 
-/// The actor. See the module.
-pub(crate) struct SubtaskActor {
-    id: SubtaskId,
-    fence: Fence,
-    region: usize,
-    slot: Slot,
-    port: Arc<Port>,
-    outputs: Vec<(Arc<Port>, usize)>,
-    gauges: Arc<Gauges>,
-    supervisor: Addr<Supervisor>,
-    storage: Storage,
-    time: Time,
-    told: VecDeque<Event>,
-    halt: bool,
+/// What connects a subtask with everything around it, and what is under way for it.
+pub(crate) struct Driver {
+    spec: DriverSpec,
     source: Option<BoxFuture<SourceBack>>,
     sink: Option<BoxFuture<SinkBack>>,
     /// A call of the operators that is to be made.
     call: Option<(ChainCall, Box<Chain>)>,
-    sleep: Option<(Timestamp, Pin<Box<Sleep>>)>,
     next_channel: usize,
 }
 
-/// The state machine was taken out of its slot by somebody else: this actor is not its own any more.
-struct Robbed;
-
-/// Where a state machine lies while nobody works with it.
-type Slot = Arc<Mutex<Option<Subtask>>>;
-
-type SourceBack = (Box<dyn AnySource>, SourceAnswer);
-type SinkBack = (Box<dyn AnySink>, UserResult<Option<Vec<u8>>>);
-
-/// What a subtask's actor is told.
-pub(crate) enum Control {
-    /// Something for the state machine.
-    Event(Event),
-    /// Drop the state machine and end.
-    Halt,
+/// The actor. See the module.
+pub(crate) struct SubtaskActor {
+    presence: Presence,
+    sleep: Option<(Timestamp, Pin<Box<Sleep>>)>,
 }
 
-impl SubtaskActor {
-    pub(crate) fn new(spec: ActorSpec) -> SubtaskActor {
-        SubtaskActor {
-            id: spec.subtask.id().clone(),
-            fence: spec.subtask.fence(),
-            region: spec.region,
-            slot: Arc::new(Mutex::new(Some(spec.subtask))),
-            port: spec.port,
-            outputs: spec.outputs,
-            gauges: spec.gauges,
-            supervisor: spec.supervisor,
-            storage: spec.storage,
-            time: spec.time,
-            told: VecDeque::new(),
-            halt: false,
-            source: None,
-            sink: None,
-            call: None,
-            sleep: None,
-            next_channel: 0,
+/// The core was taken from its seat by somebody else: the actor has no subtask any more.
+struct Robbed;
+
+/// Tells an actor that there is something in its letterbox.
+pub(crate) struct Knock;
+
+/// Lets code of the user's run while the core lies in its seat: if it never comes back, somebody else can go on with
+/// that. If so, what the code gives is dropped.
+fn lend<T>(seat: &Seat, taken: &mut Option<Box<Core>>, call: impl FnOnce() -> T) -> Result<T, Robbed> {
+    let Some(core) = taken.take() else { return Err(Robbed) };
+    seat.lend(core);
+    let answer = call();
+    match seat.take() {
+        Lying::Core(core) => {
+            *taken = Some(core);
+            Ok(answer)
+        }
+        Lying::Lent(_) | Lying::Out | Lying::Dropped(_) | Lying::Moved => {
+            drop_quietly(answer);
+            Err(Robbed)
         }
     }
+}
 
-    fn note(&self, what: NoteKind) {
-        self.supervisor.do_send(Note { region: self.region, fence: self.fence, subtask: self.id.clone(), what });
+impl Driver {
+    pub(crate) fn new(spec: DriverSpec) -> Driver {
+        Driver { spec, source: None, sink: None, call: None, next_channel: 0 }
     }
 
-    /// Works for one turn with what it has taken out of the slot, which is there again while operators are called.
-    /// Returns whether there is more to do at once.
-    fn turn(
-        &mut self,
-        slot: &Slot,
-        taken: &mut Option<Subtask>,
-        own: &Addr<SubtaskActor>,
-        cx: &mut TaskContext<'_>,
-    ) -> Result<bool, Robbed> {
+    /// Works for one turn with what was taken out of the seat, which is there again while user code runs. Returns
+    /// whether there is more to do at once.
+    fn turn(seat: &Seat, taken: &mut Option<Box<Core>>, cx: &mut TaskContext<'_>) -> Result<bool, Robbed> {
         let waker = cx.waker().clone();
         let mut idle_told = false;
         for _ in 0..TURN {
-            let now = self.time.now();
-            let mut progress = self.make_call(slot, taken, now)?;
-            let Some(subtask) = taken else { return Err(Robbed) };
-            while let Some(event) = self.told.pop_front() {
-                subtask.on(event, now);
+            let Some(core) = taken else { return Err(Robbed) };
+            let now = core.driver.spec.time.now();
+            let mut progress = Driver::make_call(seat, taken, now)?;
+            let Some(core) = taken else { return Err(Robbed) };
+            while let Some(event) = seat.letters.next() {
+                core.subtask.on(event, now);
                 progress = true;
             }
-            progress |= self.poll_calls(subtask, now, cx);
-            progress |= self.send(subtask, &waker, now);
-            progress |= self.carry_out(subtask, own);
+            progress |= Driver::poll_source(seat, taken, now, cx)?;
+            progress |= Driver::poll_sink(seat, taken, now, cx)?;
+            let Some(core) = taken else { return Err(Robbed) };
+            let Core { subtask, driver } = &mut **core;
+            progress |= driver.send(subtask, &waker, now);
+            progress |= driver.carry_out(subtask, seat);
             if subtask.has_failed() {
                 return Ok(false);
             }
-            if self.call.is_some() {
+            if driver.call.is_some() {
                 idle_told = false;
                 continue;
             }
             if subtask.is_free() && subtask.inputs() > 0 {
-                let found = self.port.take(self.next_channel, &waker, |channel| subtask.takes(channel));
+                let found = driver.spec.port.take(driver.next_channel, &waker, |channel| subtask.takes(channel));
                 if let Some((channel, element)) = found {
-                    self.next_channel = (channel + 1) % subtask.inputs();
+                    driver.next_channel = (channel + 1) % subtask.inputs();
                     subtask.on(Event::Element(channel, element), now);
-                    self.carry_out(subtask, own);
+                    driver.carry_out(subtask, seat);
                     idle_told = false;
                     progress = true;
                 }
             }
             if subtask.wake_at().is_some_and(|at| at <= now) {
                 subtask.on(Event::Wake, now);
-                progress |= self.carry_out(subtask, own);
+                progress |= driver.carry_out(subtask, seat);
             }
             if !progress {
                 if idle_told {
                     return Ok(false);
                 }
                 subtask.on(Event::Idle, now);
-                self.send(subtask, &waker, now);
-                self.carry_out(subtask, own);
+                driver.send(subtask, &waker, now);
+                driver.carry_out(subtask, seat);
                 idle_told = true;
             }
         }
         Ok(true)
     }
 
-    /// Makes the call of the operators that is to be made, if there is one. Meanwhile the state machine is in its slot:
-    /// if the operators never come back, it can go on without them elsewhere.
-    fn make_call(&mut self, slot: &Slot, taken: &mut Option<Subtask>, now: Timestamp) -> Result<bool, Robbed> {
-        let Some((call, chain)) = self.call.take() else { return Ok(false) };
-        *slot.lock() = taken.take();
-        // Every call of user code in there has its own guard: this one is for the engine's own mistakes.
-        let called = catch_unwind(AssertUnwindSafe(|| chain.call(call)));
+    /// Makes the call of the operators that is to be made, if there is one.
+    fn make_call(seat: &Seat, taken: &mut Option<Box<Core>>, now: Timestamp) -> Result<bool, Robbed> {
+        let Some(core) = taken else { return Err(Robbed) };
+        let Some((call, mut chain)) = core.driver.call.take() else { return Ok(false) };
+        chain.show(&seat.pulse);
+        let called = lend(seat, taken, || {
+            // Every call of user code in there has its own guard: this one is for the engine's own mistakes.
+            let called = catch_unwind(AssertUnwindSafe(|| chain.call(call)));
+            seat.pulse.leave();
+            called
+        })?;
+        let Some(core) = taken else { return Err(Robbed) };
         let (chain, answer) = match called {
             Ok((chain, answer)) => (Some(chain), answer),
             Err(payload) => {
-                let failure = Failure::panic(&*self.id.operator, &*payload);
+                let failure = Failure::panic(&*seat.label.id.operator, &*payload);
+                drop_quietly(payload);
                 (None, Err(ChainFailure::lost(failure)))
             }
         };
-        *taken = slot.lock().take();
-        let Some(subtask) = taken else { return Err(Robbed) };
-        subtask.on(Event::Chain(chain, answer), now);
+        core.subtask.on(Event::Chain(chain, answer), now);
         Ok(true)
     }
 
@@ -208,13 +188,13 @@ impl SubtaskActor {
         if subtask.outbox_is_clear() {
             return false;
         }
-        for (index, (port, channel)) in self.outputs.iter().enumerate() {
+        for (index, (port, channel)) in self.spec.outputs.iter().enumerate() {
             if subtask.peek_output(index).is_none() {
                 continue;
             }
             // What becomes of it is seen from what is left: an element that is fenced off is gone, and this actor with it
             // soon; one that found no room is still there, and the port holds the waker.
-            port.push(self.fence, *channel, waker, |look| {
+            port.push(self.spec.fence, *channel, waker, |look| {
                 let next = subtask.peek_output(index)?;
                 if look == Look::WithoutCredit && next.needs_credit() {
                     return None;
@@ -230,7 +210,7 @@ impl SubtaskActor {
     }
 
     /// Carries out what the state machine has asked for; returns whether there was anything.
-    fn carry_out(&mut self, subtask: &mut Subtask, own: &Addr<SubtaskActor>) -> bool {
+    fn carry_out(&mut self, subtask: &mut Subtask, seat: &Seat) -> bool {
         let commands: Vec<Command> = subtask.commands().collect();
         let any = !commands.is_empty();
         for command in commands {
@@ -239,78 +219,112 @@ impl SubtaskActor {
                 Command::Source(call, source) => self.source = Some(source_call(call, source)),
                 Command::Sink(call, sink) => self.sink = Some(sink_call(call, sink)),
                 Command::Write(request) => {
-                    let own = own.clone();
+                    let letters = Arc::clone(&seat.letters);
                     let window = request.window;
-                    self.storage.write(request, move |result| {
-                        own.do_send(Control::Event(Event::Written(window, result)));
-                    });
+                    self.spec.storage.write(request, move |result| letters.tell(Event::Written(window, result)));
                 }
                 Command::Load(chunks) => {
-                    let own = own.clone();
-                    self.storage.chunks(chunks, move |result| own.do_send(Control::Event(Event::Loaded(result))));
+                    let letters = Arc::clone(&seat.letters);
+                    self.spec.storage.chunks(chunks, move |result| letters.tell(Event::Loaded(result)));
                 }
-                Command::JournalFull => self.note(NoteKind::JournalFull),
-                Command::Restarted(restart) => self.note(NoteKind::Restarted(restart)),
-                Command::SetAside(letter) => self.note(NoteKind::SetAside(letter)),
-                Command::Ready => self.note(NoteKind::Ready),
-                Command::Closed(window) => self.note(NoteKind::Closed(window)),
-                Command::Ack(ack) => self.note(NoteKind::Ack(ack)),
-                Command::Declined(window, reason) => self.note(NoteKind::Declined(window, reason)),
-                Command::Told(window) => self.note(NoteKind::Told(window)),
-                Command::Finished => self.note(NoteKind::Finished),
-                Command::Failed(failure, why) => self.note(NoteKind::Failed(failure, why)),
+                Command::JournalFull => seat.note(NoteKind::JournalFull),
+                Command::Restarted(restart) => seat.note(NoteKind::Restarted(restart)),
+                Command::SetAside(letter) => seat.note(NoteKind::SetAside(letter)),
+                Command::Ready => seat.note(NoteKind::Ready),
+                Command::Closed(window) => seat.note(NoteKind::Closed(window)),
+                Command::Ack(ack) => seat.note(NoteKind::Ack(ack)),
+                Command::Declined(window, reason) => seat.note(NoteKind::Declined(window, reason)),
+                Command::Told(window) => seat.note(NoteKind::Told(window)),
+                Command::Finished => seat.note(NoteKind::Finished),
+                Command::Failed(failure, why) => seat.note(NoteKind::Failed(failure, why)),
             }
         }
         any
     }
 
-    /// Polls the calls that are under way; returns whether one has come back.
-    fn poll_calls(&mut self, subtask: &mut Subtask, now: Timestamp, cx: &mut TaskContext<'_>) -> bool {
-        let mut back = false;
-        if let Some(call) = &mut self.source {
-            match guarded_poll(call, cx) {
-                Ok(Poll::Pending) => {}
-                Ok(Poll::Ready((source, answer))) => {
-                    self.source = None;
-                    subtask.on(Event::Source(Some(source), Ok(answer)), now);
-                    back = true;
-                }
-                Err(message) => {
-                    self.source = None;
-                    let failure = Failure::from_panic(subtask.source_name(), message);
-                    subtask.on(Event::Source(None, Err(failure)), now);
-                    back = true;
-                }
+    /// Polls the call of the source that is under way; returns whether it has come back.
+    fn poll_source(
+        seat: &Seat,
+        taken: &mut Option<Box<Core>>,
+        now: Timestamp,
+        cx: &mut TaskContext<'_>,
+    ) -> Result<bool, Robbed> {
+        let Some(core) = taken else { return Err(Robbed) };
+        let Some(call) = core.driver.source.take() else { return Ok(false) };
+        let outside = core.driver.spec.outside.clone();
+        let (call, polled) = lend(seat, taken, || poll(call, SOURCE, &outside, seat, cx))?;
+        let Some(core) = taken else { return Err(Robbed) };
+        let event = match polled {
+            Ok(Poll::Pending) => {
+                core.driver.source = Some(call);
+                return Ok(false);
             }
-        }
-        if let Some(call) = &mut self.sink {
-            match guarded_poll(call, cx) {
-                Ok(Poll::Pending) => {}
-                Ok(Poll::Ready((sink, answer))) => {
-                    self.sink = None;
-                    subtask.on(Event::Sink(Some(sink), Ok(answer)), now);
-                    back = true;
-                }
-                Err(message) => {
-                    self.sink = None;
-                    let failure = Failure::from_panic(subtask.sink_name(), message);
-                    subtask.on(Event::Sink(None, Err(failure)), now);
-                    back = true;
-                }
-            }
-        }
-        back
+            Ok(Poll::Ready((source, answer))) => Event::Source(Some(source), Ok(answer)),
+            Err(message) => Event::Source(None, Err(Failure::from_panic(core.subtask.source_name(), message))),
+        };
+        drop_quietly(call);
+        core.subtask.on(event, now);
+        Ok(true)
     }
 
-    /// Drops the state machine and everything under way, whatever their `Drop` does.
-    fn let_go(&mut self, subtask: Option<Subtask>) -> Vec<PendingOutput> {
-        let pending = subtask.as_ref().map(|subtask| subtask.pending_above(crate::ids::WindowId::NONE));
-        let (source, sink, call) = (self.source.take(), self.sink.take(), self.call.take());
-        let dropped = catch_unwind(AssertUnwindSafe(move || drop((subtask, source, sink, call))));
-        if dropped.is_err() {
-            tracing::warn!(subtask = %self.id, "an operator panicked while it was dropped");
+    /// As [`Driver::poll_source`], for the sink.
+    fn poll_sink(
+        seat: &Seat,
+        taken: &mut Option<Box<Core>>,
+        now: Timestamp,
+        cx: &mut TaskContext<'_>,
+    ) -> Result<bool, Robbed> {
+        let Some(core) = taken else { return Err(Robbed) };
+        let Some(call) = core.driver.sink.take() else { return Ok(false) };
+        let outside = core.driver.spec.outside.clone();
+        let (call, polled) = lend(seat, taken, || poll(call, SINK, &outside, seat, cx))?;
+        let Some(core) = taken else { return Err(Robbed) };
+        let event = match polled {
+            Ok(Poll::Pending) => {
+                core.driver.sink = Some(call);
+                return Ok(false);
+            }
+            Ok(Poll::Ready((sink, answer))) => Event::Sink(Some(sink), Ok(answer)),
+            Err(message) => Event::Sink(None, Err(Failure::from_panic(core.subtask.sink_name(), message))),
+        };
+        drop_quietly(call);
+        core.subtask.on(event, now);
+        Ok(true)
+    }
+
+    /// Drops a subtask and everything under way for it, whatever their `Drop` does. Returns which outputs of its sink
+    /// were not yet published.
+    fn let_go(seat: &Seat, core: Box<Core>) -> Vec<PendingOutput> {
+        let unpublished = core.subtask.pending_above(crate::ids::WindowId::NONE);
+        seat.drop_core(unpublished.clone());
+        seat.pulse.enter(DROPPING);
+        if !drop_quietly(core) {
+            tracing::warn!(subtask = %seat.label.id, "an operator panicked while it was dropped");
         }
-        pending.unwrap_or_default()
+        seat.pulse.leave();
+        unpublished
+    }
+}
+
+/// Polls the call of a source or a sink, while somebody may be watching.
+fn poll<T>(
+    mut call: BoxFuture<T>,
+    place: usize,
+    outside: &Handle,
+    seat: &Seat,
+    cx: &mut TaskContext<'_>,
+) -> (BoxFuture<T>, Result<Poll<T>, String>) {
+    seat.pulse.enter(place);
+    let entered = outside.enter();
+    let polled = guarded_poll(&mut call, cx);
+    drop(entered);
+    seat.pulse.leave();
+    (call, polled)
+}
+
+impl SubtaskActor {
+    pub(crate) fn new(presence: Presence) -> SubtaskActor {
+        SubtaskActor { presence, sleep: None }
     }
 }
 
@@ -319,28 +333,21 @@ impl Actor for SubtaskActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(0);
-        let own = actix::prelude::AsyncContext::address(ctx);
-        ctx.spawn(RunLoop { own }.map(|(), _, ctx: &mut Context<SubtaskActor>| {
+        ctx.spawn(RunLoop.map(|(), _, ctx: &mut Context<SubtaskActor>| {
             actix::prelude::ActorContext::stop(ctx);
         }));
     }
 }
 
-impl Handler<Control> for SubtaskActor {
+impl Handler<Knock> for SubtaskActor {
     type Result = ();
 
-    fn handle(&mut self, control: Control, _: &mut Self::Context) {
-        match control {
-            Control::Event(event) => self.told.push_back(event),
-            Control::Halt => self.halt = true,
-        }
-    }
+    /// The loop looks after every message.
+    fn handle(&mut self, _: Knock, _: &mut Self::Context) {}
 }
 
 /// Runs turns until the actor is halted.
-struct RunLoop {
-    own: Addr<SubtaskActor>,
-}
+struct RunLoop;
 
 impl ActorFuture<SubtaskActor> for RunLoop {
     type Output = ();
@@ -351,57 +358,73 @@ impl ActorFuture<SubtaskActor> for RunLoop {
         _: &mut Context<SubtaskActor>,
         cx: &mut TaskContext<'_>,
     ) -> Poll<()> {
-        let slot = Arc::clone(&actor.slot);
-        let subtask = slot.lock().take();
-        if actor.halt {
-            let pending = actor.let_go(subtask);
-            actor.note(NoteKind::Halted(pending));
-            return Poll::Ready(());
-        }
-        let Some(subtask) = subtask else { return Poll::Pending };
-        if subtask.has_failed() {
+        let seat = Arc::clone(&actor.presence.seat);
+        let core = match (seat.take(), seat.letters.is_halted()) {
+            (Lying::Core(core), false) => core,
+            (Lying::Dropped(_), false) => return Poll::Pending,
+            (Lying::Core(core), true) => return actor.end(&seat, Driver::let_go(&seat, core)),
+            (Lying::Dropped(unpublished), true) => return actor.end(&seat, unpublished),
+            (Lying::Lent(_) | Lying::Out | Lying::Moved, _) => {
+                actor.presence.end();
+                return Poll::Ready(());
+            }
+        };
+        if core.subtask.has_failed() {
             // Nothing to do until the supervisor halts it.
-            *slot.lock() = Some(subtask);
+            seat.put(core);
             return Poll::Pending;
         }
-        let mut taken = Some(subtask);
-        let turn = catch_unwind(AssertUnwindSafe(|| actor.turn(&slot, &mut taken, &self.own, cx)));
-        let more = match turn {
-            Ok(Ok(more)) => more,
-            Ok(Err(Robbed)) => return Poll::Ready(()),
-            Err(payload) => {
+        let mut taken = Some(core);
+        let turn = catch_unwind(AssertUnwindSafe(|| Driver::turn(&seat, &mut taken, cx)));
+        let (more, core) = match (turn, taken) {
+            (Ok(Ok(more)), Some(core)) => (more, core),
+            (Ok(_), _) => {
+                actor.presence.end();
+                return Poll::Ready(());
+            }
+            (Err(payload), taken) => {
                 // Every call of user code has its own guard: this one is for the engine's own mistakes.
-                actor.note(NoteKind::Failed(Failure::panic(&*actor.id.operator, &*payload), None));
-                actor.let_go(taken);
+                seat.note(NoteKind::Failed(Failure::panic(&*seat.label.id.operator, &*payload), None));
+                drop_quietly(payload);
+                if let Some(core) = taken {
+                    Driver::let_go(&seat, core);
+                }
                 return Poll::Pending;
             }
         };
-        let Some(subtask) = taken else { return Poll::Ready(()) };
-        let counters = subtask.counters();
-        actor.gauges.read.store(counters.read, Ordering::Relaxed);
-        actor.gauges.written.store(counters.written, Ordering::Relaxed);
-        actor.gauges.taken.store(counters.taken, Ordering::Relaxed);
-        actor.gauges.window.store(subtask.window().0, Ordering::Relaxed);
-        actor.gauges.watermark.store(subtask.watermark(), Ordering::Relaxed);
+        let Core { subtask, driver } = &*core;
+        let (counters, gauges) = (subtask.counters(), &driver.spec.gauges);
+        gauges.read.store(counters.read, Ordering::Relaxed);
+        gauges.written.store(counters.written, Ordering::Relaxed);
+        gauges.taken.store(counters.taken, Ordering::Relaxed);
+        gauges.window.store(subtask.window().0, Ordering::Relaxed);
+        gauges.watermark.store(subtask.watermark(), Ordering::Relaxed);
         if more {
             cx.waker().wake_by_ref();
         } else {
-            actor.arm(subtask.wake_at(), cx);
+            actor.arm(subtask.wake_at(), &driver.spec.time, cx);
         }
-        *slot.lock() = Some(subtask);
+        seat.put(core);
         Poll::Pending
     }
 }
 
 impl SubtaskActor {
+    /// Ends, as it was told to.
+    fn end(&mut self, seat: &Seat, unpublished: Vec<PendingOutput>) -> Poll<()> {
+        self.presence.end();
+        seat.note(NoteKind::Halted(seat.serial, unpublished));
+        Poll::Ready(())
+    }
+
     /// Sees to it that the actor is polled again at a time.
-    fn arm(&mut self, at: Option<Timestamp>, cx: &mut TaskContext<'_>) {
+    fn arm(&mut self, at: Option<Timestamp>, time: &Time, cx: &mut TaskContext<'_>) {
         let Some(at) = at else {
             self.sleep = None;
             return;
         };
         if self.sleep.as_ref().is_none_or(|(armed, _)| *armed != at) {
-            let pause = u64::try_from(at.saturating_sub(self.time.now())).unwrap_or(0);
+            let pause = u64::try_from(at.saturating_sub(time.now())).unwrap_or(0);
             // A far-away time is looked at again within the hour.
             #[expect(clippy::disallowed_methods, reason = "this is where an event of the clock comes from")]
             let sleep = actix_rt::time::sleep(Duration::from_millis(pause.clamp(1, 3_600_000)));
@@ -438,56 +461,17 @@ pub(crate) enum NoteKind {
     SetAside(Box<DeadLetter>),
     /// See [`Command::Failed`].
     Failed(Failure, Option<String>),
-    /// It has ended after a halt; these outputs of its sink were not yet published.
-    Halted(Vec<PendingOutput>),
-}
-
-fn source_call(call: SourceCall, source: Box<dyn AnySource>) -> BoxFuture<SourceBack> {
-    match call {
-        SourceCall::Open(position, info) => {
-            after(catch_unwind(AssertUnwindSafe(|| source.open(position, info))), SourceAnswer::Opened)
-        }
-        SourceCall::Poll => after(catch_unwind(AssertUnwindSafe(|| source.poll())), SourceAnswer::Polled),
-        SourceCall::Tell(window, position) => {
-            after(catch_unwind(AssertUnwindSafe(|| source.committed(window, position))), SourceAnswer::Told)
-        }
-    }
-}
-
-/// Maps what a call gives; a panic while the call was made comes up again when it is polled.
-fn after<T: Send + 'static>(
-    call: std::thread::Result<BoxFuture<(Box<dyn AnySource>, T)>>,
-    answer: fn(T) -> SourceAnswer,
-) -> BoxFuture<SourceBack> {
-    match call {
-        Ok(call) => Box::pin(async move {
-            let (source, result) = call.await;
-            (source, answer(result))
-        }),
-        Err(payload) => Box::pin(async move { std::panic::resume_unwind(payload) }),
-    }
-}
-
-fn sink_call(call: SinkCall, sink: Box<dyn AnySink>) -> BoxFuture<SinkBack> {
-    match catch_unwind(AssertUnwindSafe(|| sink.call(call))) {
-        Ok(call) => call,
-        Err(payload) => Box::pin(async move { std::panic::resume_unwind(payload) }),
-    }
-}
-
-/// Polls user code; `Err` with the message if it panics.
-fn guarded_poll<T>(call: &mut BoxFuture<T>, cx: &mut TaskContext<'_>) -> Result<Poll<T>, String> {
-    catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)))
-        .map_err(|payload| crate::protocol::failure::panic_message(&*payload))
+    /// The actor of this seat has ended after a halt; these outputs of its sink were not yet published.
+    Halted(u64, Vec<PendingOutput>),
 }
 
 /// Keeps the compiler from letting an element type slip in that could not travel between threads.
 const _: fn() = || {
     fn travels<T: Send>() {}
-    travels::<Subtask>();
+    travels::<Core>();
     travels::<Element>();
 };
 
-impl Message for Control {
+impl Message for Knock {
     type Result = ();
 }

@@ -86,6 +86,15 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A call of user code got nowhere for `recovery.hang_timeout`, and was abandoned with the thread that it is on.
+    Hung {
+        /// The region.
+        region: String,
+        /// The operator, source or sink that was called.
+        operator: String,
+        /// Which of its subtasks.
+        subtask: u32,
+    },
     /// A record was set aside, or left out, because it is poison.
     DeadLetter {
         /// The region.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::prelude::{Actor as _, Addr, Arbiter};
+use actix::prelude::{Actor as _, Addr};
 use parking_lot::Mutex;
 
 use crate::clock::{Clock, rng};
@@ -21,11 +21,13 @@ use crate::runtime::control::Control;
 use crate::runtime::event::{Event, Listener};
 use crate::runtime::fit::{self, Fit, Found};
 use crate::runtime::kept::Opener;
+use crate::runtime::outside::Outside;
 use crate::runtime::progress::Progress;
 use crate::runtime::schema;
 use crate::runtime::signals::Signals;
 use crate::runtime::storage::Storage;
 use crate::runtime::supervisor::{Ask, Outcome, Stop, Supervisor, SupervisorSpec};
+use crate::runtime::threads::Threads;
 use crate::runtime::time::Time;
 use crate::store::{CheckpointStore, OpenOptions, SledStore, StoreError};
 use crate::topology::{Plan, Unmapped};
@@ -194,6 +196,8 @@ fn run_regions(
     let seed = settings.job.seed ^ incarnation;
     let expires_ms = settings.checkpoint.expires.map(|expires| i64::try_from(expires.millis()).unwrap_or(i64::MAX));
     let (job, signals) = (settings.job.name.clone(), options.signals);
+    let outside = Outside::start()?;
+    let hang_timeout = settings.recovery.hang_timeout;
     let supervisor = system.block_on(async move {
         let spec = SupervisorSpec {
             job,
@@ -201,7 +205,9 @@ fn run_regions(
             regions,
             common,
             storage,
-            arbiters: (0..threads).map(|_| Arbiter::new()).collect(),
+            threads: Threads::start(threads)?,
+            outside,
+            hang_timeout,
             time,
             rng: rng(seed, "restart jitter"),
             listener: options.listener,
@@ -212,8 +218,11 @@ fn run_regions(
         if let Some(signals) = signals {
             actix_rt::spawn(stop_on_signal(signals, supervisor.clone(), timeout));
         }
-        supervisor
+        Ok(supervisor)
     });
+    let supervisor = supervisor.map_err(|error: std::io::Error| {
+        Error::failed(format!("the threads of the job could not be started: {error}"))
+    })?;
     let control = options.control.and_then(|dir| {
         let supervisor = supervisor.clone();
         let asked = Box::new(move |request, reply| supervisor.do_send(Ask { request, reply }));

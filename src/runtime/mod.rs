@@ -1,20 +1,25 @@
 //! The engine on actix: the only module that names it.
 mod actor;
 mod build;
+mod calls;
 mod control;
 mod event;
 pub(crate) mod fit;
 mod job;
 mod kept;
+mod outside;
 mod port;
 mod progress;
 mod restore;
 mod saving;
 mod schema;
+mod seat;
 mod signals;
 mod storage;
 mod supervisor;
+mod threads;
 mod time;
+mod watch;
 
 pub use control::{Answer, Request, ask};
 pub use event::{Event, Listener};

@@ -5,9 +5,14 @@
 
 use std::io;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+
+/// Signals that follow the first one within this time are the same one: whoever sends it may do so to a process and to
+/// its group, and a parent that ends does so once for each of its threads.
+const SAME: Duration = Duration::from_millis(300);
 
 /// SIGTERM and Ctrl-C, caught.
 #[derive(Debug)]
@@ -24,7 +29,7 @@ impl Signals {
         let (tell, first) = oneshot::channel();
         let (ready, is_ready) = mpsc::channel();
         std::thread::Builder::new().name("piton-signals".into()).spawn(move || {
-            let made = tokio::runtime::Builder::new_current_thread().enable_io().build();
+            let made = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
             let failed = match made {
                 Ok(runtime) => runtime.block_on(wait(tell, &ready)),
                 Err(error) => error,
@@ -63,6 +68,16 @@ async fn wait(tell: oneshot::Sender<()>, ready: &mpsc::Sender<io::Result<()>>) -
     next().await;
     // Nobody listens any more if the job has ended by itself.
     tell.send(()).ok();
+    #[expect(clippy::disallowed_methods, reason = "how long people and shells take is the system's time")]
+    let same = tokio::time::sleep(SAME);
+    tokio::pin!(same);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut same => break,
+            () = next() => {}
+        }
+    }
     next().await;
     tracing::error!("stopped at once: the next start continues from the last committed window");
     std::process::exit(1);

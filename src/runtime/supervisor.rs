@@ -4,18 +4,21 @@
 //! blocks: the store has a thread of its own.
 
 mod asked;
+mod rescue;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use actix::prelude::{Actor, ActorContext as _, Addr, Arbiter, AsyncContext, Context, Handler, Message, SpawnHandle};
+use actix::prelude::{Actor, ActorContext as _, AsyncContext, Context, Handler, Message, SpawnHandle};
 use parking_lot::Mutex;
 use piton_actors::Timestamp;
+use piton_actors::host::{Beat, Pulse};
 use rand::Rng as _;
 use rand_pcg::Pcg64Mcg;
 
+use crate::config;
 use crate::config::Scope;
 use crate::ids::{Fence, SubtaskId, WindowId};
 use crate::protocol::commit::CommitError;
@@ -25,14 +28,18 @@ use crate::protocol::ladder::Rung;
 use crate::protocol::manifest::{DeadLetter, PendingOutput};
 use crate::protocol::region::{self, Region};
 use crate::protocol::subtask::{Event as SubtaskEvent, Restart as RestartAlone};
-use crate::runtime::actor::{ActorSpec, Control, Gauges, NoteKind, SubtaskActor};
+use crate::runtime::actor::{Driver, DriverSpec, Gauges, NoteKind, SubtaskActor};
 use crate::runtime::build::{Common, RegionBlueprint};
 use crate::runtime::event::{Event, Listener};
+use crate::runtime::outside::Outside;
 use crate::runtime::port::Port;
 use crate::runtime::progress::Progress;
 use crate::runtime::restore;
+use crate::runtime::seat::{Core, Label, Letterbox, Lying, Presence, Seat};
 use crate::runtime::storage::{Loaded, Storage};
+use crate::runtime::threads::{Place, Threads};
 use crate::runtime::time::Time;
+use crate::runtime::watch::Watch;
 
 pub(crate) use self::asked::Ask;
 
@@ -63,6 +70,17 @@ pub(crate) struct Note {
     pub(crate) what: NoteKind,
 }
 
+/// The watch has found that a call gets nowhere.
+pub(crate) struct Hung {
+    pub(crate) seat: u64,
+    pub(crate) beat: Beat,
+}
+
+/// The actor of a seat is gone, and has not ended.
+pub(crate) struct Missing {
+    pub(crate) seat: u64,
+}
+
 /// What the storage thread answers.
 enum Answer {
     Outcome { region: usize, fence: Fence, window: WindowId, outcome: Result<(), CommitError> },
@@ -82,13 +100,13 @@ struct Held {
     blueprint: RegionBlueprint,
     ids: Vec<SubtaskId>,
     sources: BTreeSet<SubtaskId>,
-    /// The threads of those subtasks that need one of their own.
-    dedicated: Vec<Option<Arbiter>>,
+    /// Whether each subtask needs a thread of its own.
+    dedicated: Vec<bool>,
     ports: Vec<Arc<Port>>,
     gauges: Vec<Arc<Gauges>>,
-    actors: Vec<Addr<SubtaskActor>>,
-    /// How many actors of the last attempt have not yet ended.
-    halting: usize,
+    seats: Vec<Arc<Seat>>,
+    /// Those of the last attempt whose actors have not yet ended.
+    leaving: Vec<Arc<Seat>>,
     /// The next attempt, while it waits for those.
     next: Option<(Fence, WindowId)>,
     /// Outputs that the last attempt has left unpublished.
@@ -116,7 +134,9 @@ pub(crate) struct SupervisorSpec {
     pub(crate) regions: Vec<(Region, RegionBlueprint, WindowId)>,
     pub(crate) common: Common,
     pub(crate) storage: Storage,
-    pub(crate) arbiters: Vec<Arbiter>,
+    pub(crate) threads: Threads,
+    pub(crate) outside: Outside,
+    pub(crate) hang_timeout: config::Duration,
     pub(crate) time: Time,
     pub(crate) rng: Pcg64Mcg,
     pub(crate) listener: Listener,
@@ -133,7 +153,13 @@ pub(crate) struct Supervisor {
     begin: Vec<WindowId>,
     common: Common,
     storage: Storage,
-    arbiters: Vec<Arbiter>,
+    threads: Threads,
+    outside: Outside,
+    hang_timeout: config::Duration,
+    /// From the start on.
+    watch: Option<Watch>,
+    /// How many seats there were.
+    seated: u64,
     time: Time,
     rng: Pcg64Mcg,
     listener: Listener,
@@ -152,11 +178,11 @@ impl Supervisor {
             let ids = blueprint.subtasks();
             regions.push(Held {
                 sources: blueprint.sources().into_iter().collect(),
-                dedicated: blueprint.dedicated().into_iter().map(|own| own.then(Arbiter::new)).collect(),
+                dedicated: blueprint.dedicated(),
                 ports: blueprint.ports(machine.fence(), &spec.common),
                 gauges: ids.iter().map(|_| Arc::default()).collect(),
-                actors: Vec::new(),
-                halting: 0,
+                seats: Vec::new(),
+                leaving: Vec::new(),
                 next: None,
                 unpublished: BTreeMap::new(),
                 unready: BTreeSet::new(),
@@ -178,7 +204,11 @@ impl Supervisor {
             begin,
             common: spec.common,
             storage: spec.storage,
-            arbiters: spec.arbiters,
+            threads: spec.threads,
+            outside: spec.outside,
+            hang_timeout: spec.hang_timeout,
+            watch: None,
+            seated: 0,
             time: spec.time,
             rng: spec.rng,
             listener: spec.listener,
@@ -263,9 +293,9 @@ impl Supervisor {
         let name = region.machine.name().to_string();
         match command {
             coordinator::Command::Close(marker, behind) => {
-                for (id, actor) in region.ids.iter().zip(&region.actors) {
-                    if region.sources.contains(id) {
-                        actor.do_send(Control::Event(SubtaskEvent::CloseWindow(marker, behind)));
+                for seat in &region.seats {
+                    if region.sources.contains(&seat.label.id) {
+                        seat.letters.tell(SubtaskEvent::CloseWindow(marker, behind));
                     }
                 }
                 if marker.snapshot {
@@ -288,8 +318,8 @@ impl Supervisor {
             }
             coordinator::Command::Committed { window, bytes, took_ms } => {
                 region.committed = window;
-                for actor in &region.actors {
-                    actor.do_send(Control::Event(SubtaskEvent::Committed(window)));
+                for seat in &region.seats {
+                    seat.letters.tell(SubtaskEvent::Committed(window));
                 }
                 self.tell(&Event::Committed { region: name, window: window.0, bytes, took_ms });
                 self.note_saving(|saving| saving.committed(index, window), ctx);
@@ -325,7 +355,7 @@ impl Supervisor {
     /// Starts the next attempt of a region, once every actor of the last one has ended.
     fn start_if_clear(&mut self, index: usize, ctx: &mut Context<Supervisor>) {
         let region = &mut self.regions[index];
-        if region.halting > 0 {
+        if !region.leaving.is_empty() {
             return;
         }
         let Some((fence, window)) = region.next.take() else { return };
@@ -371,13 +401,11 @@ impl Supervisor {
             port.reset(fence);
         }
         region.unready = region.ids.iter().cloned().collect();
-        region.actors.clear();
+        let mut cores = Vec::new();
         for (number, built) in built.into_iter().enumerate() {
             let id = built.subtask.id().clone();
-            let lane = id.index as usize % self.arbiters.len();
-            let spec = ActorSpec {
-                region: index,
-                subtask: built.subtask,
+            let driver = Driver::new(DriverSpec {
+                fence,
                 port: Arc::clone(&region.ports[number]),
                 outputs: built
                     .outputs
@@ -385,21 +413,30 @@ impl Supervisor {
                     .map(|(consumer, channel)| (Arc::clone(&region.ports[consumer]), channel))
                     .collect(),
                 gauges: Arc::clone(&region.gauges[number]),
-                supervisor: ctx.address(),
                 storage: self.storage.clone(),
                 time: self.time.clone(),
-            };
-            let arbiter = region.dedicated[number].as_ref().unwrap_or(&self.arbiters[lane]);
-            let actor = SubtaskActor::start_in_arbiter(&arbiter.handle(), |_| SubtaskActor::new(spec));
+                outside: self.outside.handle(),
+            });
             let mut start = restored.remove(&id);
             if let Some(restored) = &mut start {
                 let unpublished = region.unpublished.remove(&id).unwrap_or_default();
                 restored.abandoned = unpublished.into_iter().filter(|pending| pending.window > window).collect();
             }
-            actor.do_send(Control::Event(SubtaskEvent::Start(start)));
-            region.actors.push(actor);
+            let own = region.dedicated[number].then_some(Place::Own(index, number));
+            let place = own.unwrap_or_else(|| self.threads.lane(id.index));
+            let core = Core { subtask: built.subtask, driver };
+            cores.push((Label { region: index, id, fence, place }, core, start));
         }
         region.unpublished.clear();
+        for (label, core, start) in cores {
+            let letters = Arc::<Letterbox>::default();
+            letters.tell(SubtaskEvent::Start(start));
+            let lying = Lying::Core(Box::new(core));
+            match self.sit(label, lying, letters, Arc::default(), ctx) {
+                Ok(seat) => self.regions[index].seats.push(seat),
+                Err(reason) => return self.end_at_once(reason, ctx),
+            }
+        }
     }
 
     fn note(&mut self, note: Note, ctx: &mut Context<Supervisor>) {
@@ -435,10 +472,12 @@ impl Supervisor {
                 self.on(index, region::Event::Failed(fence, Some(subtask), failure), ctx);
                 return;
             }
-            NoteKind::Halted(unpublished) => {
-                let region = &mut self.regions[index];
-                region.halting = region.halting.saturating_sub(1);
-                region.unpublished.insert(subtask, unpublished);
+            NoteKind::Halted(serial, unpublished) => {
+                if !self.leave(serial) {
+                    // It was given up before it ended after all.
+                    return;
+                }
+                self.regions[index].unpublished.insert(subtask, unpublished);
                 self.start_if_clear(index, ctx);
                 self.end_if_over(ctx);
                 return;
@@ -516,7 +555,8 @@ impl Supervisor {
 
     /// Ends the job once every region is over and all actors have ended.
     fn end_if_over(&mut self, ctx: &mut Context<Supervisor>) {
-        if self.regions.iter().any(|region| !region.over || region.halting > 0) || self.outcome.lock().is_some() {
+        if self.regions.iter().any(|region| !region.over || !region.leaving.is_empty()) || self.outcome.lock().is_some()
+        {
             return;
         }
         if self.is_saving() {
@@ -536,10 +576,8 @@ impl Supervisor {
         *self.outcome.lock() = Some(outcome);
         self.expire();
         self.storage.stop();
-        let dedicated = self.regions.iter().flat_map(|region| region.dedicated.iter().flatten());
-        for arbiter in self.arbiters.iter().chain(dedicated) {
-            arbiter.stop();
-        }
+        self.watch = None;
+        self.threads.stop();
         ctx.stop();
         actix::System::current().stop();
     }
@@ -563,9 +601,9 @@ impl Supervisor {
 
 impl Held {
     fn halt(&mut self) {
-        self.halting += self.actors.len();
-        for actor in self.actors.drain(..) {
-            actor.do_send(Control::Halt);
+        for seat in self.seats.drain(..) {
+            seat.letters.halt();
+            self.leaving.push(seat);
         }
     }
 }
@@ -577,6 +615,12 @@ impl Actor for Supervisor {
         let own = ctx.address();
         self.storage.watch(move |reason| own.do_send(Answer::Lost(reason)));
         self.expire();
+        let own = ctx.address();
+        let timeout = Duration::from_millis(self.hang_timeout.millis());
+        match Watch::start(timeout, move |seat, beat| own.do_send(Hung { seat, beat })) {
+            Ok(watch) => self.watch = Some(watch),
+            Err(error) => return self.end_at_once(format!("the watch could not be started: {error}"), ctx),
+        }
         for index in 0..self.regions.len() {
             let window = self.begin[index];
             self.on(index, region::Event::Begin(window), ctx);

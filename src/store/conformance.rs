@@ -3,6 +3,8 @@
 //! A store's test makes a [`Fixture`] that opens it, again and again, over the same content, and calls [`check`]. What
 //! crashes and faults do is not here: each kind of store has its own ways to fail.
 
+use std::slice::from_ref;
+
 use crate::ids::{Fence, SubtaskId, WindowId};
 use crate::protocol::commit::{Commit, CommitError, CommitLog};
 use crate::protocol::manifest::{
@@ -392,10 +394,10 @@ fn dead_letters_come_with_their_commit<F: Fixture>(fixture: &mut F) {
     unknown.subtasks[0].operators[0].chunks = vec![chunk];
     assert!(commit_one(&mut store, unknown).is_err());
     assert!(commit_one(&mut store, with("a", 1, vec![second.clone()])).is_err(), "it is fenced");
-    assert_eq!(store.letters("a").expect("letters are read"), std::slice::from_ref(&first));
+    assert_eq!(store.letters("a").expect("letters are read"), from_ref(&first));
     drop(store);
     let mut store = fixture.open();
-    assert_eq!(store.letters("a").expect("letters are read"), std::slice::from_ref(&first));
+    assert_eq!(store.letters("a").expect("letters are read"), from_ref(&first));
 
     // What was rolled back is set aside again, or something else is.
     let other = DeadLetter { record: "\"another\"".to_owned(), ..second };

@@ -180,7 +180,8 @@ impl Workload {
 fn letters(from: u64, to: u64) -> Vec<DeadLetter> {
     let subtask = SubtaskId::new("count", 0);
     let numbers = 2 * from - 1..=2 * to;
-    let of = |number: u64| letter(&subtask, number, number.div_ceil(2), if number % 3 == 0 { 4_500 } else { 30 });
+    let of =
+        |number: u64| letter(&subtask, number, number.div_ceil(2), if number.is_multiple_of(3) { 4_500 } else { 30 });
     numbers.map(of).collect()
 }
 

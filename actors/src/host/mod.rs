@@ -16,6 +16,7 @@ use crate::batch::{Batch, Output, OutputBuffer, Scatter};
 use crate::context::Context;
 use crate::ids::{Subtask, WindowId};
 use crate::operator::Operator;
+pub use crate::pulse::{Beat, Pulse};
 use crate::record::Inputs;
 use crate::time::{TimerKind, Timestamp};
 use crate::{Error, Result};
@@ -162,6 +163,12 @@ pub trait AnyOperator: Send {
     /// Returns which record of the last batch was being processed, counted from 0: the one to blame for a failure.
     fn row(&self) -> usize;
 
+    /// Shows with this pulse which record it has come to. The default shows nothing: a call is then a matter of one
+    /// piece.
+    fn show(&mut self, pulse: &Arc<Pulse>) {
+        let _ = pulse;
+    }
+
     /// Makes what computes the hash of each record's key for an input port.
     fn keyer(&self, port: usize) -> Box<dyn Keyer>;
 
@@ -230,7 +237,7 @@ impl<O: Operator> Hosted<O> {
 
     fn fire(&mut self, kind: TimerKind, now: Timestamp) -> Result {
         while let Some(timer) = self.context.state.pop_due(kind, now) {
-            self.context.entered += 1;
+            self.context.come_to(self.context.entered + 1);
             self.context.time = Some(timer.at);
             self.operator.on_timer(timer, &mut self.context)?;
         }
@@ -378,6 +385,10 @@ impl<O: Operator> AnyOperator for Hosted<O> {
 
     fn row(&self) -> usize {
         self.context.entered.saturating_sub(1)
+    }
+
+    fn show(&mut self, pulse: &Arc<Pulse>) {
+        self.context.pulse = Arc::clone(pulse);
     }
 
     fn keyer(&self, port: usize) -> Box<dyn Keyer> {

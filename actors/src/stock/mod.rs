@@ -7,6 +7,7 @@
 
 mod aggregate;
 mod blackhole;
+mod elsewhere;
 mod event_time;
 mod expression;
 mod fail;

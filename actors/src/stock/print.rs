@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::elsewhere::elsewhere;
 use super::input_schema;
 use super::options::read;
 use crate::blueprint::{Fault, KindDoc, Options, SinkBlueprint, SinkKind, Site};
@@ -72,16 +73,24 @@ impl Sink for Print {
         Ok(Some(PrintPending { incarnation: self.incarnation, subtask: self.subtask, window, text }))
     }
 
+    /// Whoever reads may take long about it: the text is written by a thread of its own, so that nothing else waits.
     async fn commit(&mut self, pending: PrintPending) -> Result {
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = Arc::clone(&self.shared);
+        let show = move || shared.lock().unwrap_or_else(PoisonError::into_inner).show(&pending);
+        elsewhere(show).await?
+    }
+}
+
+impl Shared {
+    fn show(&mut self, pending: &PrintPending) -> Result {
         let from = (pending.incarnation, pending.subtask);
-        if shared.shown.get(&from).is_some_and(|shown| *shown >= pending.window) {
+        if self.shown.get(&from).is_some_and(|shown| *shown >= pending.window) {
             return Ok(());
         }
-        let shown = shared.out.write_all(pending.text.as_bytes()).and_then(|()| shared.out.flush());
+        let shown = self.out.write_all(pending.text.as_bytes()).and_then(|()| self.out.flush());
         match shown {
             Ok(()) => {
-                shared.shown.insert(from, pending.window);
+                self.shown.insert(from, pending.window);
                 Ok(())
             }
             // Nobody is there to read on, and a restart would not bring them back.
@@ -131,6 +140,7 @@ impl SinkKind for PrintKind {
 
 #[cfg(test)]
 mod tests {
+    use super::super::elsewhere::tests::wait;
     use super::super::source::tests::ready;
     use super::super::tests::int_table;
     use super::*;
@@ -158,13 +168,13 @@ mod tests {
         ready(sink.write(Arc::new(int_table(&[("a", &[Some(1)]), ("b", &[None])], None)))).unwrap();
         let pending = ready(sink.prepare(WindowId(3))).unwrap().unwrap();
         assert_eq!(shown(), "");
-        ready(sink.commit(pending.clone())).unwrap();
+        wait(sink.commit(pending.clone())).unwrap();
         assert_eq!(shown(), "1,\n");
 
         // The region restarts: a fresh instance is told again.
         let mut sink = Print::new(&shared);
         ready(sink.open(vec![pending.clone()], &Subtask::single("print"))).unwrap();
-        ready(sink.commit(pending)).unwrap();
+        wait(sink.commit(pending)).unwrap();
         assert_eq!(shown(), "1,\n");
         assert!(ready(sink.prepare(WindowId(4))).unwrap().is_none());
     }

@@ -6,30 +6,51 @@
 //!
 //! A call is a transaction. Nothing that it emits leaves the chain before all of it is done; if it fails, the chain
 //! can take it back ([`First::Undo`]) or be made anew from a snapshot ([`First::Restore`]).
+//!
+//! Whoever has to know whether the code in there gets anywhere looks at the chain's [`Pulse`]. Only calls of user code
+//! count: to restore or to write down a large state takes as long as it takes. The places that it names are the
+//! operators by their number, then the keyed output edges by theirs.
 
 mod call;
 #[cfg(test)]
 mod tests;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use piton_actors::host::{AnyOperator, Keyer};
+use piton_actors::host::{AnyOperator, Keyer, Pulse};
 use piton_actors::{Batch, Result as UserResult, Scatter, Timestamp};
 
 pub use self::call::{
     Base, ChainAnswer, ChainCall, ChainFailure, Entry, First, Notice, Refused, Renewal, Routed, What, Work,
 };
-use crate::protocol::failure::{Failure, guard};
+use crate::protocol::failure::{Failure, drop_quietly, guard};
 use crate::protocol::mutant::{self, Mutant};
 use crate::protocol::workshop::Workshop;
 
 /// One operator of a chain.
 struct Link {
     name: String,
+    /// Its place in the pulse: how many operators stand before it.
+    place: usize,
+    pulse: Arc<Pulse>,
     operator: Box<dyn AnyOperator>,
     /// What it has emitted and the next has not yet taken; empty between calls.
     emitted: Vec<Batch>,
+}
+
+impl Link {
+    /// Calls code of the user's while somebody may be watching.
+    fn call<T>(&mut self, call: impl FnOnce(&mut dyn AnyOperator) -> UserResult<T>) -> Result<T, Failure> {
+        watched(&self.pulse, self.place, || guard(&self.name, || call(&mut *self.operator)))
+    }
+}
+
+/// Does something that calls code of the user's, with a pulse that shows it.
+fn watched<T>(pulse: &Pulse, place: usize, call: impl FnOnce() -> T) -> T {
+    pulse.enter(place);
+    let answer = call();
+    pulse.leave();
+    answer
 }
 
 /// What computes the keys for one output edge.
@@ -53,6 +74,7 @@ pub struct Chain {
     /// Whether a transaction is open in the links.
     open: bool,
     spare: Vec<Vec<u64>>,
+    pulse: Arc<Pulse>,
 }
 
 impl Chain {
@@ -74,16 +96,30 @@ impl Chain {
     pub(crate) fn hollow(names: Vec<String>, edges: Vec<(usize, String)>, workshop: Arc<dyn Workshop>) -> Chain {
         let holds = vec![None; names.len()];
         let (links, keying, spare) = (Vec::new(), Vec::new(), Vec::new());
-        Chain { names, links, edges, keying, workshop, holds, open: false, spare }
+        Chain { names, links, edges, keying, workshop, holds, open: false, spare, pulse: Arc::default() }
+    }
+
+    /// Shows with this pulse, from now on, whether the code in the chain gets anywhere.
+    pub fn show(&mut self, pulse: &Arc<Pulse>) {
+        if Arc::ptr_eq(&self.pulse, pulse) {
+            return;
+        }
+        self.pulse = Arc::clone(pulse);
+        for link in &mut self.links {
+            link.pulse = Arc::clone(pulse);
+            link.operator.show(pulse);
+        }
     }
 
     /// Makes all operators anew.
     fn make(&mut self) -> Result<(), Failure> {
         self.let_go();
-        for (member, name) in self.names.iter().enumerate() {
-            let operator = guard(name, || self.workshop.operator(member))?;
-            self.holds[member] = self.holds[member].or(operator.holds_rows());
-            self.links.push(Link { name: name.clone(), operator, emitted: Vec::new() });
+        for (place, name) in self.names.iter().enumerate() {
+            let mut operator = watched(&self.pulse, place, || guard(name, || self.workshop.operator(place)))?;
+            self.holds[place] = self.holds[place].or(operator.holds_rows());
+            operator.show(&self.pulse);
+            let (name, pulse) = (name.clone(), Arc::clone(&self.pulse));
+            self.links.push(Link { name, place, pulse, operator, emitted: Vec::new() });
         }
         self.make_keyers()
     }
@@ -92,7 +128,8 @@ impl Chain {
         let keying = std::mem::take(&mut self.keying);
         drop_quietly(keying);
         for (edge, consumer) in &self.edges {
-            let keyer = guard(consumer, || self.workshop.keyer(*edge))?;
+            let place = self.names.len() + self.keying.len();
+            let keyer = watched(&self.pulse, place, || guard(consumer, || self.workshop.keyer(*edge)))?;
             self.keying.push(Keying { edge: *edge, consumer: consumer.clone(), keyer });
         }
         Ok(())
@@ -101,7 +138,8 @@ impl Chain {
     fn let_go(&mut self) {
         self.open = false;
         for link in self.links.drain(..) {
-            drop_quietly(link);
+            let place = link.place;
+            watched(&self.pulse, place, || drop_quietly(link));
         }
     }
 
@@ -190,7 +228,7 @@ impl Chain {
                 link.operator.settle();
                 continue;
             }
-            if !guard(&link.name, || link.operator.undo())? {
+            if !link.call(|operator| operator.undo())? {
                 return Err(Failure::engine(&link.name, "its state cannot be taken back"));
             }
         }
@@ -201,7 +239,7 @@ impl Chain {
     /// Opens fresh instances that take the place of others: what they emit or change was emitted and changed before.
     fn renew(&mut self, renewal: Renewal) -> Result<(), Failure> {
         for link in self.links.iter_mut().rev() {
-            guard(&link.name, || link.operator.reopen(renewal.told, renewal.window))?;
+            link.call(|operator| operator.reopen(renewal.told, renewal.window))?;
         }
         Ok(())
     }
@@ -260,9 +298,9 @@ impl Chain {
             Work::Tell(notice) => {
                 self.begin(undoable);
                 for link in &mut self.links {
-                    guard(&link.name, || match notice {
-                        Notice::Checkpointed(window) => link.operator.checkpointed(window),
-                        Notice::Committed(window) => link.operator.committed(window),
+                    link.call(|operator| match notice {
+                        Notice::Checkpointed(window) => operator.checkpointed(window),
+                        Notice::Committed(window) => operator.committed(window),
                     })?;
                 }
                 self.settle();
@@ -289,9 +327,9 @@ impl Chain {
         // The last one first: what one emits finds the later ones open.
         for index in (0..self.links.len()).rev() {
             let (link, rest) = self.links[index..].split_first_mut().expect("the index is in range");
-            guard(&link.name, || {
-                link.operator.begin_entry(now);
-                link.operator.open()
+            link.call(|operator| {
+                operator.begin_entry(now);
+                operator.open()
             })?;
             pass_on(link, rest, now, &mut out)?;
         }
@@ -343,9 +381,9 @@ impl Chain {
     ) -> Result<(), Failure> {
         for index in 0..self.links.len() {
             let (link, rest) = self.links[index..].split_first_mut().expect("the index is in range");
-            guard(&link.name, || {
-                link.operator.begin_entry(now);
-                hook(&mut *link.operator)
+            link.call(|operator| {
+                operator.begin_entry(now);
+                hook(operator)
             })?;
             pass_on(link, rest, now, out)?;
         }
@@ -363,10 +401,11 @@ impl Chain {
 
     fn hashes(&mut self, batch: &Batch) -> Result<Vec<Vec<u64>>, ChainFailure> {
         let mut all = Vec::with_capacity(self.keying.len());
-        for keying in &self.keying {
+        for (number, keying) in self.keying.iter().enumerate() {
             debug_assert!(all.len() <= keying.edge, "the keyed edges are in the order of the edges");
             let mut hashes = self.spare.pop().unwrap_or_default();
-            guard(&keying.consumer, || keying.keyer.hashes(batch, &mut hashes))
+            let place = self.names.len() + number;
+            watched(&self.pulse, place, || guard(&keying.consumer, || keying.keyer.hashes(batch, &mut hashes)))
                 .map_err(|failure| ChainFailure { routing: true, ..ChainFailure::lost(failure) })?;
             if hashes.len() != batch.len() {
                 let message = "the keys of a batch are not as many as its records";
@@ -400,9 +439,9 @@ fn process_from(
         out.push(batch);
         return Ok(());
     };
-    guard(&link.name, || {
-        link.operator.begin_entry(now);
-        link.operator.process(port, &batch)
+    link.call(|operator| {
+        operator.begin_entry(now);
+        operator.process(port, &batch)
     })?;
     // The input goes before its output is passed on: its buffer can then be filled again further up.
     drop(batch);
@@ -419,10 +458,4 @@ fn pass_on(link: &mut Link, rest: &mut [Link], now: Timestamp, out: &mut Vec<Bat
         process_from(rest, 0, batch, now, out)?;
     }
     Ok(())
-}
-
-/// Drops what user code has left in an unknown state: its `Drop` may panic, too.
-fn drop_quietly<T>(something: T) {
-    // A panic here says nothing that the failure before it has not said.
-    catch_unwind(AssertUnwindSafe(|| drop(something))).ok();
 }

@@ -293,6 +293,13 @@ impl Subtask {
         self.sink.as_ref().map_or(&*self.id.operator, |sink| &sink.name)
     }
 
+    /// Returns the name of whoever stands at this place of the pulse of its operators, or its own if nobody does.
+    pub fn name_at(&self, place: usize) -> &str {
+        let (operators, edges) = &self.made_of;
+        let consumer = || edges.get(place.checked_sub(operators.len())?).map(|(_, consumer)| consumer);
+        operators.get(place).or_else(consumer).map_or(&*self.id.operator, String::as_str)
+    }
+
     /// Returns the number of input channels.
     pub fn inputs(&self) -> usize {
         self.ports.len()

@@ -7,7 +7,6 @@ use crate::ids::WindowId;
 use crate::protocol::coordinator;
 use crate::protocol::region;
 use crate::protocol::subtask::Event as SubtaskEvent;
-use crate::runtime::actor::Control;
 use crate::runtime::control::{Answer, Request};
 use crate::runtime::event::Event;
 use crate::runtime::saving::{Saving, Step, When};
@@ -156,9 +155,9 @@ impl Supervisor {
 
     fn drain_region(&self, index: usize) {
         let region = &self.regions[index];
-        for (id, actor) in region.ids.iter().zip(&region.actors) {
+        for (id, seat) in region.ids.iter().zip(&region.seats) {
             if region.sources.contains(id) {
-                actor.do_send(Control::Event(SubtaskEvent::Drain));
+                seat.letters.tell(SubtaskEvent::Drain);
             }
         }
     }
