@@ -72,7 +72,7 @@ pub struct Restored {
 pub enum Event {
     /// It begins, from a checkpoint or from nothing.
     Start(Option<Box<Restored>>),
-    /// An element of an input channel was taken from the mailbox; only while [`Subtask::takes`] it.
+    /// An element of an input channel was taken from the mailbox; only while [`Subtask::takes`](super::Subtask::takes) it.
     Element(usize, Element),
     /// The coordinator closes a window; sources only.
     CloseWindow(Marker, Behind),

@@ -13,7 +13,7 @@
 //!                                                            … all acks, commit …  → Committed → committed → Told
 //! ```
 //!
-//! Whatever is to be done in order waits in [`steps`](Step); one that needs the operators is done when they have come
+//! Whatever is to be done in order waits in `steps`; one that needs the operators is done when they have come
 //! back from it. A failure of user code is dealt with here as long as the [ladder](super::ladder) says so; then
 //! neighbours notice a pause, and nothing else. What goes beyond is [`Command::Failed`], after which the subtask does
 //! nothing any more: it is dropped and made anew by whoever restarts its region.
