@@ -41,6 +41,13 @@ pub trait AnyBatch: Any + Send + Sync {
     /// a hash map does, is never the same.
     fn same(&self, other: &dyn AnyBatch) -> bool;
 
+    /// Encodes the records with their times, so that whoever reads records of this type can
+    /// [`unpack`](crate::Inputs::unpack) them, in another process, too.
+    ///
+    /// # Errors
+    /// If a record cannot be serialised.
+    fn pack(&self) -> crate::Result<Vec<u8>>;
+
     /// Returns a record as JSON text, for those who look at dead letters; a text that says why, if it cannot be
     /// written so.
     ///
@@ -141,9 +148,29 @@ impl<T: Record> AnyBatch for Rows<T> {
         self.live == other.live && self.times == other.times && self.iter().zip(&**other).all(|(a, b)| is_same(a, b))
     }
 
+    fn pack(&self) -> crate::Result<Vec<u8>> {
+        // With the names of fields: the type may have one more when they are read.
+        Ok(rmp_serde::to_vec_named(&(&self.times, &**self))?)
+    }
+
     fn show(&self, row: usize) -> String {
         serde_json::to_string(&self[row]).unwrap_or_else(|error| unshown(&error))
     }
+}
+
+/// Decodes what [`AnyBatch::pack`] has made of rows of this type.
+pub(crate) fn unpack_rows<T: Record>(bytes: &[u8]) -> crate::Result<Batch> {
+    let (times, records): (Vec<Timestamp>, Vec<T>) =
+        rmp_serde::from_slice(bytes).map_err(|error| unreadable::<T>(&error))?;
+    if !times.is_empty() && times.len() != records.len() {
+        return Err(unreadable::<T>(&"there are not as many times as records"));
+    }
+    Ok(Arc::new(Rows { live: records.len(), records, times, home: None }))
+}
+
+fn unreadable<T>(why: &dyn std::fmt::Display) -> crate::Error {
+    let name = crate::record::short_type_name(std::any::type_name::<T>());
+    crate::Error::invalid(format!("records that were under way cannot be read as {name}: {why}"))
 }
 
 /// Says in JSON why a record is not shown.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use crate::batch::Batch;
 use crate::host::{AnyOperator, AnySink, AnySource, Factory, Hosted, HostedSink, HostedSource};
 use crate::ids::Subtask;
 use crate::operator::{Delivery, Operator, Sink, Source};
@@ -104,6 +105,9 @@ pub fn redistribute_by<S: Source>() -> Redistribute {
     })
 }
 
+/// Decodes a batch that was under way to an input port; see [`Inputs::unpack`].
+pub type Unpack = fn(usize, &[u8]) -> Result<Batch>;
+
 /// A planned operator.
 #[derive(Clone)]
 pub struct OperatorBlueprint {
@@ -116,6 +120,8 @@ pub struct OperatorBlueprint {
     pub state: Option<String>,
     /// What state it keeps, as far as it declares it.
     pub states: Vec<Declared>,
+    /// Decodes what was under way to it.
+    pub unpack: Unpack,
     /// Makes an instance whose batches hold up to so many rows.
     pub make: MakeOperator,
 }
@@ -132,6 +138,8 @@ pub struct SinkBlueprint {
     pub repeats: bool,
     /// The folder its files go to, if it makes files: a start from nothing refuses while files of this sink are there.
     pub folder: Option<PathBuf>,
+    /// Decodes what was under way to it.
+    pub unpack: Unpack,
     /// Makes an instance.
     pub make: Arc<dyn Fn() -> Result<Box<dyn AnySink>> + Send + Sync>,
 }
@@ -282,6 +290,7 @@ where
         keyed: prototype.is_keyed(),
         state: None,
         states: prototype.states(),
+        unpack: O::In::unpack,
         make: Arc::new(move |subtask, rows| Ok(Box::new(Hosted::new(Arc::clone(&factory), subtask, rows)?))),
     })
 }
@@ -334,6 +343,7 @@ where
         delivery,
         repeats: false,
         folder: None,
+        unpack: S::In::unpack,
         make: Arc::new(move || Ok(Box::new(HostedSink(factory()?)))),
     })
 }

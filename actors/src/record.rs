@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::batch::{AnyBatch, Batch, Rows, rows};
+use crate::batch::{AnyBatch, Batch, Rows, rows, unpack_rows};
 use crate::time::Timestamp;
 
 /// A type of which values can travel on an edge. Derive it: `#[derive(Clone, Serialize, Deserialize, Record)]`.
@@ -140,6 +140,12 @@ pub trait Inputs: Sized + 'static {
     /// Returns the erased batch that arrived at a port as this type, or nothing if it is of another.
     fn batch(port: usize, batch: &Batch) -> Option<Self::Batch>;
 
+    /// Decodes what [`AnyBatch::pack`] has made of a batch for a port.
+    ///
+    /// # Errors
+    /// If the bytes are not records of this type.
+    fn unpack(port: usize, bytes: &[u8]) -> crate::Result<Batch>;
+
     /// Returns how many records a batch holds.
     fn rows(batch: &Self::Batch) -> usize;
 
@@ -176,6 +182,10 @@ impl<T: Record> Inputs for T {
         rows(batch)
     }
 
+    fn unpack(_port: usize, bytes: &[u8]) -> crate::Result<Batch> {
+        unpack_rows::<T>(bytes)
+    }
+
     fn rows(batch: &Self::Batch) -> usize {
         batch.len()
     }
@@ -204,6 +214,10 @@ impl<L: Record, R: Record> Inputs for Either<L, R> {
 
     fn batch(port: usize, batch: &Batch) -> Option<Self::Batch> {
         if port == 0 { rows(batch).map(Either::Left) } else { rows(batch).map(Either::Right) }
+    }
+
+    fn unpack(port: usize, bytes: &[u8]) -> crate::Result<Batch> {
+        if port == 0 { unpack_rows::<L>(bytes) } else { unpack_rows::<R>(bytes) }
     }
 
     fn rows(batch: &Self::Batch) -> usize {

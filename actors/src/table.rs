@@ -15,6 +15,8 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::compute;
 use arrow::datatypes::SchemaRef;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
 
 use crate::batch::{AnyBatch, Batch, Output, OutputBuffer, Scatter, unshown};
 use crate::context::Context;
@@ -161,6 +163,15 @@ impl AnyBatch for Table {
         other.downcast_ref::<Table>().is_some_and(|other| self == other)
     }
 
+    fn pack(&self) -> crate::Result<Vec<u8>> {
+        let mut columns = Vec::new();
+        let mut writer = StreamWriter::try_new(&mut columns, &self.batch.schema())?;
+        writer.write(&self.batch)?;
+        writer.finish()?;
+        drop(writer);
+        Ok(rmp_serde::to_vec(&(self.times.as_deref(), serde_bytes::Bytes::new(&columns)))?)
+    }
+
     fn show(&self, row: usize) -> String {
         let mut line = Vec::new();
         match Encoding::Json.rows(&Table::slice(self, row, 1), &mut line) {
@@ -168,6 +179,20 @@ impl AnyBatch for Table {
             Err(error) => unshown(&error),
         }
     }
+}
+
+fn unpack_table(bytes: &[u8]) -> crate::Result<Table> {
+    let unreadable = |why: &dyn std::fmt::Display| {
+        crate::Error::invalid(format!("records that were under way cannot be read as Arrow batches: {why}"))
+    };
+    let (times, columns): (Option<Vec<Timestamp>>, serde_bytes::ByteBuf) =
+        rmp_serde::from_slice(bytes).map_err(|error| unreadable(&error))?;
+    let mut batches = StreamReader::try_new(&columns[..], None)?;
+    let batch = batches.next().ok_or_else(|| unreadable(&"there is no batch"))??;
+    if times.as_ref().is_some_and(|times| times.len() != batch.num_rows()) {
+        return Err(unreadable(&"there are not as many times as rows"));
+    }
+    Ok(Table { batch, times: times.map(Into::into) })
 }
 
 /// Returns the batch as a table, or nothing if it holds something else.
@@ -195,6 +220,10 @@ impl Inputs for Table {
 
     fn batch(_port: usize, batch: &Batch) -> Option<Self::Batch> {
         table(batch)
+    }
+
+    fn unpack(_port: usize, bytes: &[u8]) -> crate::Result<Batch> {
+        Ok(Arc::new(unpack_table(bytes)?))
     }
 
     fn rows(batch: &Self::Batch) -> usize {
@@ -327,6 +356,18 @@ mod tests {
         assert!(!slice.same(&numbers(&[2, 4], Some(&[20, 30]))));
         assert!(!slice.same(&crate::Rows::with_times(vec![2i64, 3], vec![20, 30])));
         assert_eq!(slice.show(1), r#"{"n":3}"#);
+    }
+
+    #[test]
+    fn a_table_survives_being_packed() {
+        for times in [None, Some(&[10, 20, 30][..])] {
+            let table = numbers(&[1, 2, 3], times);
+            // Of a slice, only what it shows is packed.
+            let batch = Table::slice(&table, 1, 2);
+            let unpacked = Table::unpack(0, &AnyBatch::pack(&batch).unwrap()).unwrap();
+            assert!(unpacked.same(&batch));
+        }
+        assert!(Table::unpack(0, b"nonsense").is_err());
     }
 
     #[test]

@@ -89,18 +89,16 @@ fn check_minimums(settings: &Settings, problems: &mut Problems) {
 fn check_checkpoint(settings: &Settings, problems: &mut Problems) {
     let checkpoint = &settings.checkpoint;
     let interval = checkpoint.interval;
-    if checkpoint.alignment == Alignment::Unaligned {
-        let path = "checkpoint.alignment";
+    if checkpoint.alignment == Alignment::Unaligned || checkpoint.aligned_timeout.is_some() {
+        let path = match checkpoint.alignment {
+            Alignment::Unaligned => "checkpoint.alignment",
+            Alignment::Aligned => "checkpoint.aligned_timeout",
+        };
         if checkpoint.max_concurrent > 1 {
             problems.value(path, "unaligned checkpoints are taken one at a time; set checkpoint.max_concurrent = 1");
         } else if checkpoint.mode == Mode::AtLeastOnce {
             problems.value(path, "unaligned checkpoints need checkpoint.mode = \"exactly-once\"");
-        } else {
-            problems.value(path, "unaligned checkpoints are not available in this version; use \"aligned\"");
         }
-    } else if checkpoint.aligned_timeout.is_some() {
-        let message = "going on unaligned is not available in this version; remove checkpoint.aligned_timeout";
-        problems.value("checkpoint.aligned_timeout", message);
     }
     if checkpoint.min_pause > interval {
         let message = format!(

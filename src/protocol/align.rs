@@ -87,6 +87,16 @@ impl Aligner {
         }
     }
 
+    /// The snapshot of a window was taken without waiting for its end: nothing waits for that any more.
+    pub(crate) fn overtaken(&mut self, window: WindowId) {
+        self.snapshots.remove(&window);
+        for channel in &mut self.channels {
+            if channel.window <= window {
+                channel.blocked = false;
+            }
+        }
+    }
+
     /// Takes a watermark of a channel; returns the combined one if it has advanced.
     pub(crate) fn watermark(&mut self, channel: usize, watermark: Timestamp) -> Option<Timestamp> {
         let state = &mut self.channels[channel];
@@ -118,6 +128,18 @@ impl Aligner {
     /// Returns each channel's watermark.
     pub(crate) fn watermarks(&self) -> Vec<Timestamp> {
         self.channels.iter().map(|channel| channel.watermark).collect()
+    }
+
+    /// Returns the last window whose marker each channel has delivered.
+    pub(crate) fn windows(&self) -> Vec<WindowId> {
+        self.channels.iter().map(|channel| channel.window).collect()
+    }
+
+    /// Puts back how far each channel was.
+    pub(crate) fn restore_windows(&mut self, channels: &[WindowId]) {
+        for (channel, window) in self.channels.iter_mut().zip(channels) {
+            channel.window = *window;
+        }
     }
 
     /// Puts the watermarks of a snapshot back.

@@ -1,13 +1,18 @@
 //! How far the slowest subtask is behind the windows that were closed: it bounds the markers in mailboxes.
 //!
-//! Markers need no credit, so that somebody has to stop making them. A subtask that answers for a snapshot, well or
-//! not, has ended its window and all before it; nobody hears of any other window. So while many windows are not known
-//! to be ended by all, one more snapshot may be asked for, and nothing else until it is answered.
+//! Markers need no credit, so that somebody has to stop making them. A subtask that answers for a snapshot says which
+//! window it has ended; nobody hears of any other window. So while many windows are not known to be ended by all, one
+//! more snapshot may be asked for, and nothing else until all have answered. One that does not wait is answered by
+//! subtasks that are still far behind; if they are too far, the next one waits until they are not.
 
 use std::collections::BTreeMap;
 
 use crate::ids::{SubtaskId, WindowId};
 use crate::protocol::mutant::{self, Mutant};
+
+/// How many times as far as for other windows the slowest may be behind for a snapshot to be asked for, as long as all
+/// answer.
+pub(crate) const MOST_SNAPSHOTS: u64 = 64;
 
 /// Which windows may be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,14 +21,18 @@ pub(crate) enum Room {
     Any,
     /// Only one with a snapshot, which tells who has ended it.
     Snapshot,
+    /// Only one with a snapshot that is taken at its end.
+    SnapshotAtItsEnd,
     /// None until more answers have come.
     None,
 }
 
 /// See the module.
 pub(crate) struct Backlog {
-    /// The last window for which each subtask has answered.
-    answered: BTreeMap<SubtaskId, WindowId>,
+    /// The last snapshot for which each subtask has answered, and the last window that it is known to have ended.
+    subtasks: BTreeMap<SubtaskId, (WindowId, WindowId)>,
+    /// The last snapshot for which all have answered.
+    answered: WindowId,
     /// The last window that every subtask is known to have ended.
     ended: WindowId,
     /// The last window that was closed with a snapshot.
@@ -35,8 +44,8 @@ pub(crate) struct Backlog {
 impl Backlog {
     /// Begins behind a committed window, which all have ended.
     pub(crate) fn new(subtasks: &[SubtaskId], head: WindowId, most: u64) -> Backlog {
-        let answered = subtasks.iter().map(|subtask| (subtask.clone(), head)).collect();
-        Backlog { answered, ended: head, asked: head, most }
+        let subtasks = subtasks.iter().map(|subtask| (subtask.clone(), (head, head))).collect();
+        Backlog { subtasks, answered: head, ended: head, asked: head, most }
     }
 
     /// A window was closed with a snapshot.
@@ -44,24 +53,28 @@ impl Backlog {
         self.asked = window;
     }
 
-    /// A subtask has kept its snapshot of a window, or has said that it cannot.
-    pub(crate) fn answer(&mut self, subtask: &SubtaskId, window: WindowId) {
-        let Some(last) = self.answered.get_mut(subtask) else { return };
-        let was_slowest = *last == self.ended;
-        *last = window.max(*last);
+    /// A subtask has kept its snapshot of a window, or has said that it cannot, when it had ended another.
+    pub(crate) fn answer(&mut self, subtask: &SubtaskId, window: WindowId, ended: WindowId) {
+        let Some(last) = self.subtasks.get_mut(subtask) else { return };
+        let was_slowest = last.0 == self.answered || last.1 == self.ended;
+        *last = (window.max(last.0), ended.max(last.1));
         if was_slowest {
-            self.ended = self.answered.values().copied().min().unwrap_or(window);
+            self.answered = self.subtasks.values().map(|(answered, _)| *answered).min().unwrap_or(window);
+            self.ended = self.subtasks.values().map(|(_, ended)| *ended).min().unwrap_or(ended);
         }
     }
 
     /// Returns what may be closed behind this window, the last one that was.
     pub(crate) fn room(&self, window: WindowId) -> Room {
-        if window.0.saturating_sub(self.ended.0) < self.most || mutant::is(Mutant::WindowsUnbounded) {
+        let behind = window.0.saturating_sub(self.ended.0);
+        if behind < self.most || mutant::is(Mutant::WindowsUnbounded) {
             Room::Any
-        } else if self.asked <= self.ended {
+        } else if self.asked > self.answered {
+            Room::None
+        } else if behind < self.most.saturating_mul(MOST_SNAPSHOTS) {
             Room::Snapshot
         } else {
-            Room::None
+            Room::SnapshotAtItsEnd
         }
     }
 }
@@ -76,10 +89,21 @@ mod tests {
         let mut backlog = Backlog::new(&[fast.clone(), slow.clone()], WindowId(10), 3);
         backlog.ask(WindowId(12));
         assert_eq!(backlog.room(WindowId(12)), Room::Any);
-        backlog.answer(&fast, WindowId(12));
+        backlog.answer(&fast, WindowId(12), WindowId(12));
         assert_eq!(backlog.room(WindowId(13)), Room::None, "it is not known how far the slow one is");
-        backlog.answer(&slow, WindowId(12));
+        backlog.answer(&slow, WindowId(12), WindowId(12));
         assert_eq!(backlog.room(WindowId(13)), Room::Any);
         assert_eq!(backlog.room(WindowId(15)), Room::Snapshot, "nothing is on its way that would tell");
+        for window in 15..12 + 3 * MOST_SNAPSHOTS {
+            assert_eq!(backlog.room(WindowId(window)), Room::Snapshot);
+            backlog.ask(WindowId(window + 1));
+            assert_eq!(backlog.room(WindowId(window + 1)), Room::None, "not all have answered");
+            backlog.answer(&fast, WindowId(window + 1), WindowId(window + 1));
+            backlog.answer(&slow, WindowId(window + 1), WindowId(12));
+        }
+        let last = WindowId(12 + 3 * MOST_SNAPSHOTS);
+        assert_eq!(backlog.room(last), Room::SnapshotAtItsEnd, "the slow one ends nothing");
+        backlog.ask(last.next());
+        assert_eq!(backlog.room(last.next()), Room::None);
     }
 }

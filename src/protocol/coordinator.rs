@@ -17,13 +17,13 @@ use piton_actors::{Timestamp, WindowId};
 pub use self::failures::FailureReason;
 use self::failures::Failures;
 use crate::ids::{Fence, SubtaskId};
-use crate::protocol::backlog::{Backlog, Room};
+use crate::protocol::backlog::{self, Backlog, Room};
 use crate::protocol::commit::{Commit, CommitError};
-use crate::protocol::element::{Behind, Marker};
+use crate::protocol::element::{Alignment, Behind, Marker};
 use crate::protocol::failure::Failure;
 use crate::protocol::manifest::{JoinedOutput, Manifest, SubtaskSnapshot};
 use crate::protocol::mutant::{self, Mutant};
-use crate::protocol::subtask::Ack;
+use crate::protocol::subtask::{Ack, Declined};
 
 /// How a region takes its checkpoints; times in ms.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,9 @@ pub struct CheckpointSettings {
     pub max_concurrent: usize,
     /// How many counted failures in a row are borne; nothing if any number.
     pub tolerable_failures: Option<u32>,
+    /// After how long a checkpoint waits for the end of its window no more, but saves what is under way; nothing if it
+    /// always waits.
+    pub aligned_timeout_ms: Option<u64>,
 }
 
 impl Default for CheckpointSettings {
@@ -51,6 +54,7 @@ impl Default for CheckpointSettings {
             min_pause_ms: 0,
             max_concurrent: 1,
             tolerable_failures: None,
+            aligned_timeout_ms: None,
         }
     }
 }
@@ -67,6 +71,12 @@ impl CheckpointSettings {
         // As many as lie between two checkpoints if all goes well.
         self.every.saturating_mul(2).saturating_add(SPARE_WINDOWS)
     }
+
+    /// Returns how many windows there may be at most, checkpoints that do not wait included.
+    pub fn most_windows_ahead(&self) -> u64 {
+        let times = if self.aligned_timeout_ms.is_some() { backlog::MOST_SNAPSHOTS } else { 1 };
+        self.windows_ahead().saturating_mul(times)
+    }
 }
 
 /// What happens to a coordinator.
@@ -79,14 +89,16 @@ pub enum Event {
     /// A subtask's snapshot is durable.
     Ack(SubtaskId, Box<Ack>),
     /// A subtask's snapshot could not be made durable.
-    Declined(SubtaskId, WindowId, String),
+    Declined(SubtaskId, Declined),
     /// A subtask has seen a commit through.
     Told(SubtaskId, WindowId),
     /// All inputs of a subtask have ended.
     Finished(SubtaskId),
+    /// Checkpoints have to wait for the end of their windows, because of this operator of a subtask.
+    Waits(SubtaskId, String),
     /// The store's answer to a commit.
     Outcome(WindowId, Result<(), CommitError>),
-    /// Someone asks for a checkpoint as soon as possible.
+    /// Someone asks for a checkpoint as soon as possible: one that waits for the end of its window, as savepoints do.
     Trigger,
     /// A subtask's journal is half full: only a checkpoint makes it shorter.
     JournalFull,
@@ -100,7 +112,11 @@ pub enum Event {
 #[derive(Debug)]
 pub enum Command {
     /// Tell every source to close this window, and what to do then.
-    Close(Marker, Behind),
+    Close(Marker, Behind, Alignment),
+    /// Tell every subtask that the checkpoint of this window waits no more.
+    Overtake(WindowId),
+    /// Tell the user: checkpoints wait from now on, because of this operator.
+    Waits(SubtaskId, String),
     /// Commit this.
     Commit(Box<Commit>),
     /// Tell every subtask that this window is committed.
@@ -135,6 +151,8 @@ struct Committing {
 
 struct Pending {
     triggered_ms: i64,
+    /// When it waits for the end of its window no more, if it does by then.
+    overtakes_ms: Option<i64>,
     acks: BTreeMap<SubtaskId, SubtaskSnapshot>,
     joined: Vec<JoinedOutput>,
 }
@@ -183,6 +201,10 @@ pub struct Coordinator {
     last_completion: Option<Timestamp>,
     failures: Failures,
     triggered: bool,
+    /// Whether the next checkpoint waits for the end of its window, however long that takes.
+    waits_next: bool,
+    /// Whether all do.
+    waits_always: bool,
     /// When a checkpoint is due because a journal is half full.
     journal_at: Option<Timestamp>,
     /// When one was triggered for that last.
@@ -225,6 +247,8 @@ impl Coordinator {
             last_completion: None,
             failures: Failures::new(settings.tolerable_failures),
             triggered: false,
+            waits_next: false,
+            waits_always: false,
             journal_at: None,
             last_journal: None,
             stopping: false,
@@ -254,8 +278,8 @@ impl Coordinator {
                 }
             }
             Event::Ack(subtask, ack) => self.acknowledged(subtask, *ack, now),
-            Event::Declined(subtask, window, reason) => {
-                self.backlog.answer(&subtask, window);
+            Event::Declined(subtask, Declined { window, ended, reason }) => {
+                self.backlog.answer(&subtask, window, ended);
                 if self.pending.remove(&window).is_some() {
                     self.checkpoint_failed(window, FailureReason::Declined(subtask, reason));
                 }
@@ -269,7 +293,13 @@ impl Coordinator {
                 self.unfinished.remove(&subtask);
             }
             Event::Outcome(window, outcome) => self.outcome(window, outcome, now),
-            Event::Trigger => self.triggered = true,
+            Event::Waits(subtask, operator) => {
+                if !std::mem::replace(&mut self.waits_always, true) {
+                    self.commands.push(Command::Waits(subtask, operator));
+                }
+                self.triggered = true;
+            }
+            Event::Trigger => (self.triggered, self.waits_next) = (true, true),
             Event::JournalFull => {
                 let earliest = self.last_journal.map_or(now, |last| last.saturating_add(JOURNAL_PAUSE_MS));
                 self.journal_at = Some(self.journal_at.unwrap_or(now).max(earliest));
@@ -278,6 +308,7 @@ impl Coordinator {
             Event::Tick => {}
         }
         self.expire(now);
+        self.overtake(now);
         if self.journal_at.take_if(|at| *at <= now).is_some() {
             self.triggered = true;
             self.last_journal = Some(now);
@@ -310,16 +341,18 @@ impl Coordinator {
         }
         let timeout = self.settings.timeout_ms as i64;
         let expiry = self.pending.values().map(|pending| pending.triggered_ms.saturating_add(timeout)).min();
+        let overtakes = self.pending.values().filter_map(|pending| pending.overtakes_ms).min();
         let may_close = self.unready.is_empty() && self.closing.is_empty() && self.last.is_none();
         let close = may_close.then_some(self.next_close);
-        [expiry, close, self.journal_at.filter(|_| may_close)].into_iter().flatten().min()
+        [expiry, overtakes, close, self.journal_at.filter(|_| may_close)].into_iter().flatten().min()
     }
 
     fn acknowledged(&mut self, subtask: SubtaskId, ack: Ack, now: Timestamp) {
         if ack.fence != self.fence && !mutant::is(Mutant::StaleAckAccepted) {
             return;
         }
-        self.backlog.answer(&subtask, ack.window);
+        let ended = ack.snapshot.within.as_ref().map_or(ack.window, |within| within.ended);
+        self.backlog.answer(&subtask, ack.window, ended);
         // Acks may arrive after the timeout has given this checkpoint up; they are dropped, not an error.
         let Some(pending) = self.pending.get_mut(&ack.window) else { return };
         if pending.acks.insert(subtask, ack.snapshot).is_none() {
@@ -419,6 +452,15 @@ impl Coordinator {
         }
     }
 
+    /// Lets checkpoints that have waited long enough wait no more.
+    fn overtake(&mut self, now: Timestamp) {
+        for (window, pending) in &mut self.pending {
+            if !self.waits_always && pending.overtakes_ms.take_if(|at| *at <= now).is_some() {
+                self.commands.push(Command::Overtake(*window));
+            }
+        }
+    }
+
     fn checkpoint_failed(&mut self, window: WindowId, reason: FailureReason) {
         if self.last == Some(window) {
             // The end or the stop still needs its checkpoint: the next window takes it.
@@ -465,9 +507,20 @@ impl Coordinator {
         self.next_close = now.saturating_add(self.settings.window_ms as i64);
         self.since_snapshot = if snapshot { 0 } else { self.since_snapshot + 1 };
         self.closing = self.members.sources.iter().cloned().collect();
+        let mut alignment = Alignment::Aligned;
         if snapshot {
             self.triggered = false;
-            let pending = Pending { triggered_ms: now, acks: BTreeMap::new(), joined: Vec::new() };
+            let waits = std::mem::take(&mut self.waits_next)
+                || self.waits_always
+                || room == Room::SnapshotAtItsEnd
+                || self.unfinished.is_empty();
+            let timeout = self.settings.aligned_timeout_ms.filter(|_| !waits);
+            if timeout == Some(0) {
+                alignment = Alignment::Unaligned;
+            }
+            let overtakes = timeout.filter(|timeout| *timeout > 0);
+            let overtakes_ms = overtakes.map(|timeout| now.saturating_add_unsigned(timeout));
+            let pending = Pending { triggered_ms: now, overtakes_ms, acks: BTreeMap::new(), joined: Vec::new() };
             self.pending.insert(self.window, pending);
             self.backlog.ask(self.window);
             if ending {
@@ -476,7 +529,7 @@ impl Coordinator {
             }
         }
         let behind = if self.stopping && snapshot { Behind::Hold } else { Behind::Read };
-        self.commands.push(Command::Close(Marker { window: self.window, snapshot }, behind));
+        self.commands.push(Command::Close(Marker { window: self.window, snapshot }, behind, alignment));
     }
 
     fn see_done(&mut self) {

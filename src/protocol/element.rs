@@ -31,8 +31,20 @@ pub enum Element {
     Watermark(Timestamp),
     /// A window ends.
     Marker(Marker),
+    /// The sender has taken its snapshot for the checkpoint of this window without waiting for the end of it: whatever
+    /// comes before this was sent before the snapshot.
+    Barrier(WindowId),
     /// No records will follow; markers still do.
     End,
+}
+
+/// How the checkpoint of a window that closes is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alignment {
+    /// Every subtask takes its snapshot at the end of the window.
+    Aligned,
+    /// Every subtask takes its snapshot as soon as it hears of the checkpoint, and what is under way to it is saved.
+    Unaligned,
 }
 
 impl Element {
@@ -51,6 +63,7 @@ impl std::fmt::Debug for Element {
             Element::Marker(marker) => {
                 write!(f, "Marker({}{})", marker.window, if marker.snapshot { ", snapshot" } else { "" })
             }
+            Element::Barrier(window) => write!(f, "Barrier({window})"),
             Element::End => f.write_str("End"),
         }
     }

@@ -14,7 +14,9 @@ use std::sync::Arc;
 use piton_actors::state::merge_chunks;
 
 use crate::ids::{Fence, SubtaskId, WindowId};
-use crate::protocol::manifest::{ChunkId, ChunkRef, JoinedOutput, OperatorSnapshot, SubtaskSnapshot};
+use crate::protocol::manifest::{
+    ChunkId, ChunkRef, InFlightSnapshot, JoinedOutput, OperatorSnapshot, SubtaskSnapshot,
+};
 use crate::protocol::mutant::{self, Mutant};
 
 /// What the storage is asked to make durable for one checkpoint of one subtask.
@@ -50,6 +52,20 @@ pub(crate) struct Cut {
     pub(crate) snapshot: SubtaskSnapshot,
     pub(crate) joined: Vec<JoinedOutput>,
     fresh: Vec<Arc<Vec<u8>>>,
+    /// What is under way to the subtask, as soon as it is known.
+    in_flight: Collected,
+}
+
+/// What is known of what is under way to a subtask for a cut.
+enum Collected {
+    /// There is nothing.
+    Nothing,
+    /// It is still being collected: the cut waits.
+    Waiting,
+    /// It was.
+    Bytes(Arc<Vec<u8>>),
+    /// It never will be: the cut's checkpoint cannot complete.
+    GivenUp(String),
 }
 
 struct OperatorLineage {
@@ -128,15 +144,39 @@ impl Lineage {
         self.operators.iter().enumerate().map(of).collect()
     }
 
-    /// Takes a cut: `fresh` is what changed in each operator, empty where nothing did.
+    /// Takes a cut: `fresh` is what changed in each operator, empty where nothing did. If what is under way has to be
+    /// `collected` first, the cut is not written before [`Lineage::collected`] or [`Lineage::give_up`].
     pub(crate) fn cut(
         &mut self,
         window: WindowId,
         snapshot: SubtaskSnapshot,
         joined: Vec<JoinedOutput>,
         fresh: Vec<Arc<Vec<u8>>>,
+        collect: bool,
     ) {
-        self.cuts.push_back(Cut { window, snapshot, joined, fresh });
+        let in_flight = if collect { Collected::Waiting } else { Collected::Nothing };
+        self.cuts.push_back(Cut { window, snapshot, joined, fresh, in_flight });
+    }
+
+    /// What is under way for a cut is known: nothing, or a chunk and what is in it.
+    pub(crate) fn collected(&mut self, window: WindowId, in_flight: Option<(InFlightSnapshot, Vec<u8>)>) {
+        let waiting = |cut: &&mut Cut| cut.window == window && matches!(cut.in_flight, Collected::Waiting);
+        let Some(cut) = self.cuts.iter_mut().find(waiting) else { return };
+        cut.in_flight = match in_flight {
+            None => Collected::Nothing,
+            Some((snapshot, bytes)) => {
+                cut.snapshot.in_flight = Some(snapshot);
+                Collected::Bytes(Arc::new(bytes))
+            }
+        };
+    }
+
+    /// What is under way for cuts up to this window will not be known any more, if it is not yet.
+    pub(crate) fn give_up(&mut self, window: WindowId, why: &str) {
+        let cuts = self.cuts.iter_mut().filter(|cut| cut.window <= window);
+        for cut in cuts.filter(|cut| matches!(cut.in_flight, Collected::Waiting)) {
+            cut.in_flight = Collected::GivenUp(why.into());
+        }
     }
 
     /// Returns the next write, if there is a cut to write and none is under way.
@@ -145,8 +185,11 @@ impl Lineage {
             return None;
         }
         let cut = self.cuts.front_mut()?;
+        if matches!(cut.in_flight, Collected::Waiting) {
+            return None;
+        }
         self.in_flight = true;
-        let mut operators = Vec::with_capacity(self.operators.len());
+        let mut operators = Vec::with_capacity(self.operators.len() + 1);
         for (lineage, fresh) in self.operators.iter_mut().zip(cut.fresh.drain(..)) {
             if !fresh.is_empty() {
                 lineage.unwritten.push(fresh);
@@ -164,6 +207,21 @@ impl Lineage {
                 fresh: lineage.unwritten.clone(),
             });
             self.sequence += lineage.unwritten.len() as u64;
+        }
+        if let Collected::Bytes(bytes) = &cut.in_flight {
+            self.sequence += 1;
+            operators.push(OperatorWrite {
+                id: ChunkId {
+                    region: self.region.clone(),
+                    // No operator can be called so.
+                    operator: format!("{}@mailbox", self.subtask.operator),
+                    index: self.subtask.index,
+                    fence: self.fence,
+                    sequence: self.sequence,
+                },
+                lineage: Vec::new(),
+                fresh: vec![Arc::clone(bytes)],
+            });
         }
         Some(WriteRequest { window: cut.window, operators })
     }
@@ -185,7 +243,7 @@ impl Lineage {
         if mutant::is(Mutant::FailedWriteForgotten) {
             self.operators.iter_mut().for_each(|lineage| lineage.unwritten.clear());
         }
-        let lineages = match result {
+        let mut lineages = match result {
             Ok(lineages) => lineages,
             Err(reason) => {
                 for lineage in &mut self.operators {
@@ -194,10 +252,16 @@ impl Lineage {
                 return Err(reason);
             }
         };
+        if let Some(in_flight) = &mut cut.snapshot.in_flight {
+            in_flight.chunks = lineages.drain(self.operators.len()..).flatten().collect();
+        }
         for ((lineage, chunks), snapshot) in self.operators.iter_mut().zip(lineages).zip(&mut cut.snapshot.operators) {
             lineage.unwritten.clear();
             lineage.chunks.clone_from(&chunks);
             snapshot.chunks = chunks;
+        }
+        if let Collected::GivenUp(reason) = cut.in_flight {
+            return Err(reason);
         }
         Ok(Some(cut))
     }

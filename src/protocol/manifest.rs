@@ -44,7 +44,7 @@ impl Manifest {
 
     /// Returns all chunks that it refers to.
     pub fn chunks(&self) -> impl Iterator<Item = &ChunkRef> {
-        self.subtasks.iter().flat_map(|subtask| &subtask.operators).flat_map(|operator| &operator.chunks)
+        self.subtasks.iter().flat_map(SubtaskSnapshot::chunks)
     }
 
     /// Returns the number of bytes of state that it refers to or holds.
@@ -79,6 +79,73 @@ pub struct SubtaskSnapshot {
     pub letters: Vec<DeadLetter>,
     /// The operators of the chain, head first.
     pub operators: Vec<OperatorSnapshot>,
+    /// Where it was, if it was taken without waiting for the end of the checkpoint's window.
+    #[serde(default)]
+    pub within: Option<Within>,
+    /// What was under way to it, if it did not wait and there was anything.
+    #[serde(default)]
+    pub in_flight: Option<InFlightSnapshot>,
+}
+
+impl SubtaskSnapshot {
+    /// Returns all chunks that it refers to.
+    pub fn chunks(&self) -> impl Iterator<Item = &ChunkRef> {
+        let in_flight = self.in_flight.iter().flat_map(|in_flight| &in_flight.chunks);
+        self.operators.iter().flat_map(|operator| &operator.chunks).chain(in_flight)
+    }
+}
+
+/// Where a subtask was when it took its snapshot within a window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Within {
+    /// The last window that had ended; the next had begun.
+    pub ended: WindowId,
+    /// For each input channel: the last window whose marker it had delivered.
+    pub channels: Vec<WindowId>,
+}
+
+/// What was under way to a subtask when it took its snapshot: the state of its input channels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InFlightSnapshot {
+    /// All its input channels, in their order.
+    pub channels: Vec<InFlightChannel>,
+    /// The elements: one chunk.
+    pub chunks: Vec<ChunkRef>,
+}
+
+/// What was under way in one channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InFlightChannel {
+    /// Where the channel comes from.
+    pub origin: Origin,
+    /// How many records were under way.
+    pub records: u64,
+}
+
+/// Where an input channel of a subtask comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The operator that sends: the last one of its chain.
+    pub operator: String,
+    /// The index of its subtask.
+    pub index: u32,
+    /// The input port of the receiver.
+    pub port: usize,
+    /// How records are spread over the channels of the edge.
+    pub spread: Spread,
+}
+
+/// How records are spread over the channels of an edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Spread {
+    /// From each subtask to the one of the same index.
+    Forward,
+    /// To the subtask that owns the key.
+    Keyed,
+    /// To one subtask after the other.
+    Rebalance,
+    /// To all subtasks.
+    Broadcast,
 }
 
 /// One operator's part of a subtask's snapshot.

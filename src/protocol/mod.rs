@@ -1,6 +1,7 @@
 //! The protocol.
 pub(crate) mod align;
 mod backlog;
+pub mod capture;
 pub mod chain;
 pub mod commit;
 pub mod coordinator;

@@ -81,6 +81,14 @@ pub enum Mutant {
     RenewedFromStart,
     /// A fresh sink is not given again what was not prepared.
     TakenForgotten,
+    /// What comes in ahead of a barrier, behind the receiver's snapshot, is not saved.
+    LateInFlightLost,
+    /// A barrier overtakes what waits for credit, which is then in no snapshot.
+    BarrierOvertakesOutbox,
+    /// What was under way is not put back.
+    InFlightNotRestored,
+    /// What was put back and is not yet taken is not saved again.
+    RestoredInFlightForgotten,
     /// The store does not make the names of blob files durable before the commit.
     NoBlobSync,
     /// What is written over in place, the head and the catalogue, is not made durable.
@@ -129,6 +137,10 @@ impl Mutant {
         Mutant::ReplaySent,
         Mutant::RenewedFromStart,
         Mutant::TakenForgotten,
+        Mutant::LateInFlightLost,
+        Mutant::BarrierOvertakesOutbox,
+        Mutant::InFlightNotRestored,
+        Mutant::RestoredInFlightForgotten,
         Mutant::NoBlobSync,
         Mutant::NoHeadSync,
         Mutant::NoChecksum,

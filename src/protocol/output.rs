@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use piton_actors::{Batch, Scatter, Timestamp, group_of, subtask_of};
+use piton_actors::{Batch, Scatter, Timestamp, WindowId, group_of, subtask_of};
 
 use crate::protocol::chain::Routed;
 use crate::protocol::element::{Element, Marker};
@@ -51,6 +51,10 @@ pub(crate) struct Outputs {
     /// What waits for credit, for each channel of all edges, in their order.
     outbox: Vec<VecDeque<Element>>,
     waiting: usize,
+    /// For each channel: how many barriers wait in it. What is ahead of one waits for no credit.
+    barriers: Vec<usize>,
+    /// For each channel: whether more was sent over it than there was credit for.
+    overdrawn: Vec<bool>,
     targets: Vec<u32>,
     ready: Vec<(usize, Batch)>,
 }
@@ -71,7 +75,15 @@ impl Outputs {
             first += spec.channels;
         }
         let outbox = (0..first).map(|_| VecDeque::new()).collect();
-        Outputs { edges, outbox, waiting: 0, targets: Vec::new(), ready: Vec::new() }
+        Outputs {
+            edges,
+            outbox,
+            waiting: 0,
+            barriers: vec![0; first],
+            overdrawn: vec![false; first],
+            targets: Vec::new(),
+            ready: Vec::new(),
+        }
     }
 
     /// Sends a batch over every edge.
@@ -142,6 +154,20 @@ impl Outputs {
         self.send_to_all(&Element::Marker(marker));
     }
 
+    /// Sends word to every channel, behind all records so far, that a snapshot was taken without waiting.
+    pub(crate) fn send_barrier(&mut self, window: WindowId) {
+        self.flush();
+        for channel in 0..self.outbox.len() {
+            if mutant::is(Mutant::BarrierOvertakesOutbox) {
+                self.outbox[channel].push_front(Element::Barrier(window));
+                self.waiting += 1;
+            } else {
+                self.put(channel, Element::Barrier(window));
+            }
+            self.barriers[channel] += 1;
+        }
+    }
+
     /// Sends the end to every channel, behind all records so far.
     pub(crate) fn send_end(&mut self) {
         self.flush();
@@ -168,9 +194,24 @@ impl Outputs {
         self.waiting += 1;
     }
 
-    /// Returns whether nothing waits for credit.
+    /// Returns whether nothing waits for credit, and none is owed.
     pub(crate) fn is_clear(&self) -> bool {
-        self.waiting == 0
+        self.waiting == 0 && !self.overdrawn.contains(&true)
+    }
+
+    /// Returns whether the next element of a channel may be sent although there is no room for it.
+    pub(crate) fn goes_beyond(&self, channel: usize) -> bool {
+        self.barriers[channel] > 0
+    }
+
+    /// Returns whether the consumer of a channel was sent more than it had room for.
+    pub(crate) fn is_overdrawn(&self, channel: usize) -> bool {
+        self.overdrawn[channel]
+    }
+
+    /// A channel has room, or what is taken next from it goes where there is none.
+    pub(crate) fn set_overdrawn(&mut self, channel: usize, overdrawn: bool) {
+        self.overdrawn[channel] = overdrawn;
     }
 
     /// Returns the number of channels of all edges.
@@ -187,6 +228,9 @@ impl Outputs {
     pub(crate) fn take(&mut self, channel: usize) -> Option<Element> {
         let element = self.outbox[channel].pop_front()?;
         self.waiting -= 1;
+        if let Element::Barrier(_) = element {
+            self.barriers[channel] -= 1;
+        }
         Some(element)
     }
 

@@ -1,6 +1,6 @@
 //! Where fresh instances of user code come from.
 
-use piton_actors::Result as UserResult;
+use piton_actors::{Batch, Result as UserResult};
 use piton_actors::host::{AnyOperator, AnySink, AnySource, Keyer};
 
 /// Makes the source, the operators and the sink of one subtask, and what computes keys for its output edges: when it
@@ -29,4 +29,10 @@ pub trait Workshop: Send + Sync {
     /// # Errors
     /// As `source`.
     fn keyer(&self, edge: usize) -> UserResult<Box<dyn Keyer>>;
+
+    /// Decodes a batch that was under way to an input port of the subtask.
+    ///
+    /// # Errors
+    /// If the bytes are not such records.
+    fn unpack(&self, port: usize, bytes: &[u8]) -> UserResult<Batch>;
 }

@@ -56,6 +56,8 @@ pub(crate) struct DriverSpec {
     pub(crate) gauges: Arc<Gauges>,
     pub(crate) storage: Storage,
     pub(crate) time: Time,
+    /// Whether there may be checkpoints that do not wait.
+    pub(crate) overtakes: bool,
     /// What sources and sinks are polled in.
     pub(crate) outside: Handle,
 }
@@ -123,6 +125,12 @@ impl Driver {
             progress |= Driver::poll_sink(seat, taken, now, cx)?;
             let Some(core) = taken else { return Err(Robbed) };
             let Core { subtask, driver } = &mut **core;
+            if driver.spec.overtakes && subtask.inputs() > 0 {
+                for event in driver.spec.port.news(&waker).into_iter().flatten() {
+                    subtask.on(event, now);
+                    progress = true;
+                }
+            }
             progress |= driver.send(subtask, &waker, now);
             progress |= driver.carry_out(subtask, seat);
             if subtask.has_failed() {
@@ -189,15 +197,21 @@ impl Driver {
             return false;
         }
         for (index, (port, channel)) in self.spec.outputs.iter().enumerate() {
-            if subtask.peek_output(index).is_none() {
+            if subtask.peek_output(index).is_none() && !subtask.is_overdrawn(index) {
                 continue;
             }
             // What becomes of it is seen from what is left: an element that is fenced off is gone, and this actor with it
             // soon; one that found no room is still there, and the port holds the waker.
             port.push(self.spec.fence, *channel, waker, |look| {
+                if look == Look::Any && subtask.is_overdrawn(index) {
+                    subtask.set_overdrawn(index, false);
+                }
                 let next = subtask.peek_output(index)?;
                 if look == Look::WithoutCredit && next.needs_credit() {
-                    return None;
+                    if !subtask.goes_beyond(index) {
+                        return None;
+                    }
+                    subtask.set_overdrawn(index, true);
                 }
                 subtask.take_output(index)
             });
@@ -223,6 +237,8 @@ impl Driver {
                     let window = request.window;
                     self.spec.storage.write(request, move |result| letters.tell(Event::Written(window, result)));
                 }
+                Command::Capture(window, closed) => self.spec.port.capture(window, &closed),
+                Command::Overtake(window) => self.spec.port.overtake(window),
                 Command::Load(chunks) => {
                     let letters = Arc::clone(&seat.letters);
                     self.spec.storage.chunks(chunks, move |result| letters.tell(Event::Loaded(result)));
@@ -233,7 +249,8 @@ impl Driver {
                 Command::Ready => seat.note(NoteKind::Ready),
                 Command::Closed(window) => seat.note(NoteKind::Closed(window)),
                 Command::Ack(ack) => seat.note(NoteKind::Ack(ack)),
-                Command::Declined(window, reason) => seat.note(NoteKind::Declined(window, reason)),
+                Command::Declined(declined) => seat.note(NoteKind::Declined(declined)),
+                Command::Waits(operator) => seat.note(NoteKind::Waits(operator)),
                 Command::Told(window) => seat.note(NoteKind::Told(window)),
                 Command::Finished => seat.note(NoteKind::Finished),
                 Command::Failed(failure, why) => seat.note(NoteKind::Failed(failure, why)),
@@ -448,7 +465,9 @@ pub(crate) enum NoteKind {
     /// See [`Command::Ack`].
     Ack(Box<crate::protocol::subtask::Ack>),
     /// See [`Command::Declined`].
-    Declined(crate::ids::WindowId, String),
+    Declined(crate::protocol::subtask::Declined),
+    /// See [`Command::Waits`].
+    Waits(String),
     /// See [`Command::Told`].
     Told(crate::ids::WindowId),
     /// See [`Command::Finished`].

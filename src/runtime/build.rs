@@ -5,31 +5,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use piton_actors::Error as UserError;
+use piton_actors::{Batch, Error as UserError};
 use piton_actors::blueprint::{OperatorBlueprint, SinkBlueprint, SourceBlueprint};
 use piton_actors::host::{AnyOperator, AnySink, AnySource, Keyer};
 
 use crate::ids::{Fence, SubtaskId};
 use crate::protocol::failure::Failure;
 use crate::protocol::ladder::LadderSettings;
+use crate::protocol::manifest::{Origin, Spread};
 use crate::protocol::output::{OutputSpec, Partition};
 use crate::protocol::subtask::{Stopwatch, Subtask, SubtaskSpec};
 use crate::protocol::workshop::Workshop;
 use crate::runtime::port::Port;
 use crate::topology::{self as plan, Chain, Fingerprint, Mapping, NodeKind, Plan};
-
-/// How records get from one chain to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Route {
-    /// From each subtask to the one of the same index.
-    Forward,
-    /// To the subtask that owns the key.
-    Keyed,
-    /// To one subtask after the other.
-    Rebalance,
-    /// To all subtasks.
-    Broadcast,
-}
 
 /// An edge between two chains of a region.
 #[derive(Clone, Debug)]
@@ -38,7 +26,7 @@ pub(crate) struct Link {
     pub(crate) to: usize,
     /// The input port of the first operator of `to`.
     pub(crate) port: usize,
-    pub(crate) route: Route,
+    pub(crate) route: Spread,
 }
 
 /// A chain: what becomes one subtask for each index.
@@ -87,6 +75,8 @@ pub(crate) struct Common {
     pub(crate) batch_rows: usize,
     pub(crate) mailbox_capacity: usize,
     pub(crate) aligned: bool,
+    /// Whether there may be checkpoints that do not wait for the end of their windows.
+    pub(crate) overtakes: bool,
     pub(crate) ladder: LadderSettings,
     /// Measures restarts, in ns.
     pub(crate) stopwatch: Stopwatch,
@@ -125,6 +115,12 @@ impl Workshop for Bench {
         let (info, blueprint, port) = self.keyers.get(&edge).ok_or_else(not_planned)?;
         Ok((blueprint.make)(info.clone(), 1)?.keyer(*port))
     }
+
+    fn unpack(&self, port: usize, bytes: &[u8]) -> Result<Batch, UserError> {
+        let operator = self.operators.first().map(|(_, blueprint)| blueprint.unpack);
+        let unpack = operator.or(self.sink.as_ref().map(|blueprint| blueprint.unpack)).ok_or_else(not_planned)?;
+        unpack(port, bytes)
+    }
 }
 
 /// One subtask and the mailboxes that its output channels lead to.
@@ -147,10 +143,10 @@ impl RegionBlueprint {
                 continue;
             }
             let route = match edge.partition {
-                plan::Partition::Forward => Route::Forward,
-                plan::Partition::Keyed => Route::Keyed,
-                plan::Partition::Rebalance => Route::Rebalance,
-                plan::Partition::Broadcast => Route::Broadcast,
+                plan::Partition::Forward => Spread::Forward,
+                plan::Partition::Keyed => Spread::Keyed,
+                plan::Partition::Rebalance => Spread::Rebalance,
+                plan::Partition::Broadcast => Spread::Broadcast,
             };
             links.push(Link { from, to, port: edge.port, route });
         }
@@ -235,16 +231,16 @@ impl RegionBlueprint {
         for (number, link) in self.links.iter().enumerate().filter(|(_, link)| link.from == index) {
             let consumer = &self.chains[link.to];
             let targets = match link.route {
-                Route::Forward => subtask..subtask + 1,
-                Route::Keyed | Route::Rebalance | Route::Broadcast => 0..consumer.parallelism,
+                Spread::Forward => subtask..subtask + 1,
+                Spread::Keyed | Spread::Rebalance | Spread::Broadcast => 0..consumer.parallelism,
             };
             let partition = match link.route {
-                Route::Forward => Partition::Forward,
-                Route::Broadcast => Partition::Broadcast,
-                Route::Rebalance => Partition::Rebalance,
-                Route::Keyed => Partition::Keyed { key_groups: common.key_groups },
+                Spread::Forward => Partition::Forward,
+                Spread::Broadcast => Partition::Broadcast,
+                Spread::Rebalance => Partition::Rebalance,
+                Spread::Keyed => Partition::Keyed { key_groups: common.key_groups },
             };
-            if link.route == Route::Keyed {
+            if link.route == Spread::Keyed {
                 let Some((name, blueprint)) = consumer.operators.first() else {
                     let message = "a keyed edge leads to something without a key";
                     return Err(Failure::engine(consumer.reader(), message));
@@ -268,7 +264,7 @@ impl RegionBlueprint {
             sink: chain.sink.as_ref().map(|(name, _)| name.clone()),
             workshop: Arc::new(bench),
             info,
-            inputs: self.inputs(index).into_iter().map(|(port, ..)| port).collect(),
+            inputs: self.origins(index, subtask),
             outputs,
             batch_rows: common.batch_rows,
             aligned: common.aligned,
@@ -294,24 +290,34 @@ impl RegionBlueprint {
     fn inputs(&self, chain: usize) -> Vec<(usize, usize, u32)> {
         let mut channels = Vec::new();
         for (number, link) in self.links.iter().enumerate().filter(|(_, link)| link.to == chain) {
-            let producers = if link.route == Route::Forward { 1 } else { self.chains[link.from].parallelism };
+            let producers = if link.route == Spread::Forward { 1 } else { self.chains[link.from].parallelism };
             channels.extend((0..producers).map(|producer| (link.port, number, producer)));
         }
         channels
+    }
+
+    /// Returns where each input channel of a subtask comes from.
+    pub(crate) fn origins(&self, chain: usize, index: u32) -> Vec<Origin> {
+        let origin = |(port, link, producer): (usize, usize, u32)| {
+            let Link { from, route: spread, .. } = self.links[link];
+            let operator = self.chains[from].names().last().unwrap_or_default().to_string();
+            Origin { operator, index: if spread == Spread::Forward { index } else { producer }, port, spread }
+        };
+        self.inputs(chain).into_iter().map(origin).collect()
     }
 
     /// Returns for each input channel of a subtask the chain and the index of its producer.
     pub(crate) fn producers(&self, chain: usize, index: u32) -> Vec<(usize, u32)> {
         let producer = |(_, link, producer): (usize, usize, u32)| {
             let Link { from, route, .. } = self.links[link];
-            (from, if route == Route::Forward { index } else { producer })
+            (from, if route == Spread::Forward { index } else { producer })
         };
         self.inputs(chain).into_iter().map(producer).collect()
     }
 
     /// Returns which input channel of a chain's subtasks belongs to a producing subtask.
     fn channel(&self, chain: usize, link: usize, producer: u32) -> usize {
-        let producer = if self.links[link].route == Route::Forward { 0 } else { producer };
+        let producer = if self.links[link].route == Spread::Forward { 0 } else { producer };
         let inputs = self.inputs(chain);
         let found = inputs.iter().position(|(_, number, from)| *number == link && *from == producer);
         found.expect("every link of a chain has its channels")

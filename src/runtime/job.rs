@@ -9,7 +9,7 @@ use actix::prelude::{Actor as _, Addr};
 use parking_lot::Mutex;
 
 use crate::clock::{Clock, rng};
-use crate::config::{Limit, Mode, RecoverySettings, Settings};
+use crate::config::{Alignment, Limit, Mode, RecoverySettings, Settings};
 use crate::error::{Error, Result};
 use crate::ids::{Fence, WindowId};
 use crate::protocol::coordinator::{CheckpointSettings, Members};
@@ -189,6 +189,7 @@ fn run_regions(
         batch_rows: settings.mailbox.batch,
         mailbox_capacity: settings.mailbox.capacity,
         aligned: settings.checkpoint.mode == Mode::ExactlyOnce,
+        overtakes: aligned_timeout_ms(settings).is_some(),
         ladder: ladder(&settings.recovery, subtasks),
         stopwatch: time.stopwatch(),
     };
@@ -276,5 +277,13 @@ fn checkpoints(settings: &Settings) -> CheckpointSettings {
             Limit::Unlimited => None,
             Limit::Of(count) => Some(count),
         },
+        aligned_timeout_ms: aligned_timeout_ms(settings),
     }
+}
+
+/// Returns after how long checkpoints wait for the end of their window no more, if they ever do.
+fn aligned_timeout_ms(settings: &Settings) -> Option<u64> {
+    let checkpoint = &settings.checkpoint;
+    let timeout = checkpoint.aligned_timeout.map(|timeout| timeout.millis());
+    timeout.or((checkpoint.alignment == Alignment::Unaligned).then_some(0))
 }

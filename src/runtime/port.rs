@@ -8,9 +8,10 @@ use std::task::Waker;
 
 use parking_lot::Mutex;
 
-use crate::ids::Fence;
+use crate::ids::{Fence, WindowId};
 use crate::protocol::element::Element;
 use crate::protocol::mailbox::Mailbox;
+use crate::protocol::subtask::Event;
 
 /// The mailbox of one subtask, shared.
 pub(crate) struct Port {
@@ -20,20 +21,22 @@ pub(crate) struct Port {
 struct State {
     mailbox: Mailbox,
     reader: Option<Waker>,
+    /// Called when there is news of a checkpoint that does not wait.
+    listener: Option<Waker>,
     writers: Vec<Option<Waker>>,
 }
 
 impl Port {
     pub(crate) fn new(fence: Fence, channels: usize, capacity: usize) -> Port {
         let writers = (0..channels).map(|_| None).collect();
-        Port { state: Mutex::new(State { mailbox: Mailbox::new(fence, channels, capacity), reader: None, writers }) }
+        Port { state: Mutex::new(State { mailbox: Mailbox::new(fence, channels, capacity), reader: None, listener: None, writers }) }
     }
 
     /// Drops everything and lets only senders of a new attempt in from now on.
     pub(crate) fn reset(&self, fence: Fence) {
         let mut state = self.state.lock();
         state.mailbox.reset(fence);
-        state.reader = None;
+        (state.reader, state.listener) = (None, None);
         state.writers.iter_mut().for_each(|writer| *writer = None);
     }
 
@@ -56,16 +59,45 @@ impl Port {
                 }
                 break;
             };
-            if state.mailbox.push(fence, channel, element).is_err() {
+            let taken = if room {
+                state.mailbox.push(fence, channel, element)
+            } else {
+                state.mailbox.push_beyond(fence, channel, element)
+            };
+            if taken.is_err() {
                 break;
             }
             pushed = true;
         }
         let reader = if pushed { state.reader.take() } else { None };
+        let listener = if pushed && state.mailbox.has_news() { state.listener.take() } else { None };
         drop(state);
-        if let Some(reader) = reader {
-            reader.wake();
+        for waker in [reader, listener].into_iter().flatten() {
+            waker.wake();
         }
+    }
+
+    /// Returns what there is to say of checkpoints that do not wait; leaves the waker for when there is more.
+    pub(crate) fn news(&self, waker: &Waker) -> [Option<Event>; 2] {
+        let mut state = self.state.lock();
+        if !state.listener.as_ref().is_some_and(|listener| listener.will_wake(waker)) {
+            state.listener = Some(waker.clone());
+        }
+        if !state.mailbox.has_news() {
+            return [None, None];
+        }
+        let captured = state.mailbox.take_captured().map(|(window, channels)| Event::Captured(window, channels));
+        [captured, state.mailbox.take_heard().map(Event::Heard)]
+    }
+
+    /// See [`Mailbox::capture`].
+    pub(crate) fn capture(&self, window: WindowId, closed: &[bool]) {
+        self.state.lock().mailbox.capture(window, closed);
+    }
+
+    /// See [`Mailbox::overtake`].
+    pub(crate) fn overtake(&self, window: WindowId) {
+        self.state.lock().mailbox.overtake(window);
     }
 
     /// Takes the first element of an open channel, beginning with channel `first`; leaves the waker if there is none.
@@ -105,7 +137,7 @@ impl Port {
 /// What may be pushed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Look {
-    /// Whatever comes next.
+    /// Whatever comes next: there is room.
     Any,
     /// Only what needs no credit.
     WithoutCredit,

@@ -9,11 +9,16 @@
 //! producer, which is what it had delivered when the cut was aligned, and round robin begins anew, which is safe, since
 //! it only spreads records.
 
+mod in_flight;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use piton_actors::{Error as UserError, Timestamp, WATERMARK_MIN, groups_of};
 
+use self::in_flight::Placed;
 use crate::ids::SubtaskId;
+use crate::protocol::chain::Packed;
 use crate::protocol::manifest::{Manifest, OperatorSnapshot, SubtaskSnapshot};
 use crate::protocol::subtask::Restored;
 use crate::runtime::build::{ChainBlueprint, RegionBlueprint};
@@ -29,7 +34,13 @@ pub(crate) type Misfit = (String, UserError);
 pub(crate) fn split(loaded: Loaded, blueprint: &RegionBlueprint) -> Result<BTreeMap<SubtaskId, Box<Restored>>, Misfit> {
     let Loaded { manifest, mut chunks } = loaded;
     let mut restored = BTreeMap::new();
-    for Outline { snapshot, states } in outline(&manifest, blueprint)? {
+    let packed: Vec<Option<Arc<Vec<u8>>>> = manifest
+        .subtasks
+        .iter()
+        .zip(&mut chunks)
+        .map(|(subtask, chunks)| chunks.split_off(subtask.operators.len()).pop().map(|chunk| Arc::new(chunk.concat())))
+        .collect();
+    for Outline { snapshot, states, in_flight } in outline(&manifest, blueprint)? {
         let mut own = Vec::with_capacity(states.len());
         let mut adopted = BTreeMap::new();
         for (state, operator) in states.into_iter().zip(&snapshot.operators) {
@@ -49,7 +60,10 @@ pub(crate) fn split(loaded: Loaded, blueprint: &RegionBlueprint) -> Result<BTree
         }
         let id = snapshot.subtask.clone();
         let window = manifest.window;
-        restored.insert(id, Box::new(Restored { window, snapshot, chunks: own, adopted, abandoned: Vec::new() }));
+        let part = |(subtask, channels): (usize, _)| Some(Packed { chunk: packed[subtask].clone()?, channels });
+        let in_flight = (in_flight.parts.into_iter().filter_map(part).collect(), in_flight.then);
+        let abandoned = Vec::new();
+        restored.insert(id, Box::new(Restored { window, snapshot, chunks: own, adopted, abandoned, in_flight }));
     }
     Ok(restored)
 }
@@ -59,6 +73,7 @@ pub(crate) struct Outline {
     snapshot: SubtaskSnapshot,
     /// Of each operator.
     states: Vec<State>,
+    in_flight: Placed,
 }
 
 /// Where the state of an operator comes from.
@@ -87,7 +102,10 @@ pub(crate) fn outline(manifest: &Manifest, blueprint: &RegionBlueprint) -> Resul
         for (number, snapshot) in manifest.subtasks.iter().enumerate() {
             let own = |operator| State::Own(Place { subtask: number, operator });
             let states = (0..snapshot.operators.len()).map(own).collect();
-            outlines.push(Outline { snapshot: snapshot.clone(), states });
+            let channels = Packed::same(Arc::default(), snapshot).channels;
+            let parts = snapshot.in_flight.iter().map(|_| (number, channels.clone())).collect();
+            let in_flight = Placed { parts, then: Vec::new() };
+            outlines.push(Outline { snapshot: snapshot.clone(), states, in_flight });
         }
         return Ok(outlines);
     }
@@ -105,6 +123,7 @@ pub(crate) fn outline(manifest: &Manifest, blueprint: &RegionBlueprint) -> Resul
         }
         outlines.extend(assembled);
     }
+    in_flight::place(&old, blueprint, &mut outlines, &firsts)?;
     Ok(outlines)
 }
 
@@ -128,14 +147,11 @@ struct Old<'a> {
 impl<'a> Old<'a> {
     fn of(manifest: &'a Manifest, blueprint: &RegionBlueprint) -> Old<'a> {
         let mut parts: BTreeMap<String, Vec<Place>> = BTreeMap::new();
-        // A checkpoint of this very topology has the present names already, although an older one may follow after it.
-        let is_present = manifest.topology == blueprint.topology.encode();
+        let old = Old { manifest, parts: BTreeMap::new() };
         for (subtask, snapshot) in manifest.subtasks.iter().enumerate() {
             for (operator, part) in snapshot.operators.iter().enumerate() {
-                let name = &part.operator;
-                let name = if is_present { Some(name.as_str()) } else { blueprint.mapping.name(name) };
-                if let Some(name) = name {
-                    parts.entry(name.to_string()).or_default().push(Place { subtask, operator });
+                if let Some(name) = old.present(&part.operator, blueprint) {
+                    parts.entry(name).or_default().push(Place { subtask, operator });
                 }
             }
         }
@@ -143,6 +159,13 @@ impl<'a> Old<'a> {
             parts.sort_by_key(|part| manifest.subtasks[part.subtask].subtask.index);
         }
         Old { manifest, parts }
+    }
+
+    /// Returns what an operator of the checkpoint is called now, if it is still there.
+    fn present(&self, name: &str, blueprint: &RegionBlueprint) -> Option<String> {
+        // A checkpoint of this very topology has the present names already, although an older one may follow after it.
+        let is_present = self.manifest.topology == blueprint.topology.encode();
+        if is_present { Some(name.to_string()) } else { blueprint.mapping.name(name).map(String::from) }
     }
 
     fn parts(&self, name: &str) -> &[Place] {
@@ -167,7 +190,7 @@ fn assemble(chain: &ChainBlueprint, old: &Old<'_>, key_groups: u32) -> Result<Ve
     let mut outlines: Vec<Outline> = (0..parallelism)
         .map(|index| Outline {
             snapshot: SubtaskSnapshot {
-                subtask: SubtaskId::new(std::sync::Arc::clone(&chain.name), index),
+                subtask: SubtaskId::new(Arc::clone(&chain.name), index),
                 finished: finished[index as usize],
                 watermark: watermark(heads, parallelism, index, old),
                 channel_watermarks: Vec::new(),
@@ -178,8 +201,11 @@ fn assemble(chain: &ChainBlueprint, old: &Old<'_>, key_groups: u32) -> Result<Ve
                 set_aside: old.manifest.subtasks.iter().map(|subtask| subtask.set_aside).max().unwrap_or(0),
                 letters: Vec::new(),
                 operators: Vec::new(),
+                within: None,
+                in_flight: None,
             },
             states: Vec::new(),
+            in_flight: Placed::default(),
         })
         .collect();
     for (position, name) in names.iter().enumerate() {

@@ -20,7 +20,7 @@ use crate::store::{CheckpointStore, Savepoints, StoreError, writer};
 /// A checkpoint with the chunks of every operator of every subtask.
 pub(crate) struct Loaded {
     pub(crate) manifest: Manifest,
-    /// `[subtask][operator][chunk]`, in the order of the manifest.
+    /// `[subtask][operator][chunk]`, in the order of the manifest; behind the operators what was under way, if anything.
     pub(crate) chunks: Vec<Vec<Vec<Vec<u8>>>>,
 }
 
@@ -267,8 +267,9 @@ fn load(store: &mut dyn CheckpointStore, region: &str, window: WindowId) -> Resu
     let manifest = store.load(region, window)?;
     let mut chunks = Vec::with_capacity(manifest.subtasks.len());
     for subtask in &manifest.subtasks {
-        let operators: Vec<&[ChunkRef]> = subtask.operators.iter().map(|operator| &operator.chunks[..]).collect();
-        chunks.push(read_chunks(store, &operators)?);
+        let mut parts: Vec<&[ChunkRef]> = subtask.operators.iter().map(|operator| &operator.chunks[..]).collect();
+        parts.extend(subtask.in_flight.iter().map(|in_flight| &in_flight.chunks[..]));
+        chunks.push(read_chunks(store, &parts)?);
     }
     Ok(Loaded { manifest, chunks })
 }

@@ -292,10 +292,10 @@ impl Supervisor {
         let region = &mut self.regions[index];
         let name = region.machine.name().to_string();
         match command {
-            coordinator::Command::Close(marker, behind) => {
+            coordinator::Command::Close(marker, behind, alignment) => {
                 for seat in &region.seats {
                     if region.sources.contains(&seat.label.id) {
-                        seat.letters.tell(SubtaskEvent::CloseWindow(marker, behind));
+                        seat.letters.tell(SubtaskEvent::CloseWindow(marker, behind, alignment));
                     }
                 }
                 if marker.snapshot {
@@ -309,6 +309,16 @@ impl Supervisor {
                     self.tell(&Event::CheckpointStarted { region: name, window: marker.window.0 });
                 }
             }
+            coordinator::Command::Overtake(window) => {
+                for seat in &region.seats {
+                    seat.letters.tell(SubtaskEvent::Overtake(window));
+                }
+            }
+            coordinator::Command::Waits(subtask, operator) => tracing::warn!(
+                region = name,
+                "checkpoints wait for the end of their windows from now on, whatever checkpoint.alignment says: \
+                 \"{operator}\" ({subtask}) holds rows in its fields until a window ends"
+            ),
             coordinator::Command::Commit(commit) => {
                 let own = ctx.address();
                 let (fence, window) = (commit.fence(), commit.manifest.window);
@@ -415,6 +425,7 @@ impl Supervisor {
                 gauges: Arc::clone(&region.gauges[number]),
                 storage: self.storage.clone(),
                 time: self.time.clone(),
+                overtakes: self.common.overtakes,
                 outside: self.outside.handle(),
             });
             let mut start = restored.remove(&id);
@@ -448,7 +459,8 @@ impl Supervisor {
             }
             NoteKind::Closed(window) => coordinator::Event::Closed(subtask, window),
             NoteKind::Ack(ack) => coordinator::Event::Ack(subtask, ack),
-            NoteKind::Declined(window, reason) => coordinator::Event::Declined(subtask, window, reason),
+            NoteKind::Declined(declined) => coordinator::Event::Declined(subtask, declined),
+            NoteKind::Waits(operator) => coordinator::Event::Waits(subtask, operator),
             NoteKind::Told(window) => coordinator::Event::Told(subtask, window),
             NoteKind::Finished => coordinator::Event::Finished(subtask),
             NoteKind::JournalFull => coordinator::Event::JournalFull,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use piton_actors::host::{AnyOperator, AnySink, AnySource, HostedSink, HostedSource, Keyer};
-use piton_actors::{Delivery, Error, Result as UserResult, Subtask as Info};
+use piton_actors::{Batch, Delivery, Error, Result as UserResult, Subtask as Info};
 
 use crate::chaos::invariants::{InvariantId, Verdict};
 use crate::config::{OnPoison, Scope};
@@ -13,6 +13,7 @@ use crate::protocol::element::Element;
 use crate::protocol::failure::Failure;
 use crate::protocol::ladder::LadderSettings;
 use crate::protocol::mailbox::Mailbox;
+use crate::protocol::manifest::{Origin, Spread};
 use crate::protocol::output::{OutputSpec, Partition};
 use crate::protocol::subtask::{Subtask, SubtaskSpec};
 use crate::protocol::workshop::Workshop;
@@ -20,7 +21,7 @@ use crate::sim::fragile::{Fragile, FragileOperator, FragileSink, FragileSource};
 use crate::sim::operators;
 use crate::sim::outside::{Outside, SimSink, SimSource, Who};
 use crate::sim::settings::Settings;
-use crate::sim::topology::{EdgeKind, OperatorNode, Place, RegionPlan, SourceNode, Topology};
+use crate::sim::topology::{Edge, EdgeKind, OperatorNode, Place, RegionPlan, SourceNode, Topology};
 
 /// One subtask of an attempt.
 pub(crate) struct Running {
@@ -31,6 +32,8 @@ pub(crate) struct Running {
     /// How many elements a channel may hold: its batches, the markers of windows that are under way, a watermark
     /// behind each of them, and the end.
     most: usize,
+    /// How many batches a channel may hold.
+    most_batches: usize,
     /// When it was woken last: once a moment is enough.
     pub(crate) woken: i64,
     /// Whether something has come since it was last told that nothing comes.
@@ -39,12 +42,16 @@ pub(crate) struct Running {
     pub(crate) told: WindowId,
 }
 
+/// How many batches a simulated subtask makes of what it takes at once, at most.
+const IN_HAND: usize = 64;
+
 /// Tells an element from others without holding it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sent {
     Batch(usize),
     Watermark(i64),
     Marker(u64),
+    Barrier(u64),
     End,
 }
 
@@ -54,6 +61,7 @@ impl Sent {
             Element::Batch(batch) => Sent::Batch(Arc::as_ptr(batch).cast::<()>() as usize),
             Element::Watermark(watermark) => Sent::Watermark(*watermark),
             Element::Marker(marker) => Sent::Marker(marker.window.0),
+            Element::Barrier(window) => Sent::Barrier(window.0),
             Element::End => Sent::End,
         }
     }
@@ -63,7 +71,7 @@ impl Running {
     /// Puts an element into a channel, as its sender does.
     pub(crate) fn push(&mut self, fence: Fence, channel: usize, element: Element) -> Verdict {
         let sent = Sent::of(&element);
-        if self.mailbox.push(fence, channel, element).is_err() {
+        if self.mailbox.push_beyond(fence, channel, element).is_err() {
             return Err(InvariantId::FenceHolds.broken("an element of the running attempt was refused"));
         }
         let shadow = &mut self.shadow[channel];
@@ -72,7 +80,7 @@ impl Running {
         } else {
             shadow.push_back(sent);
         }
-        if self.mailbox.batches(channel) > self.mailbox.capacity() || shadow.len() > self.most {
+        if self.mailbox.batches(channel) > self.most_batches || shadow.len() > self.most {
             let message = format!("{} elements wait in a channel of {}", shadow.len(), self.machine.id());
             return Err(InvariantId::MailboxBounded.broken(message));
         }
@@ -97,24 +105,29 @@ impl Running {
 pub(crate) struct Wiring {
     /// For each subtask and output channel: the subtask it leads to, and which of its channels.
     pub(crate) targets: Vec<Vec<(usize, usize)>>,
-    /// For each subtask and input channel: the port.
-    ports: Vec<Vec<usize>>,
+    /// For each subtask and input channel: where it comes from.
+    origins: Vec<Vec<Origin>>,
 }
 
 impl Wiring {
     pub(crate) fn of(plan: &RegionPlan) -> Wiring {
-        let mut wiring =
-            Wiring { targets: vec![Vec::new(); plan.subtasks.len()], ports: vec![Vec::new(); plan.subtasks.len()] };
+        let count = plan.subtasks.len();
+        let mut wiring = Wiring { targets: vec![Vec::new(); count], origins: vec![Vec::new(); count] };
         // A channel's place at its consumer: edges in the order of the vertex's inputs, producers by index.
         let mut first = vec![0; plan.edges.len()];
         for (number, place) in plan.subtasks.iter().enumerate() {
             for edge in &plan.vertices[place.vertex].inputs {
-                first[*edge] = wiring.ports[number].len();
-                let channels = match plan.edges[*edge].kind {
-                    EdgeKind::Forward => 1,
-                    _ => plan.vertices[plan.edges[*edge].from].parallelism as usize,
+                first[*edge] = wiring.origins[number].len();
+                let &Edge { kind, from, port, .. } = &plan.edges[*edge];
+                let (producers, spread) = match kind {
+                    EdgeKind::Forward => (place.index..place.index + 1, Spread::Forward),
+                    EdgeKind::Keyed => (0..plan.vertices[from].parallelism, Spread::Keyed),
+                    EdgeKind::Rebalance => (0..plan.vertices[from].parallelism, Spread::Rebalance),
+                    EdgeKind::Broadcast => (0..plan.vertices[from].parallelism, Spread::Broadcast),
                 };
-                wiring.ports[number].extend(std::iter::repeat_n(plan.edges[*edge].port, channels));
+                let operator = plan.vertices[from].name.to_string();
+                let origin = |index| Origin { operator: operator.clone(), index, port, spread };
+                wiring.origins[number].extend(producers.map(origin));
             }
         }
         for (number, place) in plan.subtasks.iter().enumerate() {
@@ -211,6 +224,10 @@ impl Workshop for Bench {
         let (node, info, port) = self.keyers.get(&edge).ok_or_else(not_planned)?;
         Ok(operators::host(node.id, node.kind, info.clone(), 1, &self.outside)?.keyer(*port))
     }
+
+    fn unpack(&self, port: usize, bytes: &[u8]) -> UserResult<Batch> {
+        operators::unpack(port, bytes)
+    }
 }
 
 impl Parts<'_> {
@@ -225,7 +242,7 @@ impl Parts<'_> {
         let plan = &self.topology.regions[region];
         let mut attempt = Vec::new();
         for (number, place) in plan.subtasks.iter().enumerate() {
-            let inputs = wiring.ports[number].clone();
+            let inputs = wiring.origins[number].clone();
             let channels = inputs.len();
             let vertex = &plan.vertices[place.vertex];
             let (outputs, bench) = self.bench(region, *place, fence, window);
@@ -249,13 +266,20 @@ impl Parts<'_> {
                 machine,
                 mailbox: Mailbox::new(fence, channels, self.settings.mailbox),
                 shadow: vec![VecDeque::new(); channels],
-                most: 2 * (self.settings.mailbox + self.settings.checkpoint.windows_ahead() as usize + 4) + 1,
+                most: 2 * (self.most_batches() + self.settings.checkpoint.most_windows_ahead() as usize + 4) + 1,
+                most_batches: self.most_batches(),
                 woken: i64::MIN,
                 busy: false,
                 told: WindowId::NONE,
             });
         }
         Ok(attempt)
+    }
+
+    /// A sender that takes its snapshot without waiting sends what it has in hand, too.
+    fn most_batches(&self) -> usize {
+        let in_hand = if self.settings.checkpoint.aligned_timeout_ms.is_some() { IN_HAND } else { 0 };
+        self.settings.mailbox + in_hand
     }
 
     /// Without poison, a record that fails too often has to fail. With it, nobody would ever get past the record but by

@@ -1,12 +1,13 @@
 //! Carries out what subtasks and regions ask for, as the runtime does.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use piton_actors::WindowId;
 
 use crate::chaos::invariants::InvariantId;
 use crate::ids::Fence;
-use crate::protocol::chain::{Chain, ChainCall, ChainFailure};
+use crate::protocol::chain::{Chain, ChainCall, ChainFailure, Packed};
 use crate::protocol::commit::{Commit, CommitError};
 use crate::protocol::coordinator;
 use crate::protocol::failure::{Failure, FailureKind};
@@ -148,6 +149,17 @@ impl World<'_> {
                     self.at(at, Happening::Chunks(address, chunks));
                     continue;
                 }
+                subtask::Command::Capture(window, closed) => {
+                    let Some(attempt) = &mut self.regions[region].attempt else { return };
+                    attempt.subtasks[number].mailbox.capture(window, &closed);
+                    continue;
+                }
+                subtask::Command::Overtake(window) => {
+                    let Some(attempt) = &mut self.regions[region].attempt else { return };
+                    attempt.subtasks[number].mailbox.overtake(window);
+                    continue;
+                }
+                subtask::Command::Waits(operator) => coordinator::Event::Waits(id.clone(), operator),
                 subtask::Command::JournalFull => coordinator::Event::JournalFull,
                 subtask::Command::Restarted(restart) => {
                     match restart.rung {
@@ -176,7 +188,7 @@ impl World<'_> {
                 subtask::Command::Ready => coordinator::Event::Ready(id.clone()),
                 subtask::Command::Closed(window) => coordinator::Event::Closed(id.clone(), window),
                 subtask::Command::Ack(ack) => coordinator::Event::Ack(id.clone(), ack),
-                subtask::Command::Declined(window, why) => coordinator::Event::Declined(id.clone(), window, why),
+                subtask::Command::Declined(declined) => coordinator::Event::Declined(id.clone(), declined),
                 subtask::Command::Told(window) => {
                     self.told(region, number, window);
                     coordinator::Event::Told(id.clone(), window)
@@ -285,14 +297,20 @@ impl World<'_> {
     fn coordinate(&mut self, region: usize, command: coordinator::Command) {
         let plan = &self.topology.regions[region];
         match command {
-            coordinator::Command::Close(marker, behind) => {
+            coordinator::Command::Close(marker, behind, alignment) => {
                 self.note(What::Close, region, 0, marker.window.0);
                 for (number, place) in plan.subtasks.iter().enumerate() {
                     if plan.vertices[place.vertex].source.is_some() {
-                        self.downward(region, number, subtask::Event::CloseWindow(marker, behind));
+                        self.downward(region, number, subtask::Event::CloseWindow(marker, behind, alignment));
                     }
                 }
             }
+            coordinator::Command::Overtake(window) => {
+                for number in 0..plan.subtasks.len() {
+                    self.downward(region, number, subtask::Event::Overtake(window));
+                }
+            }
+            coordinator::Command::Waits(..) => {}
             coordinator::Command::Commit(commit) => {
                 let (delay, failure) = self.commit_delay();
                 self.at(self.now + delay, Happening::Commit(region, commit, failure));
@@ -558,10 +576,14 @@ impl World<'_> {
                         return self.judge(Err(InvariantId::CheckpointRestorable.broken(message)));
                     };
                     let abandoned = unpublished.remove(&number).unwrap_or_default();
+                    let snapshot = manifest.subtasks[found].clone();
+                    let mut chunks = std::mem::take(&mut chunks[found]);
+                    let in_flight = chunks.split_off(snapshot.operators.len()).pop();
                     Some(Box::new(Restored {
                         window,
-                        snapshot: manifest.subtasks[found].clone(),
-                        chunks: std::mem::take(&mut chunks[found]),
+                        in_flight: (in_flight.map(|chunk| Packed::same(Arc::new(chunk.concat()), &snapshot)).into_iter().collect(), Vec::new()),
+                        snapshot,
+                        chunks,
                         adopted: BTreeMap::new(),
                         abandoned: abandoned.into_iter().filter(|pending| pending.window > window).collect(),
                     }))

@@ -204,6 +204,11 @@ impl AnyOperator for FragileOperator {
         self.fragile.call(Hook::Open, || self.inner.reopen(told, window))
     }
 
+    fn begin_window_again(&mut self, window: WindowId) -> Result {
+        self.owes_nothing("a window began again");
+        self.fragile.call(Hook::BeginWindow, || self.inner.begin_window_again(window))
+    }
+
     fn holds_rows(&self) -> Option<bool> {
         self.inner.holds_rows()
     }

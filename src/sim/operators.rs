@@ -39,6 +39,11 @@ pub(crate) struct Row {
 
 impl Record for Row {}
 
+/// Decodes what was under way to an operator or a sink.
+pub(crate) fn unpack(port: usize, bytes: &[u8]) -> Result<piton_actors::Batch> {
+    <Row as Inputs>::unpack(port, bytes)
+}
+
 /// Where rows come from that no operator can bear.
 pub(crate) const POISON: u32 = u32::MAX;
 

@@ -40,7 +40,7 @@ impl Settings {
         let window_ms = random.between(4, 40);
         let max_concurrent = random.pick(&[1, 1, 2]);
         let storage_ms = random.pick(&[0, 2, 10, 40]);
-        Settings {
+        let mut settings = Settings {
             mailbox: random.between(1, 8) as usize,
             batch_rows: random.between(1, 16) as usize,
             checkpoint: CheckpointSettings {
@@ -50,6 +50,7 @@ impl Settings {
                 min_pause_ms: random.pick(&[0, 0, 5, 50]),
                 max_concurrent,
                 tolerable_failures: random.pick(&[None, None, Some(0), Some(2)]),
+                aligned_timeout_ms: None,
             },
             restart: RestartStrategy::FixedDelay {
                 attempts: Limit::Unlimited,
@@ -74,6 +75,11 @@ impl Settings {
             slow_percent: random.pick(&[100, 100, 30, 8]),
             slow: random.below(3),
             down_ms: random.pick(&[0, 10, 100]),
+        };
+        if max_concurrent == 1 {
+            settings.checkpoint.aligned_timeout_ms =
+                random.pick(&[None, None, None, Some(0), Some(0), Some(1), Some(20)]);
         }
+        settings
     }
 }

@@ -190,6 +190,10 @@ impl Storage {
                 let read = operator.chunks.iter().map(|chunk| store.read_chunk(chunk));
                 operators.push(read.collect::<Result<Vec<_>, _>>()?);
             }
+            if let Some(in_flight) = &subtask.in_flight {
+                let read = in_flight.chunks.iter().map(|chunk| store.read_chunk(chunk));
+                operators.push(read.collect::<Result<Vec<_>, _>>()?);
+            }
             chunks.push(operators);
         }
         Ok(Loaded { manifest, chunks })

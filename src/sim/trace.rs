@@ -34,6 +34,7 @@ pub(crate) enum What {
     GaveUp,
     Done,
     Zombie,
+    News,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -11,10 +11,12 @@ use piton_actors::WindowId;
 use crate::chaos::invariants::{InvariantId, Verdict, Violation};
 use crate::config::OnPoison;
 use crate::ids::{Fence, SubtaskId};
+use crate::protocol::element::Element;
 use crate::protocol::failure::Failure;
 use crate::protocol::manifest::PendingOutput;
 use crate::protocol::region::{self, Region};
 use crate::protocol::restart::RestartPolicy;
+use crate::protocol::subtask;
 use crate::sim::attempt::{Parts, Running, Wiring};
 use crate::sim::faults::{CommitFailure, Fault, Plan};
 use crate::sim::golden;
@@ -372,27 +374,50 @@ impl<'a> World<'a> {
         for offset in 0..targets.len() {
             let output = (start + offset) % targets.len();
             let (target, channel) = targets[output];
-            let Some(element) = attempt.subtasks[subtask].machine.peek_output(output) else { continue };
-            if element.needs_credit() && attempt.subtasks[target].mailbox.room(channel) == 0 {
+            let room = attempt.subtasks[target].mailbox.room(channel) > 0;
+            let machine = &mut attempt.subtasks[subtask].machine;
+            let repaid = room && machine.is_overdrawn(output);
+            if repaid {
+                machine.set_overdrawn(output, false);
+            }
+            let may = |element: &Element| room || !element.needs_credit() || machine.goes_beyond(output);
+            if !machine.peek_output(output).is_some_and(may) {
+                if repaid && machine.outbox_is_clear() {
+                    self.tell_subtask(region, subtask, subtask::Event::Wake);
+                    return true;
+                }
                 continue;
             }
-            let Some(element) = attempt.subtasks[subtask].machine.take_output(output) else { continue };
+            let Some(element) = machine.take_output(output) else { continue };
+            if !room && element.needs_credit() {
+                machine.set_overdrawn(output, true);
+            }
             let pushed = attempt.subtasks[target].push(attempt.fence, channel, element);
             let clear = attempt.subtasks[subtask].machine.outbox_is_clear();
             self.trace.note(self.step, self.now, What::Move, (region, subtask), output as u64);
             self.judge(pushed);
             if clear {
-                self.tell_subtask(region, subtask, crate::protocol::subtask::Event::Wake);
+                self.tell_subtask(region, subtask, subtask::Event::Wake);
             }
             return true;
         }
         false
     }
 
-    /// Delivers one element to a subtask that takes it.
+    /// Delivers one element to a subtask that takes it, or what its mailbox has to say.
     fn deliver(&mut self, region: usize, subtask: usize) -> bool {
         let Some(attempt) = &mut self.regions[region].attempt else { return false };
         let running = &mut attempt.subtasks[subtask];
+        if running.mailbox.has_news() && self.schedule.percent(50) {
+            let captured = running.mailbox.take_captured();
+            let captured = captured.map(|(window, channels)| subtask::Event::Captured(window, channels));
+            let news = captured.or_else(|| running.mailbox.take_heard().map(subtask::Event::Heard));
+            self.trace.note(self.step, self.now, What::News, (region, subtask), 0);
+            if let Some(news) = news {
+                self.tell_subtask(region, subtask, news);
+            }
+            return true;
+        }
         let channels = running.machine.inputs();
         if channels == 0 || running.mailbox.is_empty() || !running.machine.is_free() {
             return false;
@@ -408,7 +433,7 @@ impl<'a> World<'a> {
             self.trace.note(self.step, self.now, What::Deliver, (region, subtask), channel as u64);
             self.judge(verdict);
             if let Some(element) = element {
-                self.tell_subtask(region, subtask, crate::protocol::subtask::Event::Element(channel, element));
+                self.tell_subtask(region, subtask, subtask::Event::Element(channel, element));
             }
             return true;
         }
@@ -422,13 +447,13 @@ impl<'a> World<'a> {
         if running.woken < self.now && running.machine.wake_at().is_some_and(|at| at <= self.now) {
             running.woken = self.now;
             self.trace.note(self.step, self.now, What::Wake, (region, subtask), 0);
-            self.tell_subtask(region, subtask, crate::protocol::subtask::Event::Wake);
+            self.tell_subtask(region, subtask, subtask::Event::Wake);
             return true;
         }
         if running.busy && running.machine.is_free() && running.mailbox.is_empty() {
             running.busy = false;
             self.trace.note(self.step, self.now, What::Idle, (region, subtask), 0);
-            self.tell_subtask(region, subtask, crate::protocol::subtask::Event::Idle);
+            self.tell_subtask(region, subtask, subtask::Event::Idle);
             return true;
         }
         false

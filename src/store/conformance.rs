@@ -66,6 +66,8 @@ pub fn manifest(region: &str, window: u64, fence: Fence, chunks: Vec<ChunkRef>) 
         topology: b"topology".to_vec(),
         copy_of: WindowId::NONE,
         subtasks: vec![SubtaskSnapshot {
+            within: None,
+            in_flight: None,
             subtask: SubtaskId::new("count", 0),
             finished: false,
             watermark: window as i64,

@@ -130,7 +130,7 @@ fn explain(
 mod tests {
     use std::sync::Arc;
 
-    use piton_actors::Error;
+    use piton_actors::{Error, Inputs};
 
     use super::*;
 
@@ -162,6 +162,6 @@ mod tests {
 
     fn sink(delivery: Delivery, repeats: bool) -> SinkBlueprint {
         let make = Arc::new(|| Err(Error::failed("a blueprint of nothing")));
-        SinkBlueprint { delivery, repeats, folder: None, make }
+        SinkBlueprint { delivery, repeats, folder: None, unpack: <u64 as Inputs>::unpack, make }
     }
 }

@@ -74,6 +74,7 @@ pub fn file_sink<F: FileFormat>(
         delivery: Delivery::Staged,
         repeats: false,
         folder: Some(folder),
+        unpack: F::In::unpack,
         make: Arc::new(move || Ok(Box::new(HostedSink(FileSink::new(Arc::clone(&plan)))))),
     })
 }

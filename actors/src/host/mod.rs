@@ -147,6 +147,13 @@ pub trait AnyOperator: Send {
     /// As `open`; or if what it changes cannot be taken back.
     fn reopen(&mut self, told: WindowId, window: Option<WindowId>) -> Result;
 
+    /// Calls `begin_window` with a window that had begun when the restored snapshot was taken. What the instance emits and
+    /// changes in state meanwhile is taken back: that was emitted and changed before.
+    ///
+    /// # Errors
+    /// As [`reopen`](AnyOperator::reopen).
+    fn begin_window_again(&mut self, window: WindowId) -> Result;
+
     /// Returns whether the instance may hold in its fields what records left there, so that a fresh one must see the
     /// records since the last checkpoint again; nothing as long as that is not known.
     fn holds_rows(&self) -> Option<bool>;
@@ -361,6 +368,12 @@ impl<O: Operator> AnyOperator for Hosted<O> {
             self.begin_window(window)?;
         }
         if self.take_back() { Ok(()) } else { Err(Error::failed("what `open` has changed cannot be taken back")) }
+    }
+
+    fn begin_window_again(&mut self, window: WindowId) -> Result {
+        self.begin();
+        self.begin_window(window)?;
+        if self.take_back() { Ok(()) } else { Err(Error::failed("what `begin_window` has changed cannot be taken back")) }
     }
 
     fn holds_rows(&self) -> Option<bool> {

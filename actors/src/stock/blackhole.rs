@@ -8,7 +8,7 @@ use super::input_schema;
 use super::options::read;
 use crate::blueprint::{Fault, KindDoc, Options, SinkBlueprint, SinkKind, Site};
 use crate::host::HostedSink;
-use crate::record::RecordType;
+use crate::record::{Inputs, RecordType};
 use crate::table::Table;
 use crate::{Delivery, Result, Sink, Subtask, WindowId};
 
@@ -55,6 +55,7 @@ impl SinkKind for BlackholeKind {
             delivery: Delivery::Staged,
             repeats: false,
             folder: None,
+            unpack: Table::unpack,
             make: Arc::new(|| Ok(Box::new(HostedSink(Blackhole)))),
         })
     }

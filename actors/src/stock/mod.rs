@@ -30,7 +30,7 @@ use crate::blueprint::{
 };
 use crate::host::{Factory, Hosted, HostedSource};
 use crate::operator::{Operator, Source};
-use crate::record::RecordType;
+use crate::record::{Inputs, RecordType};
 use crate::table::Table;
 
 pub use fail::forget_failures;
@@ -109,6 +109,7 @@ fn table_operator<O: Operator<Out = Table>>(output: SchemaRef, keyed: bool, fact
         keyed,
         state: None,
         states: Vec::new(),
+        unpack: O::In::unpack,
         make: Arc::new(move |subtask, rows| Ok(Box::new(Hosted::new(Arc::clone(&factory), subtask, rows)?))),
     }
 }

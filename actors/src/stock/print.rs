@@ -16,7 +16,7 @@ use super::input_schema;
 use super::options::read;
 use crate::blueprint::{Fault, KindDoc, Options, SinkBlueprint, SinkKind, Site};
 use crate::host::HostedSink;
-use crate::record::RecordType;
+use crate::record::{Inputs, RecordType};
 use crate::table::{Encoding, Table};
 use crate::{Delivery, Error, Result, Sink, Subtask, WindowId};
 
@@ -129,6 +129,7 @@ impl SinkKind for PrintKind {
             delivery: Delivery::Staged,
             repeats: true,
             folder: None,
+            unpack: Table::unpack,
             make: Arc::new(move || Ok(Box::new(HostedSink(Print::new(&shared))))),
         })
     }

@@ -1,11 +1,14 @@
 //! What a chain is asked to do, and what it answers.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use piton_actors::{Batch, Timestamp, WindowId};
 
+use crate::protocol::capture::InFlight;
 use crate::protocol::failure::Failure;
+use crate::protocol::manifest::SubtaskSnapshot;
 
 /// Something that the operators see, in its order: what a replay repeats.
 #[derive(Clone)]
@@ -99,7 +102,13 @@ pub enum Work {
         ended: bool,
         /// The time, in ms.
         now: Timestamp,
+        /// What was under way to them.
+        packed: Vec<Packed>,
     },
+    /// Tell the operators that this window has begun, as others were told before them.
+    BeginAgain(WindowId),
+    /// Encode what is under way in each channel.
+    Pack(Vec<Vec<InFlight>>),
     /// Let the operators see this.
     Entry(Entry),
     /// As an entry, but records of the output whose key cannot be computed are left out and handed back.
@@ -135,6 +144,57 @@ pub struct ChainAnswer {
     pub chunks: Vec<Vec<u8>>,
     /// Records that were left out, after [`Work::Sifted`].
     pub refused: Vec<Refused>,
+    /// What was under way, with its channel, after [`Work::Open`].
+    pub unpacked: Vec<(usize, InFlight)>,
+    /// What is under way, and how many records in each channel, after [`Work::Pack`]; nothing if there are none.
+    pub packed: Option<(Vec<u8>, Vec<u64>)>,
+}
+
+/// What was under way to a subtask of a checkpoint, as far as it goes to this one now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed {
+    /// All that was under way to it.
+    pub chunk: Arc<Vec<u8>>,
+    /// The channels that are of interest.
+    pub channels: Vec<PackedChannel>,
+}
+
+impl Packed {
+    /// Returns what was under way to a subtask, for the same channels of the same subtask.
+    pub(crate) fn same(chunk: Arc<Vec<u8>>, snapshot: &SubtaskSnapshot) -> Packed {
+        let channels = snapshot.in_flight.iter().flat_map(|in_flight| in_flight.channels.iter().enumerate());
+        let channels = channels.map(|(channel, held)| PackedChannel {
+            was: channel,
+            channel,
+            port: held.origin.port,
+            take: Take::All,
+        });
+        Packed { chunk, channels: channels.collect() }
+    }
+}
+
+/// What was under way in one channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackedChannel {
+    /// Which of the channels in the chunk it was.
+    pub was: usize,
+    /// The channel that it goes to now.
+    pub channel: usize,
+    /// The input port that this leads to.
+    pub port: usize,
+    /// What of it is taken.
+    pub take: Take,
+}
+
+/// What is taken of what was under way in a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// Everything.
+    All,
+    /// Records, but neither watermarks nor markers: the channel holds what others held as well.
+    Records,
+    /// Records whose keys belong to these key groups, of so many in all.
+    OfGroups(Range<u32>, u32),
 }
 
 /// Why a call gives nothing.

@@ -12,6 +12,7 @@
 //! operators by their number, then the keyed output edges by theirs.
 
 mod call;
+mod packing;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +22,8 @@ use piton_actors::host::{AnyOperator, Keyer, Pulse};
 use piton_actors::{Batch, Result as UserResult, Scatter, Timestamp};
 
 pub use self::call::{
-    Base, ChainAnswer, ChainCall, ChainFailure, Entry, First, Notice, Refused, Renewal, Routed, What, Work,
+    Base, ChainAnswer, ChainCall, ChainFailure, Entry, First, Notice, Packed, PackedChannel, Refused, Renewal, Routed, Take,
+    What, Work,
 };
 use crate::protocol::failure::{Failure, drop_quietly, guard};
 use crate::protocol::mutant::{self, Mutant};
@@ -168,6 +170,18 @@ impl Chain {
         self.holds.iter().any(|holds| holds.unwrap_or(true))
     }
 
+    /// Returns whether none of the operators holds in its fields what records left there, so that a snapshot may be
+    /// taken at any time.
+    ///
+    /// # Errors
+    /// The operator that does, if that is known; nothing if it is not.
+    pub(crate) fn holds_nothing(&self) -> Result<(), Option<&str>> {
+        if let Some(place) = self.holds.iter().position(|holds| *holds == Some(true)) {
+            return Err(Some(&self.names[place]));
+        }
+        if self.holds.contains(&None) { Err(None) } else { Ok(()) }
+    }
+
     /// Returns whether the last call can be taken back, so that fresh instances go on as if it had never been made.
     pub(crate) fn can_undo(&self) -> bool {
         self.open && !self.holds_rows()
@@ -267,7 +281,7 @@ impl Chain {
         let mut answer = ChainAnswer::default();
         match work {
             Work::Nothing => {}
-            Work::Open { base, ended, now } => {
+            Work::Open { base, ended, now, packed } => {
                 if let Some(base) = base {
                     self.restore(*base)?;
                 }
@@ -275,7 +289,14 @@ impl Chain {
                 if !ended {
                     self.route(out, &mut answer)?;
                 }
+                self.unpack(&packed, &mut answer)?;
             }
+            Work::BeginAgain(window) => {
+                for link in &mut self.links {
+                    link.call(|operator| operator.begin_window_again(window))?;
+                }
+            }
+            Work::Pack(channels) => answer.packed = self.pack(&channels)?,
             Work::Entry(entry) => {
                 self.begin(undoable);
                 let out = self.see(entry)?;

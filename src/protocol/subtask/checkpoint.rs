@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use piton_actors::WindowId;
 
-use super::{Ack, Command, State, Subtask};
+use super::{Ack, Command, Declined, State, Subtask};
 use crate::protocol::chain::{Base, Notice};
-use crate::protocol::element::Marker;
+use crate::protocol::element::{Alignment, Marker};
 use crate::protocol::failure::Failure;
-use crate::protocol::manifest::{ChunkRef, OperatorSnapshot, SubtaskSnapshot};
+use crate::protocol::manifest::{ChunkRef, OperatorSnapshot, SubtaskSnapshot, Within};
 use crate::protocol::mutant::{self, Mutant};
 
 impl Subtask {
     /// Takes the snapshot: `chunks` is what has changed in the state of each operator. Nothing is written here: the
     /// bytes go to the storage with a command.
-    pub(super) fn cut(&mut self, marker: Marker, chunks: Vec<Vec<u8>>) -> Result<(), Failure> {
+    pub(super) fn cut(&mut self, marker: Marker, alignment: Alignment, chunks: Vec<Vec<u8>>) -> Result<(), Failure> {
         let window = marker.window;
+        // A source closes the window itself; whoever is within one stays there.
+        let within = alignment == Alignment::Unaligned && !self.origins.is_empty();
         self.outputs.flush();
         let mut operators = Vec::new();
         let mut fresh = Vec::new();
@@ -37,7 +39,7 @@ impl Subtask {
         }
         self.base = Base { watermark: self.seen_watermark, entries: chain.entries(), ..Base::default() };
         self.base_window = window;
-        self.base_begun = None;
+        self.base_begun = self.begun.filter(|_| within);
         self.journal.clear();
         if let Some(sink) = &self.sink {
             operators.push(OperatorSnapshot { pending: sink.listed(), ..OperatorSnapshot::empty(&sink.name) });
@@ -54,14 +56,17 @@ impl Subtask {
             set_aside: self.set_aside,
             letters: self.letters.iter().map(|(_, letter)| letter.clone()).collect(),
             operators,
+            within: within.then(|| Within { ended: self.window, channels: self.aligner.windows() }),
+            in_flight: None,
         };
         let joined = self.sink.as_ref().map(|sink| sink.joined(&self.id, window)).unwrap_or_default();
-        self.lineage.cut(window, snapshot, joined, fresh.into_iter().map(Arc::new).collect());
+        self.lineage.cut(window, snapshot, joined, fresh.into_iter().map(Arc::new).collect(), within);
+        self.taken(window, within);
         self.write_next();
         Ok(())
     }
 
-    fn write_next(&mut self) {
+    pub(super) fn write_next(&mut self) {
         while let Some(request) = self.lineage.next_write() {
             if !request.is_empty() {
                 self.commands.push(Command::Write(request));
@@ -95,8 +100,12 @@ impl Subtask {
                 self.notices.push_back((Notice::Checkpointed(window), Some(Box::new(cut))));
             }
             Ok(None) => {}
-            Err(reason) => self.commands.push(Command::Declined(window, reason)),
+            Err(reason) => self.decline(window, reason),
         }
+    }
+
+    pub(super) fn decline(&mut self, window: WindowId, reason: String) {
+        self.commands.push(Command::Declined(Declined { window, ended: self.window, reason }));
     }
 
     pub(super) fn committed(&mut self, window: WindowId) {

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use piton_actors::host::{AnySink, AnySource, SinkCall};
-use piton_actors::{Result as UserResult, WindowId};
+use piton_actors::{Result as UserResult, Timestamp, WindowId};
 
 use super::Restart;
 use crate::ids::{Fence, SubtaskId};
-use crate::protocol::chain::{Chain, ChainAnswer, ChainCall, ChainFailure};
-use crate::protocol::element::{Behind, Element, Marker};
+use crate::protocol::capture::InFlight;
+use crate::protocol::chain::{Chain, ChainAnswer, ChainCall, ChainFailure, Packed};
+use crate::protocol::element::{Alignment, Behind, Element, Marker};
 use crate::protocol::failure::Failure;
 use crate::protocol::ladder::LadderSettings;
 use crate::protocol::lineage::WriteRequest;
-use crate::protocol::manifest::{ChunkRef, DeadLetter, JoinedOutput, PendingOutput, SubtaskSnapshot};
+use crate::protocol::manifest::{ChunkRef, DeadLetter, JoinedOutput, Origin, PendingOutput, SubtaskSnapshot};
 use crate::protocol::output::OutputSpec;
 use crate::protocol::source::{SourceAnswer, SourceCall};
 use crate::protocol::workshop::Workshop;
@@ -36,8 +37,8 @@ pub struct SubtaskSpec {
     pub workshop: Arc<dyn Workshop>,
     /// What user code is told about itself; the name is filled in for each operator.
     pub info: piton_actors::Subtask,
-    /// For each input channel: the port of the first operator (or sink) that it leads to.
-    pub inputs: Vec<usize>,
+    /// The input channels.
+    pub inputs: Vec<Origin>,
     /// The output edges.
     pub outputs: Vec<OutputSpec>,
     /// How many rows a routed batch holds at most.
@@ -66,6 +67,8 @@ pub struct Restored {
     pub adopted: BTreeMap<String, Vec<Vec<Vec<u8>>>>,
     /// Pending outputs of windows that were rolled back: to be thrown away.
     pub abandoned: Vec<PendingOutput>,
+    /// What was under way to it, and which watermark each channel has behind that, if it was spread anew, in ms.
+    pub in_flight: (Vec<Packed>, Vec<(usize, Timestamp)>),
 }
 
 /// What happens to a subtask.
@@ -74,8 +77,14 @@ pub enum Event {
     Start(Option<Box<Restored>>),
     /// An element of an input channel was taken from the mailbox; only while [`Subtask::takes`](super::Subtask::takes) it.
     Element(usize, Element),
-    /// The coordinator closes a window; sources only.
-    CloseWindow(Marker, Behind),
+    /// The coordinator closes a window; sources only. If it ends with a snapshot, this is how that is taken.
+    CloseWindow(Marker, Behind, Alignment),
+    /// The mailbox has word of the checkpoint of this window, which does not wait for the end of it.
+    Heard(WindowId),
+    /// What is under way for the checkpoint of this window, in each channel, after [`Command::Capture`].
+    Captured(WindowId, Vec<Vec<InFlight>>),
+    /// The coordinator lets the checkpoint of this window wait no more.
+    Overtake(WindowId),
     /// The input is to end here, as if there were no more of it; sources only.
     Drain,
     /// The operators are back. Without the chain if it is lost, which is always a failure.
@@ -104,6 +113,11 @@ pub enum Command {
     Source(SourceCall, Box<dyn AnySource>),
     /// Make this call on the sink and bring both back with [`Event::Sink`].
     Sink(SinkCall, Box<dyn AnySink>),
+    /// Collect at once what is under way for the checkpoint of this window, and bring it with [`Event::Captured`] when
+    /// that is known. The channels for which this is true have delivered their sender's word already.
+    Capture(WindowId, Vec<bool>),
+    /// Let the mailbox bring word of the checkpoint of this window as soon as there is any: it waits no more.
+    Overtake(WindowId),
     /// Make this cut durable and answer with [`Event::Written`].
     Write(WriteRequest),
     /// Read these chunks and answer with [`Event::Loaded`].
@@ -115,7 +129,9 @@ pub enum Command {
     /// Tell the coordinator: the snapshot of this window is durable.
     Ack(Box<Ack>),
     /// Tell the coordinator: the snapshot of this window could not be made durable.
-    Declined(WindowId, String),
+    Declined(Declined),
+    /// Tell the coordinator: checkpoints have to wait for the end of their windows, because of this operator.
+    Waits(String),
     /// Tell the coordinator: `committed` of this window was seen through, outputs published.
     Told(WindowId),
     /// Tell the coordinator: all inputs have ended and the operators are closed.
@@ -142,6 +158,17 @@ pub struct Ack {
     pub snapshot: SubtaskSnapshot,
     /// What takes part in the commit.
     pub joined: Vec<JoinedOutput>,
+}
+
+/// Why there is no snapshot of a window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declined {
+    /// The window.
+    pub window: WindowId,
+    /// The last window that has ended at the subtask.
+    pub ended: WindowId,
+    /// Why, in words.
+    pub reason: String,
 }
 
 /// What a subtask has counted; what its source read and its sink wrote, since the job began and without what was rolled

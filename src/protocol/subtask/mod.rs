@@ -21,6 +21,7 @@
 mod checkpoint;
 mod interface;
 mod opening;
+mod overtaking;
 mod recovery;
 mod stream;
 
@@ -29,19 +30,20 @@ use std::sync::Arc;
 
 use piton_actors::{Batch, Timestamp, WATERMARK_MIN, WindowId};
 
-pub use self::interface::{Ack, Command, Counters, Event, Restored, Stopwatch, SubtaskSpec};
+pub use self::interface::{Ack, Command, Counters, Declined, Event, Restored, Stopwatch, SubtaskSpec};
 pub use self::recovery::Restart;
+use self::overtaking::Overtaking;
 use self::recovery::{Outer, Recovery, Report};
 use self::stream::Step;
 use crate::ids::{Fence, SubtaskId};
 use crate::protocol::align::Aligner;
 use crate::protocol::chain::{Base, Chain, Entry, Notice, Routed};
-use crate::protocol::element::{Behind, Element, Marker};
+use crate::protocol::element::{Alignment, Behind, Element, Marker};
 use crate::protocol::failure::{Failure, guard};
 use crate::protocol::journal::Journal;
 use crate::protocol::ladder::Ladder;
 use crate::protocol::lineage::{Cut, Lineage};
-use crate::protocol::manifest::{DeadLetter, PendingOutput};
+use crate::protocol::manifest::{DeadLetter, Origin, PendingOutput};
 use crate::protocol::mutant::{self, Mutant};
 use crate::protocol::output::{Outputs, Partition};
 use crate::protocol::sink::{Retry, SinkTail};
@@ -59,7 +61,7 @@ pub struct Subtask {
     /// What the chain is away for.
     away: Option<Away>,
     sink: Option<SinkTail>,
-    ports: Vec<usize>,
+    origins: Vec<Origin>,
     aligner: Aligner,
     outputs: Outputs,
     state: State,
@@ -103,12 +105,15 @@ pub struct Subtask {
     window: WindowId,
     /// The restored window, until it was told.
     restored: WindowId,
+    /// Whether its snapshot was taken within a window.
+    within: bool,
     /// Whether the operators are closed.
     finished: bool,
     /// Whether the sink was asked to prepare what it took up to its end: it is not asked again.
     drained: bool,
     /// Markers of the coordinator that a source has not yet sent.
-    closes: VecDeque<(Marker, Behind)>,
+    closes: VecDeque<(Marker, Behind, Alignment)>,
+    overtaking: Overtaking,
     /// Whether its source is to read nothing more.
     held: bool,
     /// Whether its source is to come to its end.
@@ -190,7 +195,8 @@ impl Subtask {
             away: None,
             sink,
             aligner: Aligner::new(spec.inputs.len(), WindowId::NONE, spec.aligned),
-            ports: spec.inputs,
+            overtaking: Overtaking::new(spec.inputs.len()),
+            origins: spec.inputs,
             outputs,
             state: State::Created,
             steps: VecDeque::new(),
@@ -215,6 +221,7 @@ impl Subtask {
             set_aside: 0,
             window: WindowId::NONE,
             restored: WindowId::NONE,
+            within: false,
             finished: false,
             drained: false,
             closes: VecDeque::new(),
@@ -270,6 +277,7 @@ impl Subtask {
             && self.steps.is_empty()
             && self.is_at_rest()
             && self.outputs.is_clear()
+            && !self.overtaking.is_asked()
             && self.sink.as_ref().is_none_or(SinkTail::is_quiet)
     }
 
@@ -280,7 +288,7 @@ impl Subtask {
 
     /// Returns whether it takes an element of this input channel now.
     pub fn takes(&self, channel: usize) -> bool {
-        self.is_free() && self.aligner.is_open(channel)
+        self.is_free() && self.aligner.is_open(channel) && !self.overtaking.has_restored()
     }
 
     /// Returns the name of its source, or its own if it has none.
@@ -302,7 +310,7 @@ impl Subtask {
 
     /// Returns the number of input channels.
     pub fn inputs(&self) -> usize {
-        self.ports.len()
+        self.origins.len()
     }
 
     /// Returns the number of output channels, over all edges.
@@ -320,7 +328,24 @@ impl Subtask {
         self.outputs.take(channel)
     }
 
-    /// Returns whether nothing waits to be sent.
+    /// Returns whether the next element for an output channel may be sent although there is no room for it: a snapshot
+    /// was taken behind it, without waiting.
+    pub fn goes_beyond(&self, channel: usize) -> bool {
+        self.outputs.goes_beyond(channel)
+    }
+
+    /// Returns whether the consumer of an output channel was sent more than it had room for.
+    pub fn is_overdrawn(&self, channel: usize) -> bool {
+        self.outputs.is_overdrawn(channel)
+    }
+
+    /// Says whether the consumer of an output channel was sent more than it had room for, until it has room again.
+    /// After the last one of which that was so, a [`Event::Wake`] lets work go on.
+    pub fn set_overdrawn(&mut self, channel: usize, overdrawn: bool) {
+        self.outputs.set_overdrawn(channel, overdrawn);
+    }
+
+    /// Returns whether nothing waits to be sent, and no consumer was sent more than it had room for.
     pub fn outbox_is_clear(&self) -> bool {
         self.outputs.is_clear()
     }
@@ -374,9 +399,24 @@ impl Subtask {
     fn handle(&mut self, event: Event, now: Timestamp) -> Result<(), Failure> {
         match event {
             Event::Start(restored) => self.start(restored, now),
-            Event::Element(channel, element) => self.element(channel, element),
-            Event::CloseWindow(marker, behind) => {
-                self.closes.push_back((marker, behind));
+            Event::Element(channel, element) => {
+                debug_assert!(self.takes(channel), "an element was delivered that is not taken");
+                self.element(channel, element)
+            }
+            Event::CloseWindow(marker, behind, alignment) => {
+                self.closes.push_back((marker, behind, alignment));
+                Ok(())
+            }
+            Event::Heard(window) => {
+                self.overtaking.ask(window);
+                Ok(())
+            }
+            Event::Captured(window, channels) => {
+                self.captured(window, channels);
+                Ok(())
+            }
+            Event::Overtake(window) => {
+                self.wait_no_more(window);
                 Ok(())
             }
             Event::Drain => {
@@ -448,14 +488,27 @@ impl Subtask {
         if self.state == State::Opening {
             return self.see_opened();
         }
+        if let Some(window) = self.overtaking.asked()
+            && self.may_cut()
+        {
+            self.overtake(window);
+            return Ok(true);
+        }
+        if self.is_free()
+            && let Some((channel, element)) = self.overtaking.next_restored()
+        {
+            self.element(channel, element.into())?;
+            return Ok(true);
+        }
         // A poll under way belongs to the window that it began in: its rows come before the marker.
         let is_here = self.source.as_ref().is_none_or(SourceHead::is_here) || mutant::is(Mutant::PollBeyondMarker);
-        if self.is_free()
+        let waits = self.closes.front().is_none_or(|(.., alignment)| *alignment == Alignment::Aligned);
+        if (self.is_free() || (!waits && self.may_cut()))
             && is_here
-            && let Some((marker, behind)) = self.closes.pop_front()
+            && let Some((marker, behind, alignment)) = self.closes.pop_front()
         {
             self.held = behind == Behind::Hold;
-            self.end_window(marker);
+            self.end_window(marker, alignment);
             self.steps.push_back(Step::Closed(marker.window));
             return Ok(true);
         }

@@ -20,18 +20,26 @@ impl Subtask {
         let mut chunks = VecDeque::new();
         let mut abandoned = Vec::new();
         let mut adopted = BTreeMap::new();
+        let mut packed = Vec::new();
         let is_restored = restored.is_some();
         if let Some(restored) = restored {
-            let Restored { window, snapshot, chunks: kept, adopted: shared, abandoned: rolled_back } = *restored;
+            let Restored { window, snapshot, chunks: kept, adopted: shared, abandoned: rolled_back, in_flight } =
+                *restored;
+            self.overtaking.begin(window, in_flight.1);
+            packed = in_flight.0;
             adopted = shared;
-            self.window = window;
+            self.window = snapshot.within.as_ref().map_or(window, |within| within.ended);
+            self.within = snapshot.within.is_some();
             self.restored = window;
             self.finished = snapshot.finished;
             self.drained = snapshot.finished;
             self.counters.read = snapshot.read;
             self.counters.written = snapshot.written;
             self.set_aside = snapshot.set_aside;
-            self.aligner = Aligner::new(self.ports.len(), window, self.aligner.blocks());
+            self.aligner = Aligner::new(self.origins.len(), self.window, self.aligner.blocks());
+            if let Some(within) = &snapshot.within {
+                self.aligner.restore_windows(&within.channels);
+            }
             self.aligner.restore_watermarks(snapshot.watermark, &snapshot.channel_watermarks);
             self.outputs.restore_cursors(&snapshot.cursors);
             self.lineage.restore(&snapshot.operators);
@@ -58,10 +66,11 @@ impl Subtask {
         let watermark = self.aligner.combined_watermark();
         // Until the first cut, what was adopted is nowhere else.
         self.base = Base { watermark, adopted: Arc::new(adopted), ..Base::default() };
-        self.base_window = self.window;
+        self.base_window = self.restored;
+        self.base_begun = self.within.then(|| self.window.next());
         self.seen_watermark = watermark;
         let base = is_restored.then(|| Box::new(Base { states, ..self.base.clone() }));
-        self.steps.push_back(Step::Open { base, now });
+        self.steps.push_back(Step::Open { base, now, packed });
         Ok(())
     }
 
@@ -88,6 +97,8 @@ impl Subtask {
                 self.outputs.send_end();
             }
             self.commands.push(Command::Finished);
+        } else if self.within {
+            self.steps.push_back(Step::BeginAgain(self.window.next()));
         } else {
             self.steps.push_back(Step::begin(self.window.next()));
         }

@@ -4,8 +4,11 @@ use piton_actors::host::{AnySink, AnySource};
 use piton_actors::{Batch, Result as UserResult, Timestamp, WATERMARK_MIN, WindowId};
 
 use super::{Away, Command, Subtask};
-use crate::protocol::chain::{Base, ChainAnswer, ChainCall, ChainFailure, Entry, First, Notice, Routed, What, Work};
-use crate::protocol::element::{Element, Marker};
+use crate::protocol::capture::InFlight;
+use crate::protocol::chain::{
+    Base, ChainAnswer, ChainCall, ChainFailure, Entry, First, Notice, Packed, Routed, What, Work,
+};
+use crate::protocol::element::{Alignment, Element, Marker};
 use crate::protocol::failure::Failure;
 use crate::protocol::sink::SinkNews;
 use crate::protocol::source::{SourceAnswer, SourceHead, SourceNews};
@@ -13,7 +16,7 @@ use crate::protocol::source::{SourceAnswer, SourceHead, SourceNews};
 /// Something that is to be done in its order.
 pub(super) enum Step {
     /// Open the operators, with their snapshot if there is one.
-    Open { base: Option<Box<Base>>, now: Timestamp },
+    Open { base: Option<Box<Base>>, now: Timestamp, packed: Vec<Packed> },
     /// Let the operators see this.
     Run(What),
     /// Let the operators see a batch record by record, from this one on: as a whole it has failed.
@@ -25,9 +28,17 @@ pub(super) enum Step {
     /// Wait until it has.
     Prepared(Marker),
     /// Take the snapshot.
-    Cut(Marker),
-    /// Send the marker on: the next window begins.
-    Proceed(Marker),
+    Cut(Marker, Alignment),
+    /// Take it without waiting for the end of its window, if that is possible.
+    Overtake(WindowId),
+    /// Send word of it ahead of everything that follows.
+    Barrier(WindowId),
+    /// Tell the operators that this window has begun, which others were told before them.
+    BeginAgain(WindowId),
+    /// Write down what is under way for it.
+    Pack(WindowId, Vec<Vec<InFlight>>),
+    /// Send the marker on, and word of the snapshot behind it if that has not waited: the next window begins.
+    Proceed(Marker, Alignment),
     /// Send the end on.
     End,
     /// Say that the source has sent the marker of this window.
@@ -47,10 +58,12 @@ impl Subtask {
     pub(super) fn step(&mut self, now: Timestamp) -> Result<bool, Failure> {
         let Some(step) = self.steps.front_mut() else { return Ok(false) };
         let work = match step {
-            Step::Open { base, now } => {
-                let (base, now) = (base.take(), *now);
-                Work::Open { base, ended: self.finished, now }
+            Step::Open { base, now, packed } => {
+                let (base, now, packed) = (base.take(), *now, std::mem::take(packed));
+                Work::Open { base, ended: self.finished, now, packed }
             }
+            Step::BeginAgain(window) => Work::BeginAgain(*window),
+            Step::Pack(_, channels) => Work::Pack(channels.clone()),
             Step::Run(what) => {
                 if self.chain.as_ref().is_some_and(|chain| chain.is_empty()) {
                     if let What::Batch(port, batch) = what {
@@ -66,9 +79,16 @@ impl Subtask {
                 let row = batch.slice(*next..*next + 1);
                 Work::Entry(Entry { now, what: What::Batch(*port, row) })
             }
-            Step::Cut(_) => Work::Cut,
+            Step::Cut(..) => Work::Cut,
             Step::Prepared(_) => return Ok(false),
-            Step::Forward(_) | Step::Prepare(_) | Step::Proceed(_) | Step::End | Step::Closed(_) | Step::Ready => {
+            Step::Forward(_)
+            | Step::Prepare(_)
+            | Step::Overtake(_)
+            | Step::Barrier(_)
+            | Step::Proceed(..)
+            | Step::End
+            | Step::Closed(_)
+            | Step::Ready => {
                 let step = self.steps.pop_front();
                 return step.map_or(Ok(()), |step| self.pass(step)).map(|()| true);
             }
@@ -93,18 +113,24 @@ impl Subtask {
                 }
                 _ => {}
             },
-            Step::Proceed(marker) => {
+            Step::Proceed(marker, alignment) => {
                 if marker.window != self.window.next() {
                     let message = format!("asked to end window {} after window {}", marker.window, self.window);
                     return Err(Failure::engine(&*self.id.operator, message));
                 }
-                self.outputs.send_marker(marker);
+                let overtakes = marker.snapshot && alignment == Alignment::Unaligned;
+                self.outputs.send_marker(Marker { snapshot: marker.snapshot && !overtakes, ..marker });
+                if overtakes {
+                    self.outputs.send_barrier(marker.window);
+                }
                 self.window = marker.window;
                 self.aligner.unblock();
                 if !self.finished {
                     self.steps.push_front(Step::begin(marker.window.next()));
                 }
             }
+            Step::Overtake(window) => self.cut_or_decline(window),
+            Step::Barrier(window) => self.outputs.send_barrier(window),
             Step::End => {
                 self.outputs.send_end();
                 self.finished = true;
@@ -112,7 +138,8 @@ impl Subtask {
             }
             Step::Closed(window) => self.commands.push(Command::Closed(window)),
             Step::Ready => self.commands.push(Command::Ready),
-            Step::Open { .. } | Step::Run(_) | Step::Rows { .. } | Step::Prepared(_) | Step::Cut(_) => {}
+            Step::Open { .. } | Step::Run(_) | Step::Rows { .. } | Step::Prepared(_) | Step::Cut(..) => {}
+            Step::BeginAgain(_) | Step::Pack(..) => {}
         }
         Ok(())
     }
@@ -133,7 +160,7 @@ impl Subtask {
 
     /// The first step, which needed the operators, is done.
     pub(super) fn step_done(&mut self, answer: ChainAnswer) -> Result<(), Failure> {
-        let ChainAnswer { outputs, chunks, refused } = answer;
+        let ChainAnswer { outputs, chunks, refused, unpacked, packed } = answer;
         let Some(step) = self.steps.front_mut() else {
             return Err(Failure::engine(&*self.id.operator, "the operators answered without having been asked"));
         };
@@ -141,7 +168,16 @@ impl Subtask {
         match step {
             // Opening counts, too.
             Step::Open { .. } => {
-                self.base.entries = self.chain.as_ref().map(|chain| chain.entries()).unwrap_or_default()
+                self.base.entries = self.chain.as_ref().map(|chain| chain.entries()).unwrap_or_default();
+                self.overtaking.restore(unpacked);
+            }
+            Step::BeginAgain(window) => self.begun = Some(*window),
+            Step::Pack(window, _) => {
+                let window = *window;
+                self.steps.pop_front();
+                self.ladder.progressed();
+                self.packed(window, packed);
+                return Ok(());
             }
             Step::Run(what) => match what {
                 What::BeginWindow(window) => self.begun = Some(*window),
@@ -153,11 +189,11 @@ impl Subtask {
                 *next += 1;
                 done = *next >= batch.len();
             }
-            Step::Cut(marker) => {
-                let marker = *marker;
+            Step::Cut(marker, alignment) => {
+                let (marker, alignment) = (*marker, *alignment);
                 self.steps.pop_front();
                 self.ladder.progressed();
-                return self.cut(marker, chunks);
+                return self.cut(marker, alignment, chunks);
             }
             _ => {}
         }
@@ -198,11 +234,10 @@ impl Subtask {
     // What comes in.
 
     pub(super) fn element(&mut self, channel: usize, element: Element) -> Result<(), Failure> {
-        debug_assert!(self.takes(channel), "an element was delivered that is not taken");
         match element {
             Element::Batch(batch) => {
                 self.counters.taken += batch.len() as u64;
-                self.steps.push_back(Step::Run(What::Batch(self.ports[channel], batch)));
+                self.steps.push_back(Step::Run(What::Batch(self.origins[channel].port, batch)));
                 Ok(())
             }
             Element::Watermark(watermark) => {
@@ -211,11 +246,20 @@ impl Subtask {
                 }
                 Ok(())
             }
-            Element::Marker(marker) => {
+            Element::Barrier(window) => {
+                self.overtaking.said(channel, window);
+                self.overtaking.ask(window);
+                Ok(())
+            }
+            Element::Marker(mut marker) => {
+                if marker.snapshot {
+                    self.overtaking.said(channel, marker.window);
+                }
+                marker.snapshot &= !self.overtaking.has_taken(marker.window);
                 let id = &self.id;
                 self.aligner.marker(channel, marker).map_err(|lost| Failure::engine(&*id.operator, lost))?;
                 while let Some(ended) = self.aligner.next_ended() {
-                    self.end_window(ended);
+                    self.end_window(ended, Alignment::Aligned);
                 }
                 Ok(())
             }
@@ -361,7 +405,7 @@ impl Subtask {
     // Windows.
 
     /// Queues what belongs to the end of a window.
-    pub(super) fn end_window(&mut self, marker: Marker) {
+    pub(super) fn end_window(&mut self, marker: Marker, alignment: Alignment) {
         let window = marker.window;
         if !self.finished {
             self.steps.push_back(Step::Run(What::EndWindow(window)));
@@ -371,9 +415,9 @@ impl Subtask {
         }
         if marker.snapshot {
             self.steps.push_back(Step::Prepare(marker));
-            self.steps.push_back(Step::Cut(marker));
+            self.steps.push_back(Step::Cut(marker, alignment));
         }
-        self.steps.push_back(Step::Proceed(marker));
+        self.steps.push_back(Step::Proceed(marker, alignment));
     }
 
     /// Calls a hook of the operators.

@@ -35,6 +35,8 @@ fn manifest(source: u32, counts: u32, finished: &[u32]) -> Manifest {
         set_aside: 0,
         letters: Vec::new(),
         operators,
+        within: None,
+        in_flight: None,
     };
     let mut subtasks = Vec::new();
     for index in 0..source {
@@ -97,6 +99,7 @@ fn of(restored: &BTreeMap<SubtaskId, Box<Restored>>, name: &str, index: u32) -> 
         chunks: found.chunks.clone(),
         adopted: found.adopted.clone(),
         abandoned: Vec::new(),
+        in_flight: found.in_flight.clone(),
     }
 }
 
