@@ -292,6 +292,8 @@ mod tests {
             set_aside: 0,
             letters: Vec::new(),
             operators: vec![OperatorSnapshot::empty("count")],
+            within: None,
+            in_flight: None,
         }
     }
 
@@ -302,7 +304,7 @@ mod tests {
 
     /// Asks for the write of a cut of what has changed.
     fn ask(lineage: &mut Lineage, window: u64, state: &mut StateStore) -> OperatorWrite {
-        lineage.cut(WindowId(window), snapshot(), Vec::new(), vec![Arc::new(state.cut().unwrap())]);
+        lineage.cut(WindowId(window), snapshot(), Vec::new(), vec![Arc::new(state.cut().unwrap())], false);
         lineage.next_write().unwrap().operators.remove(0)
     }
 

@@ -306,6 +306,7 @@ mod tests {
             min_pause_ms: 0,
             max_concurrent: 1,
             tolerable_failures: None,
+            aligned_timeout_ms: None,
         };
         let policy = RestartPolicy::new(RestartStrategy::default());
         let source = SubtaskId::new("source", 0);

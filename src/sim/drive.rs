@@ -381,7 +381,7 @@ impl World<'_> {
             let refused = Err(CommitError::Failed("a fault of the plan".into()));
             return self.answer_commit(region, fence, window, refused);
         }
-        let positions = positions(&self.topology.regions[region], &commit.manifest);
+        let place = Place::of(&self.topology.regions[region], &commit.manifest);
         let joined = commit.joined.clone();
         let letters = letters_of(&commit.manifest);
         let outcome = self.storage.commit(vec![commit]).pop();
@@ -407,7 +407,7 @@ impl World<'_> {
         }
         if outcome.is_ok() {
             self.letters_seen(region, &letters);
-            self.head_moved(region, window, &positions);
+            self.head_moved(region, window, &place);
             self.joined_seen(region, joined.into_iter().map(|joined| (window, joined)).collect());
         }
         let excused = self.storage.had_trouble() || self.regions[region].bereft == Some(fence);
@@ -425,11 +425,12 @@ impl World<'_> {
         self.at(at, Happening::Outcome(region, fence, window, answer));
     }
 
-    fn head_moved(&mut self, region: usize, head: WindowId, positions: &[(u32, u64)]) {
+    fn head_moved(&mut self, region: usize, head: WindowId, place: &Place) {
         let mut state = self.outside.lock();
         let seen = state.oracle.head_seen(region, head);
         state.judge(seen);
-        state.oracle.positions_seen(positions);
+        state.oracle.positions_seen(&place.positions);
+        state.oracle.under_way_seen(region, place.under_way);
     }
 
     /// The newest checkpoint of a region lists these records as set aside.
@@ -474,12 +475,12 @@ impl World<'_> {
         }
         if head < known {
             // Never silently: whoever lost a copy too many has to say so.
-            self.head_moved(region, head, &[]);
+            self.head_moved(region, head, &Place::default());
             return Ok(head);
         }
         let manifest = self.storage.manifest(&plan.name, head)?;
         let joined = self.storage.joined(&plan.name)?;
-        self.head_moved(region, head, &positions(plan, &manifest));
+        self.head_moved(region, head, &Place::of(plan, &manifest));
         self.letters_seen(region, &letters_of(&manifest));
         let known = self.regions[region].joined;
         if joined.len() < known {
@@ -608,6 +609,22 @@ impl RegionPlan {
             subtasks: self.subtasks.iter().map(|place| self.id(*place)).collect(),
             sources: sources.map(|place| self.id(*place)).collect(),
         }
+    }
+}
+
+/// What a checkpoint says of the input.
+#[derive(Default)]
+struct Place {
+    /// How far each source partition is.
+    positions: Vec<(u32, u64)>,
+    /// Whether not all of that has come to the sinks.
+    under_way: bool,
+}
+
+impl Place {
+    fn of(plan: &RegionPlan, manifest: &Manifest) -> Place {
+        let under_way = manifest.subtasks.iter().any(|subtask| subtask.within.is_some());
+        Place { positions: positions(plan, manifest), under_way }
     }
 }
 

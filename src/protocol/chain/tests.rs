@@ -79,6 +79,10 @@ impl Workshop for Shop {
     fn keyer(&self, _edge: usize) -> UserResult<Box<dyn Keyer>> {
         unreachable!("there is none")
     }
+
+    fn unpack(&self, port: usize, bytes: &[u8]) -> UserResult<Batch> {
+        <u64 as Inputs>::unpack(port, bytes)
+    }
 }
 
 fn chain(calls: &Calls) -> Box<Chain> {
@@ -97,7 +101,7 @@ fn call(chain: Box<Chain>, first: First, work: Work) -> Called {
 }
 
 fn open(ended: bool) -> Work {
-    Work::Open { base: None, ended, now: 0 }
+    Work::Open { base: None, ended, now: 0, packed: Vec::new() }
 }
 
 fn batch(records: &[u64]) -> Work {

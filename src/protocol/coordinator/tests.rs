@@ -29,7 +29,7 @@ impl Pair {
         self.now += 100;
         self.coordinator.on(Event::Tick, self.now);
         let closed = self.coordinator.commands().find_map(|command| match command {
-            Command::Close(marker, _) => Some(marker),
+            Command::Close(marker, ..) => Some(marker),
             _ => None,
         });
         if let Some(marker) = closed {
@@ -39,7 +39,7 @@ impl Pair {
     }
 
     fn decline(&mut self, subtask: SubtaskId, window: WindowId) {
-        self.coordinator.on(Event::Declined(subtask, window, "the disk is full".into()), self.now);
+        self.coordinator.on(Event::Declined(subtask, Declined { window, ended: window, reason: "the disk is full".into() }), self.now);
     }
 
     /// Both subtasks acknowledge a checkpoint; returns the commands that follow.
@@ -60,6 +60,8 @@ impl Pair {
                 set_aside: 0,
                 letters: Vec::new(),
                 operators: Vec::new(),
+                within: None,
+                in_flight: None,
             };
             let ack = Ack { fence: Fence::default(), window, snapshot, joined: Vec::new() };
             self.coordinator.on(Event::Ack(subtask, Box::new(ack)), self.now);
@@ -146,9 +148,9 @@ fn only_a_checkpoint_behind_the_end_says_that_the_region_has_finished() {
         pair.coordinator.on(Event::Finished(subtask), 1);
     }
     let commands: Vec<Command> = pair.coordinator.commands().collect();
-    let [Command::Close(end, _)] = commands[..] else { panic!("{commands:?}") };
+    let [Command::Close(end, ..)] = commands[..] else { panic!("{commands:?}") };
     let (finished, commands) = commit_the_end(&mut pair, end.window);
-    let [Command::Close(behind, _)] = commands[..] else { panic!("at once, without a tick: {commands:?}") };
+    let [Command::Close(behind, ..)] = commands[..] else { panic!("at once, without a tick: {commands:?}") };
     assert!(!finished && behind.snapshot && behind.window > end.window);
     let (finished, commands) = commit_the_end(&mut pair, behind.window);
     assert!(finished && matches!(commands[..], [Command::Done { finished: true, .. }]), "{commands:?}");
@@ -160,5 +162,5 @@ fn a_stop_holds_the_sources_behind_its_checkpoint() {
     assert!(pair.next_window().is_some_and(|marker| !marker.snapshot));
     pair.coordinator.on(Event::Stop, pair.now);
     let commands: Vec<Command> = pair.coordinator.commands().collect();
-    assert!(matches!(commands[..], [Command::Close(Marker { snapshot: true, .. }, Behind::Hold)]), "{commands:?}");
+    assert!(matches!(commands[..], [Command::Close(Marker { snapshot: true, .. }, Behind::Hold, Alignment::Aligned)]), "{commands:?}");
 }

@@ -45,6 +45,9 @@ impl Subtask {
             operators.push(OperatorSnapshot { pending: sink.listed(), ..OperatorSnapshot::empty(&sink.name) });
             fresh.push(Vec::new());
         }
+        for (listed, _) in &mut self.letters {
+            listed.get_or_insert(window);
+        }
         let snapshot = SubtaskSnapshot {
             subtask: self.id.clone(),
             finished: self.finished,
@@ -118,7 +121,7 @@ impl Subtask {
     /// Tells the source and the sink of a commit.
     pub(super) fn tell_outside(&mut self, window: WindowId) {
         self.ladder.committed();
-        self.letters.retain(|(of, _)| *of > window);
+        self.letters.retain(|(listed, _)| listed.is_none_or(|listed| listed > window));
         if let Some(source) = &mut self.source {
             source.committed(window);
         }

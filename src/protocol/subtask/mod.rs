@@ -97,8 +97,8 @@ pub struct Subtask {
     outer: Outer,
     /// How often something was restarted alone.
     restarts: u64,
-    /// Records that were set aside, as long as no committed checkpoint holds them, with their window.
-    letters: Vec<(WindowId, DeadLetter)>,
+    /// Records that were set aside, as long as no committed checkpoint holds them, with the first one that lists them.
+    letters: Vec<(Option<WindowId>, DeadLetter)>,
     /// How many records were set aside since the job began.
     set_aside: u64,
     /// The last window that has ended.

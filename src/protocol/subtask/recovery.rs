@@ -344,7 +344,7 @@ impl Subtask {
             kept: self.ladder.on_poison() == OnPoison::DeadLetter,
         };
         if letter.kept && !mutant::is(Mutant::LetterForgotten) {
-            self.letters.push((letter.window, letter.clone()));
+            self.letters.push((None, letter.clone()));
         }
         self.commands.push(Command::SetAside(Box::new(letter)));
     }
