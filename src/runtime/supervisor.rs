@@ -329,7 +329,7 @@ impl Supervisor {
                 let operator = match &reason {
                     FailureReason::Declined(subtask, _) => Some(subtask.operator.to_string()),
                     FailureReason::Expired(missing) => missing.first().map(|subtask| subtask.operator.to_string()),
-                    FailureReason::CommitFailed(_) | FailureReason::Subsumed(_) => None,
+                    FailureReason::CommitFailed(_) | FailureReason::Subsumed(_) | FailureReason::Aborted(_) => None,
                 };
                 let is_replaced = matches!(reason, FailureReason::Subsumed(_));
                 let reason = reason.to_string();

@@ -1,3 +1,10 @@
+//! Every decision of the coordinator as a row of a table, and what takes more than a row.
+
+mod ending;
+mod failing;
+mod table;
+mod when;
+
 use super::*;
 
 /// A coordinator with one source and one sink, which are open.
