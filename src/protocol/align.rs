@@ -87,9 +87,10 @@ impl Aligner {
         }
     }
 
-    /// The snapshot of a window was taken without waiting for its end: nothing waits for that any more.
+    /// The snapshot of a window was taken, perhaps without waiting for its end: nothing waits for that any more, nor for
+    /// one of a window before.
     pub(crate) fn overtaken(&mut self, window: WindowId) {
-        self.snapshots.remove(&window);
+        self.snapshots.retain(|of| *of > window);
         for channel in &mut self.channels {
             if channel.window <= window {
                 channel.blocked = false;
@@ -185,6 +186,17 @@ mod tests {
         assert_eq!(aligner.next_ended(), Some(marker(3, true)));
         aligner.unblock();
         assert!(aligner.is_open(0) && aligner.is_open(1));
+    }
+
+    #[test]
+    fn a_snapshot_that_was_taken_is_not_waited_for() {
+        let mut aligner = Aligner::new(2, WindowId(0), true);
+        aligner.marker(0, marker(1, true)).unwrap();
+        assert!(!aligner.is_open(0));
+        aligner.overtaken(WindowId(2));
+        assert!(aligner.is_open(0));
+        aligner.marker(1, marker(1, false)).unwrap();
+        assert_eq!(aligner.next_ended(), Some(marker(1, false)), "that of window 2 came after it");
     }
 
     #[test]

@@ -1,19 +1,35 @@
 //! The checkpoints of one attempt of a region: when windows close, which of them are checkpoints, when one is complete.
 //!
 //! The rules are those of Flink's checkpoint coordinator: interval, minimum pause, timeout, a bound on how many are
-//! under way, and a number of failures in a row that is borne. A newer checkpoint that completes replaces older ones
-//! that have not; windows are never committed out of order.
+//! under way, and a number of failures in a row that is borne, over all attempts of the region. A newer checkpoint that
+//! is committed replaces older ones that are not; windows are never committed out of order. Every decision is a row of
+//! the tests. Where a decision is not Flink's, it is on purpose:
+//!
+//! - Checkpoints fall on the ends of windows. One that comes too early for the minimum pause, or finds too many under
+//!   way, is taken with the first window that may; several that are due are one. After a stall nothing is made up for.
+//! - What a user asks for is a checkpoint like any other: it is committed, serves as the periodic one that is due, and its
+//!   failure counts. It waits for no pause, and closes a window of its own, but it waits for its turn if too many are under
+//!   way: its marker follows theirs, so it could hardly be complete before them. Requests that wait are served by one
+//!   checkpoint. One that journals ask for waits for the pause as well, which the user has asked for.
+//! - The first checkpoint of an attempt comes one interval after it is open, not at a random moment. Nobody is refused
+//!   before: the request waits.
+//! - Checkpoints under way go on at a stop, and a last one that fails is taken again with the next window: the stop ends
+//!   with the patience of who asked for it, not with a restart.
+//! - Subtasks do not hear of checkpoints that are given up: what was prepared for them is part of the next.
 //!
 //! When all input has ended, one checkpoint holds the end, and once everybody has seen that one through (sinks have
 //! published, operators have been told) another one says so: only its manifest is `finished`. A process that is killed
 //! between the two begins again from the first, and publishes what it lists.
 
+mod commits;
 mod failures;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use piton_actors::{Timestamp, WindowId};
 
+use self::commits::Committing;
 pub use self::failures::FailureReason;
 use self::failures::Failures;
 use crate::ids::{Fence, SubtaskId};
@@ -21,9 +37,9 @@ use crate::protocol::backlog::{self, Backlog, Room};
 use crate::protocol::commit::{Commit, CommitError};
 use crate::protocol::element::{Alignment, Behind, Marker};
 use crate::protocol::failure::Failure;
-use crate::protocol::manifest::{JoinedOutput, Manifest, SubtaskSnapshot};
+use crate::protocol::manifest::{JoinedOutput, SubtaskSnapshot};
 use crate::protocol::mutant::{self, Mutant};
-use crate::protocol::subtask::{Ack, Declined};
+use crate::protocol::subtask::{Ack, Declined, Why};
 
 /// How a region takes its checkpoints; times in ms.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +82,11 @@ const JOURNAL_PAUSE_MS: i64 = 10;
 const SPARE_WINDOWS: u64 = 64;
 
 impl CheckpointSettings {
+    /// Returns how many checkpoints may be under way: a pause between them lets no two overlap.
+    fn most_under_way(&self) -> usize {
+        if self.min_pause_ms > 0 { 1 } else { self.max_concurrent }
+    }
+
     /// Returns how many windows may be closed beyond one that every subtask is known to have ended.
     pub fn windows_ahead(&self) -> u64 {
         // As many as lie between two checkpoints if all goes well.
@@ -94,8 +115,6 @@ pub enum Event {
     Told(SubtaskId, WindowId),
     /// All inputs of a subtask have ended.
     Finished(SubtaskId),
-    /// Checkpoints have to wait for the end of their windows, because of this operator of a subtask.
-    Waits(SubtaskId, String),
     /// The store's answer to a commit.
     Outcome(WindowId, Result<(), CommitError>),
     /// Someone asks for a checkpoint as soon as possible: one that waits for the end of its window, as savepoints do.
@@ -141,18 +160,12 @@ pub enum Command {
     },
 }
 
-struct Committing {
-    window: WindowId,
-    triggered_ms: i64,
-    bytes: u64,
-    ended: bool,
-    finished: bool,
-}
-
 struct Pending {
     triggered_ms: i64,
     /// When it waits for the end of its window no more, if it does by then.
     overtakes_ms: Option<i64>,
+    /// Who has not acknowledged it.
+    missing: BTreeSet<SubtaskId>,
     acks: BTreeMap<SubtaskId, SubtaskSnapshot>,
     joined: Vec<JoinedOutput>,
 }
@@ -189,8 +202,8 @@ pub struct Coordinator {
     pending: BTreeMap<WindowId, Pending>,
     /// The checkpoint that the store is making true.
     committing: Option<Committing>,
-    /// One that is complete and waits for the store.
-    complete: Option<Commit>,
+    /// Those that are complete and wait for the store.
+    complete: BTreeMap<WindowId, Commit>,
     head: WindowId,
     /// Whether every subtask had finished at the head.
     head_ended: bool,
@@ -200,11 +213,10 @@ pub struct Coordinator {
     settled: bool,
     last_completion: Option<Timestamp>,
     failures: Failures,
-    triggered: bool,
-    /// Whether the next checkpoint waits for the end of its window, however long that takes.
-    waits_next: bool,
-    /// Whether all do.
-    waits_always: bool,
+    /// Whether a user waits for a checkpoint, which takes the time it needs to be taken at the end of its window.
+    asked: bool,
+    /// Whether a journal waits for one, or one that could not be taken within a window.
+    wanted: bool,
     /// When a checkpoint is due because a journal is half full.
     journal_at: Option<Timestamp>,
     /// When one was triggered for that last.
@@ -212,6 +224,8 @@ pub struct Coordinator {
     stopping: bool,
     /// The window of the last checkpoint, once it was triggered for the end or the stop.
     last: Option<WindowId>,
+    /// Whether the last checkpoint has failed: the disk may stay full for long.
+    last_failed: bool,
     /// Subtasks that have not yet seen the last commit through.
     untold: BTreeSet<SubtaskId>,
     done: bool,
@@ -239,20 +253,20 @@ impl Coordinator {
             backlog: Backlog::new(&members.subtasks, head, settings.windows_ahead()),
             pending: BTreeMap::new(),
             committing: None,
-            complete: None,
+            complete: BTreeMap::new(),
             head,
             head_ended: false,
             head_finished: false,
             settled: false,
             last_completion: None,
             failures: Failures::new(settings.tolerable_failures),
-            triggered: false,
-            waits_next: false,
-            waits_always: false,
+            asked: false,
+            wanted: false,
             journal_at: None,
             last_journal: None,
             stopping: false,
             last: None,
+            last_failed: false,
             untold: BTreeSet::new(),
             done: false,
             failed: false,
@@ -261,6 +275,12 @@ impl Coordinator {
             settings,
             fence,
         }
+    }
+
+    /// Begins the next attempt, behind this window: failures in a row go on being counted, and a pause goes on.
+    pub fn next_attempt(&self, fence: Fence, head: WindowId, now: Timestamp) -> Coordinator {
+        let fresh = Coordinator::new(self.members.clone(), self.settings.clone(), fence, head, now);
+        Coordinator { failures: self.failures.clone(), last_completion: self.last_completion, ..fresh }
     }
 
     /// Takes an event; what is to be done about it is in [`Coordinator::commands`] afterwards.
@@ -278,10 +298,14 @@ impl Coordinator {
                 }
             }
             Event::Ack(subtask, ack) => self.acknowledged(subtask, *ack, now),
-            Event::Declined(subtask, Declined { window, ended, reason }) => {
+            Event::Declined(subtask, Declined { window, ended, why }) => {
                 self.backlog.answer(&subtask, window, ended);
-                if self.pending.remove(&window).is_some() {
-                    self.checkpoint_failed(window, FailureReason::Declined(subtask, reason));
+                if let Why::HoldsRows(Some(operator)) = &why {
+                    self.wait_always(&subtask, operator);
+                }
+                let takes_part = self.members.subtasks.contains(&subtask);
+                if takes_part && self.pending.remove(&window).is_some() {
+                    self.checkpoint_failed(window, FailureReason::Declined(subtask, why));
                 }
             }
             Event::Told(subtask, window) => {
@@ -293,13 +317,7 @@ impl Coordinator {
                 self.unfinished.remove(&subtask);
             }
             Event::Outcome(window, outcome) => self.outcome(window, outcome, now),
-            Event::Waits(subtask, operator) => {
-                if !std::mem::replace(&mut self.waits_always, true) {
-                    self.commands.push(Command::Waits(subtask, operator));
-                }
-                self.triggered = true;
-            }
-            Event::Trigger => (self.triggered, self.waits_next) = (true, true),
+            Event::Trigger => self.asked = true,
             Event::JournalFull => {
                 let earliest = self.last_journal.map_or(now, |last| last.saturating_add(JOURNAL_PAUSE_MS));
                 self.journal_at = Some(self.journal_at.unwrap_or(now).max(earliest));
@@ -310,13 +328,23 @@ impl Coordinator {
         self.expire(now);
         self.overtake(now);
         if self.journal_at.take_if(|at| *at <= now).is_some() {
-            self.triggered = true;
+            self.wanted = true;
             self.last_journal = Some(now);
         }
         self.close_window(now);
         self.see_done();
         // If the last checkpoint asks for one more.
         self.close_window(now);
+    }
+
+    /// Gives up all that is under way but the commit that the store has begun: the attempt is over, for this reason.
+    pub fn abort(&mut self, reason: &str) {
+        self.failed = true;
+        let mut windows: BTreeSet<WindowId> = std::mem::take(&mut self.pending).into_keys().collect();
+        windows.extend(std::mem::take(&mut self.complete).into_keys());
+        for window in windows {
+            self.checkpoint_failed(window, FailureReason::Aborted(reason.to_string()));
+        }
     }
 
     /// Returns the commands given since the last call.
@@ -355,85 +383,18 @@ impl Coordinator {
         self.backlog.answer(&subtask, ack.window, ended);
         // Acks may arrive after the timeout has given this checkpoint up; they are dropped, not an error.
         let Some(pending) = self.pending.get_mut(&ack.window) else { return };
-        if pending.acks.insert(subtask, ack.snapshot).is_none() {
-            pending.joined.extend(ack.joined);
-        }
-        let wanted = self.members.subtasks.len();
-        let enough = if mutant::is(Mutant::EarlyCommit) { wanted.saturating_sub(1).max(1) } else { wanted };
-        if pending.acks.len() < enough {
+        // A second one, or one of a subtask that takes no part, changes nothing.
+        if !pending.missing.remove(&subtask) {
             return;
         }
-        let window = ack.window;
-        let Some(pending) = self.pending.remove(&window) else { return };
-        let newer = self.pending.split_off(&window);
-        for older in std::mem::replace(&mut self.pending, newer).into_keys() {
-            self.checkpoint_failed(older, FailureReason::Subsumed(window));
-        }
-        if let Some(replaced) = self.complete.take() {
-            self.checkpoint_failed(replaced.manifest.window, FailureReason::Subsumed(window));
-        }
-        self.complete = Some(self.commit_of(window, pending, now));
-        self.commit_next();
-    }
-
-    fn commit_of(&self, window: WindowId, mut pending: Pending, now: Timestamp) -> Commit {
-        let subtasks: Vec<_> = self.members.subtasks.iter().filter_map(|id| pending.acks.remove(id)).collect();
-        let ended = subtasks.iter().all(|subtask| subtask.finished);
-        let manifest = Manifest {
-            job: self.members.job.clone(),
-            region: self.members.region.clone(),
-            window,
-            fence: self.fence,
-            triggered_ms: pending.triggered_ms,
-            completed_ms: now,
-            finished: ended && (self.settled || mutant::is(Mutant::FinishedUnseen)),
-            topology: self.members.topology.clone(),
-            copy_of: WindowId::NONE,
-            subtasks,
-        };
-        Commit { manifest, joined: pending.joined }
-    }
-
-    fn commit_next(&mut self) {
-        // An attempt that has failed commits nothing more: its rollback would wait for an outcome that nobody gives.
-        if self.committing.is_some() || (self.failed && !mutant::is(Mutant::CommitAfterFailure)) {
+        pending.acks.insert(subtask, ack.snapshot);
+        pending.joined.extend(ack.joined);
+        let too_few = mutant::is(Mutant::EarlyCommit) && self.members.subtasks.len() > 1;
+        if pending.missing.len() > usize::from(too_few) {
             return;
         }
-        let Some(mut commit) = self.complete.take() else { return };
-        // A sink that had not yet heard of the last commit gives what became visible in it once more.
-        commit.joined.retain(|joined| joined.window > self.head || mutant::is(Mutant::JoinedTwice));
-        let manifest = &commit.manifest;
-        let (window, bytes) = (manifest.window, manifest.bytes());
-        let (triggered_ms, finished) = (manifest.triggered_ms, manifest.finished);
-        let ended = manifest.subtasks.iter().all(|subtask| subtask.finished);
-        self.committing = Some(Committing { window, triggered_ms, bytes, ended, finished });
-        if mutant::is(Mutant::TellBeforeDurable) {
-            self.commands.push(Command::Committed { window, bytes, took_ms: 0 });
-        }
-        self.commands.push(Command::Commit(Box::new(commit)));
-    }
-
-    fn outcome(&mut self, window: WindowId, outcome: Result<(), CommitError>, now: Timestamp) {
-        let Some(committing) = self.committing.take_if(|committing| committing.window == window) else { return };
-        let Committing { triggered_ms, bytes, ended, finished, .. } = committing;
-        match outcome {
-            Ok(()) => {
-                self.head = window;
-                self.head_ended = ended;
-                self.head_finished = finished;
-                self.last_completion = Some(now);
-                self.failures.forget();
-                let took_ms = now.saturating_sub(triggered_ms);
-                if !mutant::is(Mutant::TellBeforeDurable) {
-                    self.commands.push(Command::Committed { window, bytes, took_ms });
-                }
-            }
-            Err(CommitError::Failed(reason)) => {
-                self.checkpoint_failed(window, FailureReason::CommitFailed(reason));
-            }
-            Err(error @ CommitError::Unknown(_)) => self.fail(error.to_string()),
-            Err(error @ CommitError::Fenced { .. }) => self.fail(error.to_string()),
-        }
+        let Some(pending) = self.pending.remove(&ack.window) else { return };
+        self.complete.insert(ack.window, self.commit_of(ack.window, pending, now));
         self.commit_next();
     }
 
@@ -446,18 +407,12 @@ impl Coordinator {
             .map(|(window, _)| *window)
             .collect();
         for window in expired {
-            let Some(pending) = self.pending.remove(&window) else { continue };
-            let missing = self.members.subtasks.iter().filter(|id| !pending.acks.contains_key(id)).cloned().collect();
-            self.checkpoint_failed(window, FailureReason::Expired(missing));
-        }
-    }
-
-    /// Lets checkpoints that have waited long enough wait no more.
-    fn overtake(&mut self, now: Timestamp) {
-        for (window, pending) in &mut self.pending {
-            if !self.waits_always && pending.overtakes_ms.take_if(|at| *at <= now).is_some() {
-                self.commands.push(Command::Overtake(*window));
+            if self.failed {
+                return;
             }
+            let Some(pending) = self.pending.remove(&window) else { continue };
+            let missing = self.members.subtasks.iter().filter(|id| pending.missing.contains(id)).cloned().collect();
+            self.checkpoint_failed(window, FailureReason::Expired(missing));
         }
     }
 
@@ -465,6 +420,7 @@ impl Coordinator {
         if self.last == Some(window) {
             // The end or the stop still needs its checkpoint: the next window takes it.
             self.last = None;
+            self.last_failed = true;
         }
         let unbearable = self.failures.add(window, &reason);
         self.commands.push(Command::CheckpointFailed(window, reason));
@@ -479,24 +435,27 @@ impl Coordinator {
     }
 
     fn close_window(&mut self, now: Timestamp) {
-        if self.done || !self.unready.is_empty() || !self.closing.is_empty() || self.last.is_some() {
+        let is_over = self.done || self.failed || self.last.is_some();
+        if is_over || !self.unready.is_empty() || !self.closing.is_empty() {
             return;
         }
+        let due = now >= self.next_close;
         let ending = self.stopping || self.unfinished.is_empty();
-        if now < self.next_close && !ending && !self.triggered {
+        let urgent = (ending && !self.last_failed) || self.asked || self.wanted;
+        if !due && !urgent {
             return;
         }
-        let under_way =
-            self.pending.len() + usize::from(self.committing.is_some()) + usize::from(self.complete.is_some());
+        let under_way = self.pending.len() + self.complete.len() + usize::from(self.committing.is_some());
         let room = self.backlog.room(self.window);
-        let free = under_way < self.settings.max_concurrent && room != Room::None;
+        let free = under_way < self.settings.most_under_way() && room != Room::None;
         let paused = self
             .last_completion
             .is_some_and(|completion| now.saturating_sub(completion) < self.settings.min_pause_ms as i64);
         // Without the last one, checkpoints that failed for a while would have used all room up for good.
-        let asked = self.triggered || self.since_snapshot + 1 >= self.settings.every || room == Room::Snapshot;
-        let snapshot = free && (ending || (asked && !paused));
-        if (ending || self.triggered) && !snapshot && now < self.next_close {
+        let periodic = self.since_snapshot + 1 >= self.settings.every || room == Room::Snapshot;
+        let wanted = ending || self.asked || ((self.wanted || periodic) && !paused);
+        let snapshot = free && wanted;
+        if !snapshot && !due {
             return;
         }
         if !snapshot && room != Room::Any {
@@ -509,19 +468,23 @@ impl Coordinator {
         self.closing = self.members.sources.iter().cloned().collect();
         let mut alignment = Alignment::Aligned;
         if snapshot {
-            self.triggered = false;
-            let waits = std::mem::take(&mut self.waits_next)
-                || self.waits_always
-                || room == Room::SnapshotAtItsEnd
-                || self.unfinished.is_empty();
-            let timeout = self.settings.aligned_timeout_ms.filter(|_| !waits);
+            let timeout = self.settings.aligned_timeout_ms.filter(|_| !self.waits(room));
             if timeout == Some(0) {
                 alignment = Alignment::Unaligned;
             }
-            let overtakes = timeout.filter(|timeout| *timeout > 0);
-            let overtakes_ms = overtakes.map(|timeout| now.saturating_add_unsigned(timeout));
-            let pending = Pending { triggered_ms: now, overtakes_ms, acks: BTreeMap::new(), joined: Vec::new() };
-            self.pending.insert(self.window, pending);
+            (self.asked, self.wanted) = (false, false);
+            self.pending.insert(
+                self.window,
+                Pending {
+                    triggered_ms: now,
+                    overtakes_ms: timeout
+                        .filter(|timeout| *timeout > 0)
+                        .map(|timeout| now.saturating_add_unsigned(timeout)),
+                    missing: self.members.subtasks.iter().cloned().collect(),
+                    acks: BTreeMap::new(),
+                    joined: Vec::new(),
+                },
+            );
             self.backlog.ask(self.window);
             if ending {
                 self.last = Some(self.window);

@@ -14,9 +14,7 @@ use std::sync::Arc;
 use piton_actors::state::merge_chunks;
 
 use crate::ids::{Fence, SubtaskId, WindowId};
-use crate::protocol::manifest::{
-    ChunkId, ChunkRef, InFlightSnapshot, JoinedOutput, OperatorSnapshot, SubtaskSnapshot,
-};
+use crate::protocol::manifest::{ChunkId, ChunkRef, InFlightSnapshot, JoinedOutput, OperatorSnapshot, SubtaskSnapshot};
 use crate::protocol::mutant::{self, Mutant};
 
 /// What the storage is asked to make durable for one checkpoint of one subtask.

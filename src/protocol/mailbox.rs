@@ -254,12 +254,15 @@ mod tests {
             .map(|channel| channel.into_iter().map(|element| format!("{:?} ", Element::from(element))).collect())
             .collect();
         let rows = "Batch(1 rows) ";
-        assert_eq!(shown, [
-            &format!("{rows}Marker(3) "),
-            &format!("{rows}Watermark(6) {rows}{rows}"),
-            &format!("{rows}Marker(4) "),
-            ""
-        ]);
+        assert_eq!(
+            shown,
+            [
+                &format!("{rows}Marker(3) "),
+                &format!("{rows}Watermark(6) {rows}{rows}"),
+                &format!("{rows}Marker(4) "),
+                ""
+            ]
+        );
         assert_eq!(mailbox.room(1), 0);
     }
 

@@ -10,6 +10,10 @@
 //! A region that is stopping does not wait between attempts, and gives up when several have failed: there is nothing
 //! newer to save than its last committed window, from which the next start of the job goes on.
 //!
+//! What was under way is told as aborted, with the reason. How many checkpoints have failed in a row is counted on from
+//! attempt to attempt, for most failures of checkpoints outlive a restart; only a checkpoint that is committed ends it, also
+//! one whose outcome came after the attempt had failed.
+//!
 //! The target of a rollback is always read from the store: only it knows whether the last commit happened.
 
 use piton_actors::{Timestamp, WindowId};
@@ -90,7 +94,6 @@ enum Phase {
 /// The state machine. See the module.
 pub struct Region {
     members: Members,
-    settings: CheckpointSettings,
     policy: RestartPolicy,
     fence: Fence,
     coordinator: Coordinator,
@@ -106,10 +109,9 @@ pub struct Region {
 impl Region {
     /// Makes a region that has not begun, in its first attempt of this incarnation.
     pub fn new(members: Members, settings: CheckpointSettings, policy: RestartPolicy, fence: Fence) -> Region {
-        let coordinator = Coordinator::new(members.clone(), settings.clone(), fence, WindowId::NONE, 0);
+        let coordinator = Coordinator::new(members.clone(), settings, fence, WindowId::NONE, 0);
         Region {
             members,
-            settings,
             policy,
             fence,
             coordinator,
@@ -192,7 +194,7 @@ impl Region {
     }
 
     fn start(&mut self, window: WindowId, now: Timestamp) {
-        self.coordinator = Coordinator::new(self.members.clone(), self.settings.clone(), self.fence, window, now);
+        self.coordinator = self.coordinator.next_attempt(self.fence, window, now);
         self.phase = Phase::Running;
         self.commands.push(Command::Start { fence: self.fence, window });
         if self.stopping {
@@ -205,6 +207,10 @@ impl Region {
             && matches!(self.phase, Phase::AwaitingOutcome)
             && fence == self.fence
         {
+            // Whether it happened, the head will say; that it did not is told, and either counts.
+            self.coordinator.on(event, now);
+            let failed: Vec<_> = self.coordinator.commands().filter(is_failed_checkpoint).collect();
+            self.commands.extend(failed.into_iter().map(Command::Coordinator));
             self.ask_head();
             return;
         }
@@ -239,11 +245,14 @@ impl Region {
         match self.hurried(decision) {
             Decision::GiveUp(reason) => {
                 self.phase = Phase::Over;
+                self.abort_checkpoints(&failure);
                 self.commands.push(Command::GaveUp { failure, reason });
             }
             Decision::RestartAfter(delay_ms) => {
                 self.delay_ms = delay_ms;
-                self.commands.push(Command::Restarting { subtask, failure, delay_ms });
+                let restarting = Command::Restarting { subtask, failure: failure.clone(), delay_ms };
+                self.commands.push(restarting);
+                self.abort_checkpoints(&failure);
                 if self.coordinator.is_committing() && !mutant::is(Mutant::RollbackDuringCommit) {
                     self.phase = Phase::AwaitingOutcome;
                 } else {
@@ -251,6 +260,11 @@ impl Region {
                 }
             }
         }
+    }
+
+    fn abort_checkpoints(&mut self, failure: &Failure) {
+        self.coordinator.abort(&failure.to_string());
+        self.commands.extend(self.coordinator.commands().map(Command::Coordinator));
     }
 
     /// What becomes of a decision if the job is stopping.
@@ -293,56 +307,9 @@ impl Region {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::RestartStrategy;
-
-    fn region() -> Region {
-        let settings = CheckpointSettings {
-            window_ms: 100,
-            every: 10,
-            timeout_ms: 600_000,
-            min_pause_ms: 0,
-            max_concurrent: 1,
-            tolerable_failures: None,
-            aligned_timeout_ms: None,
-        };
-        let policy = RestartPolicy::new(RestartStrategy::default());
-        let source = SubtaskId::new("source", 0);
-        let members = Members {
-            job: "job".into(),
-            region: "region".into(),
-            topology: Vec::new(),
-            subtasks: vec![source.clone()],
-            sources: vec![source],
-        };
-        Region::new(members, settings, policy, Fence { incarnation: 1, attempt: 0 })
-    }
-
-    /// Lets the present attempt fail and answers with the head.
-    fn fail(region: &mut Region, now: Timestamp) -> Vec<Command> {
-        let failure = Failure::panic("count", &"boom");
-        region.on(Event::Failed(region.fence(), None, failure), now, 0.5);
-        let commands = region.commands().collect();
-        region.on(Event::Head(Ok(WindowId(7))), now, 0.5);
-        commands
-    }
-
-    #[test]
-    fn a_stop_does_not_wait_for_the_next_attempt_and_bears_few_failures() {
-        let mut region = region();
-        region.on(Event::Begin(WindowId(7)), 0, 0.5);
-        fail(&mut region, 0);
-        assert_eq!(region.wake_at(), Some(1_000), "the usual delay");
-        region.on(Event::Stop, 10, 0.5);
-        assert_eq!(region.wake_at(), Some(10), "a stop does not wait");
-        for attempt in 1..=STOPPING_ATTEMPTS {
-            region.on(Event::Tick, 10, 0.5);
-            let last = fail(&mut region, 10).pop();
-            let gave_up = matches!(last, Some(Command::GaveUp { .. }));
-            assert_eq!(gave_up, attempt == STOPPING_ATTEMPTS, "attempt {attempt}: {last:?}");
-        }
-        assert!(region.is_over());
-    }
+fn is_failed_checkpoint(command: &coordinator::Command) -> bool {
+    matches!(command, coordinator::Command::CheckpointFailed(..))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Where fresh instances of user code come from.
 
-use piton_actors::{Batch, Result as UserResult};
 use piton_actors::host::{AnyOperator, AnySink, AnySource, Keyer};
+use piton_actors::{Batch, Result as UserResult};
 
 /// Makes the source, the operators and the sink of one subtask, and what computes keys for its output edges: when it
 /// begins, and whenever one of them has failed.

@@ -250,7 +250,6 @@ impl Driver {
                 Command::Closed(window) => seat.note(NoteKind::Closed(window)),
                 Command::Ack(ack) => seat.note(NoteKind::Ack(ack)),
                 Command::Declined(declined) => seat.note(NoteKind::Declined(declined)),
-                Command::Waits(operator) => seat.note(NoteKind::Waits(operator)),
                 Command::Told(window) => seat.note(NoteKind::Told(window)),
                 Command::Finished => seat.note(NoteKind::Finished),
                 Command::Failed(failure, why) => seat.note(NoteKind::Failed(failure, why)),
@@ -466,8 +465,6 @@ pub(crate) enum NoteKind {
     Ack(Box<crate::protocol::subtask::Ack>),
     /// See [`Command::Declined`].
     Declined(crate::protocol::subtask::Declined),
-    /// See [`Command::Waits`].
-    Waits(String),
     /// See [`Command::Told`].
     Told(crate::ids::WindowId),
     /// See [`Command::Finished`].

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use piton_actors::{Batch, Error as UserError};
 use piton_actors::blueprint::{OperatorBlueprint, SinkBlueprint, SourceBlueprint};
 use piton_actors::host::{AnyOperator, AnySink, AnySource, Keyer};
+use piton_actors::{Batch, Error as UserError};
 
 use crate::ids::{Fence, SubtaskId};
 use crate::protocol::failure::Failure;

@@ -29,7 +29,14 @@ struct State {
 impl Port {
     pub(crate) fn new(fence: Fence, channels: usize, capacity: usize) -> Port {
         let writers = (0..channels).map(|_| None).collect();
-        Port { state: Mutex::new(State { mailbox: Mailbox::new(fence, channels, capacity), reader: None, listener: None, writers }) }
+        Port {
+            state: Mutex::new(State {
+                mailbox: Mailbox::new(fence, channels, capacity),
+                reader: None,
+                listener: None,
+                writers,
+            }),
+        }
     }
 
     /// Drops everything and lets only senders of a new attempt in from now on.

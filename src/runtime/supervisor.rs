@@ -339,7 +339,7 @@ impl Supervisor {
                 let operator = match &reason {
                     FailureReason::Declined(subtask, _) => Some(subtask.operator.to_string()),
                     FailureReason::Expired(missing) => missing.first().map(|subtask| subtask.operator.to_string()),
-                    FailureReason::CommitFailed(_) | FailureReason::Subsumed(_) => None,
+                    FailureReason::CommitFailed(_) | FailureReason::Subsumed(_) | FailureReason::Aborted(_) => None,
                 };
                 let is_replaced = matches!(reason, FailureReason::Subsumed(_));
                 let reason = reason.to_string();
@@ -460,7 +460,6 @@ impl Supervisor {
             NoteKind::Closed(window) => coordinator::Event::Closed(subtask, window),
             NoteKind::Ack(ack) => coordinator::Event::Ack(subtask, ack),
             NoteKind::Declined(declined) => coordinator::Event::Declined(subtask, declined),
-            NoteKind::Waits(operator) => coordinator::Event::Waits(subtask, operator),
             NoteKind::Told(window) => coordinator::Event::Told(subtask, window),
             NoteKind::Finished => coordinator::Event::Finished(subtask),
             NoteKind::JournalFull => coordinator::Event::JournalFull,

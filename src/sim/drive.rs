@@ -159,7 +159,6 @@ impl World<'_> {
                     attempt.subtasks[number].mailbox.overtake(window);
                     continue;
                 }
-                subtask::Command::Waits(operator) => coordinator::Event::Waits(id.clone(), operator),
                 subtask::Command::JournalFull => coordinator::Event::JournalFull,
                 subtask::Command::Restarted(restart) => {
                     match restart.rung {
@@ -582,7 +581,13 @@ impl World<'_> {
                     let in_flight = chunks.split_off(snapshot.operators.len()).pop();
                     Some(Box::new(Restored {
                         window,
-                        in_flight: (in_flight.map(|chunk| Packed::same(Arc::new(chunk.concat()), &snapshot)).into_iter().collect(), Vec::new()),
+                        in_flight: (
+                            in_flight
+                                .map(|chunk| Packed::same(Arc::new(chunk.concat()), &snapshot))
+                                .into_iter()
+                                .collect(),
+                            Vec::new(),
+                        ),
                         snapshot,
                         chunks,
                         adopted: BTreeMap::new(),

@@ -373,7 +373,11 @@ impl<O: Operator> AnyOperator for Hosted<O> {
     fn begin_window_again(&mut self, window: WindowId) -> Result {
         self.begin();
         self.begin_window(window)?;
-        if self.take_back() { Ok(()) } else { Err(Error::failed("what `begin_window` has changed cannot be taken back")) }
+        if self.take_back() {
+            Ok(())
+        } else {
+            Err(Error::failed("what `begin_window` has changed cannot be taken back"))
+        }
     }
 
     fn holds_rows(&self) -> Option<bool> {

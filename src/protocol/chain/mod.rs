@@ -22,8 +22,8 @@ use piton_actors::host::{AnyOperator, Keyer, Pulse};
 use piton_actors::{Batch, Result as UserResult, Scatter, Timestamp};
 
 pub use self::call::{
-    Base, ChainAnswer, ChainCall, ChainFailure, Entry, First, Notice, Packed, PackedChannel, Refused, Renewal, Routed, Take,
-    What, Work,
+    Base, ChainAnswer, ChainCall, ChainFailure, Entry, First, Notice, Packed, PackedChannel, Refused, Renewal, Routed,
+    Take, What, Work,
 };
 use crate::protocol::failure::{Failure, drop_quietly, guard};
 use crate::protocol::mutant::{self, Mutant};

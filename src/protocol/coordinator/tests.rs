@@ -1,3 +1,11 @@
+//! Every decision of the coordinator as a row of a table, and what takes more than a row.
+
+mod alignment;
+mod ending;
+mod failing;
+mod table;
+mod when;
+
 use super::*;
 
 /// A coordinator with one source and one sink, which are open.
@@ -39,7 +47,10 @@ impl Pair {
     }
 
     fn decline(&mut self, subtask: SubtaskId, window: WindowId) {
-        self.coordinator.on(Event::Declined(subtask, Declined { window, ended: window, reason: "the disk is full".into() }), self.now);
+        self.coordinator.on(
+            Event::Declined(subtask, Declined { window, ended: window, why: Why::NotKept("the disk is full".into()) }),
+            self.now,
+        );
     }
 
     /// Both subtasks acknowledge a checkpoint; returns the commands that follow.
@@ -162,5 +173,8 @@ fn a_stop_holds_the_sources_behind_its_checkpoint() {
     assert!(pair.next_window().is_some_and(|marker| !marker.snapshot));
     pair.coordinator.on(Event::Stop, pair.now);
     let commands: Vec<Command> = pair.coordinator.commands().collect();
-    assert!(matches!(commands[..], [Command::Close(Marker { snapshot: true, .. }, Behind::Hold, Alignment::Aligned)]), "{commands:?}");
+    assert!(
+        matches!(commands[..], [Command::Close(Marker { snapshot: true, .. }, Behind::Hold, Alignment::Aligned)]),
+        "{commands:?}"
+    );
 }

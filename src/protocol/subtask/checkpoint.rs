@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use piton_actors::WindowId;
 
-use super::{Ack, Command, Declined, State, Subtask};
+use super::{Ack, Command, Declined, State, Subtask, Why};
 use crate::protocol::chain::{Base, Notice};
 use crate::protocol::element::{Alignment, Marker};
 use crate::protocol::failure::Failure;
@@ -103,12 +103,12 @@ impl Subtask {
                 self.notices.push_back((Notice::Checkpointed(window), Some(Box::new(cut))));
             }
             Ok(None) => {}
-            Err(reason) => self.decline(window, reason),
+            Err(reason) => self.decline(window, Why::NotKept(reason)),
         }
     }
 
-    pub(super) fn decline(&mut self, window: WindowId, reason: String) {
-        self.commands.push(Command::Declined(Declined { window, ended: self.window, reason }));
+    pub(super) fn decline(&mut self, window: WindowId, why: Why) {
+        self.commands.push(Command::Declined(Declined { window, ended: self.window, why }));
     }
 
     pub(super) fn committed(&mut self, window: WindowId) {

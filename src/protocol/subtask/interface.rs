@@ -130,8 +130,6 @@ pub enum Command {
     Ack(Box<Ack>),
     /// Tell the coordinator: the snapshot of this window could not be made durable.
     Declined(Declined),
-    /// Tell the coordinator: checkpoints have to wait for the end of their windows, because of this operator.
-    Waits(String),
     /// Tell the coordinator: `committed` of this window was seen through, outputs published.
     Told(WindowId),
     /// Tell the coordinator: all inputs have ended and the operators are closed.
@@ -167,8 +165,32 @@ pub struct Declined {
     pub window: WindowId,
     /// The last window that has ended at the subtask.
     pub ended: WindowId,
-    /// Why, in words.
-    pub reason: String,
+    /// Why.
+    pub why: Why,
+}
+
+/// What keeps a subtask from a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It was taken, but could not be made durable, for this reason.
+    NotKept(String),
+    /// An operator holds rows in its fields until a window ends, so that it cannot be taken within one; without its name
+    /// if it is only not known that none does.
+    HoldsRows(Option<String>),
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Why::NotKept(reason) => write!(f, "could not be kept: {reason}"),
+            Why::HoldsRows(Some(operator)) => {
+                write!(f, "has to wait for the end of a window: until then \"{operator}\" holds rows in its fields")
+            }
+            Why::HoldsRows(None) => {
+                f.write_str("has to wait for the end of a window: whether an operator holds rows is not known before")
+            }
+        }
+    }
 }
 
 /// What a subtask has counted; what its source read and its sink wrote, since the job began and without what was rolled

@@ -30,9 +30,9 @@ use std::sync::Arc;
 
 use piton_actors::{Batch, Timestamp, WATERMARK_MIN, WindowId};
 
-pub use self::interface::{Ack, Command, Counters, Declined, Event, Restored, Stopwatch, SubtaskSpec};
-pub use self::recovery::Restart;
+pub use self::interface::{Ack, Command, Counters, Declined, Event, Restored, Stopwatch, SubtaskSpec, Why};
 use self::overtaking::Overtaking;
+pub use self::recovery::Restart;
 use self::recovery::{Outer, Recovery, Report};
 use self::stream::Step;
 use crate::ids::{Fence, SubtaskId};

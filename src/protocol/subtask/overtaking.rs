@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use piton_actors::{Timestamp, WindowId};
 
 use super::stream::Step;
-use super::{Command, State, Subtask};
+use super::{Command, State, Subtask, Why};
 use crate::protocol::capture::InFlight;
 use crate::protocol::chain::What;
 use crate::protocol::element::{Alignment, Marker};
@@ -150,14 +150,7 @@ impl Subtask {
             return;
         };
         self.taken(window, false);
-        let reason = match &holder {
-            Some(name) => format!("\"{name}\" holds rows until a window ends: it cannot take a snapshot within one"),
-            None => "it is not known yet whether an operator holds rows until a window ends".into(),
-        };
-        if let Some(name) = holder {
-            self.commands.push(Command::Waits(name));
-        }
-        self.decline(window, reason);
+        self.decline(window, Why::HoldsRows(holder));
     }
 
     /// The snapshot of a window was taken, or refused; if `collect`, within a window.

@@ -1,5 +1,7 @@
 //! What a running job is asked from outside: savepoints, to stop, to be cancelled.
 
+use std::collections::VecDeque;
+
 use actix::prelude::{Context, Handler, Message};
 
 use super::{Stop, Supervisor};
@@ -21,6 +23,18 @@ pub(crate) struct Ask {
 /// Takes the answer to a request.
 pub(crate) type Reply = Box<dyn FnOnce(Answer) + Send>;
 
+/// How many savepoints may wait for the one that is being made.
+const MOST_WAITING: usize = 1_000;
+
+/// A savepoint that was asked for.
+pub(super) struct Wanted {
+    /// Its name; that of the newest window by the time it is its turn, if nobody gave one.
+    name: Option<String>,
+    when: When,
+    drain: bool,
+    reply: Reply,
+}
+
 /// What was asked for and is not yet done.
 #[derive(Default)]
 pub(super) struct Asked {
@@ -29,6 +43,8 @@ pub(super) struct Asked {
     waiting: Option<Reply>,
     /// Whether a savepoint is about to be begun.
     beginning: bool,
+    /// Those that wait for their turn, in the order in which they were asked for.
+    queue: VecDeque<Wanted>,
     /// What became of the savepoint at the stop.
     at_the_stop: Option<Result<Savepoint, String>>,
     /// Who waits for the job to have stopped.
@@ -41,13 +57,7 @@ pub(super) struct Asked {
 /// What the storage thread says about a savepoint.
 pub(super) enum Saved {
     /// Whether it can be begun.
-    Begin {
-        name: String,
-        when: When,
-        drain: bool,
-        reply: Reply,
-        outcome: Result<(), String>,
-    },
+    Begin(String, Wanted, Result<(), String>),
     Added(usize, Result<(), String>),
     Sealed(Result<Savepoint, String>),
 }
@@ -63,11 +73,11 @@ impl Supervisor {
         }
         match request {
             Request::Savepoint { name } => {
-                let newest = self.regions.iter().map(|region| region.committed.0).max().unwrap_or(0);
-                let name = name.unwrap_or_else(|| format!("savepoint-{newest}"));
-                self.prepare(name, When::Now, false, reply, ctx);
+                self.queue(Wanted { name, when: When::Now, drain: false, reply }, ctx);
             }
-            Request::Stop { savepoint: Some(name), drain } => self.prepare(name, When::AtTheEnd, drain, reply, ctx),
+            Request::Stop { savepoint: Some(name), drain } => {
+                self.queue(Wanted { name: Some(name), when: When::AtTheEnd, drain, reply }, ctx);
+            }
             Request::Stop { savepoint: None, drain } => self.stop(drain, reply, ctx),
             Request::Cancel => {
                 tracing::info!("cancelled: stopping at once, without another checkpoint");
@@ -97,16 +107,39 @@ impl Supervisor {
         }
     }
 
-    /// Finds out whether there can be a savepoint of this name, before anything is done for it.
-    fn prepare(&mut self, name: String, when: When, drain: bool, reply: Reply, ctx: &mut Context<Supervisor>) {
-        if let Err(error) = check_savepoint_name(&name) {
-            return refuse(reply, error);
+    /// Savepoints are made one after the other: this one when it is its turn.
+    fn queue(&mut self, wanted: Wanted, ctx: &mut Context<Supervisor>) {
+        if let Some(Err(error)) = wanted.name.as_deref().map(check_savepoint_name) {
+            return refuse(wanted.reply, error);
         }
+        if self.asked.queue.len() >= MOST_WAITING {
+            return refuse(wanted.reply, format!("{MOST_WAITING} savepoints are waiting already: try again later"));
+        }
+        self.asked.queue.push_back(wanted);
+        self.prepare_next(ctx);
+    }
+
+    /// Takes the next one, if none is being made, and finds out whether it can be, before anything is done for it.
+    fn prepare_next(&mut self, ctx: &mut Context<Supervisor>) {
         if self.asked.beginning || self.asked.saving.is_some() {
-            return refuse(reply, "another savepoint is being made: try again when it is done");
+            return;
         }
+        let Some(wanted) = self.asked.queue.pop_front() else { return };
         self.asked.beginning = true;
+        let newest = self.regions.iter().map(|region| region.committed.0).max().unwrap_or(0);
+        let name = wanted.name.clone().unwrap_or_else(|| format!("savepoint-{newest}"));
         let own = actix::prelude::AsyncContext::address(ctx);
+        let why_not = if self.asked.cancelled {
+            Some("the job was cancelled".to_string())
+        } else if self.asked.at_the_stop.is_some() && wanted.when == When::AtTheEnd {
+            Some("the job has stopped with another savepoint".to_string())
+        } else {
+            self.failures.first().map(|failure| format!("the job has failed: {failure}"))
+        };
+        if let Some(why_not) = why_not {
+            own.do_send(Saved::Begin(name, wanted, Err(why_not)));
+            return;
+        }
         self.storage.savepoints(move |savepoints| {
             let outcome = savepoints.and_then(|kept| {
                 kept.abort_savepoint(&name).map_err(|error| error.to_string())?;
@@ -118,11 +151,12 @@ impl Supervisor {
                     false => Ok(()),
                 }
             });
-            own.do_send(Saved::Begin { name, when, drain, reply, outcome });
+            own.do_send(Saved::Begin(name, wanted, outcome));
         });
     }
 
-    fn begin_saving(&mut self, name: String, when: When, drain: bool, reply: Reply, ctx: &mut Context<Supervisor>) {
+    fn begin_saving(&mut self, name: String, wanted: Wanted, ctx: &mut Context<Supervisor>) {
+        let Wanted { when, drain, reply, .. } = wanted;
         if self.outcome.lock().is_some() {
             return refuse(reply, "the job has ended");
         }
@@ -221,6 +255,7 @@ impl Supervisor {
             }),
             None => self.asked.at_the_stop = Some(outcome),
         }
+        self.prepare_next(ctx);
         self.end_if_over(ctx);
     }
 
@@ -252,7 +287,7 @@ impl Supervisor {
 
     /// Returns whether the end of the job has to wait for a savepoint.
     pub(super) fn is_saving(&self) -> bool {
-        self.asked.saving.is_some() || self.asked.beginning
+        self.asked.saving.is_some() || self.asked.beginning || !self.asked.queue.is_empty()
     }
 
     /// Answers those who wait for the end of the job.
@@ -289,12 +324,13 @@ impl Handler<Saved> for Supervisor {
 
     fn handle(&mut self, saved: Saved, ctx: &mut Self::Context) {
         match saved {
-            Saved::Begin { name, when, drain, reply, outcome } => {
+            Saved::Begin(name, wanted, outcome) => {
                 self.asked.beginning = false;
                 match outcome {
-                    Ok(()) => self.begin_saving(name, when, drain, reply, ctx),
-                    Err(error) => refuse(reply, error),
+                    Ok(()) => self.begin_saving(name, wanted, ctx),
+                    Err(error) => refuse(wanted.reply, error),
                 }
+                self.prepare_next(ctx);
                 self.end_if_over(ctx);
             }
             Saved::Added(region, outcome) => self.note_saving(|saving| saving.added(region, outcome), ctx),

@@ -1,0 +1,31 @@
+//! Whether checkpoints wait for the end of their windows.
+
+use piton_actors::Timestamp;
+
+use super::{Command, Coordinator};
+use crate::ids::SubtaskId;
+use crate::protocol::backlog::Room;
+
+impl Coordinator {
+    /// Returns whether a checkpoint that begins now waits for the end of its window, however long that takes.
+    pub(super) fn waits(&self, room: Room) -> bool {
+        self.asked || room == Room::SnapshotAtItsEnd || self.unfinished.is_empty()
+    }
+
+    /// Lets all checkpoints wait from now on, and takes one as soon as possible.
+    pub(super) fn wait_always(&mut self, subtask: &SubtaskId, operator: &str) {
+        if self.settings.aligned_timeout_ms.take().is_some() {
+            self.commands.push(Command::Waits(subtask.clone(), operator.into()));
+            self.wanted = true;
+        }
+    }
+
+    /// Lets checkpoints that have waited long enough wait no more.
+    pub(super) fn overtake(&mut self, now: Timestamp) {
+        for (window, pending) in &mut self.pending {
+            if pending.overtakes_ms.take_if(|at| *at <= now).is_some() {
+                self.commands.push(Command::Overtake(*window));
+            }
+        }
+    }
+}
