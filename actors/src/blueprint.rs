@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use crate::batch::Batch;
-use crate::host::{AnyOperator, AnySink, AnySource, Factory, Hosted, HostedSink, HostedSource};
+use crate::host::{AnyOperator, AnySink, AnySource, Factory, Hooks, Hosted, HostedSink, HostedSource};
 use crate::ids::Subtask;
 use crate::operator::{Delivery, Operator, Sink, Source};
 use crate::record::{Inputs, RecordType};
@@ -285,13 +285,16 @@ where
     O::Out: TypedOutput,
 {
     let prototype = factory().map_err(|error| vec![Fault::new("", error.to_string())])?;
+    let hooks = Arc::<Hooks>::default();
     Ok(OperatorBlueprint {
         output: O::Out::record_type(),
         keyed: prototype.is_keyed(),
         state: None,
         states: prototype.states(),
         unpack: O::In::unpack,
-        make: Arc::new(move |subtask, rows| Ok(Box::new(Hosted::new(Arc::clone(&factory), subtask, rows)?))),
+        make: Arc::new(move |subtask, rows| {
+            Ok(Box::new(Hosted::new(Arc::clone(&factory), subtask, rows)?.sharing(&hooks)))
+        }),
     })
 }
 

@@ -35,7 +35,8 @@ pub trait Operator: Send + Sized + 'static {
 
     /// Whether its fields hold anything of the records between two calls, until `end_window` or `before_checkpoint` does
     /// something with it. A fresh instance that takes over in the middle of a window lacks that, so that such an operator
-    /// is restarted from its last snapshot and sees all records since then again.
+    /// is restarted from its last snapshot and sees all records since then again. Nor can its snapshot be taken within a
+    /// window: with one such operator, a region's checkpoints are aligned, whatever `checkpoint.alignment` says.
     ///
     /// Nothing, as here, lets the engine find out: it assumes so of operators that have one of these two methods, and
     /// of all others until it has called both. `Some(false)` spares others the finding out.

@@ -466,11 +466,11 @@ impl Coordinator {
         self.next_close = now.saturating_add(self.settings.window_ms as i64);
         self.since_snapshot = if snapshot { 0 } else { self.since_snapshot + 1 };
         self.closing = self.members.sources.iter().cloned().collect();
-        let mut alignment = Alignment::Aligned;
+        let mut alignment = self.alignment();
         if snapshot {
             let timeout = self.settings.aligned_timeout_ms.filter(|_| !self.waits(room));
-            if timeout == Some(0) {
-                alignment = Alignment::Unaligned;
+            if timeout != Some(0) {
+                alignment = Alignment::Aligned;
             }
             (self.asked, self.wanted) = (false, false);
             self.pending.insert(

@@ -38,12 +38,14 @@ pub enum Element {
     End,
 }
 
-/// How the checkpoint of a window that closes is taken.
+/// How a window is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alignment {
-    /// Every subtask takes its snapshot at the end of the window.
+    /// Behind everything that waits for credit; every subtask takes its snapshot, if there is one, at the end of the
+    /// window.
     Aligned,
-    /// Every subtask takes its snapshot as soon as it hears of the checkpoint, and what is under way to it is saved.
+    /// At once; every subtask takes its snapshot as soon as it hears of the checkpoint, and what is under way to it is
+    /// saved.
     Unaligned,
 }
 

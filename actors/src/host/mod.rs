@@ -9,7 +9,7 @@
 mod outside;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use self::outside::{AnySink, AnySource, BoxFuture, HostedSink, HostedSource, Polled, SinkBack, SinkCall};
 use crate::batch::{Batch, Output, OutputBuffer, Scatter};
@@ -200,8 +200,30 @@ pub struct Hosted<O: Operator> {
     /// What was when the transaction began; nothing outside of one.
     before: Option<Before>,
     /// Whether `end_window` and `before_checkpoint` do anything, as far as they were called.
-    ends: Option<bool>,
-    prepares: Option<bool>,
+    hooks: Arc<Hooks>,
+}
+
+/// Whether an operator's `end_window` and `before_checkpoint` do anything, as far as they were called: a matter of its
+/// type, so that one instance finds out for all.
+#[derive(Default)]
+pub(crate) struct Hooks {
+    ends: Found,
+    prepares: Found,
+}
+
+/// Something that is true or not, once that was found out.
+#[derive(Default)]
+struct Found(OnceLock<bool>);
+
+impl Found {
+    fn found(&self, is_true: bool) {
+        // Whoever found it out before has found the same.
+        self.0.get_or_init(|| is_true);
+    }
+
+    fn get(&self) -> Option<bool> {
+        self.0.get().copied()
+    }
 }
 
 /// What a context was when a transaction began.
@@ -222,7 +244,14 @@ impl<O: Operator> Hosted<O> {
     pub fn new(factory: Factory<O>, subtask: Subtask, rows: usize) -> Result<Hosted<O>> {
         let (operator, mut context) = (factory()?, Context::new(subtask, rows));
         context.state.set_keyed(operator.is_keyed());
-        Ok(Hosted { operator, context, factory, before: None, ends: None, prepares: None })
+        Ok(Hosted { operator, context, factory, before: None, hooks: Arc::default() })
+    }
+
+    /// Shares what is found out about the hooks of the operator with other instances of it.
+    #[must_use]
+    pub(crate) fn sharing(mut self, hooks: &Arc<Hooks>) -> Hosted<O> {
+        self.hooks = Arc::clone(hooks);
+        self
     }
 
     /// Returns the context, for tests that look into state.
@@ -294,14 +323,14 @@ impl<O: Operator> AnyOperator for Hosted<O> {
     fn end_window(&mut self, window: WindowId) -> Result {
         self.context.defaulted = false;
         let ended = self.hook(|operator, context| operator.end_window(window, context));
-        self.ends = Some(!self.context.defaulted);
+        self.hooks.ends.found(!self.context.defaulted);
         ended
     }
 
     fn before_checkpoint(&mut self, window: WindowId) -> Result {
         self.context.defaulted = false;
         let prepared = self.hook(|operator, context| operator.before_checkpoint(window, context));
-        self.prepares = Some(!self.context.defaulted);
+        self.hooks.prepares.found(!self.context.defaulted);
         prepared
     }
 
@@ -381,7 +410,7 @@ impl<O: Operator> AnyOperator for Hosted<O> {
     }
 
     fn holds_rows(&self) -> Option<bool> {
-        O::HOLDS_ROWS.or(match (self.ends, self.prepares) {
+        O::HOLDS_ROWS.or(match (self.hooks.ends.get(), self.hooks.prepares.get()) {
             (Some(true), _) | (_, Some(true)) => Some(true),
             (Some(false), Some(false)) => Some(false),
             _ => None,

@@ -5,8 +5,15 @@ use piton_actors::Timestamp;
 use super::{Command, Coordinator};
 use crate::ids::SubtaskId;
 use crate::protocol::backlog::Room;
+use crate::protocol::element::Alignment;
 
 impl Coordinator {
+    /// Returns how windows without a checkpoint are closed: if a source could not close one for want of credit, the next
+    /// checkpoint would have to wait for that.
+    pub(super) fn alignment(&self) -> Alignment {
+        if self.settings.aligned_timeout_ms.is_some() { Alignment::Unaligned } else { Alignment::Aligned }
+    }
+
     /// Returns whether a checkpoint that begins now waits for the end of its window, however long that takes.
     pub(super) fn waits(&self, room: Room) -> bool {
         self.asked || room == Room::SnapshotAtItsEnd || self.unfinished.is_empty()

@@ -1,9 +1,10 @@
 //! What was under way when a checkpoint was taken, shared out among the subtasks of another topology.
 //!
 //! An edge whose two ends are as many as they were gives each channel what it held. Otherwise records go by their key,
-//! or, where they were dealt out in turn, to some subtask of the receiver; both ends count as being at the end of the
-//! checkpoint's window, as if everything had been taken there, and the watermark of a channel follows the records. What
-//! was sent to all, or from one to one, has no place where there are more or fewer: that is refused.
+//! or, where they have none, to some subtask of the receiver. Both ends count as being at the end of the checkpoint's
+//! window, as if everything had been taken there, and the watermark of a channel follows the records. What was sent to
+//! all has no place where there are more or fewer, since some may have taken it and others not; and from one to one the
+//! order would be lost. These are refused.
 
 use piton_actors::{Error as UserError, Timestamp, groups_of};
 
@@ -67,46 +68,45 @@ fn place_channel(
     let Some(chain) = chain else {
         return Err(homeless(held, head, "they share a subtask now"));
     };
-    let leads_here = |origin: &Origin| {
-        origin.operator == sender && origin.port == held.origin.port && origin.spread == held.origin.spread
-    };
+    let leads_here = |origin: &Origin| origin.operator == sender && origin.port == held.origin.port;
     let channels = blueprint.origins(chain, 0);
-    if !channels.iter().any(leads_here) {
+    let Some(spread) = channels.iter().find(|origin| leads_here(origin)).map(|origin| origin.spread) else {
         return Err(homeless(held, head, "the edge between them is another one now"));
-    }
+    };
     let is = blueprint.chains[chain].parallelism;
-    let senders = |origin: &&Origin| leads_here(origin);
-    let sends = match held.origin.spread {
+    let sends = match spread {
         Spread::Forward => is,
-        Spread::Keyed | Spread::Rebalance | Spread::Broadcast => channels.iter().filter(senders).count() as u32,
+        Spread::Keyed | Spread::Rebalance | Spread::Broadcast => {
+            channels.iter().filter(|origin| leads_here(origin)).count() as u32
+        }
     };
     let was = old.parts(&reader).len() as u32;
     let sent = old.parts(&sender).len() as u32;
     let index = held.receiver.subtask.index;
     let key_groups = blueprint.topology.key_groups;
-    let targets: Vec<(u32, Take)> = if (was, sent) == (is, sends) {
-        vec![(index, Take::Records)]
-    } else {
-        match held.origin.spread {
-            Spread::Rebalance => vec![(index % is, Take::Records)],
-            Spread::Keyed => {
-                let held = groups_of(index, was, key_groups);
-                let own = (0..is).map(|target| (target, groups_of(target, is, key_groups)));
-                own.filter(|(_, own)| own.start < held.end && held.start < own.end)
-                    .map(|(target, own)| (target, Take::OfGroups(own, key_groups)))
-                    .collect()
-            }
-            Spread::Forward | Spread::Broadcast => {
-                let why = format!("their parallelism was {sent} and {was}, and is {sends} and {is}");
-                return Err(homeless(held, head, &why));
-            }
+    let is_same = (was, sent) == (is, sends) && spread == held.origin.spread;
+    if !is_same && (is_ordered(held.origin.spread, spread, is) || spread == Spread::Broadcast) {
+        let why = format!("their parallelism was {sent} and {was}, and is {sends} and {is}");
+        return Err(homeless(held, head, &why));
+    }
+    let targets: Vec<(u32, Take)> = match spread {
+        _ if is_same => vec![(index, Take::Records)],
+        Spread::Keyed => {
+            // Where it went by the key, or there was only one, no other subtask can have its records.
+            let held =
+                if held.origin.spread == Spread::Keyed { groups_of(index, was, key_groups) } else { 0..key_groups };
+            let own = (0..is).map(|target| (target, groups_of(target, is, key_groups)));
+            own.filter(|(_, own)| own.start < held.end && held.start < own.end)
+                .map(|(target, own)| (target, Take::OfGroups(own, key_groups)))
+                .collect()
         }
+        Spread::Forward | Spread::Rebalance | Spread::Broadcast => vec![(index % is, Take::Records)],
     };
     // What the channels of this edge had delivered when it was taken: the records are not later than that.
     let before = held.receiver.channel_watermarks.get(held.was).copied();
     for (target, take) in targets {
         let outline = &mut outlines[firsts[chain] + target as usize];
-        let from = held.origin.index % sends;
+        let from = if spread == Spread::Forward { target } else { held.origin.index % sends };
         let channels = blueprint.origins(chain, target);
         let channel = channels.iter().position(|origin| leads_here(origin) && origin.index == from);
         let Some(channel) = channel else { continue };
@@ -125,6 +125,15 @@ fn place_channel(
         *watermark = before.min(*watermark);
     }
     Ok(())
+}
+
+/// Returns whether it matters at which of so many receivers a record of an edge is, although it has no key.
+fn is_ordered(was: Spread, is: Spread, receivers: u32) -> bool {
+    match (was, is) {
+        (Spread::Broadcast, _) => true,
+        (Spread::Forward, Spread::Forward) => receivers > 1,
+        _ => false,
+    }
 }
 
 fn homeless(held: &Held<'_>, head: &str, why: &str) -> Misfit {

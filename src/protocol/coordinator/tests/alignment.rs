@@ -9,7 +9,7 @@ fn a_checkpoint_waits_as_long_as_it_is_set_to() {
         "not at all",
         Given::every(2).waiting(0),
         &[
-            (100, Tick, "close 1"),
+            (100, Tick, "close 1 at once"),
             (200, Tick, "close 2 snapshot at once"),
             (201, Acks(2), "commit 2"),
             (202, Stored(2), "committed 2 in 2"),
@@ -31,7 +31,7 @@ fn a_checkpoint_waits_as_long_as_it_is_set_to() {
         "one that is complete before waits no longer",
         Given::every(9).waiting(30),
         &[
-            (100, Tick, "close 1"),
+            (100, Tick, "close 1 at once"),
             (150, Journal, "close 2 snapshot"),
             (160, Acks(2), "commit 2"),
             (170, Stored(2), "committed 2 in 20"),
