@@ -166,6 +166,18 @@ mod tests {
     }
 
     #[test]
+    fn without_alignment_no_marker_blocks_and_a_window_still_ends_with_the_last_one() {
+        let mut aligner = Aligner::new(2, WindowId(0), false);
+        aligner.marker(0, marker(1, true)).unwrap();
+        aligner.marker(0, marker(2, true)).unwrap();
+        assert!(aligner.is_open(0) && aligner.is_open(1));
+        assert_eq!(aligner.next_ended(), None);
+        aligner.marker(1, marker(1, true)).unwrap();
+        assert_eq!(aligner.next_ended(), Some(marker(1, true)));
+        assert_eq!(aligner.next_ended(), None);
+    }
+
+    #[test]
     fn a_skipped_or_repeated_window_is_an_error() {
         let mut aligner = Aligner::new(1, WindowId(4), true);
         assert!(aligner.marker(0, marker(6, false)).is_err());
