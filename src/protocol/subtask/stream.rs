@@ -200,9 +200,6 @@ impl Subtask {
     pub(super) fn element(&mut self, channel: usize, element: Element) -> Result<(), Failure> {
         debug_assert!(self.takes(channel), "an element was delivered that is not taken");
         match element {
-            // At-least-once: it had seen its end before its snapshot was taken, a producer had not. What that one reads
-            // again has been here.
-            Element::Batch(_) if self.finished => Ok(()),
             Element::Batch(batch) => {
                 self.counters.taken += batch.len() as u64;
                 self.steps.push_back(Step::Run(What::Batch(self.ports[channel], batch)));
@@ -220,14 +217,20 @@ impl Subtask {
                 while let Some(ended) = self.aligner.next_ended() {
                     self.end_window(ended);
                 }
+                self.see_ended();
                 Ok(())
             }
             Element::End => {
-                if self.aligner.end(channel) && !self.finished {
-                    self.finish();
-                }
+                self.aligner.end(channel);
+                self.see_ended();
                 Ok(())
             }
+        }
+    }
+
+    fn see_ended(&mut self) {
+        if self.aligner.has_ended() && !self.finished {
+            self.finish();
         }
     }
 
