@@ -1,8 +1,11 @@
 //! How long a failed operator is away: by the batch rung and by the operator rung, with a small state and with a
-//! million keys, at a load of a fifth or less. Beside it, the same panics with the region rung.
+//! million keys, at a load of a fifth or less. Beside it, the same panics with the region rung. Then what a pipeline of
+//! its own in the same file notices of such panics.
 //!
-//! Run it with `cargo bench --bench recovery [-- PANICS]`.
-#![allow(clippy::print_stdout, missing_docs, reason = "a measurement")]
+//! Run it with `cargo bench --bench recovery [-- PANICS]`; `-- neighbours` runs the last part alone.
+#![allow(clippy::print_stdout, clippy::disallowed_methods, missing_docs, reason = "a measurement in real time")]
+
+mod neighbours;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -173,7 +176,14 @@ fn run(keys: u64, panics: u64, scope: &str) -> Vec<Measured> {
 }
 
 fn main() {
-    let panics = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(100);
+    if !std::env::args().any(|argument| argument == "neighbours") {
+        let panics = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(100);
+        measure(panics);
+    }
+    neighbours::measure();
+}
+
+fn measure(panics: u64) {
     println!("{panics} panics each, p50 / p99 / most, in ms");
     for (name, keys) in [("65,536 keys, 1 MB of state", 65_536), ("1,000,000 keys", 1_000_000)] {
         for scope in ["batch", "operator", "region"] {

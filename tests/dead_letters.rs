@@ -5,24 +5,25 @@
 
 #[path = "support/binary/mod.rs"]
 mod binary;
+#[path = "support/files.rs"]
+mod files;
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 use binary::chaos::{rng, rounds};
 use binary::process::Job;
+use files::{Files, published_in};
+use piton::Overrides;
 use piton::ids::SubtaskId;
 use piton::prelude::*;
 use piton::protocol::manifest::{DeadLetter, Manifest};
 use piton::runtime::{Ended, Outcome, RunOptions};
 use piton::store::{CheckpointStore, OpenOptions, SledStore};
-use piton::{Delivery, Overrides};
 use rand::RngExt as _;
-use serde::{Deserialize, Serialize};
 use support::{published, run};
 
 const KEYS: u64 = 97;
@@ -72,66 +73,6 @@ fn topology(rows: u64, idle_ms: u64, on_poison: &str, sink: &str) -> String {
         {sink}
         "#
     )
-}
-
-/// Publishes into files, which outlive the process.
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Files {
-    folder: PathBuf,
-    #[serde(skip)]
-    index: u32,
-    #[serde(skip)]
-    rows: Vec<(u64, u64)>,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-struct Part {
-    window: WindowId,
-    rows: Vec<(u64, u64)>,
-}
-
-impl Sink for Files {
-    type In = (u64, u64);
-    type Pending = Part;
-
-    fn delivery(&self) -> Delivery {
-        Delivery::Staged
-    }
-
-    async fn open(&mut self, _pending: Vec<Part>, subtask: &Subtask) -> Result {
-        self.index = subtask.index;
-        std::fs::create_dir_all(&self.folder)?;
-        Ok(())
-    }
-
-    async fn write(&mut self, batch: Arc<piton::Rows<(u64, u64)>>) -> Result {
-        self.rows.extend_from_slice(&batch);
-        Ok(())
-    }
-
-    async fn prepare(&mut self, window: WindowId) -> Result<Option<Part>> {
-        let rows = std::mem::take(&mut self.rows);
-        Ok((!rows.is_empty()).then_some(Part { window, rows }))
-    }
-
-    async fn commit(&mut self, part: Part) -> Result {
-        let name = format!("{}-{:020}", self.index, part.window.0);
-        let hidden = self.folder.join(format!(".{name}"));
-        std::fs::write(&hidden, serde_json::to_vec(&part.rows)?)?;
-        std::fs::rename(hidden, self.folder.join(name))?;
-        Ok(())
-    }
-}
-
-/// Returns what was published, subtask by subtask and window by window.
-fn published_in(folder: &Path) -> Vec<(u64, u64)> {
-    let entries = std::fs::read_dir(folder).unwrap();
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| !path.file_name().unwrap().to_str().unwrap().starts_with('.'));
-    files.sort();
-    let read = |path: PathBuf| serde_json::from_slice::<Vec<(u64, u64)>>(&std::fs::read(path).unwrap()).unwrap();
-    files.into_iter().flat_map(read).collect()
 }
 
 /// Panics unless the counts of every key are 1, 2, 3, … up to how many of its numbers are no poison.

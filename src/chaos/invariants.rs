@@ -264,6 +264,77 @@ impl<T: Ord + fmt::Debug> Times<T> {
     }
 }
 
+/// Follows how much was seen of each thing, of a known set of things of which there may be more than is wanted: what
+/// at-least-once promises.
+#[derive(Clone, Debug, Default)]
+pub struct AtLeast<T: Ord> {
+    /// What is wanted of each thing, and what was seen.
+    of: BTreeMap<T, (u64, u64)>,
+}
+
+impl<T: Ord + fmt::Debug> AtLeast<T> {
+    /// So much more of a thing is to be seen.
+    pub fn want(&mut self, thing: T, amount: u64) {
+        if amount > 0 {
+            self.of.entry(thing).or_default().0 += amount;
+        }
+    }
+
+    /// So much of a thing was seen.
+    ///
+    /// # Errors
+    /// [`InvariantId::OutputNotRepeated`], if it was not to be seen at all.
+    pub fn see(&mut self, thing: &T, amount: u64) -> Verdict {
+        match self.of.get_mut(thing) {
+            None => Err(InvariantId::OutputNotRepeated.broken(format!("{thing:?} should never be seen"))),
+            Some((_, seen)) => {
+                *seen += amount;
+                Ok(())
+            }
+        }
+    }
+
+    /// What counts must have been seen as often as it is wanted.
+    ///
+    /// # Errors
+    /// `broken`, of the first thing of which too little was seen.
+    pub fn complete(&self, broken: InvariantId, counts: impl Fn(&T) -> bool) -> Verdict {
+        match self.of.iter().find(|(thing, (wanted, seen))| seen < wanted && counts(thing)) {
+            None => Ok(()),
+            Some((thing, (wanted, seen))) => {
+                Err(broken.broken(format!("{seen} were seen of {thing:?}, of which there are {wanted}")))
+            }
+        }
+    }
+
+    /// Nothing may have been seen more often than it was made `times`, for each that is wanted.
+    ///
+    /// # Errors
+    /// [`InvariantId::OutputNotRepeated`].
+    pub fn at_most(&self, times: impl Fn(&T) -> Option<u64>) -> Verdict {
+        for (thing, (wanted, seen)) in &self.of {
+            if let Some(times) = times(thing)
+                && *seen > wanted * times
+            {
+                let message =
+                    format!("{seen} were seen of {thing:?}: {wanted} for each of the {times} times it was made");
+                return Err(InvariantId::OutputNotRepeated.broken(message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns how much was seen in all.
+    pub fn seen(&self) -> u64 {
+        self.of.values().map(|(_, seen)| seen).sum()
+    }
+
+    /// Returns how much was seen beyond what is wanted.
+    pub fn doubled(&self) -> u64 {
+        self.of.values().map(|(wanted, seen)| seen.saturating_sub(*wanted)).sum()
+    }
+}
+
 /// Follows the numbers that a counter gave to the records of each key.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
@@ -305,6 +376,23 @@ impl Counts {
                     hole + 1,
                     seen[hole]
                 );
+                return Err(InvariantId::StateExactlyOnce.broken(message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Each number up to this one must have been seen, as often as it comes by at least.
+    ///
+    /// # Errors
+    /// [`InvariantId::StateExactlyOnce`].
+    pub fn reach(&self, counter: u32, key: u64, number: u64, times: u64) -> Verdict {
+        let seen = self.seen.get(&(counter, key)).map_or(&[][..], Vec::as_slice);
+        for index in 0..usize::try_from(number).unwrap_or(usize::MAX) {
+            let seen = seen.get(index).copied().unwrap_or_default();
+            if seen < times {
+                let message =
+                    format!("operator {counter}, key {key}: number {} was seen {seen} times of {times}", index + 1);
                 return Err(InvariantId::StateExactlyOnce.broken(message));
             }
         }
@@ -366,6 +454,37 @@ mod tests {
         times.complete().unwrap();
         assert_eq!(times.see(&"a").unwrap_err().invariant, InvariantId::OutputNotRepeated);
         assert!(times.see(&"b").is_err());
+    }
+
+    #[test]
+    fn more_may_be_seen_than_is_wanted_but_not_more_than_was_made() {
+        let mut rows = AtLeast::default();
+        rows.want("a", 2);
+        rows.see(&"a", 1).unwrap();
+        assert_eq!(
+            rows.complete(InvariantId::OutputComplete, |_| true).unwrap_err().invariant,
+            InvariantId::OutputComplete
+        );
+        rows.complete(InvariantId::OutputComplete, |_| false).unwrap();
+        rows.see(&"a", 2).unwrap();
+        rows.complete(InvariantId::OutputComplete, |_| true).unwrap();
+        assert_eq!((rows.seen(), rows.doubled()), (3, 1));
+        rows.at_most(|_| Some(2)).unwrap();
+        rows.at_most(|_| None).unwrap();
+        assert_eq!(rows.at_most(|_| Some(1)).unwrap_err().invariant, InvariantId::OutputNotRepeated);
+        assert!(rows.see(&"b", 1).is_err());
+    }
+
+    #[test]
+    fn a_number_that_is_left_out_is_missed() {
+        let mut counts = Counts::default();
+        for number in [1, 2, 2, 4] {
+            counts.see(1, 7, number, u64::MAX).unwrap();
+        }
+        counts.reach(1, 7, 2, 1).unwrap();
+        assert!(counts.reach(1, 7, 2, 2).is_err());
+        assert!(counts.reach(1, 7, 4, 1).is_err());
+        assert!(counts.reach(1, 8, 1, 1).is_err());
     }
 
     #[test]

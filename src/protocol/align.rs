@@ -2,7 +2,9 @@
 //!
 //! A window ends at the subtask when the last channel has delivered its marker. If that marker asks for a snapshot,
 //! each channel that has delivered it is blocked until the others have (aligned snapshots, as in Carbone et al.,
-//! "Lightweight Asynchronous Snapshots for Distributed Dataflows"); a plain marker blocks nothing.
+//! "Lightweight Asynchronous Snapshots for Distributed Dataflows"); a plain marker blocks nothing. With at-least-once no
+//! marker does: records of the next window get into the snapshot, and are read again after a restart. The end does not:
+//! a subtask that ended in a snapshot would take nothing of what its producers, which had not, send anew.
 
 use std::collections::BTreeSet;
 
@@ -14,6 +16,8 @@ use crate::protocol::mutant::{self, Mutant};
 struct Channel {
     /// The last window whose marker it has delivered.
     window: WindowId,
+    /// The last of these that ends with a snapshot.
+    snapshot: WindowId,
     watermark: Timestamp,
     blocked: bool,
     ended: bool,
@@ -28,17 +32,20 @@ pub(crate) struct Aligner {
     snapshots: BTreeSet<WindowId>,
     /// Whether a snapshot marker blocks its channel: exactly-once; not: at-least-once.
     blocks: bool,
+    /// The last window with a snapshot that a channel had delivered before it ended.
+    end_behind: WindowId,
     watermark: Timestamp,
 }
 
 impl Aligner {
     pub(crate) fn new(channels: usize, window: WindowId, blocks: bool) -> Aligner {
-        let channel = || Channel { window, watermark: WATERMARK_MIN, blocked: false, ended: false };
+        let channel = || Channel { window, snapshot: window, watermark: WATERMARK_MIN, blocked: false, ended: false };
         Aligner {
             channels: (0..channels).map(|_| channel()).collect(),
             window,
             snapshots: BTreeSet::new(),
             blocks: blocks && !mutant::is(Mutant::NoAlignment),
+            end_behind: window,
             watermark: WATERMARK_MIN,
         }
     }
@@ -63,6 +70,7 @@ impl Aligner {
         state.window = marker.window;
         if marker.snapshot {
             self.snapshots.insert(marker.window);
+            state.snapshot = marker.window;
             state.blocked = self.blocks;
         }
         Ok(())
@@ -91,9 +99,13 @@ impl Aligner {
     /// one of a window before.
     pub(crate) fn overtaken(&mut self, window: WindowId) {
         self.snapshots.retain(|of| *of > window);
+        self.end_behind = if self.end_behind > window { self.end_behind } else { WindowId::NONE };
         for channel in &mut self.channels {
             if channel.window <= window {
                 channel.blocked = false;
+            }
+            if channel.snapshot <= window {
+                channel.snapshot = WindowId::NONE;
             }
         }
     }
@@ -151,10 +163,16 @@ impl Aligner {
         }
     }
 
-    /// Takes the end of a channel; returns whether all have ended now.
-    pub(crate) fn end(&mut self, channel: usize) -> bool {
-        self.channels[channel].ended = true;
-        self.channels.iter().all(|channel| channel.ended)
+    /// Takes the end of a channel.
+    pub(crate) fn end(&mut self, channel: usize) {
+        let state = &mut self.channels[channel];
+        state.ended = true;
+        self.end_behind = self.end_behind.max(state.snapshot);
+    }
+
+    /// Returns whether all channels have ended, and no snapshot is yet to be taken that one of them had not ended in.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.end_behind <= self.window && self.channels.iter().all(|channel| channel.ended)
     }
 }
 
@@ -197,6 +215,37 @@ mod tests {
         assert!(aligner.is_open(0));
         aligner.marker(1, marker(1, false)).unwrap();
         assert_eq!(aligner.next_ended(), Some(marker(1, false)), "that of window 2 came after it");
+    }
+
+    #[test]
+    fn without_alignment_no_marker_blocks_and_a_window_still_ends_with_the_last_one() {
+        let mut aligner = Aligner::new(2, WindowId(0), false);
+        aligner.marker(0, marker(1, true)).unwrap();
+        aligner.marker(0, marker(2, true)).unwrap();
+        assert!(aligner.is_open(0) && aligner.is_open(1));
+        assert_eq!(aligner.next_ended(), None);
+        aligner.marker(1, marker(1, true)).unwrap();
+        assert_eq!(aligner.next_ended(), Some(marker(1, true)));
+        assert_eq!(aligner.next_ended(), None);
+    }
+
+    #[test]
+    fn an_end_behind_a_snapshot_waits_for_the_snapshot() {
+        let mut aligner = Aligner::new(2, WindowId(4), false);
+        aligner.marker(0, marker(5, true)).unwrap();
+        aligner.end(0);
+        aligner.end(1);
+        assert!(!aligner.has_ended(), "the first channel had not ended in window 5");
+        aligner.marker(1, marker(5, true)).unwrap();
+        assert_eq!(aligner.next_ended(), Some(marker(5, true)));
+        assert!(aligner.has_ended());
+
+        let mut aligner = Aligner::new(2, WindowId(4), true);
+        aligner.end(0);
+        aligner.marker(0, marker(5, true)).unwrap();
+        assert!(!aligner.has_ended());
+        aligner.end(1);
+        assert!(aligner.has_ended(), "both have ended in window 5");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use piton_actors::host::{AnyOperator, AnySink, AnySource, HostedSink, HostedSour
 use piton_actors::{Batch, Delivery, Error, Result as UserResult, Subtask as Info};
 
 use crate::chaos::invariants::{InvariantId, Verdict};
-use crate::config::{OnPoison, Scope};
+use crate::config::{Mode, OnPoison, Scope};
 use crate::ids::{Fence, WindowId};
 use crate::protocol::element::Element;
 use crate::protocol::failure::Failure;
@@ -189,6 +189,7 @@ impl Workshop for Bench {
             partition: 0,
             next: 0,
             poisoned: self.poisoned,
+            outside: self.outside.clone(),
         };
         let inner = Box::new(HostedSource::new(source, self.batch_rows));
         Ok(Box::new(FragileSource { inner, fragile: fragile.clone() }))
@@ -258,7 +259,7 @@ impl Parts<'_> {
                 inputs,
                 outputs,
                 batch_rows: self.settings.batch_rows,
-                aligned: true,
+                aligned: self.settings.mode == Mode::ExactlyOnce,
                 ladder: self.ladder(),
                 stopwatch: Arc::new(|| 0),
             })?;

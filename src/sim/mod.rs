@@ -31,6 +31,7 @@ pub use faults::{Act, CommitFailure, Fault, Hook, Plan};
 pub use shrink::shrink;
 
 use crate::chaos::invariants::{InvariantId, Violation};
+use crate::config::Mode;
 use crate::protocol::failure::panic_message;
 use crate::sim::random::Random;
 use crate::sim::topology::Topology;
@@ -43,6 +44,9 @@ pub struct Options {
     pub plan: Option<Plan>,
     /// Whether to keep every event in words, not only the last ones.
     pub trace: bool,
+    /// What the job is asked for, whatever the seed. With at-least-once the weaker promise is checked: a run has the
+    /// same job, settings and faults in both.
+    pub mode: Mode,
 }
 
 /// What was counted in a run.
@@ -72,6 +76,8 @@ pub struct Stats {
     pub settled: u64,
     /// Rows that were visible in the end.
     pub rows: u64,
+    /// What was visible beyond what there is without faults: nothing, but with at-least-once.
+    pub doubled: u64,
     /// How much virtual time passed, in ms.
     pub virtual_ms: u64,
 }
@@ -91,6 +97,7 @@ impl Stats {
         self.failed_checkpoints += other.failed_checkpoints;
         self.settled += other.settled;
         self.rows += other.rows;
+        self.doubled += other.doubled;
         self.virtual_ms += other.virtual_ms;
     }
 }
@@ -100,6 +107,8 @@ impl Stats {
 pub struct Outcome {
     /// The seed.
     pub seed: u64,
+    /// What it was asked for.
+    pub mode: Mode,
     /// The faults it was run with.
     pub plan: Plan,
     /// The promise that was broken, if one was.
@@ -135,6 +144,7 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
     };
     Outcome {
         seed,
+        mode: options.mode,
         violation,
         refused,
         stats: world.stats(),

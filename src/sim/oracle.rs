@@ -4,18 +4,55 @@ use std::collections::BTreeMap;
 
 use piton_actors::WindowId;
 
-use crate::chaos::invariants::{Counts, HeadOrder, InvariantId, Times, Verdict};
+use crate::chaos::invariants::{AtLeast, Counts, HeadOrder, InvariantId, Times, Verdict};
+use crate::config::Mode;
 use crate::sim::golden::Golden;
 use crate::sim::operators::Row;
 use crate::sim::topology::{FIRST_OPERATOR, Topology};
 
-/// A row, as far as it can be told from others.
+/// A row, as far as it can be told from others: its origin, number, key and value.
 type Identity = (u32, u64, u64, u64);
+
+/// How often rows are seen.
+enum Seen {
+    /// Exactly as often as without faults.
+    Exactly(Times<Identity>),
+    /// At least as often; a row of a time window stands for as many as it has counted, because some may come late.
+    AtLeast(AtLeast<(u32, u64, u64)>),
+}
+
+impl Seen {
+    fn new(mode: Mode) -> Seen {
+        match mode {
+            Mode::ExactlyOnce => Seen::Exactly(Times::default()),
+            Mode::AtLeastOnce => Seen::AtLeast(AtLeast::default()),
+        }
+    }
+
+    fn want(&mut self, (origin, number, key, value): Identity, times: u64) {
+        match self {
+            Seen::Exactly(rows) => rows.want((origin, number, key, value), times),
+            Seen::AtLeast(rows) => rows.want((origin, number, key), times * worth(origin, value)),
+        }
+    }
+
+    fn see(&mut self, (origin, number, key, value): Identity) -> Verdict {
+        match self {
+            Seen::Exactly(rows) => rows.see(&(origin, number, key, value)),
+            Seen::AtLeast(rows) => rows.see(&(origin, number, key), worth(origin, value)),
+        }
+    }
+}
+
+/// Returns how many rows a row stands for.
+fn worth(origin: u32, value: u64) -> u64 {
+    if origin < FIRST_OPERATOR { 1 } else { value }
+}
 
 struct SinkView {
     region: usize,
     lingers: bool,
-    rows: Times<Identity>,
+    rows: Seen,
     counts: Counts,
     /// How often each count of a counter comes by.
     counters: BTreeMap<u32, u64>,
@@ -27,6 +64,7 @@ struct SinkView {
 
 /// See the module.
 pub(crate) struct Oracle {
+    mode: Mode,
     sinks: Vec<SinkView>,
     counted: BTreeMap<(u32, u64), u64>,
     stamps: BTreeMap<u32, u32>,
@@ -35,14 +73,16 @@ pub(crate) struct Oracle {
     under_way: Vec<bool>,
     /// For each source partition, up to where its rows are committed.
     committed: Vec<u64>,
+    /// For each source partition, how often each of its rows was made.
+    made: Vec<Vec<u64>>,
 }
 
 impl Oracle {
-    pub(crate) fn new(topology: &Topology) -> Oracle {
+    pub(crate) fn new(topology: &Topology, mode: Mode) -> Oracle {
         let golden = Golden::of(topology);
         let mut sinks = Vec::new();
         for sink in &topology.sinks {
-            let mut rows = Times::default();
+            let mut rows = Seen::new(mode);
             for (origin, times) in &sink.flow.origins {
                 for made in &golden.origins[origin] {
                     rows.want((*origin, made.number, made.key, made.value), *times);
@@ -60,12 +100,14 @@ impl Oracle {
             });
         }
         Oracle {
+            mode,
             sinks,
             counted: golden.counted,
             stamps: topology.stamps.clone(),
             heads: vec![HeadOrder::default(); topology.regions.len()],
             under_way: vec![false; topology.regions.len()],
             committed: vec![0; topology.partitions.len()],
+            made: topology.partitions.iter().map(|partition| vec![0; partition.rows as usize]).collect(),
         }
     }
 
@@ -91,6 +133,11 @@ impl Oracle {
         }
     }
 
+    /// A source has emitted a row of a partition.
+    pub(crate) fn made(&mut self, partition: u32, number: u64) {
+        self.made[partition as usize][number as usize] += 1;
+    }
+
     /// A subtask of a sink has made its output of a window visible.
     pub(crate) fn published(&mut self, sink: usize, subtask: u32, window: WindowId, rows: &[Row]) -> Verdict {
         let view = &mut self.sinks[sink];
@@ -106,14 +153,21 @@ impl Oracle {
         }
         *last = window;
         for row in rows {
-            see(view, row, &self.committed, &self.stamps)?;
+            see(view, row, self.mode, &self.committed, &self.stamps)?;
         }
         Ok(())
     }
 
-    /// Everything that the head of a region covers is visible but for what was under way, and nothing else.
+    /// Everything that the head of a region covers is visible but for what was under way, and nothing else, if not doubled.
     pub(crate) fn settled(&self, region: usize) -> Verdict {
         for (number, sink) in self.sinks.iter().enumerate().filter(|(_, sink)| sink.region == region && !sink.lingers) {
+            if let Seen::AtLeast(rows) = &sink.rows {
+                let is_covered = |(origin, number, _): &(u32, u64, u64)| {
+                    self.committed.get(*origin as usize).is_some_and(|position| number < position)
+                };
+                rows.complete(InvariantId::OutputIsPrefix, is_covered)?;
+                continue;
+            }
             for (partition, (times, seen)) in &sink.partitions {
                 let wanted = self.committed[*partition as usize] * times;
                 if *seen > wanted || (*seen < wanted && !self.under_way[region]) {
@@ -133,7 +187,13 @@ impl Oracle {
     /// The job has ended.
     pub(crate) fn ended(&self) -> Verdict {
         for sink in &self.sinks {
-            sink.rows.complete()?;
+            match &sink.rows {
+                Seen::Exactly(rows) => rows.complete()?,
+                Seen::AtLeast(rows) => {
+                    self.ended_at_least(sink, rows)?;
+                    continue;
+                }
+            }
             for ((counter, key), wanted) in &self.counted {
                 if sink.counters.contains_key(counter) && sink.counts.highest(*counter, *key) != *wanted {
                     let highest = sink.counts.highest(*counter, *key);
@@ -146,14 +206,33 @@ impl Oracle {
         Ok(())
     }
 
-    /// Returns how many rows are visible.
-    pub(crate) fn visible(&self) -> u64 {
-        self.sinks.iter().map(|sink| sink.rows.seen()).sum()
+    fn ended_at_least(&self, sink: &SinkView, rows: &AtLeast<(u32, u64, u64)>) -> Verdict {
+        rows.complete(InvariantId::OutputComplete, |_| true)?;
+        if !sink.lingers {
+            // Where nothing is held back, nothing is repeated but what was read again.
+            rows.at_most(|(origin, number, _)| self.made.get(*origin as usize).map(|made| made[*number as usize]))?;
+        }
+        for ((counter, key), wanted) in &self.counted {
+            if let Some(times) = sink.counters.get(counter) {
+                sink.counts.reach(*counter, *key, *wanted, *times)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns how many rows are visible, and how many of them beyond those of a run without faults.
+    pub(crate) fn visible(&self) -> (u64, u64) {
+        let visible = self.sinks.iter().map(|sink| match &sink.rows {
+            Seen::Exactly(rows) => (rows.seen(), 0),
+            Seen::AtLeast(rows) => (rows.seen(), rows.doubled()),
+        });
+        visible.fold((0, 0), |(rows, doubled), (more, again)| (rows + more, doubled + again))
     }
 }
 
-fn see(view: &mut SinkView, row: &Row, committed: &[u64], stamps: &BTreeMap<u32, u32>) -> Verdict {
-    if row.late {
+fn see(view: &mut SinkView, row: &Row, mode: Mode, committed: &[u64], stamps: &BTreeMap<u32, u32>) -> Verdict {
+    let is_exact = mode == Mode::ExactlyOnce;
+    if row.late && is_exact {
         return Err(InvariantId::NothingLate.broken(format!("{row:?}")));
     }
     if row.stray {
@@ -162,20 +241,26 @@ fn see(view: &mut SinkView, row: &Row, committed: &[u64], stamps: &BTreeMap<u32,
     if row.spoiled {
         return Err(InvariantId::StateExactlyOnce.broken(format!("{row:?} met state that is not what was put there")));
     }
-    view.rows.see(&(row.origin, row.number, row.key, row.value))?;
+    // What is read again may come late, and is not counted then. Were it anything else, some of its window would lack.
+    if !row.late {
+        view.rows.see((row.origin, row.number, row.key, row.value))?;
+    }
     if let Some((_, seen)) = view.partitions.get_mut(&row.origin) {
         *seen += 1;
         let position = committed[row.origin as usize];
-        if row.number >= position {
+        if row.number >= position && is_exact {
             let message = format!("{row:?} is visible while its partition is committed up to {position}");
             return Err(InvariantId::OutputIsPrefix.broken(message));
         }
     }
     if row.counter > 0 {
         let Some(times) = view.counters.get(&row.counter) else {
+            if row.late {
+                return Ok(());
+            }
             return Err(InvariantId::EngineSound.broken(format!("{row:?} came by a counter that does not lead here")));
         };
-        view.counts.see(row.counter, row.key, row.count, *times)?;
+        view.counts.see(row.counter, row.key, row.count, if is_exact { *times } else { u64::MAX })?;
     }
     match stamps.get(&row.stamp) {
         Some(parallelism) if u64::from(row.stamped_by) != row.number % u64::from(*parallelism) => {

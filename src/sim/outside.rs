@@ -149,6 +149,7 @@ pub(crate) struct SimSource {
     pub(crate) next: u64,
     /// Whether there is poison between the rows.
     pub(crate) poisoned: bool,
+    pub(crate) outside: Outside,
 }
 
 impl SimSource {
@@ -159,6 +160,7 @@ impl SimSource {
             feed.push_at(time, row.poison());
         }
         feed.push_at(time, row);
+        self.outside.lock().oracle.made(self.partition, self.next);
         self.next += 1;
     }
 }

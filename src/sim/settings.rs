@@ -1,6 +1,6 @@
 //! What a run is set to: drawn from the seed, so that tight and generous settings are both met.
 
-use crate::config::{Duration, Limit, OnPoison, RestartStrategy, Scope};
+use crate::config::{Duration, Limit, Mode, OnPoison, RestartStrategy, Scope};
 use crate::protocol::coordinator::CheckpointSettings;
 use crate::protocol::ladder::LadderSettings;
 use crate::sim::random::Random;
@@ -13,6 +13,8 @@ pub(crate) struct Settings {
     /// How many rows a batch holds.
     pub(crate) batch_rows: usize,
     pub(crate) checkpoint: CheckpointSettings,
+    /// Not drawn: a run is asked for one of them.
+    pub(crate) mode: Mode,
     pub(crate) restart: RestartStrategy,
     pub(crate) ladder: LadderSettings,
     /// How long a control message is under way at most.
@@ -36,7 +38,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn draw(random: &mut Random) -> Settings {
+    pub(crate) fn draw(random: &mut Random, mode: Mode) -> Settings {
         let window_ms = random.between(4, 40);
         let max_concurrent = random.pick(&[1, 1, 2]);
         let storage_ms = random.pick(&[0, 2, 10, 40]);
@@ -52,6 +54,7 @@ impl Settings {
                 tolerable_failures: random.pick(&[None, None, Some(0), Some(2)]),
                 aligned_timeout_ms: None,
             },
+            mode,
             restart: RestartStrategy::FixedDelay {
                 attempts: Limit::Unlimited,
                 delay: Duration::from_millis(random.pick(&[0, 1, 10, 50])),

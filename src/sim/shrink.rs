@@ -76,7 +76,7 @@ impl Shrinking {
         for fault in some.iter().rev() {
             plan.faults.remove(*fault);
         }
-        let outcome = run(self.best.seed, &Options { plan: Some(plan), trace: false });
+        let outcome = run(self.best.seed, &Options { plan: Some(plan), mode: self.best.mode, ..Options::default() });
         let fails = outcome.violation.is_some();
         if fails {
             self.best = outcome;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::*;
+use crate::config::Mode;
 use crate::protocol::mutant::{self, Mutant};
 
 /// Within so many seeds every deliberate bug has to be caught.
@@ -39,7 +40,7 @@ fn catch(mutant: Mutant) -> Option<Caught> {
     });
     mutant::activate(None);
     if let Some(Caught { seed, shrunk, .. }) = &caught {
-        let sound = run(*seed, &Options { plan: Some(shrunk.plan.clone()), trace: false });
+        let sound = run(*seed, &Options { plan: Some(shrunk.plan.clone()), ..Options::default() });
         assert!(sound.violation.is_none(), "{mutant:?} is not to blame for {:?} ({})", sound.violation, shrunk.plan);
     }
     caught
@@ -105,6 +106,38 @@ fn every_mutant_is_caught() {
 }
 
 #[test]
+fn what_loses_or_repeats_for_no_reason_is_caught_with_at_least_once_too() {
+    let hunt = |mutant: Mutant, seeds: u64| {
+        mutant::activate(Some(mutant));
+        let options = Options { mode: Mode::AtLeastOnce, ..Options::default() };
+        let caught = (0..seeds).find_map(|seed| run(seed, &options).violation);
+        mutant::activate(None);
+        caught
+    };
+    let mutants = [
+        Mutant::EarlyCommit,
+        Mutant::PendingForgotten,
+        Mutant::PendingNotRecommitted,
+        Mutant::PositionAhead,
+        Mutant::MarkerOvertakesRows,
+        Mutant::LineageForgotten,
+        Mutant::PollBeyondMarker,
+        Mutant::NothingUndone,
+        Mutant::JournalCutShort,
+        Mutant::LetterForgotten,
+        Mutant::ReplaySent,
+        Mutant::TakenForgotten,
+    ];
+    for mutant in mutants {
+        let caught = hunt(mutant, 500);
+        println!("{mutant:?}: {}", caught.as_ref().map_or("not caught".to_string(), ToString::to_string));
+        assert!(caught.is_some(), "{mutant:?}");
+    }
+    // This is what the weaker promise is about.
+    assert_eq!(hunt(Mutant::NoAlignment, 100), None);
+}
+
+#[test]
 fn the_documentation_lists_every_mutant() {
     let document = include_str!("../../docs/mutants.md");
     let described = descriptions();
@@ -131,7 +164,7 @@ fn a_failing_plan_shrinks_to_one_that_fails() {
         "{} of {before} faults left after {runs} runs",
         shrunk.plan.faults.len()
     );
-    let again = run(shrunk.seed, &Options { plan: Some(shrunk.plan.clone()), trace: true });
+    let again = run(shrunk.seed, &Options { plan: Some(shrunk.plan.clone()), trace: true, ..Options::default() });
     assert_eq!(again.trace_hash, shrunk.trace_hash, "a plan replays");
     assert!(again.events.len() > shrunk.events.len(), "a trace holds every event");
     mutant::activate(None);

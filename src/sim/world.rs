@@ -9,7 +9,7 @@ use std::sync::Arc;
 use piton_actors::WindowId;
 
 use crate::chaos::invariants::{InvariantId, Verdict, Violation};
-use crate::config::OnPoison;
+use crate::config::{Mode, OnPoison};
 use crate::ids::{Fence, SubtaskId};
 use crate::protocol::element::Element;
 use crate::protocol::failure::Failure;
@@ -125,8 +125,8 @@ impl<'a> World<'a> {
             ended: Ended::No,
         };
         World {
-            settings: Settings::draw(&mut Random::new(seed, "settings")),
-            outside: Outside::new(Oracle::new(topology)),
+            settings: Settings::draw(&mut Random::new(seed, "settings"), options.mode),
+            outside: Outside::new(Oracle::new(topology, options.mode)),
             storage: Storage::new(seed),
             trace: Trace::new(options.trace),
             schedule: Random::new(seed, "schedule"),
@@ -176,7 +176,14 @@ impl<'a> World<'a> {
             OnPoison::DeadLetter if self.topology.poisoned => golden::poison(self.topology),
             _ => BTreeMap::new(),
         };
-        if self.set_aside != wanted {
+        let is_right = match self.settings.mode {
+            Mode::ExactlyOnce => self.set_aside == wanted,
+            Mode::AtLeastOnce => {
+                let missing = wanted.iter().find(|(letter, times)| self.set_aside.get(*letter) < Some(times));
+                missing.is_none() && self.set_aside.keys().all(|letter| wanted.contains_key(letter))
+            }
+        };
+        if !is_right {
             let message = format!("set aside were {:?}, not {wanted:?}", self.set_aside);
             return Err(InvariantId::LettersExactlyOnce.broken(message));
         }
@@ -186,8 +193,8 @@ impl<'a> World<'a> {
 
     /// Returns what was counted.
     pub(crate) fn stats(&self) -> Stats {
-        let rows = self.outside.lock().oracle.visible();
-        Stats { steps: self.step, rows, virtual_ms: (self.now - BEGIN) as u64, ..self.stats }
+        let (rows, doubled) = self.outside.lock().oracle.visible();
+        Stats { steps: self.step, rows, doubled, virtual_ms: (self.now - BEGIN) as u64, ..self.stats }
     }
 
     fn verify(&mut self) -> Verdict {

@@ -261,14 +261,20 @@ impl Subtask {
                 while let Some(ended) = self.aligner.next_ended() {
                     self.end_window(ended, Alignment::Aligned);
                 }
+                self.see_ended();
                 Ok(())
             }
             Element::End => {
-                if self.aligner.end(channel) && !self.finished {
-                    self.finish();
-                }
+                self.aligner.end(channel);
+                self.see_ended();
                 Ok(())
             }
+        }
+    }
+
+    fn see_ended(&mut self) {
+        if self.aligner.has_ended() && !self.finished {
+            self.finish();
         }
     }
 
