@@ -7,6 +7,7 @@ use piton_actors::state::check_declared;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::WindowId;
+use crate::protocol::failure::guard;
 use crate::protocol::manifest::Manifest;
 use crate::runtime::build::RegionBlueprint;
 use crate::runtime::fit::{Found, refused};
@@ -46,8 +47,9 @@ fn check_region(
         for part in parts.filter(|part| blueprint.mapping.name(&part.operator) == Some(name)) {
             let chunks = part.chunks.iter().map(|chunk| store.read_chunk(chunk).map_err(refused));
             let chunks = chunks.collect::<Result<Vec<_>>>()?;
-            if let Err(error) = check_declared(&operator.states, &chunks, key_groups) {
-                misfits.push(format!("operator \"{name}\": {}", error.message()));
+            // What converts a value is the user's, and may panic.
+            if let Err(failure) = guard(name, || check_declared(&operator.states, &chunks, key_groups)) {
+                misfits.push(format!("operator \"{name}\": {}", failure.message));
                 // Its other subtasks have the same to say.
                 break;
             }
