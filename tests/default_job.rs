@@ -6,8 +6,16 @@ use piton::config::Settings;
 use toml::{Table, Value};
 
 /// Options whose default is not one value: it comes from the file's name, or is that there is none.
-const WITHOUT_A_DEFAULT: &[&str] =
-    &["job.name", "checkpoint.aligned_timeout", "store.path", "http.listen", "http.token"];
+const WITHOUT_A_DEFAULT: &[&str] = &[
+    "job.name",
+    "checkpoint.aligned_timeout",
+    "store.path",
+    "http.listen",
+    "http.token",
+    "chaos.seed",
+    "chaos.at",
+    "chaos.expect",
+];
 
 /// The part of the file that is commented out, as if it were not.
 fn commented_out() -> Table {

@@ -52,6 +52,44 @@ fn files_that_the_architecture_names_exist() {
     assert!(names > 20, "found only {names} names");
 }
 
+/// The tree in the architecture: what is indented belongs to the folder above it.
+#[test]
+fn places_in_the_tree_of_the_architecture_exist() {
+    let page = read("ARCHITECTURE.md");
+    let (_, tree) = page.split_once("```text\n").expect("it begins with the tree");
+    let (tree, _) = tree.split_once("```").expect("the tree ends");
+    let (mut folder, mut names) = ("", 0);
+    for line in tree.lines() {
+        let is_within = line.starts_with(' ');
+        let (places, _) = line.trim_start().split_once("  ").unwrap_or((line.trim(), ""));
+        for place in places.split(' ') {
+            let path = root().join(if is_within { folder } else { "" }).join(place);
+            assert!(path.exists(), "ARCHITECTURE.md shows {place} in {folder:?}, which is not there");
+            names += 1;
+        }
+        if !is_within {
+            folder = places;
+        }
+    }
+    assert!(names > 20, "found only {names} places");
+}
+
+#[test]
+fn files_that_decisions_name_exist() {
+    let mut names = 0;
+    for page in pages().into_iter().filter(|page| page.parent().is_some_and(|folder| folder.ends_with("decisions"))) {
+        let text = fs::read_to_string(&page).unwrap();
+        let spans = text.split('`').skip(1).step_by(2);
+        for name in spans.filter(|name| (name.ends_with(".rs") || name.ends_with('/')) && !name.contains(' ')) {
+            let exists = ["", "src"].iter().any(|place| root().join(place).join(name).exists());
+            // Folders of a state directory are no folders of the tree.
+            assert!(exists || name.contains("NAME"), "{} names {name}, which is not there", page.display());
+            names += 1;
+        }
+    }
+    assert!(names > 10, "found only {names} names");
+}
+
 #[test]
 fn code_in_the_readme_is_that_of_the_example() {
     let (readme, example) = (read("README.md"), read("examples/word_count.rs"));

@@ -75,7 +75,9 @@ pub trait Operator: Send + Sized + 'static {
     /// Returns what state it keeps: `vec![SEEN.into(), LAST.into()]`.
     ///
     /// A job does not start if what a checkpoint holds under these names cannot be read as their types, which says the
-    /// name and the field. State that is not declared is found out where it is first used, while the job runs.
+    /// name and the field; what an older version of the program has written is migrated as their handles say, see
+    /// [`Migration`](crate::state::Migration). State that is not declared is found out where it is first used, while the
+    /// job runs, and is not migrated.
     fn states(&self) -> Vec<Declared> {
         Vec::new()
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::config::checkpoint::{Alignment, Mode};
 use crate::config::layers::Layered;
 use crate::config::problem::Problems;
-use crate::config::recovery::Strategy;
+use crate::config::recovery::{OnPoison, Scope, Strategy};
 use crate::config::settings::Settings;
 
 /// The most key groups there can be: beyond it the bookkeeping costs more than a finer division is worth.
@@ -29,7 +29,7 @@ pub(crate) fn check(settings: &Settings, layered: &Layered<'_>, problems: &mut P
 }
 
 /// Options that are read, so that a file may hold them already, but that nothing acts on in this version.
-const IDLE: [&str; 2] = ["http.listen", "http.token"];
+const IDLE: [&str; 3] = ["http.listen", "http.token", "chaos"];
 
 fn warn_of_idle_options(layered: &Layered<'_>, problems: &mut Problems) {
     for path in IDLE.into_iter().filter(|path| layered.is_given(path)) {
@@ -128,6 +128,11 @@ fn check_recovery(settings: &Settings, layered: &Layered<'_>, problems: &mut Pro
             recovery.journal, recovery.journal_total
         );
         problems.value("recovery.journal", message);
+    }
+    if recovery.on_poison != OnPoison::Fail && matches!(recovery.scope, Scope::Region | Scope::Job) {
+        let message = "recovery.on_poison has no effect with this recovery.scope: a row is known to be poison only where \
+                       \"batch\" or \"operator\" is tried first";
+        problems.warn("recovery.on_poison", message);
     }
     if recovery.backoff_multiplier < 1.0 || !recovery.backoff_multiplier.is_finite() {
         problems.value("recovery.backoff_multiplier", "recovery.backoff_multiplier must be at least 1");

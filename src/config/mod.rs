@@ -3,6 +3,7 @@
 //! A value comes from the defaults, the topology file, the environment and the command line, each over the one
 //! before. Nothing here acts on a setting; what belongs to the topology itself is left to the module of that name.
 
+mod chaos;
 mod check;
 mod checkpoint;
 mod document;
@@ -14,6 +15,7 @@ mod settings;
 mod units;
 mod variables;
 
+pub use chaos::{ChaosExpectation, ChaosPoint, ChaosSettings, ChaosWeights};
 pub use checkpoint::{Alignment, CheckpointSettings, Mode, OnCancel};
 pub use layers::Overrides;
 pub use recovery::{OnPoison, RecoverySettings, RestartStrategy, Resume, Scope, Strategy};

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::chaos::ChaosSettings;
 use crate::config::checkpoint::CheckpointSettings;
 use crate::config::recovery::RecoverySettings;
 use crate::config::units::Duration;
@@ -28,8 +29,8 @@ pub struct Settings {
     pub store: StoreSettings,
     /// The web page, the metrics and the API.
     pub http: HttpSettings,
-    /// What `piton chaos` and `piton sim` may do. Read by them.
-    pub chaos: toml::Table,
+    /// What `piton chaos` and `piton sim` may do.
+    pub chaos: ChaosSettings,
 }
 
 impl Settings {

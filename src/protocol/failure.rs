@@ -15,6 +15,8 @@ pub struct Failure {
     pub kind: FailureKind,
     /// What it said.
     pub message: String,
+    /// Whether the record to blame was to be found, but the journal did not reach back far enough.
+    pub beyond_journal: bool,
 }
 
 /// Why user code did not come back with `Ok`.
@@ -57,28 +59,38 @@ impl From<ErrorKind> for ErrorKindTag {
 impl Failure {
     /// Makes a failure of what user code returned.
     pub fn error(operator: impl Into<String>, error: &Error) -> Failure {
-        Failure { operator: operator.into(), kind: FailureKind::Error(error.kind().into()), message: error.to_string() }
+        Failure {
+            operator: operator.into(),
+            kind: FailureKind::Error(error.kind().into()),
+            message: error.to_string(),
+            beyond_journal: false,
+        }
     }
 
     /// Makes a failure of a caught panic.
     pub fn panic(operator: impl Into<String>, payload: &(dyn Any + Send)) -> Failure {
-        Failure { operator: operator.into(), kind: FailureKind::Panic, message: panic_message(payload) }
+        Failure {
+            operator: operator.into(),
+            kind: FailureKind::Panic,
+            message: panic_message(payload),
+            beyond_journal: false,
+        }
     }
 
     /// Makes a failure of a panic of which only the message is left.
     pub fn from_panic(operator: impl Into<String>, message: String) -> Failure {
-        Failure { operator: operator.into(), kind: FailureKind::Panic, message }
+        Failure { operator: operator.into(), kind: FailureKind::Panic, message, beyond_journal: false }
     }
 
     /// Makes a failure of a call that did not come back for so long.
     pub fn hung(operator: impl Into<String>, timeout: impl fmt::Display) -> Failure {
         let message = format!("a call of it got nowhere for {timeout} (recovery.hang_timeout) and was abandoned");
-        Failure { operator: operator.into(), kind: FailureKind::Hung, message }
+        Failure { operator: operator.into(), kind: FailureKind::Hung, message, beyond_journal: false }
     }
 
     /// Makes a failure of the engine itself.
     pub fn engine(operator: impl Into<String>, message: impl Into<String>) -> Failure {
-        Failure { operator: operator.into(), kind: FailureKind::Engine, message: message.into() }
+        Failure { operator: operator.into(), kind: FailureKind::Engine, message: message.into(), beyond_journal: false }
     }
 
     /// Returns whether restarting cannot help.

@@ -60,6 +60,8 @@ pub(crate) enum Decision {
     Recover(Rung, Then),
     /// It is the region's to deal with; says why, if not for the failure itself.
     Up(Option<String>),
+    /// So it is, because the journal does not reach back to the newest snapshot.
+    BeyondJournal,
 }
 
 /// What a call was made for.
@@ -159,7 +161,7 @@ impl Ladder {
         let rung = match possible {
             Possible { undo: true, .. } if self.undoes() && !failed.preparing => Rung::Batch,
             Possible { replay: true, .. } => Rung::Operator,
-            _ => return Decision::Up(Some("there is no whole journal to replay".into())),
+            _ => return Decision::BeyondJournal,
         };
         if failed.failure.kind == FailureKind::Error(ErrorKindTag::Unavailable) {
             return Decision::Recover(rung, Then::Later);
@@ -237,7 +239,12 @@ mod tests {
     }
 
     fn error(tag: ErrorKindTag) -> ChainFailure {
-        let failure = Failure { operator: "count".into(), kind: FailureKind::Error(tag), message: "not so".into() };
+        let failure = Failure {
+            operator: "count".into(),
+            kind: FailureKind::Error(tag),
+            message: "not so".into(),
+            beyond_journal: false,
+        };
         ChainFailure::lost(failure)
     }
 
@@ -296,7 +303,7 @@ mod tests {
     fn what_cannot_be_taken_back_is_replayed_and_what_cannot_be_replayed_goes_up() {
         let mut ladder = ladder(Scope::Batch, OnPoison::Fail);
         assert_eq!(ladder.failed(&panic(), Purpose::Other, REPLAY), recover(Rung::Operator, Then::Again));
-        assert!(matches!(ladder.failed(&panic(), Purpose::Other, NOTHING), Decision::Up(Some(_))));
+        assert_eq!(ladder.failed(&panic(), Purpose::Other, NOTHING), Decision::BeyondJournal);
     }
 
     #[test]

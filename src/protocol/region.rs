@@ -14,6 +14,11 @@
 //! attempt to attempt, for most failures of checkpoints outlive a restart; only a checkpoint that is committed ends it, also
 //! one whose outcome came after the attempt had failed.
 //!
+//! An operator whose poison is to be set aside or left out is restarted alone until the record is found. If its journal
+//! does not reach back far enough, a rollback gives it another chance: checkpoints may come before the record this time. If
+//! they do not, again and again, no further rollback will find it, whatever the restart policy says, and the region gives
+//! up.
+//!
 //! The target of a rollback is always read from the store: only it knows whether the last commit happened.
 
 use piton_actors::{Timestamp, WindowId};
@@ -78,6 +83,9 @@ pub enum Command {
 /// How many attempts may fail while the job is stopping.
 const STOPPING_ATTEMPTS: u32 = 3;
 
+/// How often a record may be out of reach of a journal with no commit between.
+const SEARCHES: u32 = 3;
+
 enum Phase {
     Created,
     Running,
@@ -103,6 +111,8 @@ pub struct Region {
     stopping: bool,
     /// How often it has failed since it was told to stop.
     failed_stopping: u32,
+    /// Who searched for a record in vain, behind which window and how often.
+    searched: Option<(Option<SubtaskId>, WindowId, u32)>,
     commands: Vec<Command>,
 }
 
@@ -119,6 +129,7 @@ impl Region {
             delay_ms: 0,
             stopping: false,
             failed_stopping: 0,
+            searched: None,
             commands: Vec::new(),
         }
     }
@@ -239,6 +250,11 @@ impl Region {
         self.commands.push(Command::Halt);
         let decision = if failure.is_final() {
             Decision::GiveUp("a restart cannot mend it".into())
+        } else if failure.beyond_journal && self.has_searched_enough(&subtask) {
+            Decision::GiveUp(format!(
+                "it failed {SEARCHES} times with no commit between, and its journal did not reach back to the record to \
+                 blame: raise recovery.journal, or make checkpoint.interval shorter"
+            ))
         } else {
             self.policy.on_failure(now, chance)
         };
@@ -265,6 +281,17 @@ impl Region {
     fn abort_checkpoints(&mut self, failure: &Failure) {
         self.coordinator.abort(&failure.to_string());
         self.commands.extend(self.coordinator.commands().map(Command::Coordinator));
+    }
+
+    /// Notes a search for a record that was in vain; returns whether it is not worth another.
+    fn has_searched_enough(&mut self, subtask: &Option<SubtaskId>) -> bool {
+        let head = self.coordinator.head();
+        let times = match &self.searched {
+            Some((who, behind, times)) if who == subtask && *behind == head => times + 1,
+            _ => 1,
+        };
+        self.searched = Some((subtask.clone(), head, times));
+        times >= SEARCHES
     }
 
     /// What becomes of a decision if the job is stopping.

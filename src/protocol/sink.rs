@@ -315,6 +315,7 @@ impl SinkTail {
             operator: self.name.clone(),
             kind: FailureKind::Error(error.kind().into()),
             message: error.to_string(),
+            beyond_journal: false,
         }
     }
 }

@@ -105,9 +105,9 @@ pub fn run_in(plan: &Plan, options: RunOptions, mut opener: Opener) -> Result<En
         }
         return Ok(Ended::AlreadyFinished(outcome));
     }
-    schema::check(store.as_mut(), &regions)?;
+    let lost = schema::check(store.as_mut(), &regions)?;
     let incarnation = store.claim_incarnation().map_err(refused)?;
-    for loss in &losses {
+    for loss in losses.iter().chain(&lost) {
         tracing::warn!("{loss}");
     }
     for manifest in &abandoned {

@@ -47,6 +47,7 @@ pub fn check<F: Fixture>(mut make: impl FnMut() -> F) {
     joined_outputs_come_with_their_window(&mut make());
     dead_letters_come_once_and_stay(&mut make());
     dead_letters_come_with_their_commit(&mut make());
+    dead_letters_of_windows_that_were_given_up_are_left_out(&mut make());
     long_manifests_are_kept(&mut make());
     strange_names_are_kept_apart(&mut make());
 }
@@ -415,6 +416,37 @@ fn dead_letters_come_with_their_commit<F: Fixture>(fixture: &mut F) {
     let mut store = fixture.open();
     assert_eq!(store.letters("a").expect("letters are read"), [first.clone(), other, again]);
     assert_eq!(store.letters("b").expect("letters are read"), [first, third], "letters are of a region");
+}
+
+fn dead_letters_of_windows_that_were_given_up_are_left_out<F: Fixture>(fixture: &mut F) {
+    let subtask = SubtaskId::new("in", 0);
+    let of = |window| letter(&subtask, window, window, 10);
+    let with = |window, copy_of| Manifest {
+        copy_of: WindowId(copy_of),
+        ..manifest_with_letters("a", window, &[vec![of(if copy_of > 0 { copy_of } else { window })]])
+    };
+    let mut store = fixture.open();
+    // Up to 5, back to 2 and up to 8, then to 4 after all.
+    for (window, copy_of, expected) in [
+        (1, 0, &[1][..]),
+        (2, 0, &[1, 2]),
+        (3, 0, &[1, 2, 3]),
+        (4, 0, &[1, 2, 3, 4]),
+        (5, 0, &[1, 2, 3, 4, 5]),
+        (6, 2, &[1, 2]),
+        (7, 0, &[1, 2, 7]),
+        (8, 0, &[1, 2, 7, 8]),
+        (9, 4, &[1, 2, 3, 4]),
+        (10, 0, &[1, 2, 3, 4, 10]),
+    ] {
+        commit_one(&mut store, with(window, copy_of)).expect("a window commits");
+        let expected: Vec<DeadLetter> = expected.iter().map(|window| of(*window)).collect();
+        assert!(store.letters("a").expect("letters are read") == expected, "window {window}");
+        drop(store);
+        store = fixture.open();
+        assert!(store.letters("a").expect("letters are read") == expected, "window {window}, opened again");
+    }
+    assert_eq!(store.verify(), Vec::<String>::new());
 }
 
 fn long_manifests_are_kept<F: Fixture>(fixture: &mut F) {

@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::ids::{Fence, SubtaskId, WindowId};
 use crate::protocol::commit::{Commit, CommitError, CommitLog};
 use crate::protocol::manifest::{ChunkId, ChunkRef, DeadLetter, JoinedOutput, Manifest};
+use crate::store::history::History;
 use crate::store::{CheckpointInfo, CheckpointStore, INLINE_LIMIT, JoinedOutputs, OpenOptions, StoreError};
 
 /// A store in memory. Clones are the same store, so that a test can drop one and go on with another, as after a crash.
@@ -31,6 +32,7 @@ struct Region {
     retained: BTreeMap<WindowId, Manifest>,
     joined: Vec<(WindowId, JoinedOutput)>,
     letters: BTreeMap<(WindowId, SubtaskId, u64), DeadLetter>,
+    history: History,
 }
 
 impl Default for MemoryStore {
@@ -102,6 +104,7 @@ impl Content {
             let identity = (letter.window, letter.subtask.clone(), letter.number);
             region.letters.entry(identity).or_insert_with(|| letter.clone());
         }
+        region.history = region.history.behind(&manifest);
         region.retained.insert(window, manifest);
         while region.retained.len() > retain {
             let Some((_, expired)) = region.retained.pop_first() else { break };
@@ -179,7 +182,8 @@ impl CheckpointStore for MemoryStore {
 
     fn letters(&mut self, region: &str) -> Result<Vec<DeadLetter>, StoreError> {
         let content = self.content.lock();
-        let letters = content.regions.get(region).into_iter().flat_map(|region| region.letters.values());
+        let Some(region) = content.regions.get(region) else { return Ok(Vec::new()) };
+        let letters = region.letters.values().filter(|letter| region.history.holds(letter.window));
         Ok(letters.cloned().collect())
     }
 

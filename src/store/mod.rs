@@ -13,6 +13,7 @@ pub mod catalogue;
 pub mod conformance;
 pub mod disk;
 pub mod file;
+mod history;
 mod memory;
 pub mod savepoint;
 mod sled;
@@ -137,7 +138,8 @@ pub trait CheckpointStore: CommitLog + Send {
     fn list(&mut self, region: &str) -> Result<Vec<CheckpointInfo>, StoreError>;
 
     /// Returns the records that a region has set aside in its committed windows, each once, in the order of their
-    /// windows, then of subtasks and numbers. They stay when the checkpoints that have listed them expire.
+    /// windows, then of subtasks and numbers. They stay when the checkpoints that have listed them expire. Those of
+    /// windows that were given up, because a copy of an older checkpoint was committed, are left out.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] if some are lost.

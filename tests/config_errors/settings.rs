@@ -109,3 +109,35 @@ fn a_setting_where_a_table_should_be() {
     let text = format!("window = 5\n{GOOD}");
     check(&text, &[("job.toml:1:10", &["expected a table, not 5"])]);
 }
+
+#[test]
+fn an_unknown_option_of_chaos() {
+    let chaos = |text: &str| format!("[checkpoint]\ninterval = \"1s\"\n{text}");
+    for (text, place, expected) in [
+        ("[chaos]\nduraton = \"1m\"", "job.toml:6:1", "did you mean \"duration\"?"),
+        ("[chaos.weights]\npanics = 1", "job.toml:6:1", "did you mean \"panic\"?"),
+        ("[chaos.expect]\nmax_rs = \"1GiB\"", "job.toml:6:1", "did you mean \"max_rss\"?"),
+    ] {
+        broken("[checkpoint]\ninterval = \"1s\"", &chaos(text), &[(place, &["unknown option", expected])]);
+    }
+    broken(
+        "[checkpoint]\ninterval = \"1s\"",
+        &chaos("[[chaos.at]]\noperator = \"a\"\npoint = \"open\"\naction = \"panic\"\nonn = \"nth(3)\""),
+        &[("job.toml", &["unknown option \"onn\"; did you mean \"on\"?"])],
+    );
+}
+
+#[test]
+fn poison_that_nobody_looks_for() {
+    let warnings = |recovery: &str| {
+        let text = format!("{GOOD}[recovery]\n{recovery}");
+        load_text(&text, Path::new("job.toml"), &Overrides::default(), &registry()).unwrap().warnings
+    };
+    for scope in ["region", "job"] {
+        let warned = warnings(&format!("scope = \"{scope}\"\non_poison = \"skip\""));
+        let [warning] = &warned[..] else { panic!("{warned:?}") };
+        assert!(warning.contains("recovery.on_poison has no effect") && warning.contains("job.toml:20:"), "{warning}");
+        assert_eq!(warnings(&format!("scope = \"{scope}\"")), [] as [String; 0]);
+    }
+    assert_eq!(warnings("scope = \"operator\"\non_poison = \"dead-letter\""), [] as [String; 0]);
+}

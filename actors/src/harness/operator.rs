@@ -9,6 +9,7 @@ use crate::host::{AnyOperator, Factory, Hosted};
 use crate::ids::{Subtask, WindowId};
 use crate::operator::Operator;
 use crate::record::{Either, Record};
+use crate::state::check_declared;
 use crate::time::{Timestamp, WATERMARK_MAX, WATERMARK_MIN};
 use crate::{Error, Result};
 
@@ -84,6 +85,20 @@ impl<O: Operator> Harness<O> {
             self.instance = Some(instance);
         }
         self.instance.as_mut().ok_or_else(|| Error::failed("the operator did not open"))
+    }
+
+    /// Goes on from the last checkpoint with another program's operator, as a job does that is stopped and started again:
+    /// for trying out [migrations](crate::state::Migration). Its output begins empty.
+    ///
+    /// # Errors
+    /// If the state cannot be read by it: the job would not start.
+    pub fn upgrade<P: Operator>(&self, factory: impl Fn() -> P + Send + Sync + 'static) -> Result<Harness<P>> {
+        let mut harness = Harness::of_subtask(self.subtask.clone(), factory);
+        check_declared(&(harness.factory)()?.states(), &self.chunks, self.subtask.key_groups)?;
+        harness.chunks = self.chunks.clone();
+        harness.base = Base { batches: 0, ..self.base };
+        harness.now = self.now;
+        Ok(harness)
     }
 
     /// Does one thing with the instance, in an entry of its own, and collects what it emits.

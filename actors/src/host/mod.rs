@@ -244,6 +244,7 @@ impl<O: Operator> Hosted<O> {
     pub fn new(factory: Factory<O>, subtask: Subtask, rows: usize) -> Result<Hosted<O>> {
         let (operator, mut context) = (factory()?, Context::new(subtask, rows));
         context.state.set_keyed(operator.is_keyed());
+        context.state.declare(operator.states());
         Ok(Hosted { operator, context, factory, before: None, hooks: Arc::default() })
     }
 

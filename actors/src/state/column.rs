@@ -28,6 +28,13 @@ macro_rules! data {
                 }
             }
 
+            /// Makes a column of these values, by slot.
+            pub(super) fn of<T: StateValue>(values: Vec<Option<T>>) -> Data {
+                let mut data = Data::new::<T>();
+                data.typed::<T>().expect("it was made as one of this type").cells = values;
+                data
+            }
+
             /// Returns the column, if it is one of this type.
             #[inline(always)]
             pub(super) fn typed<T: StateValue>(&mut self) -> Option<&mut Column<T>> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::chunk::{BlockWriter, ColumnWriter, Encoding, Kind};
 use super::column::{AnyColumn, Column, Data};
-use super::handle::StateValue;
+use super::handle::{Name, StateValue};
+use super::migration::other_version;
 use crate::{Error, Result, short_type_name};
 
 /// The columns of a store.
@@ -24,15 +25,16 @@ struct Named {
     /// The name as the last handle had it, once the column was found to be of that handle's type.
     alias: Option<&'static str>,
     kind: Kind,
+    version: u16,
     type_name: &'static str,
     data: Data,
 }
 
 impl Columns {
     /// Adds a restored column.
-    pub(super) fn add(&mut self, name: &str, kind: Kind, data: Data) {
+    pub(super) fn add(&mut self, name: &str, kind: Kind, version: u16, data: Data) {
         let type_name = data.any().encoding().name();
-        self.columns.push(Named { name: name.to_string(), alias: None, kind, type_name, data });
+        self.columns.push(Named { name: name.to_string(), alias: None, kind, version, type_name, data });
     }
 
     /// Returns the column of a name, making or decoding it if this is its first use.
@@ -40,25 +42,29 @@ impl Columns {
     /// # Errors
     /// If the name is in use for something else.
     #[inline(always)]
-    pub(super) fn typed<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<&mut Column<T>> {
+    pub(super) fn typed<T: StateValue>(&mut self, name: Name, kind: Kind) -> Result<&mut Column<T>> {
+        let text = name.text;
         let is_known =
-            |named: &Named| named.alias.map(|alias| (alias.as_ptr(), alias.len())) == Some((name.as_ptr(), name.len()));
+            |named: &Named| named.alias.map(|alias| (alias.as_ptr(), alias.len())) == Some((text.as_ptr(), text.len()));
         if let Some(index) = self.columns.iter().position(is_known) {
-            return self.columns[index].typed(name, kind);
+            return self.columns[index].typed(text, kind);
         }
         let index = self.find::<T>(name, kind)?;
-        self.columns[index].typed(name, kind)
+        self.columns[index].typed(text, kind)
     }
 
     #[cold]
-    fn find<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<usize> {
+    fn find<T: StateValue>(&mut self, Name { text: name, version }: Name, kind: Kind) -> Result<usize> {
         let Some(index) = self.columns.iter().position(|named| named.name == name) else {
             let data = Data::new::<T>();
             let type_name = type_name::<T>();
-            self.columns.push(Named { name: name.to_string(), alias: Some(name), kind, type_name, data });
+            self.columns.push(Named { name: name.to_string(), alias: Some(name), kind, version, type_name, data });
             return Ok(self.columns.len() - 1);
         };
         let named = &mut self.columns[index];
+        if named.version != version {
+            return Err(other_version(name, named.version, version));
+        }
         if let Data::Raw(raw) = &mut named.data {
             // What is written raw has the encoding MessagePack, and no other.
             if named.kind != kind || Encoding::of::<T>() != Encoding::MessagePack {
@@ -131,7 +137,8 @@ impl Columns {
             let mut block = BlockWriter::new(encoding.width(), slots.len());
             let encoded = named.data.any().encode(slots, &mut block);
             encoded.map_err(|error| error.context(format_args!("state \"{}\" cannot be written", named.name)))?;
-            columns.push(ColumnWriter { name: &named.name, kind: named.kind, encoding, block });
+            let Named { name, kind, version, .. } = named;
+            columns.push(ColumnWriter { name, kind: *kind, version: *version, encoding, block });
         }
         Ok(columns)
     }

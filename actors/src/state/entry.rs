@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use super::chunk::Kind;
-use super::handle::StateValue;
+use super::handle::{Name, StateValue};
 use super::store::StateStore;
 use super::undo::{Part, Price};
 use crate::Result;
@@ -17,7 +17,7 @@ use crate::Result;
 #[must_use = "an entry does nothing until one of its methods is called"]
 pub struct ValueEntry<'a, T> {
     pub(super) store: &'a mut StateStore,
-    pub(super) name: &'static str,
+    pub(super) name: Name,
     pub(super) of: PhantomData<T>,
 }
 
@@ -64,7 +64,7 @@ impl<'a, T: StateValue> ValueEntry<'a, T> {
 #[must_use = "an entry does nothing until one of its methods is called"]
 pub struct MapEntry<'a, K, V> {
     pub(super) store: &'a mut StateStore,
-    pub(super) name: &'static str,
+    pub(super) name: Name,
     pub(super) of: PhantomData<(K, V)>,
 }
 
@@ -205,7 +205,7 @@ impl<K: StateValue + Ord, V: StateValue> Part<BTreeMap<K, V>> for Pair<K, V> {
 #[must_use = "an entry does nothing until one of its methods is called"]
 pub struct ListEntry<'a, T> {
     pub(super) store: &'a mut StateStore,
-    pub(super) name: &'static str,
+    pub(super) name: Name,
     pub(super) of: PhantomData<T>,
 }
 
@@ -259,7 +259,7 @@ impl<T: StateValue> Part<Vec<T>> for Length {
 #[must_use = "an entry does nothing until one of its methods is called"]
 pub struct LocalEntry<'a, T> {
     pub(super) store: &'a mut StateStore,
-    pub(super) name: &'static str,
+    pub(super) name: Name,
     pub(super) of: PhantomData<T>,
 }
 

@@ -1,43 +1,67 @@
 //! The names of pieces of state.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::migration::{FIRST_VERSION, Migration, version};
+
 /// A type of which values can be kept in state.
 pub trait StateValue: Serialize + DeserializeOwned + Clone + Send + 'static {}
 impl<T: Serialize + DeserializeOwned + Clone + Send + 'static> StateValue for T {}
 
+/// What a handle means: a name, and which version of what is kept under it.
+#[derive(Clone, Copy)]
+pub(super) struct Name {
+    pub(super) text: &'static str,
+    pub(super) version: u16,
+}
+
 macro_rules! handles {
-    ($($(#[$doc:meta])* $handle:ident <$($of:ident),+>;)*) => {$(
+    ($($(#[$doc:meta])* $handle:ident <$($of:ident),+> of $held:ty;)*) => {$(
         $(#[$doc])*
         ///
-        /// The name is the stable id of the state: renaming it leaves what was kept under the old name behind.
-        pub struct $handle<$($of),+> {
-            pub(super) name: &'static str,
+        /// The name is the stable id of the state: renaming it leaves what was kept under the old name behind. Its type
+        /// may gain fields with a default and lose others; any other change takes a [`Migration`].
+        pub struct $handle<$($of: 'static),+> {
+            pub(super) name: Name,
+            pub(super) migrations: &'static [Migration<$held>],
             of: PhantomData<fn() -> ($($of,)+)>,
         }
 
-        impl<$($of),+> $handle<$($of),+> {
+        impl<$($of: 'static),+> $handle<$($of),+> {
             /// Names a piece of state.
             pub const fn new(name: &'static str) -> Self {
-                $handle { name, of: PhantomData }
+                let name = Name { text: name, version: FIRST_VERSION };
+                $handle { name, migrations: &[], of: PhantomData }
+            }
+
+            /// Says how earlier versions become this one, oldest version first; see [`Migration`]. It counts for operators
+            /// that declare the state in [`Operator::states`](crate::Operator::states).
+            pub const fn migrations(self, migrations: &'static [Migration<$held>]) -> Self {
+                let name = Name { text: self.name.text, version: version(migrations) };
+                $handle { name, migrations, of: PhantomData }
             }
         }
 
-        impl<$($of),+> Clone for $handle<$($of),+> {
+        impl<$($of: 'static),+> Clone for $handle<$($of),+> {
             fn clone(&self) -> Self {
                 *self
             }
         }
 
-        impl<$($of),+> Copy for $handle<$($of),+> {}
+        impl<$($of: 'static),+> Copy for $handle<$($of),+> {}
 
-        impl<$($of),+> fmt::Debug for $handle<$($of),+> {
+        impl<$($of: 'static),+> fmt::Debug for $handle<$($of),+> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}({:?})", stringify!($handle), self.name)
+                write!(f, "{}({:?}", stringify!($handle), self.name.text)?;
+                if self.name.version > FIRST_VERSION {
+                    write!(f, ", version {}", self.name.version)?;
+                }
+                f.write_str(")")
             }
         }
     )*};
@@ -45,12 +69,12 @@ macro_rules! handles {
 
 handles! {
     /// Names one value per key: `const SEEN: ValueState<u64> = ValueState::new("seen");`
-    ValueState<T>;
+    ValueState<T> of T;
     /// Names one map per key, in the order of its keys.
-    MapState<K, V>;
+    MapState<K, V> of BTreeMap<K, V>;
     /// Names one list per key.
-    ListState<T>;
+    ListState<T> of Vec<T>;
     /// Names one value per subtask, which belongs to no key. It does not move when the parallelism changes: the first
     /// subtask keeps its own, the others begin anew.
-    LocalState<T>;
+    LocalState<T> of T;
 }

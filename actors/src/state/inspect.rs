@@ -1,8 +1,11 @@
 //! Looks into state without the operator that it belongs to: what is kept under which names, key by key.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::chunk::{self, Encoding, Kind, Picked, Primitive, for_primitives};
+use super::chunk::{self, Cells, Encoding, Kind, Picked, Primitive, for_primitives};
+use super::handle::Name;
+use super::migration::{Listed, Migration, Migrations, WHAT_TO_DO, not_migrated};
 use crate::key::Key;
 use crate::time::{TimerKind, Timestamp};
 use crate::{Error, Result};
@@ -81,7 +84,7 @@ impl<'a> StateReader<'a> {
     /// If a name was written as different things.
     pub fn states(&self) -> Result<Vec<StateInfo>> {
         let Some(picked) = &self.picked else { return Ok(Vec::new()) };
-        let info = |cells: chunk::Cells<'_, '_>| StateInfo {
+        let info = |cells: Cells<'_, '_>| StateInfo {
             name: cells.name.to_string(),
             kind: cells.kind.word(),
             encoding: cells.encoding.name(),
@@ -93,7 +96,7 @@ impl<'a> StateReader<'a> {
     /// Returns the values that belong to no key, in order of their names; all are MessagePack.
     pub fn locals(&self) -> BTreeMap<&'a str, Written<'a>> {
         let locals = self.picked.iter().flat_map(|picked| &picked.locals);
-        locals.map(|(name, bytes)| (*name, Written::MessagePack(bytes))).collect()
+        locals.map(|(name, local)| (*name, Written::MessagePack(local.bytes))).collect()
     }
 
     /// Returns how many keys and timers there are.
@@ -160,32 +163,36 @@ fn timers(bytes: &[u8]) -> Result<Vec<(TimerKind, Timestamp)>> {
 /// Says what a piece of state is used as, so that what was restored can be checked before the job runs.
 ///
 /// It is made from a handle: `SEEN.into()`. See [`Operator::states`](crate::Operator::states).
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Declared {
     name: &'static str,
     /// Nothing for a value that belongs to no key.
     kind: Option<Kind>,
     encoding: Encoding,
-    type_name: &'static str,
-    check: fn(&[u8]) -> Result<(), String>,
+    pub(super) type_name: &'static str,
+    pub(super) version: u16,
+    pub(super) migrations: Arc<dyn Migrations>,
 }
 
 impl Declared {
-    pub(super) fn new<T: super::StateValue>(name: &'static str, kind: Option<Kind>) -> Declared {
+    fn new<T: super::StateValue>(
+        Name { text: name, version }: Name,
+        kind: Option<Kind>,
+        migrations: &'static [Migration<T>],
+    ) -> Declared {
         let encoding = if kind.is_some() { Encoding::of::<T>() } else { Encoding::MessagePack };
-        Declared { name, kind, encoding, type_name: std::any::type_name::<T>(), check: check_type::<T> }
+        let migrations = Arc::new(Listed { version, migrations });
+        Declared { name, kind, encoding, type_name: std::any::type_name::<T>(), version, migrations }
     }
-}
 
-/// Tries to read a value; says which field is wrong if it cannot.
-fn check_type<T: super::StateValue>(bytes: &[u8]) -> Result<(), String> {
-    let mut reader = rmp_serde::Deserializer::new(bytes);
-    match serde_path_to_error::deserialize::<_, T>(&mut reader) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(match error.path().to_string() {
-            path if path == "." => error.inner().to_string(),
-            path => format!("field \"{path}\": {}", error.inner()),
-        }),
+    /// Returns whether it declares what each key has under this name.
+    pub(super) fn is_keyed(&self, name: &str, kind: Kind) -> bool {
+        self.kind == Some(kind) && self.name == name
+    }
+
+    /// Returns whether it declares the value that belongs to no key of this name.
+    pub(super) fn is_local(&self, name: &str) -> bool {
+        self.kind.is_none() && self.name == name
     }
 }
 
@@ -206,9 +213,11 @@ pub fn check_declared(declared: &[Declared], chunks: &[Vec<u8>], key_groups: u32
             continue;
         };
         let kind = wanted.kind.unwrap_or(cells.kind);
-        if kind != cells.kind || wanted.encoding != cells.encoding {
+        let is_present = wanted.version == cells.version;
+        if kind != cells.kind || (is_present && wanted.encoding != cells.encoding) {
+            let remedy = if kind == cells.kind { WHAT_TO_DO } else { "keep the new type under a new name" };
             return Err(Error::invalid(format!(
-                "state \"{}\" was written as a {} of {}, but is declared as a {} of {}: keep the new type under a new name",
+                "state \"{}\" was written as a {} of {}, but is declared as a {} of {}: {remedy}",
                 cells.name,
                 cells.kind.word(),
                 cells.encoding.name(),
@@ -216,29 +225,28 @@ pub fn check_declared(declared: &[Declared], chunks: &[Vec<u8>], key_groups: u32
                 crate::short_type_name(wanted.type_name)
             )));
         }
-        if cells.encoding == Encoding::MessagePack {
+        if cells.encoding == Encoding::MessagePack || !is_present {
             let values = cells.iter().flatten().count();
             for bytes in cells.iter().flatten().step_by(values.div_ceil(TRIED).max(1)) {
-                try_one(wanted, bytes)?;
+                try_one(wanted, cells.version, cells.encoding, bytes)?;
             }
         }
     }
-    for (name, bytes) in &picked.locals {
-        if let Some(wanted) = declared.iter().find(|wanted| wanted.kind.is_none() && wanted.name == *name) {
-            try_one(wanted, bytes)?;
+    for (name, local) in &picked.locals {
+        if let Some(wanted) = declared.iter().find(|wanted| wanted.is_local(name)) {
+            try_one(wanted, local.version, Encoding::MessagePack, local.bytes)?;
         }
     }
     Ok(())
 }
 
-fn try_one(wanted: &Declared, bytes: &[u8]) -> Result {
-    (wanted.check)(bytes).map_err(|reason| {
-        Error::invalid(format!(
-            "state \"{}\" cannot be read as {}: {reason}; give fields that were added a default, or keep the new type \
-             under a new name",
-            wanted.name,
-            crate::short_type_name(wanted.type_name)
-        ))
+fn try_one(wanted: &Declared, version: u16, encoding: Encoding, bytes: &[u8]) -> Result {
+    wanted.migrations.check(version, encoding, bytes).map_err(|reason| {
+        if version != wanted.version {
+            return not_migrated(wanted.name, &reason);
+        }
+        let wanted_type = crate::short_type_name(wanted.type_name);
+        Error::invalid(format!("state \"{}\" cannot be read as {wanted_type}: {reason}; {WHAT_TO_DO}", wanted.name))
     })
 }
 
@@ -249,7 +257,7 @@ macro_rules! declarations {
             $held: super::StateValue,
         {
             fn from(handle: super::$handle<$($of),+>) -> Declared {
-                Declared::new::<$held>(handle.name, $kind)
+                Declared::new::<$held>(handle.name, $kind, handle.migrations)
             }
         }
     )*};

@@ -3,7 +3,10 @@
 use std::any::{Any, type_name};
 use std::collections::BTreeMap;
 
-use super::handle::StateValue;
+use super::chunk::{LocalWriter, WrittenLocal};
+use super::handle::{Name, StateValue};
+use super::inspect::Declared;
+use super::migration::{not_migrated, other_version};
 use super::raw::not_readable;
 use super::undo::Price;
 use crate::{Error, Result, short_type_name};
@@ -18,6 +21,7 @@ pub(super) struct Locals {
 
 struct Named {
     name: String,
+    version: u16,
     type_name: &'static str,
     data: Box<dyn AnyLocal>,
     /// Whether it was ever changed: one that was only looked at is not written.
@@ -27,7 +31,8 @@ struct Named {
     price: Price,
 }
 
-trait AnyLocal: Any + Send {
+/// A value of which only its user knows the type.
+pub(super) trait AnyLocal: Any + Send {
     fn encode(&self) -> Result<Vec<u8>>;
 }
 
@@ -65,17 +70,30 @@ impl AnyLocal for RawLocal {
 }
 
 impl Locals {
-    /// Makes the values as they were written.
-    pub(super) fn restore(written: &BTreeMap<&str, &[u8]>) -> Locals {
-        let restored = |(name, bytes): (&&str, &&[u8])| Named {
-            name: (*name).to_string(),
-            type_name: "msgpack",
-            data: Box::new(RawLocal(bytes.to_vec())),
-            kept: true,
-            dirty: false,
-            price: Price::default(),
-        };
-        Locals { locals: written.iter().map(restored).collect(), log: None }
+    /// Makes the values as they were written; those of older versions than are declared are migrated.
+    ///
+    /// # Errors
+    /// If one cannot be migrated.
+    pub(super) fn restore(written: &BTreeMap<&str, WrittenLocal<'_>>, declared: &[Declared]) -> Result<Locals> {
+        let mut locals = Vec::with_capacity(written.len());
+        for (name, written) in written {
+            let mut named = Named {
+                name: (*name).to_string(),
+                version: written.version,
+                type_name: "msgpack",
+                data: Box::new(RawLocal(written.bytes.to_vec())),
+                kept: true,
+                dirty: false,
+                price: Price::default(),
+            };
+            let declared = declared.iter().find(|declared| declared.is_local(name));
+            if let Some(declared) = declared.filter(|declared| declared.version != written.version) {
+                named.data = declared.migrations.local(*written).map_err(|reason| not_migrated(name, &reason))?;
+                (named.version, named.type_name, named.dirty) = (declared.version, declared.type_name, true);
+            }
+            locals.push(named);
+        }
+        Ok(Locals { locals, log: None })
     }
 
     /// Notes changes from now on.
@@ -104,7 +122,7 @@ impl Locals {
     ///
     /// # Errors
     /// If the name is in use for another type.
-    pub(super) fn get<T: StateValue + Default>(&mut self, name: &str) -> Result<&T> {
+    pub(super) fn get<T: StateValue + Default>(&mut self, name: Name) -> Result<&T> {
         let index = self.find::<T>(name)?;
         Ok(value(&mut self.locals[index].data).expect("its type was found to be this"))
     }
@@ -113,7 +131,7 @@ impl Locals {
     ///
     /// # Errors
     /// As `get`.
-    pub(super) fn get_mut<T: StateValue + Default>(&mut self, name: &str) -> Result<&mut T> {
+    pub(super) fn get_mut<T: StateValue + Default>(&mut self, name: Name) -> Result<&mut T> {
         let index = self.find::<T>(name)?;
         let named = &mut self.locals[index];
         let value: &mut T = value(&mut named.data).expect("its type was found to be this");
@@ -135,7 +153,7 @@ impl Locals {
     ///
     /// # Errors
     /// As `get`.
-    pub(super) fn set<T: StateValue + Default>(&mut self, name: &str, value: T) -> Result {
+    pub(super) fn set<T: StateValue + Default>(&mut self, name: Name, value: T) -> Result {
         let index = self.find::<T>(name)?;
         let named = &mut self.locals[index];
         let data = std::mem::replace(&mut named.data, Box::new(Local(value)));
@@ -149,10 +167,11 @@ impl Locals {
     }
 
     /// Returns where the value of a name is, which is made or decoded if it is not there yet.
-    fn find<T: StateValue + Default>(&mut self, name: &str) -> Result<usize> {
+    fn find<T: StateValue + Default>(&mut self, Name { text: name, version }: Name) -> Result<usize> {
         let index = self.locals.iter().position(|named| named.name == name).unwrap_or_else(|| {
             self.locals.push(Named {
                 name: name.to_string(),
+                version,
                 type_name: type_name::<T>(),
                 data: Box::new(Local(T::default())),
                 kept: false,
@@ -161,7 +180,10 @@ impl Locals {
             });
             self.locals.len() - 1
         });
-        let Named { type_name: held, data, .. } = &mut self.locals[index];
+        let Named { type_name: held, data, version: held_version, .. } = &mut self.locals[index];
+        if *held_version != version {
+            return Err(other_version(name, *held_version, version));
+        }
         let raw: &dyn Any = &**data;
         if let Some(RawLocal(bytes)) = raw.downcast_ref() {
             let value: T = rmp_serde::from_slice(bytes).map_err(|error| not_readable::<T>(name, &error))?;
@@ -188,13 +210,13 @@ impl Locals {
     }
 
     /// Encodes what changed since the last cut, or everything.
-    pub(super) fn encode(&self, everything: bool) -> Result<Vec<(&str, Vec<u8>)>> {
+    pub(super) fn encode(&self, everything: bool) -> Result<Vec<LocalWriter<'_>>> {
         let mut encoded = Vec::new();
         for named in self.locals.iter().filter(|named| named.dirty || (everything && named.kept)) {
             let bytes = named.data.encode();
             let bytes = bytes
                 .map_err(|error| error.context(format_args!("local state \"{}\" cannot be written", named.name)))?;
-            encoded.push((&*named.name, bytes));
+            encoded.push(LocalWriter { name: &named.name, version: named.version, bytes });
         }
         Ok(encoded)
     }
@@ -212,6 +234,11 @@ impl Log {
     fn lacks(&self, index: usize) -> bool {
         index < self.before && self.saved.iter().all(|saved| saved.index != index)
     }
+}
+
+/// Makes a value.
+pub(super) fn local<T: StateValue>(value: T) -> Box<dyn AnyLocal> {
+    Box::new(Local(value))
 }
 
 fn value<T: 'static>(data: &mut Box<dyn AnyLocal>) -> Option<&mut T> {

@@ -25,7 +25,8 @@
 //! Promises: order survives. Which slot a key gets, the order of keys and of timers that are due at the same time, are
 //! a function of what happened to the store, the same before and after a restore, so that a replay gives the same
 //! output. A handle used with another type than before is an error that names the state, never a panic or a silent
-//! reset. Damaged chunks are errors. State that an operator declares ([`Operator::states`](crate::Operator::states)) is
+//! reset. Damaged chunks are errors. A type may change from one version of a program to the next, with a [`Migration`] where
+//! that is more than fields that come with a default or go. State that an operator declares ([`Operator::states`](crate::Operator::states)) is
 //! checked before the job runs.
 //!
 //! What happens between [`begin`](StateStore::begin) and [`settle`](StateStore::settle) is a transaction: until then
@@ -43,6 +44,7 @@ mod entry;
 mod handle;
 mod inspect;
 mod local;
+mod migration;
 mod raw;
 mod slots;
 mod store;
@@ -56,4 +58,5 @@ pub use chunk::merge_chunks;
 pub use entry::{ListEntry, LocalEntry, MapEntry, ValueEntry};
 pub use handle::{ListState, LocalState, MapState, StateValue, ValueState};
 pub use inspect::{Declared, KeyState, StateInfo, StateReader, Written, check_declared};
+pub use migration::Migration;
 pub use store::StateStore;

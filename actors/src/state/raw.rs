@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::chunk::{BlockWriter, Cells, Encoding};
 use super::column::AnyColumn;
 use super::handle::StateValue;
+use super::migration::WHAT_TO_DO;
 use crate::{Error, Result};
 
 /// Restored values that nobody has asked for yet, as they were written: their type is not known, or they wait to be
@@ -149,8 +150,5 @@ impl AnyColumn for RawColumn {
 /// What was restored under this name cannot be read as the type that is asked for.
 pub(super) fn not_readable<T>(name: &str, error: &rmp_serde::decode::Error) -> Error {
     let wanted = crate::short_type_name(std::any::type_name::<T>());
-    Error::invalid(format!(
-        "state \"{name}\" cannot be restored as {wanted}: {error}; give fields that were added a default, or keep the \
-         new type under a new name"
-    ))
+    Error::invalid(format!("state \"{name}\" cannot be restored as {wanted}: {error}; {WHAT_TO_DO}"))
 }

@@ -9,8 +9,10 @@ use super::column;
 use super::columns::Columns;
 use super::current::{Current, Wanted};
 use super::entry::{ListEntry, LocalEntry, MapEntry, ValueEntry};
-use super::handle::{ListState, LocalState, MapState, StateValue, ValueState};
+use super::handle::{ListState, LocalState, MapState, Name, StateValue, ValueState};
+use super::inspect::Declared;
 use super::local::Locals;
+use super::migration::not_migrated;
 use super::slots::{Changed, Slots};
 use super::timers::Timers;
 use super::undo::{Part, Price};
@@ -31,6 +33,8 @@ pub struct StateStore {
     columns: Columns,
     timers: Timers,
     pub(super) locals: Locals,
+    /// What the operator declares: it says how a restored state of an older version becomes the present one.
+    declared: Vec<Declared>,
     /// The number of the next cut.
     next: u64,
     /// Whether the next cut must write everything.
@@ -47,6 +51,7 @@ impl StateStore {
             columns: Columns::default(),
             timers: Timers::default(),
             locals: Locals::default(),
+            declared: Vec::new(),
             next: 0,
             whole: true,
             in_transaction: false,
@@ -57,6 +62,12 @@ impl StateStore {
     /// records are not partitioned by key.
     pub fn set_keyed(&mut self, keyed: bool) {
         self.current.set_keyed(keyed);
+    }
+
+    /// Sets what the operator declares, before a restore: what is restored in an older version is brought to the one that
+    /// is declared.
+    pub fn declare(&mut self, declared: Vec<Declared>) {
+        self.declared = declared;
     }
 
     /// Makes a key current.
@@ -349,23 +360,56 @@ impl StateStore {
             // Neither needs the other, and both take long: nothing is processed until they are done.
             std::thread::scope(|scope| {
                 let index = scope.spawn(|| store.slots.index_all());
-                let columns = load_columns(picked);
+                let columns = self.load_columns(picked);
                 (index.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), columns)
             })
         } else {
-            (store.slots.index_all(), load_columns(picked))
+            (store.slots.index_all(), self.load_columns(picked))
         };
         if !is_indexed {
             return Err(Error::invalid("the chunks of state hold a key twice"));
         }
-        store.columns = columns?;
-        store.locals = Locals::restore(&picked.locals);
+        let (columns, is_migrated) = columns?;
+        store.columns = columns;
+        store.locals = Locals::restore(&picked.locals, &self.declared)?;
         if let Some(next) = picked.next {
             store.next = next;
-            store.whole = false;
+            // What was migrated is written as it is now, all of it: then the older versions can be forgotten.
+            store.whole = is_migrated;
             store.slots.mark_cut(true);
         }
         Ok(store)
+    }
+
+    /// Makes the columns, and says whether any of them had to be migrated.
+    fn load_columns(&self, picked: &Picked<'_>) -> Result<(Columns, bool)> {
+        let (mut columns, mut is_migrated) = (Columns::default(), false);
+        let mut cells = picked.columns()?;
+        cells.retain(|cells| cells.iter().any(|value| value.is_some()));
+        for versions in cells.chunk_by(|one, other| one.name == other.name) {
+            let (name, kind, version) = (versions[0].name, versions[0].kind, versions[0].version);
+            let declared = self.declared.iter().find(|declared| declared.is_keyed(name, kind));
+            let is_present = declared.is_none_or(|declared| declared.version == version);
+            if versions.len() == 1 && is_present {
+                if let Some(column) = column::decode(&versions[0], picked.origins())? {
+                    columns.add(name, kind, version, column);
+                }
+                continue;
+            }
+            let Some(declared) = declared else {
+                return Err(not_migrated(
+                    name,
+                    "there are several versions of it; return its handle from the operator's `states`",
+                ));
+            };
+            if versions.iter().any(|cells| cells.kind != kind) {
+                return Err(not_migrated(name, "it was a value, a map or a list, and became another of these"));
+            }
+            let column = declared.migrations.column(versions).map_err(|reason| not_migrated(name, &reason))?;
+            columns.add(name, kind, declared.version, column);
+            is_migrated = true;
+        }
+        Ok((columns, is_migrated))
     }
 
     /// Restores keys of any kind, and timers.
@@ -396,29 +440,25 @@ impl StateStore {
 
     fn replace(&mut self, mut store: StateStore) {
         store.current.set_keyed(self.current.is_keyed());
+        store.declared = std::mem::take(&mut self.declared);
         *self = store;
     }
 
     /// Returns the value of the current key.
-    pub(super) fn read<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<Option<&T>> {
+    pub(super) fn read<T: StateValue>(&mut self, name: Name, kind: Kind) -> Result<Option<&T>> {
         let column = self.columns.typed::<T>(name, kind)?;
-        let slot = self.current.find(&self.slots, Wanted::State(name))?;
+        let slot = self.current.find(&self.slots, Wanted::State(name.text))?;
         let Some(slot) = slot else { return Ok(None) };
-        column.wake(slot, name)?;
+        column.wake(slot, name.text)?;
         Ok(column.get(slot))
     }
 
     /// Returns the value of the current key to be changed; `make` makes it if there is none.
     #[inline]
-    pub(super) fn change<T: StateValue>(
-        &mut self,
-        name: &'static str,
-        kind: Kind,
-        make: impl FnOnce() -> T,
-    ) -> Result<&mut T> {
+    pub(super) fn change<T: StateValue>(&mut self, name: Name, kind: Kind, make: impl FnOnce() -> T) -> Result<&mut T> {
         let column = self.columns.typed::<T>(name, kind)?;
-        let slot = self.current.find_or_insert(&mut self.slots, Wanted::State(name))?;
-        column.wake(slot, name)?;
+        let slot = self.current.find_or_insert(&mut self.slots, Wanted::State(name.text))?;
+        column.wake(slot, name.text)?;
         self.slots.touch(slot);
         Ok(column.get_or_insert_with(slot, make))
     }
@@ -427,23 +467,23 @@ impl StateStore {
     /// part as it is now.
     pub(super) fn change_part<T: StateValue, P: Part<T>>(
         &mut self,
-        name: &'static str,
+        name: Name,
         kind: Kind,
         make: impl FnOnce() -> T,
         part: impl FnOnce(&T, &mut Price) -> Option<P>,
     ) -> Result<&mut T> {
         let column = self.columns.typed::<T>(name, kind)?;
-        let slot = self.current.find_or_insert(&mut self.slots, Wanted::State(name))?;
-        column.wake(slot, name)?;
+        let slot = self.current.find_or_insert(&mut self.slots, Wanted::State(name.text))?;
+        column.wake(slot, name.text)?;
         self.slots.touch(slot);
         Ok(column.part_or_insert_with(slot, make, part))
     }
 
     /// Sets the value of the current key.
     #[inline]
-    pub(super) fn put<T: StateValue>(&mut self, name: &'static str, kind: Kind, value: T) -> Result {
+    pub(super) fn put<T: StateValue>(&mut self, name: Name, kind: Kind, value: T) -> Result {
         let column = self.columns.typed::<T>(name, kind)?;
-        let slot = self.current.find_or_insert(&mut self.slots, Wanted::State(name))?;
+        let slot = self.current.find_or_insert(&mut self.slots, Wanted::State(name.text))?;
         column.forget(slot);
         self.slots.touch(slot);
         column.set(slot, value);
@@ -451,10 +491,10 @@ impl StateStore {
     }
 
     /// Takes the value of the current key away.
-    pub(super) fn take<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result<Option<T>> {
+    pub(super) fn take<T: StateValue>(&mut self, name: Name, kind: Kind) -> Result<Option<T>> {
         let column = self.columns.typed::<T>(name, kind)?;
-        let Some(slot) = self.current.find(&self.slots, Wanted::State(name))? else { return Ok(None) };
-        column.wake(slot, name)?;
+        let Some(slot) = self.current.find(&self.slots, Wanted::State(name.text))? else { return Ok(None) };
+        column.wake(slot, name.text)?;
         let taken = column.take(slot);
         if taken.is_some() {
             self.slots.touch(slot);
@@ -464,10 +504,10 @@ impl StateStore {
     }
 
     /// Drops the value of the current key.
-    pub(super) fn clear<T: StateValue>(&mut self, name: &'static str, kind: Kind) -> Result {
+    pub(super) fn clear<T: StateValue>(&mut self, name: Name, kind: Kind) -> Result {
         let column = self.columns.typed::<T>(name, kind)?;
-        let Some(slot) = self.current.find(&self.slots, Wanted::State(name))? else { return Ok(()) };
-        column.wake(slot, name)?;
+        let Some(slot) = self.current.find(&self.slots, Wanted::State(name.text))? else { return Ok(()) };
+        column.wake(slot, name.text)?;
         if column.remove(slot) {
             self.slots.touch(slot);
             self.release_if_free(slot);
@@ -481,14 +521,4 @@ impl StateStore {
             self.current.forget();
         }
     }
-}
-
-fn load_columns(picked: &Picked<'_>) -> Result<Columns> {
-    let mut columns = Columns::default();
-    for cells in picked.columns()? {
-        if let Some(column) = column::decode(&cells, picked.origins())? {
-            columns.add(cells.name, cells.kind, column);
-        }
-    }
-    Ok(columns)
 }

@@ -246,3 +246,37 @@ fn a_stop_does_not_wait_for_the_next_attempt_and_bears_few_failures() {
     }
     assert!(rig.region.is_over());
 }
+
+#[test]
+fn a_record_that_no_journal_reaches_back_to_ends_the_region() {
+    let search = |rig: &mut Rig, now| {
+        let failure = Failure { beyond_journal: true, ..Failure::panic("count", &"boom") };
+        rig.on(Event::Failed(rig.region.fence(), Some(source()), failure), now)
+    };
+    let mut rig = Rig::with(|_| {});
+    for (attempt, head) in [7, 7, 8, 8].into_iter().enumerate() {
+        let now = 10_000 * attempt as i64;
+        if attempt == 2 {
+            // A checkpoint was committed in between: the journal is shorter the next time.
+            rig.next_checkpoint(now);
+            let fence = rig.region.fence();
+            rig.acknowledge(8, fence, now + 110);
+            rig.stored(8, Ok(()), now + 120);
+        }
+        let said = search(&mut rig, now + 200);
+        assert!(said.contains("restart in"), "attempt {attempt}: {said}");
+        rig.restart(head, now + 210);
+    }
+    let said = search(&mut rig, 100_000);
+    assert!(
+        said.contains("gave up: it failed 3 times with no commit between") && said.contains("recovery.journal"),
+        "{said}"
+    );
+    assert!(rig.region.is_over());
+
+    let mut rig = Rig::with(|_| {});
+    for now in 0..20 {
+        assert!(rig.fail(now * 100_000).contains("restart in"), "any other failure is for the restart policy");
+        rig.restart(7, now * 100_000);
+    }
+}

@@ -11,7 +11,7 @@ use super::stream::Step;
 use super::{Away, Command, Subtask};
 use crate::config::OnPoison;
 use crate::protocol::chain::{Base, Chain, ChainAnswer, ChainFailure, Entry, First, Refused, Renewal, What, Work};
-use crate::protocol::failure::{Failure, guard};
+use crate::protocol::failure::{ErrorKindTag, Failure, FailureKind, guard};
 use crate::protocol::ladder::{Decision, Possible, Purpose, Rung, Then};
 use crate::protocol::manifest::{ChunkRef, DeadLetter};
 use crate::protocol::mutant::{self, Mutant};
@@ -122,6 +122,13 @@ impl Subtask {
         let possible = Possible { undo, replay: self.journal.is_whole() };
         match self.ladder.failed(&failed, purpose, possible) {
             Decision::Up(why) => self.give_up(failed.failure, why),
+            Decision::BeyondJournal => {
+                let for_records = matches!(purpose, Purpose::Batch(_) | Purpose::Row(_));
+                let is_sought = for_records && self.ladder.on_poison() != OnPoison::Fail;
+                let is_unavailable = failed.failure.kind == FailureKind::Error(ErrorKindTag::Unavailable);
+                let failure = Failure { beyond_journal: is_sought && !is_unavailable, ..failed.failure };
+                self.give_up(failure, Some("its journal is full (recovery.journal): it cannot be replayed".into()));
+            }
             Decision::Recover(rung, then) => {
                 let then = match (then, self.recovery.take()) {
                     // It failed on the way back: what was to follow still is.
@@ -362,6 +369,7 @@ impl Subtask {
         self.outer.source += 1;
         match self.ladder.outer_failed(self.outer.source) {
             Decision::Up(why) => self.give_up(failure, why),
+            Decision::BeyondJournal => self.give_up(failure, None),
             Decision::Recover(rung, _) => {
                 head.renew(guard(&head.name, || self.workshop.source())?);
                 self.outer.source_report = Some(self.report(rung, failure));
@@ -387,6 +395,7 @@ impl Subtask {
         self.outer.sink += 1;
         match self.ladder.outer_failed(self.outer.sink) {
             Decision::Up(why) => self.give_up(failure, why),
+            Decision::BeyondJournal => self.give_up(failure, None),
             Decision::Recover(rung, _) => {
                 let replayed = tail.renew(guard(&tail.name, || self.workshop.sink())?);
                 let report = self.report(rung, failure);

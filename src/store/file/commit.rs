@@ -15,6 +15,7 @@ use crate::protocol::manifest::{ChunkRef, JoinedOutput};
 use crate::store::StoreError;
 use crate::store::catalogue::{Batch, Catalogue};
 use crate::store::disk::Disk;
+use crate::store::history::History;
 
 /// A commit of which everything but the batch and the slot is on its way to the disk.
 struct Prepared {
@@ -25,6 +26,7 @@ struct Prepared {
     expired: Vec<WindowId>,
     joined_total: u64,
     letters: Extent,
+    history: History,
     slot: Content,
 }
 
@@ -71,7 +73,7 @@ impl<D: Disk, C: Catalogue<D>> FileStore<D, C> {
         let applied = self.catalogue.apply(batch);
         let mut outcome = self.poison(applied);
         let mut gone = Vec::new();
-        for Prepared { nth, region: name, retained, expired, joined_total, letters, slot } in prepared {
+        for Prepared { nth, region: name, retained, expired, joined_total, letters, history, slot } in prepared {
             if outcome.is_ok() {
                 let region = self.regions.get_mut(&name).expect("the region was there when the commit was prepared");
                 let path = region.head_file.path().to_owned();
@@ -83,6 +85,7 @@ impl<D: Disk, C: Catalogue<D>> FileStore<D, C> {
                     let region = self.regions.get_mut(&name).expect("the region was there when its slot was written");
                     region.joined_total = joined_total;
                     region.letters = letters;
+                    region.history = history;
                     gone.extend(region.committed(retained, &expired));
                 }
                 Err(error) => results[nth] = Err(CommitError::Unknown(error.to_string())),
@@ -127,7 +130,8 @@ impl<D: Disk, C: Catalogue<D>> FileStore<D, C> {
         let (number, joined_total) = (region.number, region.joined_total + joined.len() as u64);
         let brought = self.new_letters(number, &manifest).map_err(failed)?;
         let letters = self.log_letters(&name, &brought).map_err(failed)?;
-        let record = Record { manifest, joined, joined_total, letters };
+        let history = self.regions[&name].history.behind(&manifest);
+        let record = Record { manifest, joined, joined_total, letters, history };
         let encoded = record::encode(&record);
         let sealed = record::seal(&encoded);
         let place = if encoded.len() <= slots::MAX_BODY {
@@ -147,7 +151,8 @@ impl<D: Disk, C: Catalogue<D>> FileStore<D, C> {
         letters::add(batch, region.number, brought.values());
         let retained = Retained::new(&record.manifest, place, sealed.len());
         let slot = region::slot_content(&record, encoded, place);
-        Ok(Prepared { nth, region: name, retained, expired, joined_total, letters, slot })
+        let history = record.history;
+        Ok(Prepared { nth, region: name, retained, expired, joined_total, letters, history, slot })
     }
 
     fn make_durable(&mut self, name: &str, window: WindowId, place: Place, sealed: &[u8]) -> Result<(), StoreError> {

@@ -88,6 +88,7 @@ mod tests {
     use crate::protocol::manifest::Manifest;
     use crate::store::file::letter_log::Extent;
     use crate::store::file::slots::{Content, Kind};
+    use crate::store::history::History;
 
     fn record(window: u64) -> Record {
         let manifest = Manifest {
@@ -102,7 +103,13 @@ mod tests {
             copy_of: WindowId::NONE,
             subtasks: Vec::new(),
         };
-        Record { manifest, joined: Vec::new(), joined_total: 0, letters: Extent::default() }
+        Record {
+            manifest,
+            joined: Vec::new(),
+            joined_total: 0,
+            letters: Extent::default(),
+            history: History::default(),
+        }
     }
 
     fn slot(sequence: u64, window: u64) -> Slot {

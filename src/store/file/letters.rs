@@ -60,14 +60,20 @@ impl<D: Disk, C: Catalogue<D>> FileStore<D, C> {
         Ok(Extent { total: total + letters.len() as u64, end: end + bytes.len() as u64 })
     }
 
-    /// Returns all letters that a region has committed.
+    /// Returns all letters that a region has committed, without those of windows that were given up for an older
+    /// checkpoint. These stay in both copies: they count again for who goes back to them.
     pub(super) fn read_letters(&mut self, region: &str) -> Result<Letters, StoreError> {
         self.usable()?;
         let Some(kept) = self.region(region) else { return Ok(Letters::new()) };
         let (number, folder, extent) = (kept.number, kept.folder.clone(), kept.letters);
+        let history = kept.history.clone();
+        let held = |mut letters: Letters| {
+            letters.retain(|(window, ..), _| history.holds(*window));
+            Ok(letters)
+        };
         let (mut letters, mut damage) = read_index(&mut self.catalogue, &self.dir, number)?;
         if damage.is_empty() && letters.len() as u64 == extent.total {
-            return Ok(letters);
+            return held(letters);
         }
         let (logged, of_log) = read_log(&self.disk, &folder, extent)?;
         letters.extend(logged);
@@ -76,7 +82,7 @@ impl<D: Disk, C: Catalogue<D>> FileStore<D, C> {
             return Err(StoreError::Damaged(missing(region, &folder, letters.len(), extent, &damage)));
         }
         warn!(region, damage = damage.join("; "), "dead letters were read from their second copy");
-        Ok(letters)
+        held(letters)
     }
 
     /// Returns what is wrong with either copy of the letters, one line for each region and copy.

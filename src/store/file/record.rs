@@ -11,6 +11,7 @@ use crate::ids::WindowId;
 use crate::protocol::manifest::{JoinedOutput, Manifest};
 use crate::protocol::mutant::{self, Mutant};
 use crate::store::StoreError;
+use crate::store::history::History;
 
 /// One committed window: all that a catalogue that was lost needs to learn again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +24,9 @@ pub(super) struct Record {
     /// How much of the log of dead letters the region has committed.
     #[serde(default)]
     pub(super) letters: Extent,
+    /// Where the region went back to.
+    #[serde(default, skip_serializing_if = "History::is_straight")]
+    pub(super) history: History,
 }
 
 /// Where the record of a window is.

@@ -12,6 +12,7 @@ use crate::ids::{Fence, WindowId};
 use crate::protocol::manifest::{ChunkId, ChunkRef, Manifest};
 use crate::protocol::mutant::{self, Mutant};
 use crate::store::disk::{Disk, list_or_empty};
+use crate::store::history::History;
 use crate::store::{CheckpointInfo, StoreError};
 
 /// A chunk that no manifest has listed within this many commits of its region belongs to a checkpoint that was given
@@ -29,6 +30,7 @@ pub(super) struct Region {
     pub(super) retained: BTreeMap<WindowId, Retained>,
     pub(super) joined_total: u64,
     pub(super) letters: Extent,
+    pub(super) history: History,
     /// The files of chunks, each with the commit after which it was put, until a manifest lists it.
     blobs: BTreeMap<String, Option<u64>>,
     commits: u64,
@@ -81,6 +83,7 @@ impl Region {
             retained: BTreeMap::new(),
             joined_total: 0,
             letters: Extent::default(),
+            history: History::default(),
             blobs: BTreeMap::new(),
             commits: 0,
             dirty: true,

@@ -67,6 +67,7 @@ impl<D: Disk> Opening<'_, D> {
         region.head = chosen.head().map(|(_, record)| (record.manifest.window, record.manifest.fence));
         region.joined_total = chosen.head().map_or(0, |(_, record)| record.joined_total);
         region.letters = chosen.head().map(|(_, record)| record.letters).unwrap_or_default();
+        region.history = chosen.head().map(|(_, record)| record.history.clone()).unwrap_or_default();
         for (window, (place, record)) in &chosen.records {
             let sealed = record::seal(&record::encode(record));
             region.retained.insert(*window, Retained::new(&record.manifest, *place, sealed.len()));

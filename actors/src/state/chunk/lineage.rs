@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::block::Block;
 use super::encoding::{Encoding, Primitive};
 use super::read::{Chunk, Group};
-use super::{Kind, damaged};
+use super::{Kind, WrittenLocal, damaged};
 use crate::key::Key;
 use crate::state::slots::{MAX_SLOTS, is_sparse};
 use crate::{Error, Result};
@@ -128,7 +128,7 @@ impl<'a> Lineage<'a> {
     }
 
     /// Returns the newest of each local value.
-    pub(super) fn locals(&self) -> BTreeMap<&'a str, &'a [u8]> {
+    pub(super) fn locals(&self) -> BTreeMap<&'a str, WrittenLocal<'a>> {
         self.chunks.iter().flat_map(|chunk| chunk.locals.iter().copied()).collect()
     }
 }
@@ -148,7 +148,7 @@ pub(in crate::state) struct Picked<'a> {
     origins: Option<Vec<u32>>,
     places: Vec<Place>,
     /// The newest of each local value, encoded.
-    pub(in crate::state) locals: BTreeMap<&'a str, &'a [u8]>,
+    pub(in crate::state) locals: BTreeMap<&'a str, WrittenLocal<'a>>,
     /// The number that the next cut goes on with; nothing if the store is not the one that was cut.
     pub(in crate::state) next: Option<u64>,
 }
@@ -259,7 +259,7 @@ impl<'a> Picked<'a> {
         Ok(Some(Row { key: chunk.key(row)?, timers: chunk.timers.get(row) }))
     }
 
-    /// Returns the columns, in order of their names.
+    /// Returns the columns, in order of their names and versions.
     pub(in crate::state) fn columns(&self) -> Result<Vec<Cells<'_, 'a>>> {
         columns(&self.chunks, &self.places)
     }
@@ -276,6 +276,7 @@ pub(in crate::state) struct Cells<'p, 'a> {
     pub(in crate::state) name: &'a str,
     pub(in crate::state) kind: Kind,
     pub(in crate::state) encoding: Encoding,
+    pub(in crate::state) version: u16,
     /// Of each chunk.
     blocks: Vec<Option<&'p Block<'a>>>,
     places: &'p [Place],
@@ -323,15 +324,16 @@ impl<'a> Cells<'_, 'a> {
     }
 }
 
-/// Brings the columns of several chunks together by name.
+/// Brings the columns of several chunks together by name and version.
 pub(super) fn columns<'p, 'a>(chunks: &'p [Chunk<'a>], places: &'p [Place]) -> Result<Vec<Cells<'p, 'a>>> {
-    let mut by_name: BTreeMap<&'a str, Cells<'p, 'a>> = BTreeMap::new();
+    let mut by_name: BTreeMap<(&'a str, u16), Cells<'p, 'a>> = BTreeMap::new();
     for (index, chunk) in chunks.iter().enumerate() {
         for column in &chunk.columns {
-            let cells = by_name.entry(column.name).or_insert_with(|| Cells {
+            let cells = by_name.entry((column.name, column.version)).or_insert_with(|| Cells {
                 name: column.name,
                 kind: column.kind,
                 encoding: column.encoding,
+                version: column.version,
                 blocks: vec![None; chunks.len()],
                 places,
             });

@@ -1,9 +1,9 @@
 //! Makes one chunk of many, without knowing the types in them.
 
 use super::block::BlockWriter;
-use super::lineage::{Lineage, Place, columns};
+use super::lineage::{Cells, Lineage, Place, columns};
 use super::read::Chunk;
-use super::write::{ChunkWriter, ColumnWriter};
+use super::write::{ChunkWriter, ColumnWriter, LocalWriter};
 use crate::Result;
 
 /// Merges consecutive chunks, oldest first, into one that restores to the same; empty if there is nothing to merge.
@@ -42,7 +42,8 @@ pub fn merge_chunks(chunks: &[Vec<u8>]) -> Result<Vec<u8>> {
                 block.set(row, value)?;
             }
         }
-        merged.push(ColumnWriter { name: cells.name, kind: cells.kind, encoding: cells.encoding, block });
+        let Cells { name, kind, encoding, version, .. } = cells;
+        merged.push(ColumnWriter { name, kind, encoding, version, block });
     }
     ChunkWriter {
         whole: oldest.whole,
@@ -55,7 +56,11 @@ pub fn merge_chunks(chunks: &[Vec<u8>]) -> Result<Vec<u8>> {
         texts,
         timers,
         columns: merged,
-        locals: lineage.locals().into_iter().map(|(name, value)| (name, value.to_vec())).collect(),
+        locals: lineage
+            .locals()
+            .into_iter()
+            .map(|(name, local)| LocalWriter { name, version: local.version, bytes: local.bytes.to_vec() })
+            .collect(),
     }
     .finish()
 }

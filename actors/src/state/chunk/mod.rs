@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! magic            8 bytes    89 "pst" 0D 0A 1A 0A
-//! version          u16        1
+//! format           u16        1; or 2, if a version of anything is not 1
 //! whole            u8         1: everything, what came before is void; 0: what changed
 //! first, last      u64 u64    numbers of the cuts this covers; a lineage of chunks has no gap
 //! key groups       u32        of the job
@@ -17,15 +17,16 @@
 //! integer keys     block of 8 bytes
 //! other keys       block of varying width; each row has one key of either
 //! timers           block of varying width: 9 bytes a timer, kind u8 and time i64
-//! columns          u32 count, then for each: name, kind u8, encoding, block
-//! local values     u32 count, then for each: name, length u32, MessagePack
+//! columns          u32 count, then for each: name, kind u8, encoding, version u16 (format 2 only), block
+//! local values     u32 count, then for each: name, version u16 (format 2 only), length u32, MessagePack
 //! checksum         u32        CRC-32 of everything before
 //! ```
 //!
 //! Names and encodings are a u16 length and UTF-8. All numbers are little-endian. A block has one value or none for
 //! each row: a u8 (0: no row has one, 1: each has, 2: a bitmap of u64 words follows), the u32 length of each value
 //! if the width varies, and the values. Rows are ordered by key group so that a store with other groups than the
-//! one that was cut can take its range alone.
+//! one that was cut can take its range alone. The version of a column or local value is that of its type, which its user
+//! counts (see `migration`): of one name there may be a column of each version, with values for different rows.
 
 mod block;
 mod encoding;
@@ -38,14 +39,25 @@ pub(super) use block::BlockWriter;
 pub(super) use encoding::{Encoding, Primitive, for_primitives};
 pub(super) use lineage::{Cells, Picked, Row, adopt, restore};
 pub use merge::merge_chunks;
-pub(super) use write::{ChunkWriter, ColumnWriter};
+pub(super) use write::{ChunkWriter, ColumnWriter, LocalWriter};
 
 use crate::Error;
 
 /// Not text, and changed by a transfer that takes it for text.
 const MAGIC: [u8; 8] = *b"\x89pst\r\n\x1a\n";
 
-const VERSION: u16 = 1;
+/// What was written before there were versions of types, and still is where all of them are the first.
+const FORMAT: u16 = 1;
+
+/// With versions.
+const FORMAT_WITH_VERSIONS: u16 = 2;
+
+/// A value that belongs to no key, as it was written.
+#[derive(Clone, Copy)]
+pub(super) struct WrittenLocal<'a> {
+    pub(super) version: u16,
+    pub(super) bytes: &'a [u8],
+}
 
 /// What a column holds for each key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

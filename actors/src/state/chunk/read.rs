@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use super::block::Block;
 use super::encoding::Encoding;
-use super::{Kind, MAGIC, VERSION, damaged};
+use super::{FORMAT, FORMAT_WITH_VERSIONS, Kind, MAGIC, WrittenLocal, damaged};
 use crate::key::Key;
+use crate::state::migration::FIRST_VERSION;
 use crate::{Error, Result};
 
 /// The rest of some bytes. Nothing is allocated for a number that was read before the bytes it stands for are seen.
@@ -92,6 +93,7 @@ pub(super) struct Column<'a> {
     pub(super) name: &'a str,
     pub(super) kind: Kind,
     pub(super) encoding: Encoding,
+    pub(super) version: u16,
     pub(super) block: Block<'a>,
 }
 
@@ -108,7 +110,7 @@ pub(super) struct Chunk<'a> {
     pub(super) texts: Block<'a>,
     pub(super) timers: Block<'a>,
     pub(super) columns: Vec<Column<'a>>,
-    pub(super) locals: Vec<(&'a str, &'a [u8])>,
+    pub(super) locals: Vec<(&'a str, WrittenLocal<'a>)>,
 }
 
 impl<'a> Chunk<'a> {
@@ -121,10 +123,11 @@ impl<'a> Chunk<'a> {
         if reader.array()? != MAGIC {
             return Err(damaged("it does not begin as one"));
         }
-        let version = reader.u16()?;
-        if version != VERSION {
+        let format = reader.u16()?;
+        if !(FORMAT..=FORMAT_WITH_VERSIONS).contains(&format) {
             return Err(Error::invalid(format!(
-                "a chunk of state has format {version}, but this program reads format {VERSION}: use the one that wrote it"
+                "a chunk of state has format {format}, but this program reads up to format {FORMAT_WITH_VERSIONS}: use \
+                 the one that wrote it"
             )));
         }
         let (body, checksum) = bytes.split_last_chunk().ok_or_else(|| damaged("it ends too early"))?;
@@ -133,14 +136,14 @@ impl<'a> Chunk<'a> {
         }
         // The checksum is none of its parts.
         reader.rest = &body[reader.position..];
-        let chunk = Chunk::read(&mut reader)?;
+        let chunk = Chunk::read(&mut reader, format)?;
         if !reader.is_empty() {
             return Err(damaged("it goes on behind its end"));
         }
         Ok(chunk)
     }
 
-    fn read(reader: &mut Reader<'a>) -> Result<Chunk<'a>> {
+    fn read(reader: &mut Reader<'a>, format: u16) -> Result<Chunk<'a>> {
         let whole = match reader.u8()? {
             0 => false,
             1 => true,
@@ -164,8 +167,8 @@ impl<'a> Chunk<'a> {
             integers: Block::read(reader, rows, Some(8))?,
             texts: Block::read(reader, rows, None)?,
             timers: Block::read(reader, rows, None)?,
-            columns: read_columns(reader, rows)?,
-            locals: read_locals(reader)?,
+            columns: read_columns(reader, rows, format)?,
+            locals: read_locals(reader, format)?,
         };
         for group in &chunk.groups {
             let rows = group.rows.clone().map(|row| chunk.slot(row));
@@ -234,7 +237,15 @@ fn read_directory(reader: &mut Reader<'_>, key_groups: u32, rows: usize, removed
     Ok(groups)
 }
 
-fn read_columns<'a>(reader: &mut Reader<'a>, rows: usize) -> Result<Vec<Column<'a>>> {
+/// Reads the version of a type, where the format has one.
+fn read_version(reader: &mut Reader<'_>, format: u16) -> Result<u16> {
+    match if format == FORMAT { FIRST_VERSION } else { reader.u16()? } {
+        0 => Err(damaged("a version of nothing")),
+        version => Ok(version),
+    }
+}
+
+fn read_columns<'a>(reader: &mut Reader<'a>, rows: usize, format: u16) -> Result<Vec<Column<'a>>> {
     let mut columns: Vec<Column<'a>> = Vec::new();
     for _ in 0..reader.u32()? {
         let name = reader.text()?;
@@ -250,23 +261,25 @@ fn read_columns<'a>(reader: &mut Reader<'a>, rows: usize) -> Result<Vec<Column<'
                 "state \"{name}\" is encoded as \"{encoding}\", which is not known here"
             )));
         };
-        if columns.last().is_some_and(|before| before.name >= name) {
+        let version = read_version(reader, format)?;
+        if columns.last().is_some_and(|before| (before.name, before.version) >= (name, version)) {
             return Err(damaged("its columns are out of order"));
         }
-        columns.push(Column { name, kind, encoding, block: Block::read(reader, rows, encoding.width())? });
+        columns.push(Column { name, kind, encoding, version, block: Block::read(reader, rows, encoding.width())? });
     }
     Ok(columns)
 }
 
-fn read_locals<'a>(reader: &mut Reader<'a>) -> Result<Vec<(&'a str, &'a [u8])>> {
-    let mut locals: Vec<(&'a str, &'a [u8])> = Vec::new();
+fn read_locals<'a>(reader: &mut Reader<'a>, format: u16) -> Result<Vec<(&'a str, WrittenLocal<'a>)>> {
+    let mut locals: Vec<(&'a str, WrittenLocal<'a>)> = Vec::new();
     for _ in 0..reader.u32()? {
         let name = reader.text()?;
+        let version = read_version(reader, format)?;
         let length = reader.u32()? as usize;
         if locals.last().is_some_and(|(before, _)| *before >= name) {
             return Err(damaged("its local values are out of order"));
         }
-        locals.push((name, reader.take(length)?));
+        locals.push((name, WrittenLocal { version, bytes: reader.take(length)? }));
     }
     Ok(locals)
 }

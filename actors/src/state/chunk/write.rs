@@ -2,7 +2,8 @@
 
 use super::block::BlockWriter;
 use super::encoding::Encoding;
-use super::{Kind, MAGIC, VERSION};
+use super::{FORMAT, FORMAT_WITH_VERSIONS, Kind, MAGIC};
+use crate::state::migration::FIRST_VERSION;
 use crate::{Error, Result};
 
 /// A column on its way into a chunk.
@@ -10,7 +11,15 @@ pub(in crate::state) struct ColumnWriter<'a> {
     pub(in crate::state) name: &'a str,
     pub(in crate::state) kind: Kind,
     pub(in crate::state) encoding: Encoding,
+    pub(in crate::state) version: u16,
     pub(in crate::state) block: BlockWriter,
+}
+
+/// A value that belongs to no key, on its way into a chunk.
+pub(in crate::state) struct LocalWriter<'a> {
+    pub(in crate::state) name: &'a str,
+    pub(in crate::state) version: u16,
+    pub(in crate::state) bytes: Vec<u8>,
 }
 
 /// Everything that a chunk says, ready to be written.
@@ -27,7 +36,7 @@ pub(in crate::state) struct ChunkWriter<'a> {
     pub(in crate::state) texts: BlockWriter,
     pub(in crate::state) timers: BlockWriter,
     pub(in crate::state) columns: Vec<ColumnWriter<'a>>,
-    pub(in crate::state) locals: Vec<(&'a str, Vec<u8>)>,
+    pub(in crate::state) locals: Vec<LocalWriter<'a>>,
 }
 
 impl ChunkWriter<'_> {
@@ -37,12 +46,16 @@ impl ChunkWriter<'_> {
     /// If a name or a local value is too long.
     pub(in crate::state) fn finish(mut self) -> Result<Vec<u8>> {
         self.columns.retain(|column| !column.block.is_empty());
-        self.columns.sort_by_key(|column| column.name);
-        self.locals.sort_by_key(|(name, _)| *name);
+        self.columns.sort_by_key(|column| (column.name, column.version));
+        self.locals.sort_by_key(|local| local.name);
+        let mut versions =
+            self.columns.iter().map(|column| column.version).chain(self.locals.iter().map(|local| local.version));
+        let has_versions = versions.any(|version| version != FIRST_VERSION);
+        let format = if has_versions { FORMAT_WITH_VERSIONS } else { FORMAT };
         let directory = directory(self.rows, self.removed);
         let mut out = Vec::with_capacity(self.size(directory.len()));
         out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&format.to_le_bytes());
         out.push(u8::from(self.whole));
         out.extend_from_slice(&self.first.to_le_bytes());
         out.extend_from_slice(&self.last.to_le_bytes());
@@ -70,13 +83,19 @@ impl ChunkWriter<'_> {
                 Kind::List => 2,
             });
             put_text(&mut out, column.encoding.name())?;
+            if has_versions {
+                out.extend_from_slice(&column.version.to_le_bytes());
+            }
             column.block.finish(&mut out);
         }
         put_length(&mut out, self.locals.len())?;
-        for (name, value) in &self.locals {
+        for LocalWriter { name, version, bytes } in &self.locals {
             put_text(&mut out, name)?;
-            put_length(&mut out, value.len())?;
-            out.extend_from_slice(value);
+            if has_versions {
+                out.extend_from_slice(&version.to_le_bytes());
+            }
+            put_length(&mut out, bytes.len())?;
+            out.extend_from_slice(bytes);
         }
         let checksum = crc32fast::hash(&out);
         put(&mut out, checksum);
@@ -86,7 +105,7 @@ impl ChunkWriter<'_> {
     /// Returns about how long the chunk will be, so that it is allocated once.
     fn size(&self, groups: usize) -> usize {
         let columns: usize = self.columns.iter().map(|column| column.name.len() + 16 + column.block.len()).sum();
-        let locals: usize = self.locals.iter().map(|(name, value)| name.len() + 6 + value.len()).sum();
+        let locals: usize = self.locals.iter().map(|local| local.name.len() + 8 + local.bytes.len()).sum();
         let keys = self.integers.len() + self.texts.len() + self.timers.len();
         64 + groups * 12 + (self.rows.len() + self.removed.len()) * 4 + keys + columns + locals
     }

@@ -2,6 +2,7 @@
 
 mod damage;
 mod lineages;
+mod migrations;
 mod model;
 mod types;
 mod undo;
