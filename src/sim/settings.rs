@@ -79,7 +79,7 @@ impl Settings {
             slow: random.below(3),
             down_ms: random.pick(&[0, 10, 100]),
         };
-        if max_concurrent == 1 {
+        if max_concurrent == 1 && mode == Mode::ExactlyOnce {
             settings.checkpoint.aligned_timeout_ms =
                 random.pick(&[None, None, None, Some(0), Some(0), Some(1), Some(20)]);
         }
