@@ -36,9 +36,10 @@ fn first_time(what: String) -> bool {
 }
 
 /// Passes records on, and fails once in each of five ways: at a record, before a snapshot, at a record and then when the
-/// fresh instance is opened, at the end of a window, and when it is closed.
+/// fresh instance is opened, at the end of a window, and when it is closed. It may or may not say that it holds nothing in
+/// its fields.
 #[derive(Clone, serde::Deserialize)]
-struct Unlucky {
+struct Unlucky<const SAYS_SO: bool> {
     tag: String,
     #[serde(skip)]
     windows: u64,
@@ -46,15 +47,17 @@ struct Unlucky {
 
 const LAST: ValueState<u64> = ValueState::new("last");
 
-impl Unlucky {
+impl<const SAYS_SO: bool> Unlucky<SAYS_SO> {
     fn fails(&self, how: &str, ctx: &Context<(u64, u64)>) -> bool {
         first_time(format!("{} {} {how}", self.tag, ctx.subtask()))
     }
 }
 
-impl Operator for Unlucky {
+impl<const SAYS_SO: bool> Operator for Unlucky<SAYS_SO> {
     type In = (u64, u64);
     type Out = (u64, u64);
+
+    const HOLDS_ROWS: Option<bool> = if SAYS_SO { Some(false) } else { None };
 
     fn key(&self, record: &(u64, u64)) -> Key {
         Key::from(record.0)
@@ -148,7 +151,11 @@ impl Operator for Whim {
 
 fn registry() -> Registry {
     let mut registry = support::registry();
-    registry.operator::<Pass>("pass").operator::<Unlucky>("unlucky").operator::<Whim>("whim");
+    registry
+        .operator::<Pass>("pass")
+        .operator::<Unlucky<false>>("unlucky")
+        .operator::<Unlucky<true>>("unlucky-and-calm")
+        .operator::<Whim>("whim");
     registry
 }
 
@@ -321,13 +328,13 @@ fn three(name: &str, rows: u64, parallelism: u32, scope: &str, operator: &str) -
     )
 }
 
-#[test]
-fn five_planned_faults_lose_double_and_reorder_nothing() {
+fn planned(alignment: &str, operator: &str) {
     for parallelism in [1, 5, 20] {
         for scope in ["batch", "operator", "region", "job"] {
-            let name = format!("planned-{scope}-{parallelism}");
+            let name = format!("planned-{alignment}-{scope}-{parallelism}");
             let folder = tempfile::tempdir().unwrap();
-            let toml = three(&name, 2_500, parallelism, scope, "unlucky");
+            let toml = three(&name, 2_500, parallelism, scope, operator);
+            let toml = toml.replace("[checkpoint]", &format!("[checkpoint]\nalignment = \"{alignment}\""));
             let (outcome, restarts, escalated) = run(folder.path(), &toml, &registry());
             assert!(outcome.finished && outcome.failures.is_empty(), "{name}: {outcome:?}");
             check_counts(&name, 2_500, 97);
@@ -342,6 +349,16 @@ fn five_planned_faults_lose_double_and_reorder_nothing() {
             }
         }
     }
+}
+
+#[test]
+fn five_planned_faults_lose_double_and_reorder_nothing() {
+    planned("aligned", "unlucky");
+}
+
+#[test]
+fn nor_do_they_while_checkpoints_do_not_wait() {
+    planned("unaligned", "unlucky-and-calm");
 }
 
 #[test]
