@@ -175,25 +175,32 @@ fn describe(manifest: &Manifest) -> String {
     if manifest.copy_of.0 > 0 {
         text.push_str(&format!("  a copy of window {}, to which the job went back\n", manifest.copy_of));
     }
+    let under_way: u64 = manifest.subtasks.iter().map(SubtaskSnapshot::under_way).sum();
+    if under_way > 0 {
+        text.push_str(&format!("  under way: {}\n", count(under_way, "record")));
+    }
     if manifest.finished {
         text.push_str("  the job had come to its end\n");
     }
     let mut table = Table::new(&["SUBTASK", "OPERATOR", ">CHUNKS", ">STATE", "POSITION", ">PENDING", "NOTE"]);
     for subtask in &manifest.subtasks {
-        for operator in &subtask.operators {
-            table.row(row(subtask, operator));
+        for (position, operator) in subtask.operators.iter().enumerate() {
+            table.row(row(subtask, operator, position == 0));
         }
     }
     text.push_str(&table.to_text("  "));
     text
 }
 
-fn row(subtask: &SubtaskSnapshot, operator: &OperatorSnapshot) -> [String; 7] {
+fn row(subtask: &SubtaskSnapshot, operator: &OperatorSnapshot, is_head: bool) -> [String; 7] {
     let state: u64 = operator.chunks.iter().map(|chunk| chunk.len()).sum();
     let position = operator.position.as_ref().map_or(String::new(), |position| bytes(position.len() as u64));
     let mut notes = Vec::new();
     if operator.position.is_some() {
         notes.push(format!("{} read", number(subtask.read)));
+    }
+    if is_head && subtask.under_way() > 0 {
+        notes.push(format!("{} under way to it", number(subtask.under_way())));
     }
     if subtask.finished {
         notes.push("finished".to_string());

@@ -88,6 +88,12 @@ pub struct SubtaskSnapshot {
 }
 
 impl SubtaskSnapshot {
+    /// Returns how many records were under way to it.
+    pub fn under_way(&self) -> u64 {
+        let channels = self.in_flight.iter().flat_map(|in_flight| &in_flight.channels);
+        channels.map(|channel| channel.records).sum()
+    }
+
     /// Returns all chunks that it refers to.
     pub fn chunks(&self) -> impl Iterator<Item = &ChunkRef> {
         let in_flight = self.in_flight.iter().flat_map(|in_flight| &in_flight.chunks);

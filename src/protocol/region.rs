@@ -40,6 +40,8 @@ pub enum Event {
     Failed(Fence, Option<SubtaskId>, Failure),
     /// The store's head of this region; `Err` if the store cannot be read.
     Head(Result<WindowId, String>),
+    /// Checkpoints are to wait for the end of their windows from now on: the last one will be a savepoint.
+    Wait,
     /// The job is to stop with a last checkpoint.
     Stop,
     /// Time has passed; `chance` in `[0, 1)` decides the jitter of delays.
@@ -145,6 +147,7 @@ impl Region {
                 }
             }
             Event::Head(head) => self.head_read(head, now),
+            Event::Wait => self.coordinator.wait_from_now_on(),
             Event::Stop => {
                 self.stopping = true;
                 self.delay_ms = 0;

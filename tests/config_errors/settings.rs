@@ -67,13 +67,14 @@ fn numbers_out_of_bounds() {
 #[test]
 fn unaligned_checkpoints() {
     let unaligned = "alignment = \"unaligned\"";
-    broken("interval = \"1s\"", unaligned, &[("job.toml:4:13", &["not available in this version", "\"aligned\""])]);
+    let at_least_once = format!("{unaligned}\nmode = \"at-least-once\"");
+    broken("interval = \"1s\"", &at_least_once, &[("job.toml:4:13", &["mode = \"exactly-once\""])]);
     let concurrent = format!("{unaligned}\nmax_concurrent = 2");
     broken("interval = \"1s\"", &concurrent, &[("job.toml:4:13", &["one at a time", "max_concurrent = 1"])]);
     broken(
         "interval = \"1s\"",
-        "aligned_timeout = \"1s\"",
-        &[("job.toml:4:19", &["remove checkpoint.aligned_timeout"])],
+        "aligned_timeout = \"1s\"\nmax_concurrent = 2",
+        &[("job.toml:4:19", &["one at a time", "max_concurrent = 1"])],
     );
 }
 

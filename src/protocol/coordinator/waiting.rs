@@ -19,6 +19,11 @@ impl Coordinator {
         self.asked || room == Room::SnapshotAtItsEnd || self.unfinished.is_empty()
     }
 
+    /// Lets all checkpoints that are yet to begin wait, in this attempt and later ones.
+    pub(in crate::protocol) fn wait_from_now_on(&mut self) {
+        self.settings.aligned_timeout_ms = None;
+    }
+
     /// Lets all checkpoints wait from now on, and takes one as soon as possible.
     pub(super) fn wait_always(&mut self, subtask: &SubtaskId, operator: &str) {
         if self.settings.aligned_timeout_ms.take().is_some() {

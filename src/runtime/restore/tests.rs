@@ -1,6 +1,7 @@
 use super::*;
 use crate::ids::{Fence, WindowId};
-use crate::protocol::manifest::{ChunkRef, PendingOutput};
+use crate::protocol::chain::{PackedChannel, Take};
+use crate::protocol::manifest::{ChunkRef, InFlightChannel, InFlightSnapshot, Origin, PendingOutput, Spread, Within};
 use crate::topology::Unmapped;
 use crate::topology::testing::plan;
 
@@ -193,4 +194,79 @@ fn subtasks_of_which_only_some_have_ended_keep_their_number_if_they_remember_som
     checkpoint.subtasks[1].operators[1].chunks = chunk("local");
     let (_, error) = outline(&checkpoint, &blueprint).err().unwrap();
     assert!(error.message().contains("subtask 1 of it has come to its end"), "{error}");
+}
+
+/// As the checkpoint of `topology(source, counts, false)`, with one record under way in each channel of a subtask.
+fn under_way(source: u32, counts: u32, of: u32) -> Manifest {
+    let mut manifest = manifest(source, counts, &[]);
+    let snapshot = &mut manifest.subtasks[(source + of) as usize];
+    let origin = |index| Origin { operator: "ticks".into(), index, port: 0, spread: Spread::Keyed };
+    let channels = (0..source).map(|index| InFlightChannel { origin: origin(index), records: 1 }).collect();
+    snapshot.in_flight = Some(InFlightSnapshot { channels, chunks: chunk("under way") });
+    snapshot.channel_watermarks = (0..source).map(|index| 40 - i64::from(index)).collect();
+    snapshot.within = Some(Within { ended: WindowId(3), channels: vec![WindowId(4); source as usize] });
+    manifest
+}
+
+/// Says of each subtask of "counts" which channels it takes from which, and the watermarks before and behind.
+fn placed(manifest: &Manifest, text: &str, counts: u32) -> Vec<String> {
+    let outlines = outline(manifest, &blueprint(manifest, text)).map_err(|(_, error)| error).unwrap();
+    let mut said = Vec::new();
+    for index in 0..counts {
+        let id = SubtaskId::new("counts", index);
+        let outline = outlines.iter().find(|outline| outline.snapshot.subtask == id).unwrap();
+        let mut parts = Vec::new();
+        for (subtask, channels) in &outline.in_flight.parts {
+            for PackedChannel { was, channel, take, .. } in channels {
+                let take = match take {
+                    Take::All => "all".into(),
+                    Take::Records => "records".into(),
+                    Take::OfGroups(own, of) => format!("groups {own:?} of {of}"),
+                };
+                parts.push(format!("{subtask}.{was} to {channel}: {take}"));
+            }
+        }
+        let watermarks = &outline.snapshot.channel_watermarks;
+        said.push(format!("{} | {watermarks:?} then {:?}", parts.join(", "), outline.in_flight.then));
+    }
+    said
+}
+
+#[test]
+fn what_was_under_way_stays_in_its_channel_while_nothing_has_changed() {
+    let manifest = under_way(2, 2, 1);
+    let said = placed(&manifest, &topology(2, 2, false), 2);
+    assert_eq!(said[1], "3.0 to 0: all, 3.1 to 1: all | [40, 39] then []");
+    let blueprint = blueprint(&manifest, &topology(2, 2, false));
+    let outlines = outline(&manifest, &blueprint).ok().unwrap();
+    assert_eq!(outlines[3].snapshot.within, manifest.subtasks[3].within, "it goes on within its window");
+}
+
+#[test]
+fn what_was_under_way_goes_by_its_keys_when_the_parallelism_has_changed() {
+    // Of two subtasks the second had half of 1024 key groups: of three it is the last two that may have its records now.
+    let said = placed(&under_way(2, 2, 1), &topology(2, 3, false), 3);
+    let of = |groups: &str| {
+        format!(
+            "3.0 to 0: groups {groups} of 1024, 3.1 to 1: groups {groups} of 1024 | [40, 39] then [(0, 100), (1, 99)]"
+        )
+    };
+    assert_eq!(said, [" | [100, 99] then []".to_string(), of("342..683"), of("683..1024")]);
+    // Fewer senders: a channel takes what two held, and begins with the lower watermark.
+    let mut manifest = under_way(2, 2, 1);
+    for subtask in &mut manifest.subtasks {
+        subtask.operators[0].position = None;
+    }
+    let said = placed(&manifest, &topology(1, 2, false), 2);
+    assert_eq!(said[1], "3.0 to 0: groups 512..1024 of 1024, 3.1 to 0: groups 512..1024 of 1024 | [39] then [(0, 99)]");
+}
+
+#[test]
+fn what_was_under_way_to_somebody_who_is_gone_is_refused() {
+    let manifest = under_way(2, 2, 0);
+    let blueprint = blueprint(&manifest, &topology(2, 2, true));
+    let (operator, error) = outline(&manifest, &blueprint).err().unwrap();
+    assert_eq!(operator, "counts");
+    let said = error.message();
+    assert!(said.contains("from \"ticks\" to \"counts\"") && said.contains("piton savepoint create"), "{said}");
 }

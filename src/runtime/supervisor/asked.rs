@@ -167,6 +167,9 @@ impl Supervisor {
         if when == When::Now {
             self.asked.waiting = Some(reply);
         } else {
+            for index in 0..self.regions.len() {
+                self.on(index, region::Event::Wait, ctx);
+            }
             self.stop(drain, reply, ctx);
         }
         self.save(steps, ctx);
