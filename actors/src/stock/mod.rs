@@ -109,6 +109,7 @@ fn table_operator<O: Operator<Out = Table>>(output: SchemaRef, keyed: bool, fact
         keyed,
         state: None,
         states: Vec::new(),
+        show_key: None,
         make: Arc::new(move |subtask, rows| Ok(Box::new(Hosted::new(Arc::clone(&factory), subtask, rows)?))),
     }
 }
