@@ -131,7 +131,13 @@ fn a_savepoint_of_a_running_job_can_be_gone_on_from_with_another_parallelism() {
     assert_eq!(exported.lines().count() as u64, KEYS);
     let line: serde_json::Value = serde_json::from_str(exported.lines().next().unwrap()).unwrap();
     assert!(line["operator"] == "counted" && line["state"].is_object(), "{line}");
-    ask(&job, &["state", "get"], &["counted", &line["key"].to_string()]).expect(0);
+    let key = &line["key"]["key"];
+    assert!(key.is_u64(), "the key is shown by its columns: {line}");
+    for written in [line["key"].to_string(), key.to_string()] {
+        assert!(
+            ask(&job, &["state", "get"], &["counted", &written]).expect(0).stdout.contains(&line["key"].to_string())
+        );
+    }
     ask(&job, &["state", "get"], &["counter", "1"]).expect(2).says(&["no operator \"counter\""]);
     ask(&job, &["savepoint", "drop"], &["first"]).expect(0);
     ask(&job, &["savepoint", "drop"], &["first"]).expect(3).says(&["there is no savepoint \"first\""]);

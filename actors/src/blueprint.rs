@@ -15,7 +15,7 @@ use crate::ids::Subtask;
 use crate::operator::{Delivery, Operator, Sink, Source};
 use crate::record::{Inputs, RecordType};
 use crate::state::Declared;
-use crate::{Error, Result, feed::Feed};
+use crate::{Error, Key, Result, feed::Feed};
 
 /// The options of one table of the topology file, without those the engine itself reads.
 pub type Options<'a> = dyn erased_serde::Deserializer<'a> + 'a;
@@ -122,9 +122,14 @@ pub struct OperatorBlueprint {
     pub states: Vec<Declared>,
     /// Decodes what was under way to it.
     pub unpack: Unpack,
+    /// Shows a key of its state, if that says more than the key itself.
+    pub show_key: Option<ShowKey>,
     /// Makes an instance whose batches hold up to so many rows.
     pub make: MakeOperator,
 }
+
+/// Shows a key as JSON; nothing if it is not one of the operator's.
+pub type ShowKey = Arc<dyn Fn(&Key) -> Option<String> + Send + Sync>;
 
 /// Makes an instance of an operator whose batches hold up to so many rows.
 pub type MakeOperator = Arc<dyn Fn(Subtask, usize) -> Result<Box<dyn AnyOperator>> + Send + Sync>;
@@ -291,6 +296,7 @@ where
         keyed: prototype.is_keyed(),
         state: None,
         states: prototype.states(),
+        show_key: None,
         unpack: O::In::unpack,
         make: Arc::new(move |subtask, rows| {
             Ok(Box::new(Hosted::new(Arc::clone(&factory), subtask, rows)?.sharing(&hooks)))

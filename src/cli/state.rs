@@ -1,11 +1,13 @@
 //! `piton state`: what operators remember, read from a checkpoint or savepoint without running the job.
 //!
 //! Tables for people, JSON lines for programs: one line for each key, in the order in which the operator has them, and
-//! one for the values of a subtask that belong to no key.
+//! one for the values of a subtask that belong to no key. A key is shown as the operator in the topology file understands it,
+//! if the state was made for that: as the values of its columns, for an `aggregate`.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use piton_actors::blueprint::ShowKey;
 use piton_actors::state::{KeyState, StateReader};
 use piton_actors::{Key, TimerKind};
 use serde_json::{Map, Value, json};
@@ -19,7 +21,7 @@ use crate::cli::terminal::Terminal;
 use crate::cli::text::number;
 use crate::error::{Error, Result};
 use crate::store::{CheckpointStore, OpenOptions, SledStore};
-use crate::topology::{Fingerprint, Registry};
+use crate::topology::{Fingerprint, NodeKind, Plan, Registry};
 
 /// Carries out one of the commands.
 ///
@@ -39,14 +41,14 @@ pub(super) fn run(command: &StateCommand, registry: &Registry, terminal: &Termin
     let kept = Kept::find(store.as_mut(), &id)?;
     let names = args.names();
     match command {
-        StateCommand::List(_) => list(&Parts::read(&kept, names.first())?, &kept, store.as_mut()),
+        StateCommand::List(_) => list(&Parts::read(&plan, &kept, names.first())?, &kept, store.as_mut()),
         StateCommand::Get(_) => {
             let [operator, key] = names else {
                 return Err(Error::config("name an operator and a key: `piton state get job.toml OPERATOR KEY`"));
             };
-            get(&Parts::read(&kept, Some(operator))?, key, &kept, store.as_mut())
+            get(&Parts::read(&plan, &kept, Some(operator))?, key, &kept, store.as_mut())
         }
-        StateCommand::Export(_) => export(&Parts::read(&kept, names.first())?, &kept, store.as_mut()),
+        StateCommand::Export(_) => export(&Parts::read(&plan, &kept, names.first())?, &kept, store.as_mut()),
     }
 }
 
@@ -61,10 +63,12 @@ struct Part<'k> {
     operator: &'k str,
     subtask: u32,
     chunks: &'k [crate::protocol::manifest::ChunkRef],
+    /// How its operator shows a key, if the state is for what the operator is now.
+    show: Option<ShowKey>,
 }
 
 impl<'k> Parts<'k> {
-    fn read(kept: &'k Kept, wanted: Option<&StateName>) -> Result<Parts<'k>> {
+    fn read(plan: &Plan, kept: &'k Kept, wanted: Option<&StateName>) -> Result<Parts<'k>> {
         let mut key_groups = BTreeMap::new();
         let mut parts = Vec::new();
         let mut known = Vec::new();
@@ -79,6 +83,7 @@ impl<'k> Parts<'k> {
                         operator: &operator.operator,
                         subtask: snapshot.subtask.index,
                         chunks: &operator.chunks,
+                        show: show_key(plan, &operator.operator, &print),
                     });
                 }
             }
@@ -113,6 +118,14 @@ impl<'k> Parts<'k> {
 }
 
 type StateName = String;
+
+/// Returns how an operator shows its keys, if the state of this name was made for what the operator is now.
+fn show_key(plan: &Plan, name: &str, was: &Fingerprint) -> Option<ShowKey> {
+    let node = &plan.nodes[plan.node(name)?];
+    let NodeKind::Operator(blueprint) = &node.kind else { return None };
+    let is_same = was.operators.get(name).is_some_and(|was| was.state == blueprint.state);
+    blueprint.show_key.clone().filter(|_| is_same)
+}
 
 fn unreadable(error: piton_actors::Error) -> Error {
     Error::state(error.message().to_string())
@@ -149,7 +162,7 @@ fn get(parts: &Parts<'_>, key: &str, kept: &Kept, store: &mut dyn CheckpointStor
     let mut found = false;
     parts.each(kept, store, |part, reader| {
         reader.each(|state| {
-            if text_of(&state.key) == key {
+            if is_meant(&of_any_key(&state.key, part.show.as_ref()), key) {
                 found = true;
                 line(&of_key(part, &state)?)?;
             }
@@ -179,7 +192,7 @@ fn of_key(part: &Part<'_>, state: &KeyState<'_>) -> Result<Value> {
         values.insert((*name).to_string(), of_written(*value).map_err(Error::state)?);
     }
     let mut object = json!({
-        "operator": part.operator, "subtask": part.subtask, "key": of_any_key(&state.key), "state": values,
+        "operator": part.operator, "subtask": part.subtask, "key": of_any_key(&state.key, part.show.as_ref()), "state": values,
     });
     if !state.timers.is_empty() {
         let timer = |(kind, at): &(TimerKind, i64)| match kind {
@@ -191,8 +204,12 @@ fn of_key(part: &Part<'_>, state: &KeyState<'_>) -> Result<Value> {
     Ok(object)
 }
 
-/// A key is an integer, a text, or bytes. Negative integers are kept as large positive ones.
-fn of_any_key(key: &Key) -> Value {
+/// A key is what its operator says that it is; otherwise an integer, a text, or bytes. Negative integers are kept as large
+/// positive ones.
+fn of_any_key(key: &Key, show: Option<&ShowKey>) -> Value {
+    if let Some(shown) = show.and_then(|show| serde_json::from_str(&show(key)?).ok()) {
+        return shown;
+    }
     match (key.as_u64(), key.as_str()) {
         (Some(integer), _) => (integer as i64).into(),
         (None, Some(text)) if !text.contains(char::is_control) => text.into(),
@@ -200,11 +217,14 @@ fn of_any_key(key: &Key) -> Value {
     }
 }
 
-fn text_of(key: &Key) -> String {
-    match of_any_key(key) {
-        Value::String(text) => text,
-        other => other.to_string(),
-    }
+/// Returns whether somebody who writes this means the key: as it is shown, or the value of its only column.
+fn is_meant(key: &Value, written: &str) -> bool {
+    let is_text = |value: &Value| {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+        text == written
+    };
+    let only = key.as_object().filter(|columns| columns.len() == 1).and_then(|columns| columns.values().next());
+    is_text(key) || only.is_some_and(is_text) || serde_json::from_str::<Value>(written).is_ok_and(|json| json == *key)
 }
 
 fn line(value: &Value) -> Result {
@@ -213,5 +233,40 @@ fn line(value: &Value) -> Result {
         // Whoever reads has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         other => other.map_err(|error| Error::failed(format!("cannot write to stdout: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_shown_as_their_operator_understands_them() {
+        assert_eq!(of_any_key(&Key::from(5u64), None), json!(5));
+        assert_eq!(of_any_key(&Key::from("tea"), None), json!("tea"));
+        assert_eq!(of_any_key(&Key::bytes(&[1, 255]), None), json!([1, 255]));
+        let show: ShowKey = Arc::new(|key| key.as_bytes().map(|bytes| format!("{{\"n\":{}}}", bytes.len())));
+        assert_eq!(of_any_key(&Key::bytes(&[1, 255]), Some(&show)), json!({ "n": 2 }));
+        assert_eq!(of_any_key(&Key::from(5u64), Some(&show)), json!(5), "it is none of the operator's");
+    }
+
+    #[test]
+    fn a_key_is_found_by_what_is_shown_of_it() {
+        for (key, written) in [
+            (json!(5), "5"),
+            (json!("tea"), "tea"),
+            (json!("tea"), "\"tea\""),
+            (json!([1, 255]), "[1, 255]"),
+            (json!({ "key": 5 }), "{\"key\":5}"),
+            (json!({ "key": 5 }), "5"),
+            (json!({ "carrier": "UA" }), "UA"),
+            (json!({ "carrier": "UA", "origin": "EWR" }), "{ \"origin\": \"EWR\", \"carrier\": \"UA\" }"),
+        ] {
+            assert!(is_meant(&key, written), "{key} by {written}");
+        }
+        assert!(!is_meant(&json!({ "carrier": "UA", "origin": "EWR" }), "UA"));
+        assert!(!is_meant(&json!("5"), "6"));
     }
 }

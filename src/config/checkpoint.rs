@@ -20,11 +20,12 @@ pub struct CheckpointSettings {
     pub aligned_timeout: Option<Duration>,
     /// After how long a checkpoint is given up, and with it the stop that waits for one.
     pub timeout: Duration,
-    /// How long nothing is checkpointed after a checkpoint.
+    /// How long nothing is checkpointed after a checkpoint, unless somebody asks for it.
     pub min_pause: Duration,
     /// How many checkpoints may be under way at once.
     pub max_concurrent: u32,
-    /// How many checkpoints in a row may fail before the job restarts: a number or `"unlimited"`.
+    /// How many checkpoints in a row may fail before the region restarts: a number or `"unlimited"`. They expired, or could
+    /// not be written or committed; those that a newer one replaced, or a restart cut short, do not count.
     pub tolerable_failures: Limit,
     /// How many checkpoints are kept. Savepoints do not count.
     pub retain: u32,

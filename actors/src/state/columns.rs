@@ -3,10 +3,11 @@
 use std::any::type_name;
 use std::sync::Arc;
 
-use super::chunk::{BlockWriter, ColumnWriter, Encoding, Kind};
-use super::column::{AnyColumn, Column, Data};
+use super::chunk::{BlockWriter, ColumnWriter, Encoding, Kind, Picked};
+use super::column::{self, AnyColumn, Column, Data};
 use super::handle::{Name, StateValue};
-use super::migration::other_version;
+use super::inspect::Declared;
+use super::migration::{not_migrated, other_version};
 use crate::{Error, Result, short_type_name};
 
 /// The columns of a store.
@@ -31,8 +32,41 @@ struct Named {
 }
 
 impl Columns {
-    /// Adds a restored column.
-    pub(super) fn add(&mut self, name: &str, kind: Kind, version: u16, data: Data) {
+    /// Makes the columns of what was picked, in the versions that are declared; says whether any had to be migrated.
+    ///
+    /// # Errors
+    /// If something is damaged, or cannot be migrated.
+    pub(super) fn load(picked: &Picked<'_>, declared: &[Declared]) -> Result<(Columns, bool)> {
+        let (mut columns, mut is_migrated) = (Columns::default(), false);
+        let mut cells = picked.columns()?;
+        cells.retain(|cells| cells.iter().any(|value| value.is_some()));
+        for versions in cells.chunk_by(|one, other| one.name == other.name) {
+            let (name, kind, version) = (versions[0].name, versions[0].kind, versions[0].version);
+            let declared = declared.iter().find(|declared| declared.is_keyed(name, kind));
+            let is_present = declared.is_none_or(|declared| declared.version == version);
+            if versions.len() == 1 && is_present {
+                if let Some(column) = column::decode(&versions[0], picked.origins())? {
+                    columns.add(name, kind, version, column);
+                }
+                continue;
+            }
+            let Some(declared) = declared else {
+                return Err(not_migrated(
+                    name,
+                    "there are several versions of it; return its handle from the operator's `states`",
+                ));
+            };
+            if versions.iter().any(|cells| cells.kind != kind) {
+                return Err(not_migrated(name, "it was a value, a map or a list, and became another of these"));
+            }
+            let column = declared.migrations.column(versions).map_err(|reason| not_migrated(name, &reason))?;
+            columns.add(name, kind, declared.version, column);
+            is_migrated = true;
+        }
+        Ok((columns, is_migrated))
+    }
+
+    fn add(&mut self, name: &str, kind: Kind, version: u16, data: Data) {
         let type_name = data.any().encoding().name();
         self.columns.push(Named { name: name.to_string(), alias: None, kind, version, type_name, data });
     }

@@ -5,14 +5,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::chunk::{self, BlockWriter, ChunkWriter, Kind, Picked, Row};
-use super::column;
 use super::columns::Columns;
 use super::current::{Current, Wanted};
 use super::entry::{ListEntry, LocalEntry, MapEntry, ValueEntry};
 use super::handle::{ListState, LocalState, MapState, Name, StateValue, ValueState};
 use super::inspect::Declared;
 use super::local::Locals;
-use super::migration::not_migrated;
 use super::slots::{Changed, Slots};
 use super::timers::Timers;
 use super::undo::{Part, Price};
@@ -360,11 +358,11 @@ impl StateStore {
             // Neither needs the other, and both take long: nothing is processed until they are done.
             std::thread::scope(|scope| {
                 let index = scope.spawn(|| store.slots.index_all());
-                let columns = self.load_columns(picked);
+                let columns = Columns::load(picked, &self.declared);
                 (index.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), columns)
             })
         } else {
-            (store.slots.index_all(), self.load_columns(picked))
+            (store.slots.index_all(), Columns::load(picked, &self.declared))
         };
         if !is_indexed {
             return Err(Error::invalid("the chunks of state hold a key twice"));
@@ -379,37 +377,6 @@ impl StateStore {
             store.slots.mark_cut(true);
         }
         Ok(store)
-    }
-
-    /// Makes the columns, and says whether any of them had to be migrated.
-    fn load_columns(&self, picked: &Picked<'_>) -> Result<(Columns, bool)> {
-        let (mut columns, mut is_migrated) = (Columns::default(), false);
-        let mut cells = picked.columns()?;
-        cells.retain(|cells| cells.iter().any(|value| value.is_some()));
-        for versions in cells.chunk_by(|one, other| one.name == other.name) {
-            let (name, kind, version) = (versions[0].name, versions[0].kind, versions[0].version);
-            let declared = self.declared.iter().find(|declared| declared.is_keyed(name, kind));
-            let is_present = declared.is_none_or(|declared| declared.version == version);
-            if versions.len() == 1 && is_present {
-                if let Some(column) = column::decode(&versions[0], picked.origins())? {
-                    columns.add(name, kind, version, column);
-                }
-                continue;
-            }
-            let Some(declared) = declared else {
-                return Err(not_migrated(
-                    name,
-                    "there are several versions of it; return its handle from the operator's `states`",
-                ));
-            };
-            if versions.iter().any(|cells| cells.kind != kind) {
-                return Err(not_migrated(name, "it was a value, a map or a list, and became another of these"));
-            }
-            let column = declared.migrations.column(versions).map_err(|reason| not_migrated(name, &reason))?;
-            columns.add(name, kind, declared.version, column);
-            is_migrated = true;
-        }
-        Ok((columns, is_migrated))
     }
 
     /// Restores keys of any kind, and timers.

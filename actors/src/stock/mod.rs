@@ -110,6 +110,7 @@ fn table_operator<O: Operator<Out = Table>>(output: SchemaRef, keyed: bool, fact
         state: None,
         states: Vec::new(),
         unpack: O::In::unpack,
+        show_key: None,
         make: Arc::new(move |subtask, rows| Ok(Box::new(Hosted::new(Arc::clone(&factory), subtask, rows)?))),
     }
 }

@@ -1,6 +1,7 @@
 //! The rows of a batch by their key.
 
 use std::cmp::Ordering;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, RecordBatch};
@@ -9,7 +10,7 @@ use arrow::row::{RowConverter, Rows, SortField};
 use hashbrown::HashTable;
 
 use crate::table::Table;
-use crate::{Key, Result, Timestamp};
+use crate::{AnyBatch, Key, Result, Timestamp};
 
 /// Makes keys of the values of some columns.
 ///
@@ -18,13 +19,16 @@ use crate::{Key, Result, Timestamp};
 pub(super) struct Keys {
     columns: Vec<usize>,
     converter: RowConverter,
+    /// The columns by name, and their types.
+    schema: SchemaRef,
 }
 
 impl Keys {
     /// Makes keys of the columns at these places.
     pub(super) fn new(columns: Vec<usize>, schema: &SchemaRef) -> Result<Keys> {
-        let types = columns.iter().map(|column| SortField::new(schema.field(*column).data_type().clone()));
-        Ok(Keys { converter: RowConverter::new(types.collect())?, columns })
+        let schema = Arc::new(schema.project(&columns)?);
+        let types = schema.fields().iter().map(|field| SortField::new(field.data_type().clone()));
+        Ok(Keys { converter: RowConverter::new(types.collect())?, columns, schema })
     }
 
     /// Returns whether a column of this type can be part of a key.
@@ -54,6 +58,19 @@ impl Keys {
     pub(super) fn key(&self, table: &Table, row: usize) -> Result<Key> {
         let rows = self.rows(table.slice(row, 1).batch())?;
         Ok(rows.map_or_else(|| Key::bytes(&[]), |rows| Key::bytes(rows.row(0).as_ref())))
+    }
+
+    /// Returns a key as a JSON object of its columns; nothing if it is not one of these columns' keys.
+    pub(super) fn show(&self, key: &Key) -> Option<String> {
+        let bytes = key.as_bytes()?;
+        if self.columns.is_empty() {
+            return bytes.is_empty().then(|| "{}".to_string());
+        }
+        // Bytes that no values of these types were encoded as are no error to Arrow, but a panic.
+        let read = AssertUnwindSafe(|| self.converter.convert_rows([self.converter.parser().parse(bytes)]));
+        let columns = catch_unwind(read).ok()?.ok()?;
+        let row = RecordBatch::try_new(Arc::clone(&self.schema), columns).ok()?;
+        Some(Table::new(row).show(0))
     }
 
     /// Returns the groups of rows with the same key, in the order in which the keys come up.

@@ -123,8 +123,13 @@ impl OperatorKind for AggregateKind {
         let plan = Arc::new(Plan::new(&settings.by, &settings.columns, &input)?);
         let output = Arc::clone(&plan.output);
         let state = Some(plan.state.clone());
+        let of_keys = Arc::clone(&plan);
         let aggregate = Aggregate { plan };
-        Ok(OperatorBlueprint { state, ..table_operator(output, true, Arc::new(move || Ok(aggregate.clone()))) })
+        Ok(OperatorBlueprint {
+            state,
+            show_key: Some(Arc::new(move |key| of_keys.keys.show(key))),
+            ..table_operator(output, true, Arc::new(move || Ok(aggregate.clone())))
+        })
     }
 
     fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {

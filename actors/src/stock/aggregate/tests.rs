@@ -340,3 +340,15 @@ fn the_output_has_key_columns_first() {
     ];
     assert_eq!(fields, expected);
 }
+
+#[test]
+fn keys_are_shown_by_their_columns() {
+    let table = flights(&[(Some("UA"), Some(3), 0.5), (None, Some(4), 1.5)]);
+    let of_two = plan(&["carrier", "x"], &["count(*) AS n"]);
+    let show = |plan: &Plan, row| plan.keys.show(&plan.keys.key(&table, row).unwrap()).unwrap();
+    let of = |text: String| serde_json::from_str::<serde_json::Value>(&text).unwrap();
+    assert_eq!(of(show(&of_two, 0)), json!({ "carrier": "UA", "x": 0.5 }));
+    assert_eq!(of(show(&of_two, 1)), json!({ "carrier": null, "x": 1.5 }));
+    assert_eq!(show(&plan(&[], &["count(*) AS n"]), 0), "{}");
+    assert_eq!(of_two.keys.show(&Key::from(7u64)), None);
+}
