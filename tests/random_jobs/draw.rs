@@ -268,7 +268,12 @@ impl Drawing {
     }
 
     fn fault(&mut self) -> Fault {
-        let node = self.rng.random_range(0..self.nodes.len());
+        // Rather an operator: there is more that can go wrong with it.
+        let weight =
+            |node: usize| if matches!(self.nodes[node].what, What::Source { .. } | What::Sink) { 1 } else { 4 };
+        let nodes: Vec<usize> =
+            (0..self.nodes.len()).flat_map(|node| std::iter::repeat_n(node, weight(node))).collect();
+        let node = self.pick(&nodes);
         let hooks = [Call::Open, Call::BeginWindow, Call::Checkpointed, Call::Committed, Call::Close];
         let mut calls = match self.nodes[node].what {
             What::Source { .. } => vec![Call::SourceOpen, Call::Poll, Call::Poll, Call::SourceCommitted],
