@@ -405,7 +405,7 @@ fn what_was_sent_to_all_needs_as_many_again() {
     await_checkpoints(&mut life, 6);
     life.kill_after(Duration::ZERO);
     let set = [all.to_string(), "sinks.slow.parallelism=3".to_string()];
-    let error = run(&topology(lives.folder.path(), 3_000), set.into()).err().expect("records are under way");
+    let Err(error) = run(&topology(lives.folder.path(), 3_000), set.into()) else { panic!("records are under way") };
     let said = error.to_string();
     assert!(said.contains("records were under way from \"count\" to \"slow\""), "{said}");
     assert!(said.contains("piton savepoint create"), "{said}");

@@ -146,8 +146,17 @@ pub struct ChainAnswer {
     pub refused: Vec<Refused>,
     /// What was under way, with its channel, after [`Work::Open`].
     pub unpacked: Vec<(usize, InFlight)>,
-    /// What is under way, and how many records in each channel, after [`Work::Pack`]; nothing if there are none.
-    pub packed: Option<(Vec<u8>, Vec<u64>)>,
+    /// What is under way, after [`Work::Pack`]; nothing if there is nothing.
+    pub packed: Option<WrittenDown>,
+}
+
+/// What is under way in the channels of a subtask, written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrittenDown {
+    /// All channels.
+    pub bytes: Vec<u8>,
+    /// How many records each holds.
+    pub records: Vec<u64>,
 }
 
 /// What was under way to a subtask of a checkpoint, as far as it goes to this one now.

@@ -23,7 +23,7 @@ use piton_actors::{Batch, Result as UserResult, Scatter, Timestamp};
 
 pub use self::call::{
     Base, ChainAnswer, ChainCall, ChainFailure, Entry, First, Notice, Packed, PackedChannel, Refused, Renewal, Routed,
-    Take, What, Work,
+    Take, What, Work, WrittenDown,
 };
 use crate::protocol::failure::{Failure, drop_quietly, guard};
 use crate::protocol::mutant::{self, Mutant};

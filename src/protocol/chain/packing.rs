@@ -10,7 +10,7 @@ use piton_actors::{Batch, Error as UserError, Result as UserResult, Timestamp, W
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use super::{Chain, ChainAnswer, Packed, PackedChannel, Take};
+use super::{Chain, ChainAnswer, Packed, PackedChannel, Take, WrittenDown};
 use crate::protocol::capture::InFlight;
 use crate::protocol::failure::{Failure, guard};
 use crate::protocol::mutant::{self, Mutant};
@@ -30,7 +30,7 @@ impl Chain {
     }
 
     /// Encodes what is under way in each channel; nothing if there is nothing.
-    pub(super) fn pack(&self, channels: &[Vec<InFlight>]) -> Result<Option<(Vec<u8>, Vec<u64>)>, Failure> {
+    pub(super) fn pack(&self, channels: &[Vec<InFlight>]) -> Result<Option<WrittenDown>, Failure> {
         if channels.iter().all(Vec::is_empty) {
             return Ok(None);
         }
@@ -55,7 +55,7 @@ impl Chain {
             }
             Ok(rmp_serde::to_vec(&all)?)
         })?;
-        Ok(Some((bytes, records)))
+        Ok(Some(WrittenDown { bytes, records }))
     }
 
     /// Decodes what was under way.

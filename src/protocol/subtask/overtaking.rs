@@ -14,7 +14,7 @@ use piton_actors::{Timestamp, WindowId};
 use super::stream::Step;
 use super::{Command, State, Subtask, Why};
 use crate::protocol::capture::InFlight;
-use crate::protocol::chain::What;
+use crate::protocol::chain::{What, WrittenDown};
 use crate::protocol::element::{Alignment, Marker};
 use crate::protocol::manifest::{InFlightChannel, InFlightSnapshot};
 use crate::protocol::mutant::{self, Mutant};
@@ -187,8 +187,8 @@ impl Subtask {
     }
 
     /// What is under way for a snapshot is written down.
-    pub(super) fn packed(&mut self, window: WindowId, packed: Option<(Vec<u8>, Vec<u64>)>) {
-        let in_flight = packed.map(|(bytes, records)| {
+    pub(super) fn packed(&mut self, window: WindowId, packed: Option<WrittenDown>) {
+        let in_flight = packed.map(|WrittenDown { bytes, records }| {
             let channel = |(origin, records): (&_, u64)| InFlightChannel { origin: Clone::clone(origin), records };
             let channels = self.origins.iter().zip(records).map(channel).collect();
             (InFlightSnapshot { channels, chunks: Vec::new() }, bytes)
