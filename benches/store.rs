@@ -204,6 +204,8 @@ fn publish(dir: &Path) -> Result<(), Box<dyn Error>> {
             let id = ChunkId { region: "job".to_owned(), operator: operator.clone(), index: 0, fence, sequence };
             let chunks = vec![store.put_chunk(id, &noise(STATE))?];
             subtasks.push(SubtaskSnapshot {
+                within: None,
+                in_flight: None,
                 subtask: SubtaskId::new(operator.as_str(), 0),
                 finished: false,
                 watermark: 0,
@@ -263,6 +265,8 @@ fn large(dir: &Path) -> Result<(), Box<dyn Error>> {
             } else {
                 let kept = store.put_chunk(id.clone(), &bytes)?;
                 let subtask = SubtaskSnapshot {
+                    within: None,
+                    in_flight: None,
                     subtask: SubtaskId::new("a", 0),
                     finished: false,
                     watermark: 0,
