@@ -177,6 +177,12 @@ impl Region {
         matches!(self.phase, Phase::AwaitingOutcome | Phase::AskingHead | Phase::BackingOff { .. })
     }
 
+    /// Returns whether this attempt is the present one, and has not failed. One that has failed before it was started is
+    /// not to be started any more: the next one would run beside it.
+    pub fn is_running(&self, fence: Fence) -> bool {
+        fence == self.fence && matches!(self.phase, Phase::Running)
+    }
+
     /// Returns whether it was told to stop.
     pub fn is_stopping(&self) -> bool {
         self.stopping
@@ -326,6 +332,18 @@ mod tests {
         let commands = region.commands().collect();
         region.on(Event::Head(Ok(WindowId(7))), now, 0.5);
         commands
+    }
+
+    #[test]
+    fn an_attempt_that_has_failed_is_not_to_be_started_any_more() {
+        let mut region = region();
+        region.on(Event::Begin(WindowId(7)), 0, 0.5);
+        let first = region.fence();
+        assert!(region.is_running(first));
+        fail(&mut region, 0);
+        assert!(region.fence() == first && !region.is_running(first), "the next attempt has not begun");
+        region.on(Event::Tick, 1_000, 0.5);
+        assert!(!region.is_running(first) && region.is_running(region.fence()));
     }
 
     #[test]
