@@ -193,6 +193,12 @@ impl Region {
         matches!(self.phase, Phase::AwaitingOutcome | Phase::AskingHead | Phase::BackingOff { .. })
     }
 
+    /// Returns whether this attempt is the present one, and has not failed. One that has failed before it was started is
+    /// not to be started any more: the next one would run beside it.
+    pub fn is_running(&self, fence: Fence) -> bool {
+        fence == self.fence && matches!(self.phase, Phase::Running)
+    }
+
     /// Returns whether it was told to stop.
     pub fn is_stopping(&self) -> bool {
         self.stopping

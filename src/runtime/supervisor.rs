@@ -391,6 +391,7 @@ impl Supervisor {
         ctx: &mut Context<Supervisor>,
     ) {
         let region = &mut self.regions[index];
+        debug_assert!(region.seats.is_empty(), "one attempt at a time");
         let built = match region.blueprint.build(fence, &self.common) {
             Ok(built) => built,
             Err(failure) => {
@@ -537,7 +538,7 @@ impl Supervisor {
     fn ready(&mut self, index: usize, fence: Fence, subtask: &SubtaskId, ctx: &mut Context<Supervisor>) {
         let now = self.time.now();
         let region = &mut self.regions[index];
-        if fence != region.machine.fence() {
+        if !region.machine.is_running(fence) {
             return;
         }
         region.unready.remove(subtask);
@@ -611,7 +612,9 @@ impl Supervisor {
 }
 
 impl Held {
+    /// Ends the present attempt, even if it has not been started yet.
     fn halt(&mut self) {
+        self.next = None;
         for seat in self.seats.drain(..) {
             seat.letters.halt();
             self.leaving.push(seat);
@@ -659,7 +662,7 @@ impl Handler<Answer> for Supervisor {
             Answer::Lost(reason) => self.store_lost(&reason, ctx),
             Answer::Head { region, head } => self.on(region, region::Event::Head(head), ctx),
             Answer::Loaded { region, fence, loaded } => {
-                if fence != self.regions[region].machine.fence() || self.regions[region].over {
+                if !self.regions[region].machine.is_running(fence) || self.regions[region].over {
                     return;
                 }
                 match loaded {

@@ -529,7 +529,7 @@ impl World<'_> {
     }
 
     fn load(&mut self, region: usize, fence: Fence, window: WindowId) {
-        if self.regions[region].machine.as_ref().is_none_or(|machine| machine.fence() != fence || machine.is_over()) {
+        if !self.regions[region].machine.as_ref().is_some_and(|machine| machine.is_running(fence)) {
             return;
         }
         self.note(What::Load, region, 0, window.0);

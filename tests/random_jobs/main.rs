@@ -144,7 +144,7 @@ fn check(seed: u64) -> Result<Tally, String> {
 #[test]
 fn what_is_published_is_what_a_plain_loop_gives() {
     let first = setting("PITON_FIRST_SEED", 0);
-    let seeds = setting("PITON_SEEDS", 40);
+    let seeds = setting("PITON_SEEDS", 60);
     let next = AtomicU64::new(first);
     let work = || {
         let (mut tally, mut failed) = (Tally::default(), Vec::new());
@@ -171,7 +171,7 @@ fn what_is_published_is_what_a_plain_loop_gives() {
     println!("{seeds} seeds from {first}: {total:?}");
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
 
-    if seeds >= 40 {
+    if seeds >= 60 {
         // Where nothing goes wrong and nothing is committed, nothing is tested.
         let rungs: Vec<&str> = total.restarts.keys().copied().collect();
         assert_eq!(rungs, ["batch", "operator", "region"]);

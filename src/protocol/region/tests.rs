@@ -280,3 +280,15 @@ fn a_record_that_no_journal_reaches_back_to_ends_the_region() {
         rig.restart(7, now * 100_000);
     }
 }
+
+#[test]
+fn an_attempt_that_has_failed_is_not_to_be_started_any_more() {
+    let mut rig = Rig::with(|_| {});
+    let first = rig.region.fence();
+    assert!(rig.region.is_running(first));
+    rig.fail(0);
+    rig.on(Event::Head(Ok(WindowId(7))), 0);
+    assert!(rig.region.fence() == first && !rig.region.is_running(first), "the next attempt has not begun");
+    rig.on(Event::Tick, 1_000);
+    assert!(!rig.region.is_running(first) && rig.region.is_running(rig.region.fence()));
+}
