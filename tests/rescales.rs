@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use piton::prelude::*;
+use piton::protocol::manifest::SubtaskSnapshot;
 use piton::runtime::{Ended, Outcome, RunOptions, run};
+use piton::store::{CheckpointStore, OpenOptions, SledStore};
 use piton::{Delivery, ErrorKind, Overrides, Registry, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +96,9 @@ static BOMB: LazyLock<Mutex<BTreeMap<String, u64>>> = LazyLock::new(Mutex::defau
 #[derive(Clone, Deserialize)]
 struct Tally {
     tag: String,
+    /// How long it takes for each record, in µs: what comes meanwhile waits in its mailbox.
+    #[serde(default)]
+    pause_us: u64,
 }
 
 const SEEN: ValueState<u64> = ValueState::new("seen");
@@ -118,6 +123,10 @@ impl Operator for Tally {
 
     fn process(&mut self, record: &(u64, u64), ctx: &mut Context<Fact>) -> Result {
         let (_, number) = *record;
+        if self.pause_us > 0 {
+            #[expect(clippy::disallowed_methods, reason = "this operator is slow in real time")]
+            std::thread::sleep(std::time::Duration::from_micros(self.pause_us));
+        }
         let due = BOMB.lock().unwrap_or_else(PoisonError::into_inner).get(&self.tag).copied();
         if due.is_some_and(|due| number >= due) {
             BOMB.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.tag);
@@ -253,9 +262,10 @@ fn assert_golden(tag: &str, rows: u64) {
     assert!(published == golden, "{tag}: the sums differ");
 }
 
-/// Runs a job through these parallelisms of source and operator, and lets it fail in each but the last.
-fn rescaled(tag: &str, set: &[&str], steps: &[(u32, u32)]) {
-    let rows = 40_000;
+/// Runs a job through these parallelisms of source and operator, and lets it fail in each but the last. Returns how many
+/// records were under way at the checkpoints that it went on from.
+fn rescaled(tag: &str, rows: u64, set: &[&str], steps: &[(u32, u32)]) -> u64 {
+    let mut under_way = 0;
     let folder = tempfile::tempdir().unwrap();
     for (number, (source, operator)) in steps.iter().enumerate() {
         let is_last = number + 1 == steps.len();
@@ -273,24 +283,35 @@ fn rescaled(tag: &str, set: &[&str], steps: &[(u32, u32)]) {
         } else {
             assert!(outcome.failures[0].contains("told to panic"), "{outcome:?}");
             assert!(outcome.windows["numbers"] > WindowId::NONE, "{tag}, step {number}: nothing was committed");
+            let (mut store, _) = SledStore::open(&folder.path().join(".piton/job"), OpenOptions::default()).unwrap();
+            let manifest = store.load("numbers", outcome.windows["numbers"]).unwrap();
+            under_way += manifest.subtasks.iter().map(SubtaskSnapshot::under_way).sum::<u64>();
         }
     }
     assert_golden(tag, rows);
+    under_way
 }
 
 #[test]
 fn parallelism_goes_up_and_down() {
-    rescaled("both", &[], &[(1, 1), (4, 4), (3, 3), (8, 8)]);
+    assert_eq!(rescaled("both", 40_000, &[], &[(1, 1), (4, 4), (3, 3), (8, 8)]), 0);
+}
+
+#[test]
+fn what_is_under_way_goes_where_its_keys_go() {
+    let set = ["checkpoint.alignment=\"unaligned\"", "operators.tally.pause_us=100", "mailbox.batch=8"];
+    let under_way = rescaled("under-way", 6_000, &set, &[(1, 1), (4, 4), (3, 3), (8, 8)]);
+    assert!(under_way > 0, "nothing was under way");
 }
 
 #[test]
 fn sources_and_operators_are_rescaled_apart() {
-    rescaled("apart", &[], &[(3, 2), (1, 5), (4, 1), (2, 3), (2, 1)]);
+    rescaled("apart", 40_000, &[], &[(3, 2), (1, 5), (4, 1), (2, 3), (2, 1)]);
 }
 
 #[test]
 fn chains_come_apart_and_together_on_the_way() {
-    rescaled("unchained", &["job.chaining=\"off\""], &[(1, 1), (2, 4), (2, 2)]);
+    rescaled("unchained", 40_000, &["job.chaining=\"off\""], &[(1, 1), (2, 4), (2, 2)]);
     let folder = tempfile::tempdir().unwrap();
     for (number, chaining) in ["auto", "off", "auto"].into_iter().enumerate() {
         BOMB.lock().unwrap_or_else(PoisonError::into_inner).insert("rechained".into(), 10_000 * (number as u64 + 1));
