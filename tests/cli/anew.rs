@@ -63,7 +63,9 @@ fn a_damaged_state_directory_can_be_discarded() {
 
 #[test]
 fn an_older_window_is_started_from_only_if_newer_output_may_go() {
-    let job = Job::with(&topology(300, "rate = \"1000/s\""));
+    // With so many kept, the oldest is one that rows came behind.
+    let kept = "interval = \"20ms\"\nretain = 20";
+    let job = Job::with(&topology(300, "rate = \"1000/s\"").replace("interval = \"20ms\"", kept));
     job.piton(&["run", "job.toml", "--resume", "7"]).with(3).says(&["there is nothing to go on from"]);
     assert!(!job.path(".piton").exists(), "a refusal creates nothing");
     job.piton(&["run", "job.toml"]).with(0);
