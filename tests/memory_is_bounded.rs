@@ -123,7 +123,7 @@ impl Sink for Slow {
     }
 }
 
-fn topology(rows: u64) -> String {
+fn topology(rows: u64, alignment: &str) -> String {
     format!(
         r#"
         [job]
@@ -134,6 +134,7 @@ fn topology(rows: u64) -> String {
         interval = "20ms"
         [checkpoint]
         interval = "100ms"
+        alignment = "{alignment}"
         [recovery]
         journal = "2MiB"
         [mailbox]
@@ -166,10 +167,11 @@ fn memory(name: &str) -> u64 {
 fn child() {
     let Ok(rows) = std::env::var("PITON_SLOW_ROWS") else { return };
     let rows: u64 = rows.parse().unwrap();
+    let alignment = std::env::var("PITON_SLOW_ALIGNMENT").unwrap();
     let mut registry = Registry::new();
     registry.source::<Fast>("fast").operator::<Relay>("relay").sink::<Slow>("slow");
     let file = Path::new("job.toml");
-    let plan = piton::topology::load_text(&topology(rows), file, &Overrides::default(), &registry).unwrap();
+    let plan = piton::topology::load_text(&topology(rows, &alignment), file, &Overrides::default(), &registry).unwrap();
     let begin = memory("VmHWM");
     let listener = Box::new(move |event: &Event| match event {
         Event::Committed { .. } => println!("\nCOMMITTED {}", TAKEN.load(Ordering::Relaxed)),
@@ -185,11 +187,25 @@ fn child() {
 
 #[test]
 fn memory_stays_within_the_mailboxes() {
+    within("aligned", 1);
+}
+
+/// What is under way is written down with each checkpoint: as bytes, and as what the store holds of them meanwhile.
+#[test]
+fn nor_does_it_grow_while_checkpoints_do_not_wait() {
+    within("unaligned", 3);
+}
+
+/// Runs the job, whose mailboxes may be held so many times.
+fn within(alignment: &str, times: u64) {
     let rows = rounds(12) * 25_000;
     let folder = tempfile::tempdir().unwrap();
     let job = Job::new(folder.path(), "");
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "child", "--nocapture"]).env("PITON_SLOW_ROWS", rows.to_string());
+    command
+        .args(["--exact", "child", "--nocapture"])
+        .env("PITON_SLOW_ROWS", rows.to_string())
+        .env("PITON_SLOW_ALIGNMENT", alignment);
     let ended = job.spawn(command).wait().expect(0);
     let numbers = |name: &str| -> Vec<u64> {
         let lines = ended.stdout.lines().filter_map(|line| line.strip_prefix(name));
@@ -200,7 +216,7 @@ fn memory_stays_within_the_mailboxes() {
     let [begin, peak] = numbers("MEMORY ")[..] else { panic!("no figures in:\n{}", ended.stdout) };
     // The text of a row, its allocation, and the row itself.
     let row = (TEXT + 16 + size_of::<Row>()) as u64;
-    let mailboxes = CHANNELS * CAPACITY * BATCH * row / 1024;
+    let mailboxes = times * CHANNELS * CAPACITY * BATCH * row / 1024;
     let sent = rows * row / 1024;
     println!("{rows} rows, {sent} KiB: {begin} KiB at the start, {peak} at most; the mailboxes hold {mailboxes}");
     assert!(sent > 2 * (mailboxes + JOURNALS + MARGIN), "too few rows to tell");

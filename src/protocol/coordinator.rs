@@ -106,6 +106,8 @@ impl CheckpointSettings {
 pub enum Event {
     /// A subtask is open.
     Ready(SubtaskId),
+    /// Whether a snapshot of a subtask can be taken within a window is not known before a window has ended.
+    Unsure,
     /// A source has sent the marker of a window.
     Closed(SubtaskId, WindowId),
     /// A subtask's snapshot is durable.
@@ -216,6 +218,9 @@ pub struct Coordinator {
     failures: Failures,
     /// Whether a user waits for a checkpoint, which takes the time it needs to be taken at the end of its window.
     asked: bool,
+    /// Whether it is not known of every subtask that its snapshot can be taken within a window: the first checkpoint waits,
+    /// and then it is.
+    unsure: bool,
     /// Whether a journal waits for one, or one that could not be taken within a window.
     wanted: bool,
     /// When a checkpoint is due because a journal is half full.
@@ -262,6 +267,7 @@ impl Coordinator {
             last_completion: None,
             failures: Failures::new(settings.tolerable_failures),
             asked: false,
+            unsure: false,
             wanted: false,
             journal_at: None,
             last_journal: None,
@@ -293,6 +299,7 @@ impl Coordinator {
                     self.next_close = now.saturating_add(self.settings.window_ms as i64);
                 }
             }
+            Event::Unsure => self.unsure = true,
             Event::Closed(subtask, window) => {
                 if window == self.window {
                     self.closing.remove(&subtask);

@@ -246,6 +246,7 @@ impl Driver {
                 Command::JournalFull => seat.note(NoteKind::JournalFull),
                 Command::Restarted(restart) => seat.note(NoteKind::Restarted(restart)),
                 Command::SetAside(letter) => seat.note(NoteKind::SetAside(letter)),
+                Command::Unsure => seat.note(NoteKind::Unsure),
                 Command::Ready => seat.note(NoteKind::Ready),
                 Command::Closed(window) => seat.note(NoteKind::Closed(window)),
                 Command::Ack(ack) => seat.note(NoteKind::Ack(ack)),
@@ -457,6 +458,8 @@ impl SubtaskActor {
 
 /// What a subtask tells the supervisor.
 pub(crate) enum NoteKind {
+    /// See [`Command::Unsure`].
+    Unsure,
     /// See [`Command::Ready`].
     Ready,
     /// See [`Command::Closed`].

@@ -458,6 +458,7 @@ impl Supervisor {
                 self.ready(index, fence, &subtask, ctx);
                 coordinator::Event::Ready(subtask)
             }
+            NoteKind::Unsure => coordinator::Event::Unsure,
             NoteKind::Closed(window) => coordinator::Event::Closed(subtask, window),
             NoteKind::Ack(ack) => coordinator::Event::Ack(subtask, ack),
             NoteKind::Declined(declined) => coordinator::Event::Declined(subtask, declined),

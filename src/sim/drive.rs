@@ -184,6 +184,7 @@ impl World<'_> {
                     self.at(at, Happening::Write(address, request));
                     continue;
                 }
+                subtask::Command::Unsure => coordinator::Event::Unsure,
                 subtask::Command::Ready => coordinator::Event::Ready(id.clone()),
                 subtask::Command::Closed(window) => coordinator::Event::Closed(id.clone(), window),
                 subtask::Command::Ack(ack) => coordinator::Event::Ack(id.clone(), ack),

@@ -210,7 +210,11 @@ impl AnyOperator for FragileOperator {
     }
 
     fn holds_rows(&self) -> Option<bool> {
-        self.inner.holds_rows()
+        let Who { region, vertex, member, .. } = self.fragile.who;
+        let mut state = self.fragile.outside.lock();
+        let known = state.holds.entry((region, vertex, member)).or_default();
+        *known = known.or(self.inner.holds_rows());
+        *known
     }
 
     fn row(&self) -> usize {

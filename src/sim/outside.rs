@@ -57,6 +57,8 @@ pub(crate) struct State {
     whims: u64,
     /// The newest window that each operator was told as checkpointed, and in which life.
     pub(crate) checkpointed: BTreeMap<Who, (Fence, WindowId)>,
+    /// Whether operators hold rows, by region, vertex and member, as far as any subtask of them has found out.
+    pub(crate) holds: BTreeMap<(usize, usize, usize), Option<bool>>,
 }
 
 /// See the module. Clones are the same.
@@ -80,6 +82,7 @@ impl Outside {
             next: 0,
             whims: 0,
             checkpointed: BTreeMap::new(),
+            holds: BTreeMap::new(),
         };
         Outside { state: Arc::new(Mutex::new(state)), armed: Arc::default() }
     }

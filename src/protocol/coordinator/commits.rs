@@ -67,6 +67,7 @@ impl Coordinator {
         let Committing { triggered_ms, bytes, ended, finished, .. } = committing;
         match outcome {
             Ok(()) => {
+                self.unsure = false;
                 self.head = window;
                 self.head_ended = ended;
                 self.head_finished = finished;

@@ -16,7 +16,7 @@ impl Coordinator {
 
     /// Returns whether a checkpoint that begins now waits for the end of its window, however long that takes.
     pub(super) fn waits(&self, room: Room) -> bool {
-        self.asked || room == Room::SnapshotAtItsEnd || self.unfinished.is_empty()
+        self.asked || self.unsure || room == Room::SnapshotAtItsEnd || self.unfinished.is_empty()
     }
 
     /// Lets all checkpoints that are yet to begin wait, in this attempt and later ones.

@@ -122,6 +122,8 @@ pub enum Command {
     Write(WriteRequest),
     /// Read these chunks and answer with [`Event::Loaded`].
     Load(Vec<Vec<ChunkRef>>),
+    /// Tell the coordinator: whether a snapshot can be taken within a window is not known before a window has ended.
+    Unsure,
     /// Tell the coordinator: opened, and told the restored window.
     Ready,
     /// Tell the coordinator: the source has sent the marker of this window.

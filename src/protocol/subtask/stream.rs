@@ -137,7 +137,12 @@ impl Subtask {
                 self.commands.push(Command::Finished);
             }
             Step::Closed(window) => self.commands.push(Command::Closed(window)),
-            Step::Ready => self.commands.push(Command::Ready),
+            Step::Ready => {
+                if self.chain.as_ref().is_some_and(|chain| chain.holds_nothing() == Err(None)) && !self.finished {
+                    self.commands.push(Command::Unsure);
+                }
+                self.commands.push(Command::Ready);
+            }
             Step::Open { .. } | Step::Run(_) | Step::Rows { .. } | Step::Prepared(_) | Step::Cut(..) => {}
             Step::BeginAgain(_) | Step::Pack(..) => {}
         }

@@ -53,6 +53,17 @@ fn some_checkpoints_wait_whatever_is_set() {
         ],
     );
     row(
+        "the first one, if somebody may hold rows",
+        Given::every(1).waiting(0),
+        &[
+            (0, Unsure, ""),
+            (100, Tick, "close 1 snapshot"),
+            (110, Acks(1), "commit 1"),
+            (120, Stored(1), "committed 1 in 20"),
+            (200, Tick, "close 2 snapshot at once"),
+        ],
+    );
+    row(
         "that of the end of the input",
         Given::every(9).waiting(0),
         &[(10, Finished("source"), ""), (20, Finished("sink"), "close 1 snapshot")],

@@ -7,6 +7,8 @@ use super::*;
 pub(super) enum Do {
     /// Time passes.
     Tick,
+    /// Of a subtask it is not known whether it holds rows.
+    Unsure,
     /// A subtask is open.
     Ready(&'static str),
     /// A source has sent the marker of a window; only where a row says that sources do not do so at once.
@@ -153,6 +155,7 @@ fn events(event: Do) -> Vec<Event> {
     let one = match event {
         Do::Tick => Event::Tick,
         Do::Ready(who) => Event::Ready(id(who)),
+        Do::Unsure => Event::Unsure,
         Do::Closed(who, window) => Event::Closed(id(who), WindowId(window)),
         Do::Ack(who, window) => acknowledgement(who, window, false, 1),
         Do::OldAck(who, window) => acknowledgement(who, window, false, 0),
