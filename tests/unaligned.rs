@@ -303,7 +303,9 @@ impl Lives {
 
 /// Returns the figures of all lines that begin so.
 fn figures(said: &str, name: &str) -> Vec<Vec<u64>> {
-    let lines = said.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    // The last line may not be whole yet.
+    let whole = said.rfind('\n').map_or("", |end| &said[..end]);
+    let lines = whole.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     lines.map(|line| line.split(' ').map(|figure| figure.parse().unwrap()).collect()).collect()
 }
 
