@@ -96,11 +96,13 @@ pub(crate) struct Ladder {
     /// Those of them that were a record's.
     rows: BTreeMap<usize, u32>,
     since_commit: u32,
+    /// Whether the present call was found to have changed more than can be taken back.
+    irrevocable: bool,
 }
 
 impl Ladder {
     pub(crate) fn new(settings: LadderSettings) -> Ladder {
-        Ladder { settings, failures: 0, hooks: 0, rows: BTreeMap::new(), since_commit: 0 }
+        Ladder { settings, failures: 0, hooks: 0, rows: BTreeMap::new(), since_commit: 0, irrevocable: false }
     }
 
     /// Returns whether calls are to be made so that they can be taken back.
@@ -123,12 +125,19 @@ impl Ladder {
         if self.failures > 0 {
             self.failures = 0;
             self.rows.clear();
+            self.irrevocable = false;
         }
     }
 
     /// A hook beside the stream has been called.
     pub(crate) fn hook_done(&mut self) {
         self.hooks = 0;
+        self.irrevocable = false;
+    }
+
+    /// The present call cannot be taken back after all, however often it is made: that is no failure of it.
+    pub(crate) fn cannot_undo(&mut self) {
+        self.irrevocable = true;
     }
 
     /// A record of a batch was seen through, others of it follow.
@@ -159,7 +168,7 @@ impl Ladder {
             return Decision::Up(None);
         }
         let rung = match possible {
-            Possible { undo: true, .. } if self.undoes() && !failed.preparing => Rung::Batch,
+            Possible { undo: true, .. } if self.undoes() && !failed.preparing && !self.irrevocable => Rung::Batch,
             Possible { replay: true, .. } => Rung::Operator,
             _ => return Decision::BeyondJournal,
         };
@@ -304,6 +313,17 @@ mod tests {
         let mut ladder = ladder(Scope::Batch, OnPoison::Fail);
         assert_eq!(ladder.failed(&panic(), Purpose::Other, REPLAY), recover(Rung::Operator, Then::Again));
         assert_eq!(ladder.failed(&panic(), Purpose::Other, NOTHING), Decision::BeyondJournal);
+    }
+
+    #[test]
+    fn a_call_that_cannot_be_taken_back_is_counted_for_its_own_failures_only() {
+        let mut ladder = ladder(Scope::Batch, OnPoison::Skip);
+        assert_eq!(ladder.failed(&panic(), Purpose::Batch(1), ALL), recover(Rung::Batch, Then::Again));
+        ladder.cannot_undo();
+        assert_eq!(ladder.failed(&panic(), Purpose::Batch(1), ALL), recover(Rung::Operator, Then::Again));
+        assert_eq!(ladder.failed(&panic(), Purpose::Batch(1), ALL), recover(Rung::Operator, Then::Poison));
+        ladder.progressed();
+        assert_eq!(ladder.failed(&panic(), Purpose::Batch(8), ALL), recover(Rung::Batch, Then::Again), "another call");
     }
 
     #[test]

@@ -217,12 +217,14 @@ pub struct ChainFailure {
     pub preparing: bool,
     /// Whether it was the key of a record of the output that could not be computed.
     pub routing: bool,
+    /// Whether it is nothing but that the call before cannot be taken back: it has changed too much.
+    pub irrevocable: bool,
 }
 
 impl ChainFailure {
     /// Makes a failure of which nothing more is known: the chain is lost.
     pub fn lost(failure: Failure) -> ChainFailure {
-        ChainFailure { failure, row: None, preparing: false, routing: false }
+        ChainFailure { failure, row: None, preparing: false, routing: false, irrevocable: false }
     }
 }
 

@@ -216,25 +216,25 @@ impl Chain {
     pub fn call(mut self: Box<Self>, call: ChainCall) -> (Box<Chain>, Result<ChainAnswer, ChainFailure>) {
         let ChainCall { first, work, undoable } = call;
         if let Err(failure) = self.prepare(first) {
-            return (self, Err(ChainFailure { preparing: true, ..ChainFailure::lost(failure) }));
+            return (self, Err(ChainFailure { preparing: true, ..failure }));
         }
         let answer = self.work(work, undoable);
         (self, answer)
     }
 
-    fn prepare(&mut self, first: First) -> Result<(), Failure> {
+    fn prepare(&mut self, first: First) -> Result<(), ChainFailure> {
         match first {
             First::Nothing => Ok(()),
             First::Undo(renewal) => self.undo(renewal),
             First::Restore(base, renewal) => {
                 self.make()?;
                 self.restore(*base)?;
-                self.renew(renewal)
+                Ok(self.renew(renewal)?)
             }
         }
     }
 
-    fn undo(&mut self, renewal: Renewal) -> Result<(), Failure> {
+    fn undo(&mut self, renewal: Renewal) -> Result<(), ChainFailure> {
         self.open = false;
         for link in &mut self.links {
             link.emitted.clear();
@@ -243,11 +243,12 @@ impl Chain {
                 continue;
             }
             if !link.call(|operator| operator.undo())? {
-                return Err(Failure::engine(&link.name, "its state cannot be taken back"));
+                let failure = Failure::engine(&link.name, "its state cannot be taken back");
+                return Err(ChainFailure { irrevocable: true, ..ChainFailure::lost(failure) });
             }
         }
         self.make_keyers()?;
-        self.renew(renewal)
+        Ok(self.renew(renewal)?)
     }
 
     /// Opens fresh instances that take the place of others: what they emit or change was emitted and changed before.

@@ -110,6 +110,9 @@ impl Subtask {
         if failed.failure.is_final() || is_opening {
             return Err(failed.failure);
         }
+        if failed.irrevocable {
+            return self.replay_instead(failed.failure);
+        }
         let purpose = match (away, self.steps.front()) {
             (Away::Notice, _) => Purpose::Hook,
             (_, Some(Step::Run(What::Batch(_, batch)))) => Purpose::Batch(batch.len()),
@@ -123,11 +126,7 @@ impl Subtask {
         match self.ladder.failed(&failed, purpose, possible) {
             Decision::Up(why) => self.give_up(failed.failure, why),
             Decision::BeyondJournal => {
-                let for_records = matches!(purpose, Purpose::Batch(_) | Purpose::Row(_));
-                let is_sought = for_records && self.ladder.on_poison() != OnPoison::Fail;
-                let is_unavailable = failed.failure.kind == FailureKind::Error(ErrorKindTag::Unavailable);
-                let failure = Failure { beyond_journal: is_sought && !is_unavailable, ..failed.failure };
-                self.give_up(failure, Some("its journal is full (recovery.journal): it cannot be replayed".into()));
+                self.beyond_journal(failed.failure, matches!(purpose, Purpose::Batch(_) | Purpose::Row(_)));
             }
             Decision::Recover(rung, then) => {
                 let then = match (then, self.recovery.take()) {
@@ -144,6 +143,28 @@ impl Subtask {
             }
         }
         Ok(())
+    }
+
+    /// The call cannot be taken back: its snapshot and journal serve, too.
+    fn replay_instead(&mut self, failure: Failure) -> Result<(), Failure> {
+        self.ladder.cannot_undo();
+        let Some(recovery) = &mut self.recovery else { return Err(failure) };
+        (recovery.phase, recovery.report.rung, recovery.report.window) =
+            (Phase::Load, Rung::Operator, self.base_window);
+        if !self.journal.is_whole() {
+            let failure = recovery.report.failure.clone();
+            let front = self.steps.front().filter(|_| self.notices.is_empty());
+            self.beyond_journal(failure, matches!(front, Some(Step::Run(What::Batch(..)) | Step::Rows { .. })));
+        }
+        Ok(())
+    }
+
+    /// There is no way back but that of the region.
+    fn beyond_journal(&mut self, failure: Failure, for_records: bool) {
+        let is_sought = for_records && self.ladder.on_poison() != OnPoison::Fail;
+        let is_unavailable = failure.kind == FailureKind::Error(ErrorKindTag::Unavailable);
+        let failure = Failure { beyond_journal: is_sought && !is_unavailable, ..failure };
+        self.give_up(failure, Some("its journal is full (recovery.journal): it cannot be replayed".into()));
     }
 
     fn report(&self, rung: Rung, failure: Failure) -> Report {
