@@ -8,12 +8,13 @@
 #![allow(clippy::print_stdout, clippy::disallowed_methods, missing_docs, reason = "a measurement")]
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use hashbrown::HashMap;
 use piton::prelude::*;
-use piton::runtime::RunOptions;
+use piton::runtime::{Event as JobEvent, RunOptions};
 use piton::{Delivery, Overrides, Rows};
 use serde::{Deserialize, Serialize};
 
@@ -150,7 +151,15 @@ fn by_hand(rows: u64) -> u64 {
     checksum
 }
 
-fn by_piton(rows: u64, set: &[&str]) -> u64 {
+/// What a run has given and taken.
+struct Ran {
+    checksum: u64,
+    /// The processor's time, all threads together.
+    cpu: f64,
+    commits: u64,
+}
+
+fn by_piton(rows: u64, set: &[&str]) -> Ran {
     let folder = tempfile::tempdir().expect("a folder");
     let mut registry = Registry::new();
     registry.source::<Generate>("generate").operator::<Triple>("triple").operator::<Count>("count").sink::<Sum>("sum");
@@ -167,15 +176,36 @@ fn by_piton(rows: u64, set: &[&str]) -> u64 {
     let plan =
         piton::topology::load_text(&toml, &folder.path().join("bench.toml"), &overrides, &registry).expect("a plan");
     CHECKSUM.store(0, Ordering::Relaxed);
-    let options = RunOptions { threads: Some(1), ..RunOptions::default() };
+    let commits = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&commits);
+    let listener = Box::new(move |event: &JobEvent| {
+        if matches!(event, JobEvent::Committed { .. }) {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let begin = processor_time();
+    let options = RunOptions { threads: Some(1), listener, ..RunOptions::default() };
     piton::runtime::run(&plan, options).expect("it runs");
-    CHECKSUM.load(Ordering::Relaxed)
+    let cpu = processor_time() - begin;
+    Ran { checksum: CHECKSUM.load(Ordering::Relaxed), cpu, commits: commits.load(Ordering::Relaxed) }
+}
+
+/// Returns how many seconds of the processor this process has used, threads that have ended included.
+fn processor_time() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the name, which may hold spaces; ticks are hundredths of a second on every Linux.
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks: f64 = fields.iter().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
+    ticks / 100.0
 }
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument.parse::<u64>().is_ok());
-    let rows: u64 = arguments.next().and_then(|rows| rows.parse().ok()).unwrap_or(20_000_000);
-    let rounds: usize = arguments.next().and_then(|rounds| rounds.parse().ok()).unwrap_or(5);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut numbers = arguments.iter().filter_map(|argument| argument.parse::<u64>().ok());
+    let rows: u64 = numbers.next().unwrap_or(20_000_000);
+    let rounds: usize = numbers.next().map_or(5, |rounds| rounds as usize);
+    let settings: Vec<&str> = arguments.iter().map(String::as_str).filter(|argument| argument.contains('=')).collect();
+    let named: Vec<&String> = arguments.iter().filter(|argument| argument.ends_with("chained")).collect();
     let bare = "recovery.scope=\"region\"";
     let never = ["checkpoint.interval=\"1h\"", "window.interval=\"1h\""];
     let off = "job.chaining=\"off\"";
@@ -187,7 +217,7 @@ fn main() {
         ("unchained, no undo log, no journal", &[off, bare]),
         ("unchained, neither, no checkpoints", &[off, bare, never[0], never[1]]),
     ];
-    let mut ratios: Vec<Vec<f64>> = vec![Vec::new(); variants.len()];
+    let mut measured: Vec<[Vec<f64>; 4]> = vec![Default::default(); variants.len()];
     let mut rates: Vec<f64> = Vec::new();
     for round in 0..rounds {
         let begin = Instant::now();
@@ -196,12 +226,21 @@ fn main() {
         rates.push(rows as f64 / hand / 1e6);
         println!("round {round}: by hand {:.1} M rec/s", rows as f64 / hand / 1e6);
         for (variant, (name, set)) in variants.iter().enumerate() {
+            if !named.is_empty() && !named.iter().any(|wanted| wanted == name) {
+                continue;
+            }
+            let set: Vec<&str> = settings.iter().chain(*set).copied().collect();
             let begin = Instant::now();
-            let checksum = by_piton(rows, set);
+            let ran = by_piton(rows, &set);
             let took = begin.elapsed().as_secs_f64();
-            assert_eq!(checksum, expected, "{name} gave another answer");
-            ratios[variant].push(hand / took);
-            println!("  {name}: {:.1} M rec/s, {:.0} % of the loop", rows as f64 / took / 1e6, 100.0 * hand / took);
+            assert_eq!(ran.checksum, expected, "{name} gave another answer");
+            let rate = rows as f64 / took / 1e6;
+            let nanos = ran.cpu * 1e9 / rows as f64;
+            let commits = ran.commits as f64 / took;
+            for (values, value) in measured[variant].iter_mut().zip([rate, hand / took, nanos, commits]) {
+                values.push(value);
+            }
+            println!("  {name}: {rate:.1} M rec/s, {:.0} % of the loop, {nanos:.1} ns", 100.0 * hand / took);
         }
     }
     let median = |values: &mut Vec<f64>| {
@@ -211,7 +250,21 @@ fn main() {
     let (hand, least, most) = median(&mut rates);
     println!("median of {rounds} rounds of {rows} records: by hand {hand:.1} M rec/s ({least:.1} to {most:.1})");
     for (variant, (name, _)) in variants.iter().enumerate() {
-        let (ratio, least, most) = median(&mut ratios[variant]);
-        println!("  {name}: {:.0} % of the loop ({:.0} to {:.0})", 100.0 * ratio, 100.0 * least, 100.0 * most);
+        if measured[variant][0].is_empty() {
+            continue;
+        }
+        let [rates, ratios, nanos, commits] = &mut measured[variant];
+        let (rate, (ratio, least, most)) = (median(rates).0, median(ratios));
+        println!(
+            "  {name}: {rate:.1} M rec/s, {:.0} % of the loop ({:.0} to {:.0}), {:.1} ns of the processor ({:.1} to {:.1}), \
+             {:.0} commits a second",
+            100.0 * ratio,
+            100.0 * least,
+            100.0 * most,
+            median(nanos).0,
+            median(nanos).1,
+            median(nanos).2,
+            median(commits).0,
+        );
     }
 }

@@ -9,6 +9,7 @@ use piton_actors::Batch;
 
 use crate::protocol::chain::{Entry, Routed, What};
 use crate::protocol::mutant::{self, Mutant};
+use crate::protocol::room::Room;
 
 /// An entry and what came out of it.
 struct Noted {
@@ -18,12 +19,9 @@ struct Noted {
 
 /// See the module.
 pub(crate) struct Journal {
+    /// Nothing, until the next cut, if there was no room for all.
     noted: Vec<Noted>,
-    bytes: usize,
-    limit: usize,
-    /// Whether it became longer than it may: what it held is gone, until the next cut.
-    overflowed: bool,
-    asked: bool,
+    room: Room,
 }
 
 /// What a comparison has found.
@@ -33,55 +31,48 @@ pub(crate) struct Different;
 impl Journal {
     /// Begins an empty journal of so many bytes at most.
     pub(crate) fn new(limit: usize) -> Journal {
-        Journal { noted: Vec::new(), bytes: 0, limit, overflowed: false, asked: false }
+        Journal { noted: Vec::new(), room: Room::new(limit) }
     }
 
     /// Forgets everything: the operators' state was cut, or they have none.
     pub(crate) fn clear(&mut self) {
         self.noted.clear();
-        self.bytes = 0;
-        self.overflowed = false;
-        self.asked = false;
+        self.room.clear();
     }
 
     /// Notes an entry that was seen through.
     pub(crate) fn note(&mut self, entry: Entry, outputs: &[Routed]) {
-        if self.overflowed {
-            return;
-        }
         let input = match &entry.what {
             What::Batch(_, batch) => batch.memory(),
             _ => 0,
         };
-        let outputs: Vec<Batch> = outputs.iter().map(|routed| Batch::clone(&routed.batch)).collect();
-        self.bytes += input + outputs.iter().map(|batch| batch.memory()).sum::<usize>() + size_of::<Noted>();
-        self.noted.push(Noted { entry, outputs });
-        if self.bytes > self.limit {
+        let output: usize = outputs.iter().map(|routed| routed.batch.memory()).sum();
+        if self.room.add(input + output + size_of::<Noted>()) {
+            let outputs = outputs.iter().map(|routed| Batch::clone(&routed.batch)).collect();
+            self.noted.push(Noted { entry, outputs });
+        } else {
             self.noted.clear();
-            self.overflowed = true;
         }
     }
 
     /// Returns how many bytes it holds.
     pub(crate) fn bytes(&self) -> usize {
-        if self.overflowed { 0 } else { self.bytes }
+        if self.room.is_kept() { self.room.bytes() } else { 0 }
     }
 
     /// Returns, once between two cuts, whether it is time for the next one.
     pub(crate) fn wants_cut(&mut self) -> bool {
-        let wants = !self.asked && self.bytes > self.limit / 2;
-        self.asked |= wants;
-        wants
+        self.room.wants_cut()
     }
 
     /// Returns whether there is nothing in it, and nothing is missing.
     pub(crate) fn is_empty(&self) -> bool {
-        self.noted.is_empty() && !self.overflowed
+        self.noted.is_empty() && self.room.is_kept()
     }
 
     /// Returns whether a replay is possible.
     pub(crate) fn is_whole(&self) -> bool {
-        !self.overflowed
+        self.room.is_kept()
     }
 
     /// Returns an entry, counted from the cut.

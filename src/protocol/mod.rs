@@ -16,6 +16,7 @@ pub mod mutant;
 pub mod output;
 pub mod region;
 pub mod restart;
+mod room;
 pub(crate) mod sink;
 pub mod source;
 pub mod subtask;

@@ -14,6 +14,7 @@ use crate::ids::SubtaskId;
 use crate::protocol::failure::{Failure, FailureKind};
 use crate::protocol::manifest::{JoinedOutput, PendingOutput};
 use crate::protocol::mutant::{self, Mutant};
+use crate::protocol::room::Room;
 
 /// How long to wait before an unavailable outside is asked again, in ms: doubled up to the maximum.
 const FIRST_RETRY_MS: i64 = 50;
@@ -81,16 +82,14 @@ pub(crate) struct SinkTail {
     pending: Vec<PendingOutput>,
     /// What it was given since it prepared last: its own journal.
     taken: Vec<(usize, Batch)>,
-    /// How many bytes that is, and how many it may be; beyond, it is not kept.
-    bytes: usize,
-    limit: usize,
-    asked: bool,
+    /// How much of it is kept; nothing at all if a fresh instance is never to go on where this one was.
+    room: Option<Room>,
     /// How many calls a fresh instance has to make again.
     redo: usize,
 }
 
 impl SinkTail {
-    pub(crate) fn new(name: String, sink: Box<dyn AnySink>, subtask: Subtask, journal: usize) -> SinkTail {
+    pub(crate) fn new(name: String, sink: Box<dyn AnySink>, subtask: Subtask, journal: Option<usize>) -> SinkTail {
         let delivery = sink.delivery();
         SinkTail {
             name,
@@ -103,23 +102,19 @@ impl SinkTail {
             retry: Retry::default(),
             pending: Vec::new(),
             taken: Vec::new(),
-            bytes: 0,
-            limit: journal,
-            asked: false,
+            room: journal.map(Room::new),
             redo: 0,
         }
     }
 
     /// Returns whether a fresh instance could go on where this one was.
     pub(crate) fn can_renew(&self) -> bool {
-        self.bytes <= self.limit
+        self.room.as_ref().is_some_and(Room::is_kept)
     }
 
     /// Returns, once between two checkpoints, whether it is time for the next one.
     pub(crate) fn wants_cut(&mut self) -> bool {
-        let wants = !self.asked && self.bytes > self.limit / 2;
-        self.asked |= wants;
-        wants
+        self.room.as_mut().is_some_and(Room::wants_cut)
     }
 
     /// Returns whether a fresh instance is still making calls again.
@@ -239,10 +234,10 @@ impl SinkTail {
                 SinkCall::Open(outputs, self.subtask.clone())
             }
             Work::Write(port, batch) => {
-                if is_new {
-                    self.bytes += batch.memory();
-                    self.taken.push((*port, Batch::clone(batch)));
-                    if self.bytes > self.limit {
+                if is_new && let Some(room) = &mut self.room {
+                    if room.add(batch.memory()) {
+                        self.taken.push((*port, Batch::clone(batch)));
+                    } else {
                         self.taken.clear();
                     }
                 }
@@ -293,8 +288,9 @@ impl SinkTail {
             Work::Write(..) | Work::Abort(_) => SinkNews::Nothing,
             Work::Prepare(window) => {
                 self.taken.clear();
-                self.bytes = 0;
-                self.asked = false;
+                if let Some(room) = &mut self.room {
+                    room.clear();
+                }
                 if let Some(output) = answer {
                     self.pending.push(PendingOutput { window, output });
                     if mutant::is(Mutant::SinkCommitsEarly) {

@@ -79,6 +79,25 @@ impl Bits {
         }
     }
 
+    /// Returns all numbers in ascending order, several times faster than one by one: most words are full, or nearly.
+    pub(super) fn list(&self) -> Vec<u32> {
+        let count: usize = self.words.iter().map(|word| word.count_ones() as usize).sum();
+        let mut numbers = Vec::with_capacity(count);
+        for (index, word) in self.words.iter().enumerate() {
+            let first = index as u32 * 64;
+            if *word == u64::MAX {
+                numbers.extend(first..first + 64);
+                continue;
+            }
+            let mut rest = *word;
+            while rest != 0 {
+                numbers.push(first + rest.trailing_zeros());
+                rest &= rest - 1;
+            }
+        }
+        numbers
+    }
+
     /// Returns the numbers in ascending order.
     pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         ones(&self.words).map(|number| number as u32)
@@ -116,6 +135,7 @@ mod tests {
         assert!(!bits.remove(5));
         assert!(!bits.remove(100_000));
         assert_eq!(bits.iter().collect::<Vec<_>>(), [0, 63, 64, 200]);
+        assert_eq!(bits.list(), [0, 63, 64, 200]);
         assert_eq!(bits.last(), Some(200));
         bits.clear();
         assert!(bits.is_empty());
@@ -125,6 +145,7 @@ mod tests {
     fn all_numbers_below_one_are_in() {
         for end in [0, 1, 63, 64, 65, 200] {
             assert_eq!(Bits::all_below(end).iter().collect::<Vec<_>>(), (0..end).collect::<Vec<_>>());
+            assert_eq!(Bits::all_below(end).list(), (0..end).collect::<Vec<_>>());
         }
     }
 }

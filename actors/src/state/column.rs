@@ -354,11 +354,9 @@ macro_rules! primitive_columns {
         /// Writes the values as they are, if they are of a type that allows it; otherwise returns false.
         fn encode_primitives(cells: &dyn Any, slots: &[(u32, u32)], block: &mut BlockWriter) -> bool {
             $(if let Some(cells) = cells.downcast_ref::<Vec<Option<$primitive>>>() {
-                for (slot, row) in slots {
-                    if let Some(Some(value)) = cells.get(*slot as usize) {
-                        block.set_primitive(*row as usize, *value);
-                    }
-                }
+                block.set_every(
+                    slots.iter().map(|(slot, row)| (*row as usize, cells.get(*slot as usize).copied().flatten())),
+                );
                 return true;
             })*
             false

@@ -346,12 +346,23 @@ impl Slots {
         }
     }
 
+    /// Returns whether every key is an integer.
+    pub(super) fn has_integers_only(&self) -> bool {
+        self.texts.is_empty()
+    }
+
     /// Returns the integer of the key in an occupied slot, unless it is one of bytes.
     pub(super) fn integer(&self, slot: u32) -> Option<u64> {
         match self.texts.get(slot as usize) {
             Some(Some(_)) => None,
-            _ => Some(unmix(self.hashes[slot as usize])),
+            _ => Some(self.only_integer(slot)),
         }
+    }
+
+    /// Returns the integer of the key in an occupied slot, if that is known to be one.
+    #[inline]
+    pub(super) fn only_integer(&self, slot: u32) -> u64 {
+        unmix(self.hashes[slot as usize])
     }
 
     /// Returns the bytes of the key in an occupied slot, unless it is an integer.
@@ -384,7 +395,7 @@ impl Slots {
     fn by_group(&self, slots: &Bits) -> Changed {
         // The slots alone first: whether a bit is set cannot be predicted, and a processor that has guessed wrong has
         // to ask for the hashes anew, which are far apart.
-        let slots: Vec<u32> = slots.iter().collect();
+        let slots = slots.list();
         let groups: Vec<u32> =
             slots.iter().map(|slot| group_of(self.hashes[*slot as usize], self.key_groups)).collect();
         let mut next = vec![0u32; self.key_groups as usize + 1];

@@ -259,10 +259,14 @@ impl StateStore {
         let removed = if whole { Vec::new() } else { self.slots.removed() };
         let mut integers = BlockWriter::new(Some(size_of::<u64>()), rows.len());
         let mut texts = BlockWriter::new(None, rows.len());
-        for (slot, row) in &places {
-            match self.slots.integer(*slot) {
-                Some(integer) => integers.set_primitive(*row as usize, integer),
-                None => texts.set(*row as usize, self.slots.bytes(*slot).unwrap_or_default())?,
+        if self.slots.has_integers_only() {
+            integers.set_every(places.iter().map(|(slot, row)| (*row as usize, Some(self.slots.only_integer(*slot)))));
+        } else {
+            for (slot, row) in &places {
+                match self.slots.integer(*slot) {
+                    Some(integer) => integers.set_primitive(*row as usize, integer),
+                    None => texts.set(*row as usize, self.slots.bytes(*slot).unwrap_or_default())?,
+                }
             }
         }
         let mut timers = BlockWriter::new(None, rows.len());

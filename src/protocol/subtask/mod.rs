@@ -176,7 +176,8 @@ impl Subtask {
             None => None,
             Some(name) => Some({
                 let sink = guard(name, || workshop.sink())?;
-                SinkTail::new(name.clone(), sink, named(name), spec.ladder.journal)
+                let journal = Ladder::new(spec.ladder).replays().then_some(spec.ladder.journal);
+                SinkTail::new(name.clone(), sink, named(name), journal)
             }),
         };
         let rows = spec.batch_rows;

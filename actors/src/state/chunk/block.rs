@@ -68,6 +68,38 @@ impl BlockWriter {
         value.store(&mut self.body[row * P::WIDTH..][..P::WIDTH]);
     }
 
+    /// Each row has this value, of the width of the block, or none. All rows come, in any order: so there is nothing to
+    /// be noted of those that have one, which in most columns are all.
+    pub(in crate::state) fn set_every<P: Primitive>(&mut self, values: impl Iterator<Item = (usize, Option<P>)>) {
+        debug_assert!(
+            self.width == Some(P::WIDTH) && self.values == 0,
+            "the block has values of this width, and none yet"
+        );
+        let mut body = vec![0; self.rows * P::WIDTH];
+        let mut absent = Vec::new();
+        let mut came = 0;
+        for (row, value) in values {
+            came += 1;
+            match value {
+                Some(value) => value.store(&mut body[row * P::WIDTH..][..P::WIDTH]),
+                None => absent.push(row),
+            }
+        }
+        debug_assert_eq!(came, self.rows, "all rows come");
+        self.values = came - absent.len();
+        if self.values == 0 {
+            return;
+        }
+        self.body = body;
+        self.present = vec![u64::MAX; self.rows.div_ceil(64)];
+        if let Some(last) = self.present.last_mut().filter(|_| !self.rows.is_multiple_of(64)) {
+            *last = (1 << (self.rows % 64)) - 1;
+        }
+        for row in absent {
+            self.present[row / 64] &= !(1 << (row % 64));
+        }
+    }
+
     /// A row has the value that `write` appends; the width varies.
     ///
     /// # Errors

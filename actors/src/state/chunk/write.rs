@@ -68,9 +68,8 @@ impl ChunkWriter<'_> {
             put(&mut out, rows);
             put(&mut out, removed);
         }
-        for (_, slot) in self.rows.iter().chain(self.removed) {
-            put(&mut out, *slot);
-        }
+        put_slots(&mut out, self.rows);
+        put_slots(&mut out, self.removed);
         self.integers.finish(&mut out);
         self.texts.finish(&mut out);
         self.timers.finish(&mut out);
@@ -114,21 +113,33 @@ impl ChunkWriter<'_> {
 /// Counts rows and removed keys of each group.
 fn directory(rows: &[(u32, u32)], removed: &[(u32, u32)]) -> Vec<(u32, u32, u32)> {
     let mut directory: Vec<(u32, u32, u32)> = Vec::new();
-    let (mut rows, mut removed) = (rows.iter().peekable(), removed.iter().peekable());
+    let (mut rows, mut removed) = (by_group(rows).peekable(), by_group(removed).peekable());
     loop {
         let group = match (rows.peek(), removed.peek()) {
             (Some((row, _)), Some((gone, _))) => *row.min(gone),
             (Some((group, _)), None) | (None, Some((group, _))) => *group,
             (None, None) => return directory,
         };
-        let mut counts = (group, 0, 0);
-        while rows.next_if(|(of, _)| *of == group).is_some() {
-            counts.1 += 1;
-        }
-        while removed.next_if(|(of, _)| *of == group).is_some() {
-            counts.2 += 1;
-        }
-        directory.push(counts);
+        let count = |counted: Option<(u32, u32)>| counted.map_or(0, |(_, count)| count);
+        directory.push((
+            group,
+            count(rows.next_if(|(of, _)| *of == group)),
+            count(removed.next_if(|(of, _)| *of == group)),
+        ));
+    }
+}
+
+/// Returns how many there are of each group.
+fn by_group(ordered: &[(u32, u32)]) -> impl Iterator<Item = (u32, u32)> {
+    ordered.chunk_by(|(one, _), (next, _)| one == next).map(|group| (group[0].0, group.len() as u32))
+}
+
+/// Writes the slots of rows or removed keys.
+fn put_slots(out: &mut Vec<u8>, ordered: &[(u32, u32)]) {
+    let begin = out.len();
+    out.resize(begin + ordered.len() * size_of::<u32>(), 0);
+    for (place, (_, slot)) in out[begin..].chunks_exact_mut(size_of::<u32>()).zip(ordered) {
+        place.copy_from_slice(&slot.to_le_bytes());
     }
 }
 
