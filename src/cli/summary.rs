@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::cli::output::file_sinks;
 use crate::cli::terminal::Terminal;
 use crate::cli::text::{count, number, span};
+use crate::config::OnCancel;
 use crate::runtime::Outcome;
 use crate::topology::{NodeKind, Plan, Registry};
 
@@ -30,8 +31,14 @@ pub(super) fn ended(plan: &Plan, outcome: &Outcome, took: Duration, terminal: &T
     };
     terminal.say(&format!("job \"{}\" {how} after {took}", plan.settings.job.name));
     details(plan, outcome, terminal);
-    if !outcome.finished {
-        terminal.say("  the next start continues from there");
+    let is_gone = outcome.cancelled && plan.settings.checkpoint.on_cancel == OnCancel::Delete;
+    match (outcome.finished, is_gone) {
+        (true, _) => {}
+        (false, false) => terminal.say("  the next start continues from there"),
+        (false, true) => terminal.say(
+            "  its checkpoints are removed (checkpoint.on_cancel = \"delete\"): to run it anew, add `--resume none \
+             --discard-output`",
+        ),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::sim::{Options, Outcome, Plan, run};
 const MOST_RUNS: u32 = 300;
 
 /// Leaves faults out of the plan of a failing run as long as it goes on failing: halves of it first, then smaller and
-/// smaller parts, then single faults over and over, and where none can be spared two or three at a time.
+/// smaller parts, then single faults over and over, and where none can be spared up to five at a time.
 ///
 /// Returns the last failing run and how many runs it took. A promise may be broken in another way with fewer faults;
 /// that is as good.
@@ -17,8 +17,8 @@ pub fn shrink(failing: Outcome) -> (Outcome, u32) {
         shrinking.spare_parts(length);
         length = length.div_ceil(2).min(shrinking.faults());
     }
-    // A fault that is left out moves the schedule behind it: two that matter only together have to go together.
-    while shrinking.spare_parts(1) || shrinking.spare_some(2) || shrinking.spare_some(3) {}
+    // A fault that is left out moves the schedule behind it: some that matter only together have to go together.
+    while shrinking.spare_parts(1) || (2..=5).any(|count| shrinking.spare_some(count)) {}
     (shrinking.best, shrinking.runs)
 }
 
