@@ -346,23 +346,17 @@ impl Slots {
         }
     }
 
-    /// Returns whether every key is an integer.
-    pub(super) fn has_integers_only(&self) -> bool {
-        self.texts.is_empty()
+    /// Returns what tells the integers of the keys in occupied slots, if every key is one.
+    pub(super) fn all_integers(&self) -> Option<impl Fn(u32) -> u64> {
+        self.texts.is_empty().then_some(|slot| unmix(self.hashes[slot as usize]))
     }
 
     /// Returns the integer of the key in an occupied slot, unless it is one of bytes.
     pub(super) fn integer(&self, slot: u32) -> Option<u64> {
         match self.texts.get(slot as usize) {
             Some(Some(_)) => None,
-            _ => Some(self.only_integer(slot)),
+            _ => Some(unmix(self.hashes[slot as usize])),
         }
-    }
-
-    /// Returns the integer of the key in an occupied slot, if that is known to be one.
-    #[inline]
-    pub(super) fn only_integer(&self, slot: u32) -> u64 {
-        unmix(self.hashes[slot as usize])
     }
 
     /// Returns the bytes of the key in an occupied slot, unless it is an integer.

@@ -259,8 +259,8 @@ impl StateStore {
         let removed = if whole { Vec::new() } else { self.slots.removed() };
         let mut integers = BlockWriter::new(Some(size_of::<u64>()), rows.len());
         let mut texts = BlockWriter::new(None, rows.len());
-        if self.slots.has_integers_only() {
-            integers.set_every(places.iter().map(|(slot, row)| (*row as usize, Some(self.slots.only_integer(*slot)))));
+        if let Some(integer) = self.slots.all_integers() {
+            integers.set_every(places.iter().map(|(slot, row)| (*row as usize, Some(integer(*slot)))));
         } else {
             for (slot, row) in &places {
                 match self.slots.integer(*slot) {
