@@ -9,7 +9,7 @@
 //! waiting pushes what it has in hand without credit, too, and then nothing more until there is room again.
 //!
 //! A checkpoint that does not wait is heard of here before anybody takes its barrier from a queue, and what is under way
-//! for it is collected here: see [`Capture`].
+//! for it is collected here: see `Capture`.
 
 use std::collections::VecDeque;
 

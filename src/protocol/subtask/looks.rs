@@ -40,7 +40,7 @@ impl Subtask {
         self.outputs.peek(channel)
     }
 
-    /// Takes the next element for an output channel. After the last one, a [`Event::Wake`] lets work go on.
+    /// Takes the next element for an output channel. After the last one, a [`Event::Wake`](super::Event::Wake) lets work go on.
     pub fn take_output(&mut self, channel: usize) -> Option<Element> {
         self.outputs.take(channel)
     }
@@ -57,7 +57,7 @@ impl Subtask {
     }
 
     /// Says whether the consumer of an output channel was sent more than it had room for, until it has room again.
-    /// After the last one of which that was so, a [`Event::Wake`] lets work go on.
+    /// After the last one of which that was so, a [`Event::Wake`](super::Event::Wake) lets work go on.
     pub fn set_overdrawn(&mut self, channel: usize, overdrawn: bool) {
         self.outputs.set_overdrawn(channel, overdrawn);
     }
@@ -67,7 +67,7 @@ impl Subtask {
         self.outputs.is_clear()
     }
 
-    /// Returns when it wants a [`Event::Wake`] at the latest, if it does.
+    /// Returns when it wants a [`Event::Wake`](super::Event::Wake) at the latest, if it does.
     pub fn wake_at(&self) -> Option<Timestamp> {
         // While it is not free, whatever frees it lets work go on; a time that is over would wake it for nothing.
         let is_free = self.is_free();
