@@ -40,7 +40,8 @@ impl Subtask {
         self.outputs.peek(channel)
     }
 
-    /// Takes the next element for an output channel. After the last one, a [`Event::Wake`](super::Event::Wake) lets work go on.
+    /// Takes the next element for an output channel. After the last one, a [`Event::Wake`](super::Event::Wake) lets work
+    /// go on.
     pub fn take_output(&mut self, channel: usize) -> Option<Element> {
         self.outputs.take(channel)
     }
