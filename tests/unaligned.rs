@@ -386,13 +386,14 @@ fn a_stop_does_not_wait_for_a_slow_sink_either() {
 
 #[test]
 fn what_was_under_way_is_spread_anew_by_its_keys() {
-    let lives = Lives::new(6_000);
+    // Far more than all lives but the last come to.
+    let lives = Lives::new(60_000);
     for (source, count, out) in [(1, 1, 2), (4, 4, 2), (3, 3, 1), (8, 8, 3)] {
         let parallelism = [("sources.numbers", source), ("operators.count", count), ("sinks.slow", out)];
         let set: Vec<String> = parallelism.iter().map(|(of, is)| format!("{of}.parallelism={is}")).collect();
         let set: Vec<&str> = set.iter().map(String::as_str).collect();
         let mut life = lives.start(3, &set);
-        await_checkpoints(&mut life, 6);
+        await_checkpoints(&mut life, 4);
         life.kill_after(Duration::ZERO);
     }
     lives.finish(&["operators.count.parallelism=2"]);
