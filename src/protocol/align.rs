@@ -86,18 +86,9 @@ impl Aligner {
         Some(Marker { window: self.window, snapshot: self.snapshots.remove(&self.window) })
     }
 
-    /// Opens the channels that wait at the end of the window that has ended last.
-    pub(crate) fn unblock(&mut self) {
-        for channel in &mut self.channels {
-            if channel.window <= self.window {
-                channel.blocked = false;
-            }
-        }
-    }
-
     /// The snapshot of a window was taken, perhaps without waiting for its end: nothing waits for that any more, nor for
     /// one of a window before.
-    pub(crate) fn overtaken(&mut self, window: WindowId) {
+    pub(crate) fn taken(&mut self, window: WindowId) {
         self.snapshots.retain(|of| *of > window);
         self.end_behind = if self.end_behind > window { self.end_behind } else { WindowId::NONE };
         for channel in &mut self.channels {
@@ -196,13 +187,13 @@ mod tests {
         aligner.marker(1, marker(1, false)).unwrap();
         assert_eq!(aligner.next_ended(), Some(marker(1, false)));
         assert_eq!(aligner.next_ended(), None);
-        aligner.unblock();
+        aligner.taken(WindowId(1));
         assert!(!aligner.is_open(0), "it waits at window 3");
         aligner.marker(1, marker(2, false)).unwrap();
         aligner.marker(1, marker(3, true)).unwrap();
         assert_eq!(aligner.next_ended(), Some(marker(2, false)));
         assert_eq!(aligner.next_ended(), Some(marker(3, true)));
-        aligner.unblock();
+        aligner.taken(WindowId(3));
         assert!(aligner.is_open(0) && aligner.is_open(1));
     }
 
@@ -211,7 +202,7 @@ mod tests {
         let mut aligner = Aligner::new(2, WindowId(0), true);
         aligner.marker(0, marker(1, true)).unwrap();
         assert!(!aligner.is_open(0));
-        aligner.overtaken(WindowId(2));
+        aligner.taken(WindowId(2));
         assert!(aligner.is_open(0));
         aligner.marker(1, marker(1, false)).unwrap();
         assert_eq!(aligner.next_ended(), Some(marker(1, false)), "that of window 2 came after it");

@@ -158,8 +158,7 @@ impl Lineage {
 
     /// What is under way for a cut is known: nothing, or a chunk and what is in it.
     pub(crate) fn collected(&mut self, window: WindowId, in_flight: Option<(InFlightSnapshot, Vec<u8>)>) {
-        let waiting = |cut: &&mut Cut| cut.window == window && matches!(cut.in_flight, Collected::Waiting);
-        let Some(cut) = self.cuts.iter_mut().find(waiting) else { return };
+        let Some(cut) = self.waiting_for(window) else { return };
         cut.in_flight = match in_flight {
             None => Collected::Nothing,
             Some((snapshot, bytes)) => {
@@ -169,12 +168,17 @@ impl Lineage {
         };
     }
 
-    /// What is under way for cuts up to this window will not be known any more, if it is not yet.
+    /// What is under way for a cut will not be known any more.
     pub(crate) fn give_up(&mut self, window: WindowId, why: &str) {
-        let cuts = self.cuts.iter_mut().filter(|cut| cut.window <= window);
-        for cut in cuts.filter(|cut| matches!(cut.in_flight, Collected::Waiting)) {
+        if let Some(cut) = self.waiting_for(window) {
             cut.in_flight = Collected::GivenUp(why.into());
         }
+    }
+
+    /// Returns the cut of a window, as long as what is under way for it is not known.
+    fn waiting_for(&mut self, window: WindowId) -> Option<&mut Cut> {
+        let mut cuts = self.cuts.iter_mut();
+        cuts.find(|cut| cut.window == window && matches!(cut.in_flight, Collected::Waiting))
     }
 
     /// Returns the next write, if there is a cut to write and none is under way.

@@ -44,7 +44,7 @@ impl Manifest {
 
     /// Returns all chunks that it refers to.
     pub fn chunks(&self) -> impl Iterator<Item = &ChunkRef> {
-        self.subtasks.iter().flat_map(SubtaskSnapshot::chunks)
+        self.subtasks.iter().flat_map(SubtaskSnapshot::parts).flatten()
     }
 
     /// Returns the number of bytes of state that it refers to or holds.
@@ -94,10 +94,10 @@ impl SubtaskSnapshot {
         channels.map(|channel| channel.records).sum()
     }
 
-    /// Returns all chunks that it refers to.
-    pub fn chunks(&self) -> impl Iterator<Item = &ChunkRef> {
-        let in_flight = self.in_flight.iter().flat_map(|in_flight| &in_flight.chunks);
-        self.operators.iter().flat_map(|operator| &operator.chunks).chain(in_flight)
+    /// Returns the chunks of each operator, and then those of what was under way, if anything was.
+    pub fn parts(&self) -> impl Iterator<Item = &[ChunkRef]> {
+        let in_flight = self.in_flight.iter().map(|in_flight| &in_flight.chunks[..]);
+        self.operators.iter().map(|operator| &operator.chunks[..]).chain(in_flight)
     }
 }
 

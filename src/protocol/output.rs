@@ -53,8 +53,9 @@ pub(crate) struct Outputs {
     waiting: usize,
     /// For each channel: how many barriers wait in it. What is ahead of one waits for no credit.
     barriers: Vec<usize>,
-    /// For each channel: whether more was sent over it than there was credit for.
+    /// For each channel: whether more was sent over it than there was credit for; and of how many that is so.
     overdrawn: Vec<bool>,
+    owed: usize,
     targets: Vec<u32>,
     ready: Vec<(usize, Batch)>,
 }
@@ -81,6 +82,7 @@ impl Outputs {
             waiting: 0,
             barriers: vec![0; first],
             overdrawn: vec![false; first],
+            owed: 0,
             targets: Vec::new(),
             ready: Vec::new(),
         }
@@ -196,7 +198,7 @@ impl Outputs {
 
     /// Returns whether nothing waits for credit, and none is owed.
     pub(crate) fn is_clear(&self) -> bool {
-        self.waiting == 0 && !self.overdrawn.contains(&true)
+        self.waiting == 0 && self.owed == 0
     }
 
     /// Returns whether the next element of a channel may be sent although there is no room for it.
@@ -211,7 +213,8 @@ impl Outputs {
 
     /// A channel has room, or what is taken next from it goes where there is none.
     pub(crate) fn set_overdrawn(&mut self, channel: usize, overdrawn: bool) {
-        self.overdrawn[channel] = overdrawn;
+        self.owed -= usize::from(std::mem::replace(&mut self.overdrawn[channel], overdrawn));
+        self.owed += usize::from(overdrawn);
     }
 
     /// Returns the number of channels of all edges.

@@ -267,8 +267,7 @@ fn load(store: &mut dyn CheckpointStore, region: &str, window: WindowId) -> Resu
     let manifest = store.load(region, window)?;
     let mut chunks = Vec::with_capacity(manifest.subtasks.len());
     for subtask in &manifest.subtasks {
-        let mut parts: Vec<&[ChunkRef]> = subtask.operators.iter().map(|operator| &operator.chunks[..]).collect();
-        parts.extend(subtask.in_flight.iter().map(|in_flight| &in_flight.chunks[..]));
+        let parts: Vec<&[ChunkRef]> = subtask.parts().collect();
         chunks.push(read_chunks(store, &parts)?);
     }
     Ok(Loaded { manifest, chunks })

@@ -21,7 +21,7 @@ use crate::sim::fragile::{Fragile, FragileOperator, FragileSink, FragileSource};
 use crate::sim::operators;
 use crate::sim::outside::{Outside, SimSink, SimSource, Who};
 use crate::sim::settings::Settings;
-use crate::sim::topology::{Edge, EdgeKind, OperatorNode, Place, RegionPlan, SourceNode, Topology};
+use crate::sim::topology::{Edge, OperatorNode, Place, RegionPlan, SourceNode, Topology};
 
 /// One subtask of an attempt.
 pub(crate) struct Running {
@@ -118,12 +118,10 @@ impl Wiring {
         for (number, place) in plan.subtasks.iter().enumerate() {
             for edge in &plan.vertices[place.vertex].inputs {
                 first[*edge] = wiring.origins[number].len();
-                let &Edge { kind, from, port, .. } = &plan.edges[*edge];
-                let (producers, spread) = match kind {
-                    EdgeKind::Forward => (place.index..place.index + 1, Spread::Forward),
-                    EdgeKind::Keyed => (0..plan.vertices[from].parallelism, Spread::Keyed),
-                    EdgeKind::Rebalance => (0..plan.vertices[from].parallelism, Spread::Rebalance),
-                    EdgeKind::Broadcast => (0..plan.vertices[from].parallelism, Spread::Broadcast),
+                let &Edge { kind: spread, from, port, .. } = &plan.edges[*edge];
+                let producers = match spread {
+                    Spread::Forward => place.index..place.index + 1,
+                    Spread::Keyed | Spread::Rebalance | Spread::Broadcast => 0..plan.vertices[from].parallelism,
                 };
                 let operator = plan.vertices[from].name.to_string();
                 let origin = |index| Origin { operator: operator.clone(), index, port, spread };
@@ -133,7 +131,7 @@ impl Wiring {
         for (number, place) in plan.subtasks.iter().enumerate() {
             for edge in &plan.vertices[place.vertex].outputs {
                 let (to, kind) = (plan.edges[*edge].to, plan.edges[*edge].kind);
-                if kind == EdgeKind::Forward {
+                if kind == Spread::Forward {
                     wiring.targets[number].push((plan.number(to, place.index), first[*edge]));
                     continue;
                 }
@@ -308,16 +306,16 @@ impl Parts<'_> {
             let edge = &plan.edges[*edge];
             let consumer = &plan.vertices[edge.to];
             let partition = match (edge.kind, consumer.operators.first()) {
-                (EdgeKind::Keyed, Some(head)) => {
+                (Spread::Keyed, Some(head)) => {
                     let info = named(info(Place { vertex: edge.to, index: 0 }), head);
                     keyers.insert(number, (head.clone(), info, edge.port));
                     Partition::Keyed { key_groups: self.topology.key_groups }
                 }
-                (EdgeKind::Forward, _) => Partition::Forward,
-                (EdgeKind::Broadcast, _) => Partition::Broadcast,
-                (EdgeKind::Rebalance | EdgeKind::Keyed, _) => Partition::Rebalance,
+                (Spread::Forward, _) => Partition::Forward,
+                (Spread::Broadcast, _) => Partition::Broadcast,
+                (Spread::Rebalance | Spread::Keyed, _) => Partition::Rebalance,
             };
-            let channels = if edge.kind == EdgeKind::Forward { 1 } else { consumer.parallelism as usize };
+            let channels = if edge.kind == Spread::Forward { 1 } else { consumer.parallelism as usize };
             outputs.push(OutputSpec { partition, channels, consumer: consumer.name.to_string() });
         }
         let operators = vertex.operators.iter().enumerate();

@@ -185,16 +185,12 @@ impl Storage {
         let manifest = store.load(region, window)?;
         let mut chunks = Vec::with_capacity(manifest.subtasks.len());
         for subtask in &manifest.subtasks {
-            let mut operators = Vec::with_capacity(subtask.operators.len());
-            for operator in &subtask.operators {
-                let read = operator.chunks.iter().map(|chunk| store.read_chunk(chunk));
-                operators.push(read.collect::<Result<Vec<_>, _>>()?);
+            let mut parts = Vec::new();
+            for part in subtask.parts() {
+                let read = part.iter().map(|chunk| store.read_chunk(chunk));
+                parts.push(read.collect::<Result<Vec<_>, _>>()?);
             }
-            if let Some(in_flight) = &subtask.in_flight {
-                let read = in_flight.chunks.iter().map(|chunk| store.read_chunk(chunk));
-                operators.push(read.collect::<Result<Vec<_>, _>>()?);
-            }
-            chunks.push(operators);
+            chunks.push(parts);
         }
         Ok(Loaded { manifest, chunks })
     }

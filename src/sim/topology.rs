@@ -9,6 +9,7 @@ use std::sync::Arc;
 use piton_actors::{Delivery, Subtask};
 
 use crate::ids::SubtaskId;
+use crate::protocol::manifest::Spread;
 use crate::sim::random::Random;
 
 /// Operators that make rows of their own have numbers from here on; below are the partitions of sources.
@@ -113,15 +114,7 @@ pub(crate) struct Edge {
     pub(crate) from: usize,
     pub(crate) to: usize,
     pub(crate) port: usize,
-    pub(crate) kind: EdgeKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EdgeKind {
-    Forward,
-    Keyed,
-    Rebalance,
-    Broadcast,
+    pub(crate) kind: Spread,
 }
 
 /// What comes by at one place of a job.
@@ -218,8 +211,8 @@ impl RegionPlan {
             return 1;
         }
         let fan = |edge: &usize| match self.edges[*edge].kind {
-            EdgeKind::Broadcast => u64::from(self.vertices[self.edges[*edge].to].parallelism),
-            EdgeKind::Forward | EdgeKind::Keyed | EdgeKind::Rebalance => 1,
+            Spread::Broadcast => u64::from(self.vertices[self.edges[*edge].to].parallelism),
+            Spread::Forward | Spread::Keyed | Spread::Rebalance => 1,
         };
         source.outputs.iter().map(fan).sum()
     }
@@ -387,23 +380,23 @@ impl Drawing<'_> {
         let kind = self.random.pick(&kinds);
         let mut parallelism = self.random.pick(&[1, 2, 2, 3, 4]);
         let mut edge = match kind {
-            _ if kind.is_keyed() => EdgeKind::Keyed,
-            _ => self.random.pick(&[EdgeKind::Rebalance, EdgeKind::Rebalance, EdgeKind::Forward, EdgeKind::Broadcast]),
+            _ if kind.is_keyed() => Spread::Keyed,
+            _ => self.random.pick(&[Spread::Rebalance, Spread::Rebalance, Spread::Forward, Spread::Broadcast]),
         };
-        if second.is_some() && edge == EdgeKind::Forward {
-            edge = EdgeKind::Rebalance;
+        if second.is_some() && edge == Spread::Forward {
+            edge = Spread::Rebalance;
         }
-        if edge == EdgeKind::Forward {
+        if edge == Spread::Forward {
             parallelism = self.vertices[streams[first].vertex].parallelism;
         }
         let vertex = self.vertex(self.name("stage", number), parallelism);
-        let robin = edge == EdgeKind::Rebalance && second.is_none() && streams[first].plain;
+        let robin = edge == Spread::Rebalance && second.is_none() && streams[first].plain;
         let mut stream = Stream {
             vertex,
             flow: Flow::default(),
             used: false,
             plain: false,
-            keyed: parallelism == 1 || (edge == EdgeKind::Forward && streams[first].keyed),
+            keyed: parallelism == 1 || (edge == Spread::Forward && streams[first].keyed),
         };
         for (port, input) in [Some(first), second].into_iter().flatten().enumerate() {
             let port = if kind == OperatorKind::Merge { port } else { 0 };
@@ -431,15 +424,15 @@ impl Drawing<'_> {
     }
 
     /// Puts an edge behind a stream; returns what arrives over it, at all subtasks together.
-    fn edge(&mut self, from: &mut Stream, to: usize, port: usize, kind: EdgeKind) -> Flow {
+    fn edge(&mut self, from: &mut Stream, to: usize, port: usize, kind: Spread) -> Flow {
         from.used = true;
         let edge = self.edges.len();
         self.vertices[from.vertex].outputs.push(edge);
         self.vertices[to].inputs.push(edge);
         self.edges.push(Edge { from: from.vertex, to, port, kind });
         match kind {
-            EdgeKind::Broadcast => from.flow.times(u64::from(self.vertices[to].parallelism)),
-            EdgeKind::Forward | EdgeKind::Keyed | EdgeKind::Rebalance => from.flow.clone(),
+            Spread::Broadcast => from.flow.times(u64::from(self.vertices[to].parallelism)),
+            Spread::Forward | Spread::Keyed | Spread::Rebalance => from.flow.clone(),
         }
     }
 
@@ -459,9 +452,9 @@ impl Drawing<'_> {
             if let Some((vertex, sink)) = shared
                 && self.random.percent(50)
             {
-                let kind = self.random.pick(&[EdgeKind::Keyed, EdgeKind::Rebalance, EdgeKind::Broadcast]);
+                let kind = self.random.pick(&[Spread::Keyed, Spread::Rebalance, Spread::Broadcast]);
                 // A sink has no key of its own: rows go round robin instead.
-                let kind = if kind == EdgeKind::Keyed { EdgeKind::Rebalance } else { kind };
+                let kind = if kind == Spread::Keyed { Spread::Rebalance } else { kind };
                 let flow = self.edge(stream, vertex, 0, kind);
                 self.job.sinks[sink].flow.add(&flow);
                 continue;
@@ -474,9 +467,9 @@ impl Drawing<'_> {
                 stream.used = true;
                 stream.flow.clone()
             } else {
-                let kind = self.random.pick(&[EdgeKind::Rebalance, EdgeKind::Forward, EdgeKind::Forward]);
+                let kind = self.random.pick(&[Spread::Rebalance, Spread::Forward, Spread::Forward]);
                 let parallelism = match kind {
-                    EdgeKind::Forward => self.vertices[stream.vertex].parallelism,
+                    Spread::Forward => self.vertices[stream.vertex].parallelism,
                     _ => self.random.pick(&[1, 2, 3]),
                 };
                 let vertex = self.vertex(node.name.clone(), parallelism);

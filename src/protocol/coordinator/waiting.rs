@@ -8,14 +8,20 @@ use crate::protocol::backlog::Room;
 use crate::protocol::element::Alignment;
 
 impl Coordinator {
-    /// Returns how windows without a checkpoint are closed: if a source could not close one for want of credit, the next
-    /// checkpoint would have to wait for that.
-    pub(super) fn alignment(&self) -> Alignment {
-        if self.settings.aligned_timeout_ms.is_some() { Alignment::Unaligned } else { Alignment::Aligned }
+    /// Returns how a window closes, and when its checkpoint waits no more, if it waits until then. A window without a
+    /// checkpoint does not wait where the next checkpoint may not: a source that could not close it for want of credit
+    /// would hold that up.
+    pub(super) fn alignment(&self, snapshot: bool, room: Room, now: Timestamp) -> (Alignment, Option<Timestamp>) {
+        match self.settings.aligned_timeout_ms {
+            Some(_) if !snapshot => (Alignment::Unaligned, None),
+            Some(0) if !self.waits(room) => (Alignment::Unaligned, None),
+            Some(timeout) if !self.waits(room) => (Alignment::Aligned, Some(now.saturating_add_unsigned(timeout))),
+            _ => (Alignment::Aligned, None),
+        }
     }
 
     /// Returns whether a checkpoint that begins now waits for the end of its window, however long that takes.
-    pub(super) fn waits(&self, room: Room) -> bool {
+    fn waits(&self, room: Room) -> bool {
         self.asked || self.unsure || room == Room::SnapshotAtItsEnd || self.unfinished.is_empty()
     }
 

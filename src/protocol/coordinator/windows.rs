@@ -6,7 +6,7 @@ use piton_actors::Timestamp;
 
 use super::{Command, Coordinator, Pending};
 use crate::protocol::backlog::Room;
-use crate::protocol::element::{Alignment, Behind, Marker};
+use crate::protocol::element::{Behind, Marker};
 
 impl Coordinator {
     pub(super) fn close_window(&mut self, now: Timestamp) {
@@ -41,20 +41,14 @@ impl Coordinator {
         self.next_close = now.saturating_add(self.settings.window_ms as i64);
         self.since_snapshot = if snapshot { 0 } else { self.since_snapshot + 1 };
         self.closing = self.members.sources.iter().cloned().collect();
-        let mut alignment = self.alignment();
+        let (alignment, overtakes_ms) = self.alignment(snapshot, room, now);
         if snapshot {
-            let timeout = self.settings.aligned_timeout_ms.filter(|_| !self.waits(room));
-            if timeout != Some(0) {
-                alignment = Alignment::Aligned;
-            }
             (self.asked, self.wanted) = (false, false);
             self.pending.insert(
                 self.window,
                 Pending {
                     triggered_ms: now,
-                    overtakes_ms: timeout
-                        .filter(|timeout| *timeout > 0)
-                        .map(|timeout| now.saturating_add_unsigned(timeout)),
+                    overtakes_ms,
                     missing: self.members.subtasks.iter().cloned().collect(),
                     acks: BTreeMap::new(),
                     joined: Vec::new(),

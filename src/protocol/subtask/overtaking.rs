@@ -29,8 +29,8 @@ pub(super) struct Overtaking {
     taken: WindowId,
     /// For each channel: the newest one of which it has delivered its sender's word.
     said: Vec<WindowId>,
-    /// For each channel: what was under way when the restored checkpoint was taken, and is not yet taken.
-    restored: Vec<VecDeque<InFlight>>,
+    /// What was under way when the restored checkpoint was taken, and is not yet taken, with its channel.
+    restored: VecDeque<(usize, InFlight)>,
     /// The watermark of channels behind that.
     then: Vec<(usize, Timestamp)>,
     /// What of it was there when the snapshot was taken whose channels are being collected.
@@ -43,7 +43,7 @@ impl Overtaking {
             asked: None,
             taken: WindowId::NONE,
             said: vec![WindowId::NONE; channels],
-            restored: vec![VecDeque::new(); channels],
+            restored: VecDeque::new(),
             then: Vec::new(),
             ahead: None,
         }
@@ -58,19 +58,16 @@ impl Overtaking {
     /// Puts back what was under way.
     pub(super) fn restore(&mut self, unpacked: Vec<(usize, InFlight)>) {
         let then = self.then.drain(..).map(|(channel, watermark)| (channel, InFlight::Watermark(watermark)));
-        for (channel, element) in unpacked.into_iter().chain(then) {
-            self.restored[channel].push_back(element);
-        }
+        self.restored.extend(unpacked.into_iter().chain(then));
     }
 
     /// Returns whether something that was put back is not yet taken.
     pub(super) fn has_restored(&self) -> bool {
-        self.restored.iter().any(|channel| !channel.is_empty())
+        !self.restored.is_empty()
     }
 
     pub(super) fn next_restored(&mut self) -> Option<(usize, InFlight)> {
-        let channel = self.restored.iter().position(|channel| !channel.is_empty())?;
-        self.restored[channel].pop_front().map(|element| (channel, element))
+        self.restored.pop_front()
     }
 
     /// A checkpoint is to be taken as soon as possible, unless it was.
@@ -158,18 +155,20 @@ impl Subtask {
         let overtaking = &mut self.overtaking;
         overtaking.taken = window;
         overtaking.asked.take_if(|asked| *asked <= window);
-        if overtaking.ahead.take().is_some() {
-            self.lineage.give_up(WindowId(window.0 - 1), "a newer checkpoint began before all was collected for it");
+        if let Some((older, _)) = overtaking.ahead.take() {
+            self.lineage.give_up(older, "a newer checkpoint began before all was collected for it");
         }
-        self.aligner.overtaken(window);
+        self.aligner.taken(window);
         if !collect {
             return;
         }
-        let ahead = overtaking.restored.iter().map(|channel| {
-            let kept = channel.iter().filter(|_| !mutant::is(Mutant::RestoredInFlightForgotten));
-            kept.cloned().collect()
-        });
-        overtaking.ahead = Some((window, ahead.collect()));
+        let mut ahead = vec![Vec::new(); overtaking.said.len()];
+        if !mutant::is(Mutant::RestoredInFlightForgotten) {
+            for (channel, element) in &overtaking.restored {
+                ahead[*channel].push(element.clone());
+            }
+        }
+        overtaking.ahead = Some((window, ahead));
         let closed = overtaking.said.iter().map(|said| *said == window).collect();
         self.commands.push(Command::Capture(window, closed));
     }

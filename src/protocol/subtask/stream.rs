@@ -124,7 +124,6 @@ impl Subtask {
                     self.outputs.send_barrier(marker.window);
                 }
                 self.window = marker.window;
-                self.aligner.unblock();
                 if !self.finished {
                     self.steps.push_front(Step::begin(marker.window.next()));
                 }

@@ -109,7 +109,9 @@ fn place_channel(
         let from = if spread == Spread::Forward { target } else { held.origin.index % sends };
         let channels = blueprint.origins(chain, target);
         let channel = channels.iter().position(|origin| leads_here(origin) && origin.index == from);
-        let Some(channel) = channel else { continue };
+        let Some(channel) = channel else {
+            return Err(homeless(held, head, "there is no channel for them"));
+        };
         let part = PackedChannel { was: held.was, channel, port: held.origin.port, take };
         let Placed { parts, then } = &mut outline.in_flight;
         match parts.last_mut().filter(|(subtask, _)| *subtask == held.subtask) {
