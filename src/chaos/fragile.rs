@@ -1,58 +1,132 @@
-//! Wraps operators, sources and sinks of any kind, so that their calls fail when a plan says so.
+//! Wraps operators, sources and sinks of any kind, so that their calls fail when somebody says so.
 //!
-//! What is wrapped is what runs in production, hosted by the kit; the wrapper also listens to the hooks and holds them
-//! against what was promised about their order.
+//! What is wrapped is what runs in production, hosted by the kit. Who decides which call fails is a [`Faults`]: a
+//! simulation follows the plan of its seed, a live run is told from outside.
 
-use piton_actors::host::{AnyOperator, AnySink, AnySource, BoxFuture, Keyer, Polled, SinkCall};
+use std::sync::Arc;
+
+use piton_actors::blueprint::{OperatorBlueprint, SinkBlueprint, SourceBlueprint};
+use piton_actors::host::{AnyOperator, AnySink, AnySource, BoxFuture, Keyer, Polled, Pulse, SinkCall};
 use piton_actors::{Batch, Delivery, Error, Result, Scatter, Subtask, Timestamp, WindowId};
+use serde::{Deserialize, Serialize};
 
-use crate::chaos::invariants::InvariantId;
-use crate::ids::Fence;
-use crate::sim::faults::{Act, Hook};
-use crate::sim::outside::{Outside, Who};
+use crate::ids::SubtaskId;
+
+/// A call of user code that can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "they are named as the hooks are")]
+pub enum Hook {
+    Restore,
+    Open,
+    Process,
+    Watermark,
+    BeginWindow,
+    EndWindow,
+    BeforeCheckpoint,
+    Cut,
+    Checkpointed,
+    Committed,
+    Close,
+    SourceOpen,
+    SourcePoll,
+    SourceCommitted,
+    SinkOpen,
+    SinkWrite,
+    SinkPrepare,
+    SinkCommit,
+    SinkAbort,
+}
+
+/// How a call of user code fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// It panics instead of being carried out.
+    Panic,
+    /// It is carried out, then it panics.
+    PanicAfter,
+    /// It panics at a record in the middle of a batch; at once, if there is no batch.
+    PanicMidway,
+    /// It returns an error instead of being carried out.
+    Fail,
+    /// It is carried out, then it returns an error.
+    FailAfter,
+    /// It says so many times that the outside is unavailable.
+    Unavailable(u32),
+}
+
+/// Decides which calls fail.
+pub trait Faults: Send + Sync {
+    /// Returns how this call of an operator, a source or a sink of a subtask is to fail, if it is. Whoever wants it to be slow, or never to come back, takes its time here.
+    fn strike(&self, who: &SubtaskId, hook: Hook) -> Option<Act>;
+}
+
+/// Returns the blueprint with operators that fail when they are told to.
+pub fn fragile_operator(name: &str, blueprint: OperatorBlueprint, faults: &Arc<dyn Faults>) -> OperatorBlueprint {
+    let (node, faults, make): (Arc<str>, _, _) = (name.into(), Arc::clone(faults), blueprint.make);
+    let make = move |subtask: Subtask, rows| -> Result<Box<dyn AnyOperator>> {
+        let who = SubtaskId::new(Arc::clone(&node), subtask.index);
+        let fragile = Fragile { who, faults: Arc::clone(&faults) };
+        Ok(Box::new(FragileOperator { inner: make(subtask, rows)?, fragile }))
+    };
+    OperatorBlueprint { make: Arc::new(make), ..blueprint }
+}
+
+/// Returns the blueprint with sources that fail when they are told to.
+pub fn fragile_source(name: &str, blueprint: SourceBlueprint, faults: &Arc<dyn Faults>) -> SourceBlueprint {
+    let (node, faults, make): (Arc<str>, _, _) = (name.into(), Arc::clone(faults), blueprint.make);
+    let make = move |rows| -> Result<Box<dyn AnySource>> {
+        let who = SubtaskId::new(Arc::clone(&node), 0);
+        Ok(Box::new(FragileSource { inner: make(rows)?, fragile: Fragile { who, faults: Arc::clone(&faults) } }))
+    };
+    SourceBlueprint { make: Arc::new(make), ..blueprint }
+}
+
+/// Returns the blueprint with sinks that fail when they are told to.
+pub fn fragile_sink(name: &str, blueprint: SinkBlueprint, faults: &Arc<dyn Faults>) -> SinkBlueprint {
+    let (node, faults, make): (Arc<str>, _, _) = (name.into(), Arc::clone(faults), blueprint.make);
+    let make = move || -> Result<Box<dyn AnySink>> {
+        let who = SubtaskId::new(Arc::clone(&node), 0);
+        Ok(Box::new(FragileSink { inner: make()?, fragile: Fragile { who, faults: Arc::clone(&faults) } }))
+    };
+    SinkBlueprint { make: Arc::new(make), ..blueprint }
+}
 
 /// What a wrapper knows of itself.
-#[derive(Clone)]
-pub(crate) struct Fragile {
-    pub(crate) who: Who,
-    pub(crate) outside: Outside,
+struct Fragile {
+    who: SubtaskId,
+    faults: Arc<dyn Faults>,
 }
+
+/// What a fault says of itself.
+const MEANT: &str = "a fault of the plan";
 
 /// Panics without the noise of a panic hook: it is meant.
 fn panic_quietly() -> ! {
-    std::panic::resume_unwind(Box::new("a fault of the plan".to_string()))
+    std::panic::resume_unwind(Box::new(MEANT.to_string()))
 }
 
 fn error(act: Act) -> Error {
     match act {
-        Act::Unavailable(_) => Error::unavailable("a fault of the plan"),
-        _ => Error::failed("a fault of the plan"),
+        Act::Unavailable(_) => Error::unavailable(MEANT),
+        _ => Error::failed(MEANT),
     }
 }
 
 impl Fragile {
+    fn strike(&self, hook: Hook) -> Option<Act> {
+        self.faults.strike(&self.who, hook)
+    }
+
     /// Carries a call out, or not, or lets it fail behind that.
     fn call<T>(&self, hook: Hook, call: impl FnOnce() -> Result<T>) -> Result<T> {
-        match self.outside.strike(self.who, hook) {
-            None => call(),
-            Some(Act::Panic) => panic_quietly(),
-            Some(Act::PanicAfter | Act::PanicMidway) => {
-                let _done: Result<T> = call();
-                panic_quietly()
-            }
-            Some(act @ (Act::Fail | Act::Unavailable(_))) => Err(error(act)),
-            Some(act @ Act::FailAfter) => {
-                call()?;
-                Err(error(act))
-            }
-        }
+        self.call_midway(hook, |_| call())
     }
-}
 
-impl Fragile {
     /// As `call`, for calls that can be carried out in part.
     fn call_midway<T>(&self, hook: Hook, call: impl FnOnce(bool) -> Result<T>) -> Result<T> {
-        match self.outside.strike(self.who, hook) {
+        match self.strike(hook) {
             None => call(false),
             Some(Act::Panic) => panic_quietly(),
             Some(act @ (Act::PanicAfter | Act::PanicMidway)) => {
@@ -69,24 +143,9 @@ impl Fragile {
 }
 
 /// An operator that fails on demand.
-pub(crate) struct FragileOperator {
-    pub(crate) inner: Box<dyn AnyOperator>,
-    pub(crate) fragile: Fragile,
-    pub(crate) region: usize,
-    pub(crate) fence: Fence,
-    /// The restored window that must be told before anything else.
-    pub(crate) owed: Option<WindowId>,
-    /// That window, or none.
-    pub(crate) restored: WindowId,
-}
-
-impl FragileOperator {
-    fn owes_nothing(&self, what: &str) {
-        if let Some(window) = self.owed {
-            let message = format!("{:?}: {what} before the restored window {window} was told", self.fragile.who);
-            self.fragile.outside.judge(Err(InvariantId::RestoredToldFirst.broken(message)));
-        }
-    }
+struct FragileOperator {
+    inner: Box<dyn AnyOperator>,
+    fragile: Fragile,
 }
 
 impl AnyOperator for FragileOperator {
@@ -99,7 +158,6 @@ impl AnyOperator for FragileOperator {
     }
 
     fn process(&mut self, port: usize, batch: &Batch) -> Result {
-        self.owes_nothing("a batch came");
         self.fragile.call_midway(Hook::Process, |midway| {
             if midway {
                 self.inner.process(port, &batch.slice(0..batch.len() / 2))
@@ -110,7 +168,6 @@ impl AnyOperator for FragileOperator {
     }
 
     fn advance_watermark(&mut self, watermark: Timestamp) -> Result {
-        self.owes_nothing("a watermark came");
         self.fragile.call(Hook::Watermark, || self.inner.advance_watermark(watermark))
     }
 
@@ -123,7 +180,6 @@ impl AnyOperator for FragileOperator {
     }
 
     fn begin_window(&mut self, window: WindowId) -> Result {
-        self.owes_nothing("a window began");
         self.fragile.call(Hook::BeginWindow, || self.inner.begin_window(window))
     }
 
@@ -136,22 +192,10 @@ impl AnyOperator for FragileOperator {
     }
 
     fn checkpointed(&mut self, window: WindowId) -> Result {
-        self.fragile.outside.lock().checkpointed.insert(self.fragile.who, (self.fence, window));
         self.fragile.call(Hook::Checkpointed, || self.inner.checkpointed(window))
     }
 
     fn committed(&mut self, window: WindowId) -> Result {
-        let mut state = self.fragile.outside.lock();
-        let head = state.oracle.head(self.region);
-        let told = state.told.entry(self.fragile.who).or_default().told(self.fence, window, head);
-        state.judge(told);
-        let checkpointed = state.checkpointed.get(&self.fragile.who).filter(|(fence, _)| *fence == self.fence);
-        let checkpointed = checkpointed.map_or(WindowId::NONE, |(_, window)| *window);
-        if self.owed.take() != Some(window) && window > checkpointed {
-            let message = format!("{:?}: window {window} after {checkpointed}", self.fragile.who);
-            state.judge(Err(InvariantId::CheckpointedFirst.broken(message)));
-        }
-        drop(state);
         self.fragile.call(Hook::Committed, || self.inner.committed(window))
     }
 
@@ -171,6 +215,10 @@ impl AnyOperator for FragileOperator {
         self.fragile.call(Hook::Restore, || self.inner.restore(chunks, watermark))
     }
 
+    fn adopt(&mut self, states: &[Vec<Vec<u8>>], watermark: Timestamp) -> Result {
+        self.fragile.call(Hook::Restore, || self.inner.adopt(states, watermark))
+    }
+
     fn begin(&mut self) {
         self.inner.begin();
     }
@@ -181,6 +229,18 @@ impl AnyOperator for FragileOperator {
 
     fn undo(&mut self) -> Result<bool> {
         self.inner.undo()
+    }
+
+    fn reopen(&mut self, told: WindowId, window: Option<WindowId>) -> Result {
+        self.fragile.call(Hook::Open, || self.inner.reopen(told, window))
+    }
+
+    fn begin_window_again(&mut self, window: WindowId) -> Result {
+        self.fragile.call(Hook::BeginWindow, || self.inner.begin_window_again(window))
+    }
+
+    fn holds_rows(&self) -> Option<bool> {
+        self.inner.holds_rows()
     }
 
     fn has_state(&self) -> bool {
@@ -195,30 +255,12 @@ impl AnyOperator for FragileOperator {
         self.inner.set_entry(entry);
     }
 
-    fn reopen(&mut self, told: WindowId, window: Option<WindowId>) -> Result {
-        let mut state = self.fragile.outside.lock();
-        let again = state.told.entry(self.fragile.who).or_default().again(self.fence, told);
-        state.judge(again);
-        drop(state);
-        self.owed = Some(self.restored).filter(|restored| told < *restored);
-        self.fragile.call(Hook::Open, || self.inner.reopen(told, window))
-    }
-
-    fn begin_window_again(&mut self, window: WindowId) -> Result {
-        self.owes_nothing("a window began again");
-        self.fragile.call(Hook::BeginWindow, || self.inner.begin_window_again(window))
-    }
-
-    fn holds_rows(&self) -> Option<bool> {
-        let Who { region, vertex, member, .. } = self.fragile.who;
-        let mut state = self.fragile.outside.lock();
-        let known = state.holds.entry((region, vertex, member)).or_default();
-        *known = known.or(self.inner.holds_rows());
-        *known
-    }
-
     fn row(&self) -> usize {
         self.inner.row()
+    }
+
+    fn show(&mut self, pulse: &Arc<Pulse>) {
+        self.inner.show(pulse);
     }
 
     fn keyer(&self, port: usize) -> Box<dyn Keyer> {
@@ -231,9 +273,9 @@ impl AnyOperator for FragileOperator {
 }
 
 /// A source that fails on demand.
-pub(crate) struct FragileSource {
-    pub(crate) inner: Box<dyn AnySource>,
-    pub(crate) fragile: Fragile,
+struct FragileSource {
+    inner: Box<dyn AnySource>,
+    fragile: Fragile,
 }
 
 type SourceFuture<T> = BoxFuture<(Box<dyn AnySource>, Result<T>)>;
@@ -246,7 +288,7 @@ impl FragileSource {
         spoil: impl FnOnce(T, Error) -> Result<T> + Send + 'static,
     ) -> SourceFuture<T> {
         Box::pin(async move {
-            let act = self.fragile.outside.strike(self.fragile.who, hook);
+            let act = self.fragile.strike(hook);
             match act {
                 Some(Act::Panic) => panic_quietly(),
                 Some(act @ (Act::Fail | Act::Unavailable(_))) => return (self as Box<dyn AnySource>, Err(error(act))),
@@ -265,7 +307,8 @@ impl FragileSource {
 }
 
 impl AnySource for FragileSource {
-    fn open(self: Box<Self>, position: Option<Vec<u8>>, subtask: Subtask) -> SourceFuture<()> {
+    fn open(mut self: Box<Self>, position: Option<Vec<u8>>, subtask: Subtask) -> SourceFuture<()> {
+        self.fragile.who.index = subtask.index;
         self.around(Hook::SourceOpen, move |inner| inner.open(position, subtask), |(), error| Err(error))
     }
 
@@ -289,22 +332,25 @@ impl AnySource for FragileSource {
 }
 
 /// A sink that fails on demand.
-pub(crate) struct FragileSink {
-    pub(crate) inner: Box<dyn AnySink>,
-    pub(crate) fragile: Fragile,
+struct FragileSink {
+    inner: Box<dyn AnySink>,
+    fragile: Fragile,
 }
 
 impl AnySink for FragileSink {
-    fn call(self: Box<Self>, call: SinkCall) -> BoxFuture<(Box<dyn AnySink>, Result<Option<Vec<u8>>>)> {
+    fn call(mut self: Box<Self>, call: SinkCall) -> BoxFuture<(Box<dyn AnySink>, Result<Option<Vec<u8>>>)> {
         let hook = match &call {
-            SinkCall::Open(..) => Hook::SinkOpen,
+            SinkCall::Open(_, subtask) => {
+                self.fragile.who.index = subtask.index;
+                Hook::SinkOpen
+            }
             SinkCall::Write(..) => Hook::SinkWrite,
             SinkCall::Prepare(_) => Hook::SinkPrepare,
             SinkCall::Commit(_) => Hook::SinkCommit,
             SinkCall::Abort(_) => Hook::SinkAbort,
         };
         Box::pin(async move {
-            let act = self.fragile.outside.strike(self.fragile.who, hook);
+            let act = self.fragile.strike(hook);
             match act {
                 Some(Act::Panic) => panic_quietly(),
                 Some(act @ (Act::Fail | Act::Unavailable(_))) => return (self as Box<dyn AnySink>, Err(error(act))),
@@ -316,7 +362,7 @@ impl AnySink for FragileSink {
                 Some(Act::PanicAfter | Act::PanicMidway) => panic_quietly(),
                 // Published, but the answer says otherwise: it has to be asked again.
                 Some(Act::FailAfter) if hook == Hook::SinkCommit => {
-                    answer = answer.and(Err(Error::unavailable("a fault of the plan")));
+                    answer = answer.and(Err(Error::unavailable(MEANT)));
                 }
                 Some(act) => answer = answer.and(Err(error(act))),
                 None => {}
