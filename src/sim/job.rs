@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use piton_actors::blueprint::SinkBlueprint;
+
 use crate::chaos::fragile::{Faults, fragile_operator, fragile_sink, fragile_source};
 use crate::ids::SubtaskId;
 use crate::protocol::coordinator::Members;
@@ -55,6 +57,22 @@ impl Job {
             }
         }
         self
+    }
+
+    /// Returns the region and the number of the subtask that ends in a sink of this name.
+    pub(crate) fn find_sink(&self, whom: &SubtaskId) -> Option<(usize, usize)> {
+        for (region, blueprint) in self.regions.iter().enumerate() {
+            let is_it = |sink: &(String, SinkBlueprint)| *sink.0 == *whom.operator;
+            if let Some(chain) = blueprint.chains.iter().find(|chain| chain.sink.as_ref().is_some_and(is_it)) {
+                let id = SubtaskId::new(Arc::clone(&chain.name), whom.index);
+                return self.layouts[region]
+                    .subtasks
+                    .iter()
+                    .position(|other| *other == id)
+                    .map(|number| (region, number));
+            }
+        }
+        None
     }
 
     /// Returns the region of a subtask, and its number there.

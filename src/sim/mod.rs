@@ -10,10 +10,12 @@ mod drawn;
 mod drive;
 mod faults;
 mod happening;
+mod history;
 mod job;
 mod judge;
 mod outside;
 mod random;
+mod recorder;
 mod settings;
 mod shrink;
 mod storage;
@@ -132,12 +134,12 @@ pub fn describe(seed: u64) -> String {
 pub fn run(seed: u64, options: &Options) -> Outcome {
     let mut drawn = Drawn::new(seed, options.mode);
     let outside = Outside::new(drawn.regions());
-    let job = drawn.job(&outside).fragile(&outside);
+    let (plain, job) = (drawn.job(&outside), drawn.job(&outside).fragile(&outside));
     let plan = match &options.plan {
         Some(plan) => plan.clone(),
         None => Plan::draw(&mut Random::new(seed, "faults"), &job),
     };
-    let mut world = World::new(&job, &mut drawn, outside, seed, &plan, options);
+    let mut world = World::new(&job, &plain, &mut drawn, outside, seed, &plan, options);
     let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
     let (violation, refused) = match ran {
         Ok(Ok(refused)) => (None, refused),

@@ -21,6 +21,7 @@ use crate::runtime::build::Common;
 use crate::sim::attempt::{Running, Targets};
 use crate::sim::faults::{CommitFailure, Fault, Plan};
 use crate::sim::happening::Happening;
+use crate::sim::history::Plain;
 use crate::sim::job::Job;
 use crate::sim::judge::Judge;
 use crate::sim::outside::{Armed, Outside};
@@ -45,6 +46,8 @@ const PATIENCE_STEPS: u64 = 200_000;
 /// See the module.
 pub(crate) struct World<'a> {
     pub(crate) job: &'a Job,
+    /// The same job, of which nothing fails.
+    plain: &'a Job,
     pub(crate) expected: &'a mut dyn Judge,
     pub(crate) settings: Settings,
     pub(crate) common: Common,
@@ -72,6 +75,8 @@ pub(crate) struct World<'a> {
     sequence: u64,
     /// The number of the last record that each subtask is known to have set aside.
     pub(crate) letters: BTreeMap<(usize, SubtaskId), u64>,
+    /// The newest window that each sink's subtask has shown.
+    pub(crate) shown: BTreeMap<SubtaskId, WindowId>,
     /// How often each record was set aside, as committed checkpoints say.
     pub(crate) set_aside: BTreeMap<String, u64>,
     faults: VecDeque<(u64, Fault)>,
@@ -91,6 +96,8 @@ pub(crate) struct RegionRun {
     pub(crate) unpublished: BTreeMap<usize, Vec<PendingOutput>>,
     /// The attempt that ran when the store was opened again: what it had kept since its last commit may be gone.
     pub(crate) bereft: Option<Fence>,
+    /// Whether records may have been under way between subtasks at its head.
+    pub(crate) under_way: bool,
     /// How many joined outputs the store is known to hold.
     pub(crate) joined: usize,
     pub(crate) ended: Ended,
@@ -118,6 +125,7 @@ pub(crate) struct Attempt {
 impl<'a> World<'a> {
     pub(crate) fn new(
         job: &'a Job,
+        plain: &'a Job,
         expected: &'a mut dyn Judge,
         outside: Outside,
         seed: u64,
@@ -141,6 +149,7 @@ impl<'a> World<'a> {
             unpublished: BTreeMap::new(),
             bereft: None,
             joined: 0,
+            under_way: false,
             ended: Ended::No,
         };
         World {
@@ -163,6 +172,7 @@ impl<'a> World<'a> {
             queue: BTreeMap::new(),
             sequence: 0,
             letters: BTreeMap::new(),
+            shown: BTreeMap::new(),
             set_aside: BTreeMap::new(),
             faults: plan.faults.iter().cloned().collect(),
             last_fault: (BEGIN, 0),
@@ -170,6 +180,7 @@ impl<'a> World<'a> {
             over: false,
             refused: None,
             job,
+            plain,
             expected,
         }
     }
@@ -191,6 +202,11 @@ impl<'a> World<'a> {
         }
         self.look()?;
         self.expected.ended(&self.set_aside, &self.settings.ladder)?;
+        let skips = self.common.ladder.on_poison == OnPoison::Skip;
+        let is_excused = |row: &str| skips || self.set_aside.contains_key(row);
+        if let Some(history) = self.expected.history() {
+            history.ended(&Plain { job: self.plain, common: &self.common, is_excused: &is_excused })?;
+        }
         self.verify()?;
         Ok(None)
     }
@@ -213,6 +229,7 @@ impl<'a> World<'a> {
 
     /// Breaks off if a promise was broken, or if nothing moves any more.
     fn look(&mut self) -> Verdict {
+        self.look_at_shown()?;
         let mut state = self.outside.lock();
         if let Some(violation) = state.violation.take() {
             return Err(violation);
