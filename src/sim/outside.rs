@@ -37,8 +37,8 @@ pub(crate) struct Staged {
 /// See the module.
 pub(crate) struct State {
     pub(crate) armed: Vec<Armed>,
-    /// How many armed failures have struck.
-    pub(crate) struck: u64,
+    /// The armed failures that have struck and were not looked at.
+    pub(crate) struck: Vec<Act>,
     pub(crate) violation: Option<Violation>,
     /// The newest window of each region that is known to be committed.
     pub(crate) heads: Vec<HeadOrder>,
@@ -68,7 +68,7 @@ impl Outside {
     pub(crate) fn new(regions: usize) -> Outside {
         let state = State {
             armed: Vec::new(),
-            struck: 0,
+            struck: Vec::new(),
             violation: None,
             heads: vec![HeadOrder::default(); regions],
             restored: vec![WindowId::NONE; regions],
@@ -123,7 +123,7 @@ impl Faults for Outside {
                 self.armed.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        state.struck += 1;
+        state.struck.push(act);
         Some(act)
     }
 }

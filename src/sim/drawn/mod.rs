@@ -24,7 +24,7 @@ use crate::protocol::ladder::LadderSettings;
 use crate::protocol::manifest::Manifest;
 use crate::runtime::build::{ChainBlueprint, Link, RegionBlueprint};
 use crate::sim::history::History;
-use crate::sim::job::Job;
+use crate::sim::job::{Job, Poison};
 use crate::sim::judge::Judge;
 use crate::sim::outside::Outside;
 use crate::sim::random::Random;
@@ -90,7 +90,8 @@ impl Drawn {
             }
         };
         let regions = self.topology.regions.iter().map(plan).collect();
-        Job::new(self.topology.key_groups, regions, self.topology.poisoned)
+        let poison = if self.topology.poisoned { Poison::Drawn } else { Poison::None };
+        Job::new(self.topology.key_groups, 0, regions, poison)
     }
 
     fn source(&self, node: &SourceNode) -> SourceBlueprint {
