@@ -317,10 +317,10 @@ impl Weights {
 }
 
 impl FaultPlan {
-    /// Draws a plan for a job.
-    pub(crate) fn draw(random: &mut Random, job: &Job) -> FaultPlan {
+    /// Draws a plan for a job, of one of these numbers of faults.
+    pub(crate) fn draw(random: &mut Random, job: &Job, counts: &[u64]) -> FaultPlan {
         let weights = Weights::draw(random);
-        let count = random.pick(&[0, 1, 2, 4, 6, 8, 12, 16]);
+        let count = random.pick(counts);
         let gap = random.pick(&[10, 60, 200]);
         let mut step = random.between(0, 300);
         let mut faults = Vec::new();

@@ -193,14 +193,14 @@ impl Simulation {
                 let mut drawn = Drawn::new(seed, self.mode);
                 let outside = Outside::new(drawn.regions());
                 let (plain, job) = (drawn.job(&outside), drawn.job(&outside).fragile(&outside));
-                let faults = || FaultPlan::draw(&mut Random::new(seed, "faults"), &job);
+                let faults = || FaultPlan::draw(&mut Random::new(seed, "faults"), &job, &[0, 1, 2, 4, 6, 8, 12, 16]);
                 let faults = options.faults.clone().unwrap_or_else(faults);
                 self.play(seed, (&job, &plain), &mut drawn, outside, faults, options.trace)
             }
             Subject::Given(given) => {
                 let outside = Outside::new(given.regions());
                 let (plain, job) = (given.job(seed, &outside), given.job(seed, &outside).fragile(&outside));
-                let faults = || given.allow(FaultPlan::draw(&mut Random::new(seed, "faults"), &job));
+                let faults = || given.allow(FaultPlan::draw(&mut Random::new(seed, "faults"), &job, &[0, 4, 12, 24, 48]));
                 let faults = options.faults.clone().unwrap_or_else(faults);
                 self.play(seed, (&job, &plain), &mut ByHistory::new(), outside, faults, options.trace)
             }

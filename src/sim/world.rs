@@ -39,10 +39,10 @@ const BEGIN: i64 = 1_000_000;
 const SETTLE_MS: i64 = 5_000;
 
 /// After so long without a fault, in ms, the job must have ended.
-const PATIENCE_MS: i64 = 300_000;
+const PATIENCE_MS: i64 = 200_000;
 
 /// After so many steps without a fault the job must have ended.
-const PATIENCE_STEPS: u64 = 200_000;
+const PATIENCE_STEPS: u64 = 60_000;
 
 /// See the module.
 pub(crate) struct World<'a> {
