@@ -200,7 +200,8 @@ impl Simulation {
             Subject::Given(given) => {
                 let outside = Outside::new(given.regions());
                 let (plain, job) = (given.job(seed, &outside), given.job(seed, &outside).fragile(&outside));
-                let faults = || given.allow(FaultPlan::draw(&mut Random::new(seed, "faults"), &job, &[0, 4, 12, 24, 48]));
+                let faults =
+                    || given.allow(FaultPlan::draw(&mut Random::new(seed, "faults"), &job, &[0, 4, 12, 24, 48]));
                 let faults = options.faults.clone().unwrap_or_else(faults);
                 self.play(seed, (&job, &plain), &mut ByHistory::new(), outside, faults, options.trace)
             }
