@@ -26,6 +26,9 @@ pub(crate) trait Judge {
     /// Returns how many rows are visible, and how many of them beyond those of a run without faults.
     fn visible(&self) -> (u64, u64);
 
+    /// The job goes on with another parallelism.
+    fn rescaled(&mut self);
+
     /// Returns what keeps the history of every subtask, if anybody does.
     fn history(&mut self) -> Option<&mut History>;
 

@@ -116,6 +116,11 @@ impl Oracle {
         }
     }
 
+    /// Nobody knows any more which subtask a row passes.
+    pub(crate) fn forget_stamps(&mut self) {
+        self.stamps.clear();
+    }
+
     /// A source has emitted a row of a partition.
     pub(crate) fn made(&mut self, partition: u32, number: u64) {
         self.made[partition as usize][number as usize] += 1;
