@@ -17,6 +17,8 @@ pub enum InvariantId {
     OutputIsPrefix,
     /// No row is visible more often than a run without faults shows it.
     OutputNotRepeated,
+    /// A file that is committed stays there and never changes.
+    CommittedStays,
     /// Nothing becomes visible before its window is committed.
     InvisibleUntilCommitted,
     /// The outputs of a sink's subtask become visible in the order of their windows.
@@ -25,6 +27,8 @@ pub enum InvariantId {
     PendingNotLost,
     /// Records of one key are counted 1, 2, 3, … also across restarts.
     StateExactlyOnce,
+    /// In the end the state is that of a run without faults.
+    StateComplete,
     /// A record goes the same way each time it is sent.
     RoutingRepeats,
     /// No record comes behind a watermark that should have been behind it.
@@ -49,6 +53,8 @@ pub enum InvariantId {
     MailboxBounded,
     /// Nothing of an attempt that is over has an effect.
     FenceHolds,
+    /// What fails in one region restarts no other.
+    RegionsApart,
     /// A record that is poison is set aside once, however often it failed.
     LettersExactlyOnce,
     /// Once faults stop, checkpoints complete and the job ends.
@@ -63,10 +69,12 @@ impl InvariantId {
         InvariantId::OutputComplete,
         InvariantId::OutputIsPrefix,
         InvariantId::OutputNotRepeated,
+        InvariantId::CommittedStays,
         InvariantId::InvisibleUntilCommitted,
         InvariantId::OutputInOrder,
         InvariantId::PendingNotLost,
         InvariantId::StateExactlyOnce,
+        InvariantId::StateComplete,
         InvariantId::RoutingRepeats,
         InvariantId::NothingLate,
         InvariantId::WindowsHold,
@@ -79,6 +87,7 @@ impl InvariantId {
         InvariantId::ChannelFifo,
         InvariantId::MailboxBounded,
         InvariantId::FenceHolds,
+        InvariantId::RegionsApart,
         InvariantId::LettersExactlyOnce,
         InvariantId::Liveness,
         InvariantId::EngineSound,
@@ -90,10 +99,12 @@ impl InvariantId {
             InvariantId::OutputComplete => "output-complete",
             InvariantId::OutputIsPrefix => "output-is-prefix",
             InvariantId::OutputNotRepeated => "output-not-repeated",
+            InvariantId::CommittedStays => "committed-stays",
             InvariantId::InvisibleUntilCommitted => "invisible-until-committed",
             InvariantId::OutputInOrder => "output-in-order",
             InvariantId::PendingNotLost => "pending-not-lost",
             InvariantId::StateExactlyOnce => "state-exactly-once",
+            InvariantId::StateComplete => "state-complete",
             InvariantId::RoutingRepeats => "routing-repeats",
             InvariantId::NothingLate => "nothing-late",
             InvariantId::WindowsHold => "windows-hold",
@@ -106,6 +117,7 @@ impl InvariantId {
             InvariantId::ChannelFifo => "channel-fifo",
             InvariantId::MailboxBounded => "mailbox-bounded",
             InvariantId::FenceHolds => "fence-holds",
+            InvariantId::RegionsApart => "regions-apart",
             InvariantId::LettersExactlyOnce => "letters-exactly-once",
             InvariantId::Liveness => "liveness",
             InvariantId::EngineSound => "engine-sound",

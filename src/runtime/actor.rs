@@ -84,6 +84,9 @@ struct Robbed;
 /// Tells an actor that there is something in its letterbox.
 pub(crate) struct Knock;
 
+/// Lets an actor vanish without having ended.
+pub(crate) struct Vanish;
+
 /// Lets code of the user's run while the core lies in its seat: if it never comes back, somebody else can go on with
 /// that. If so, what the code gives is dropped.
 fn lend<T>(seat: &Seat, taken: &mut Option<Box<Core>>, call: impl FnOnce() -> T) -> Result<T, Robbed> {
@@ -363,6 +366,14 @@ impl Handler<Knock> for SubtaskActor {
     fn handle(&mut self, _: Knock, _: &mut Self::Context) {}
 }
 
+impl Handler<Vanish> for SubtaskActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Vanish, ctx: &mut Self::Context) {
+        actix::prelude::ActorContext::terminate(ctx);
+    }
+}
+
 /// Runs turns until the actor is halted.
 struct RunLoop;
 
@@ -492,5 +503,9 @@ const _: fn() = || {
 };
 
 impl Message for Knock {
+    type Result = ();
+}
+
+impl Message for Vanish {
     type Result = ();
 }

@@ -19,7 +19,7 @@ use piton_actors::host::{Beat, Pulse};
 use crate::ids::{Fence, SubtaskId};
 use crate::protocol::manifest::PendingOutput;
 use crate::protocol::subtask::{Event, Subtask};
-use crate::runtime::actor::{Driver, Knock, NoteKind, SubtaskActor};
+use crate::runtime::actor::{Driver, Knock, NoteKind, SubtaskActor, Vanish};
 use crate::runtime::supervisor::{Missing, Note, Supervisor};
 use crate::runtime::threads::Place;
 
@@ -200,6 +200,13 @@ impl Letterbox {
         let mut letters = self.0.lock();
         letters.halt = true;
         letters.knock();
+    }
+
+    /// Lets the actor vanish without having ended, as if it had been lost.
+    pub(crate) fn let_actor_vanish(&self) {
+        if let Some(actor) = &self.0.lock().actor {
+            actor.do_send(Vanish);
+        }
     }
 
     /// Takes the next thing that the state machine is told.

@@ -124,9 +124,11 @@ impl OperatorKind for AggregateKind {
         let output = Arc::clone(&plan.output);
         let state = Some(plan.state.clone());
         let of_keys = Arc::clone(&plan);
+        let plan_keys = plan.key_names();
         let aggregate = Aggregate { plan };
         Ok(OperatorBlueprint {
             state,
+            latest_by: Some(plan_keys),
             show_key: Some(Arc::new(move |key| of_keys.keys.show(key))),
             ..table_operator(output, true, Arc::new(move || Ok(aggregate.clone())))
         })

@@ -109,6 +109,11 @@ impl Plan {
         Ok(Plan { keys, by, aggregates, inner, columns, output: Arc::new(output), state })
     }
 
+    /// Returns what the key columns are called in the output.
+    pub(super) fn key_names(&self) -> Vec<String> {
+        self.output.fields().iter().take(self.by.len()).map(|field| field.name().clone()).collect()
+    }
+
     /// Adds a batch to the states of its keys and returns the new values of these keys.
     pub(super) fn advance<K: Kept>(&self, table: &Table, kept: impl FnOnce(Vec<crate::Key>) -> K) -> Result<Table> {
         let groups = self.keys.groups(table)?;

@@ -1,0 +1,377 @@
+//! Wraps operators, sources and sinks of any kind, so that their calls fail when somebody says so.
+//!
+//! What is wrapped is what runs in production, hosted by the kit. Who decides which call fails is a [`Faults`]: a
+//! simulation follows the plan of its seed, a live run is told from outside.
+
+use std::sync::Arc;
+
+use piton_actors::blueprint::{OperatorBlueprint, SinkBlueprint, SourceBlueprint};
+use piton_actors::host::{AnyOperator, AnySink, AnySource, BoxFuture, Keyer, Polled, Pulse, SinkCall};
+use piton_actors::{Batch, Delivery, Error, Result, Scatter, Subtask, Timestamp, WindowId};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::SubtaskId;
+
+/// A call of user code that can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "they are named as the hooks are")]
+pub enum Hook {
+    Restore,
+    Open,
+    Process,
+    Watermark,
+    BeginWindow,
+    EndWindow,
+    BeforeCheckpoint,
+    Cut,
+    Checkpointed,
+    Committed,
+    Close,
+    SourceOpen,
+    SourcePoll,
+    SourceCommitted,
+    SinkOpen,
+    SinkWrite,
+    SinkPrepare,
+    SinkCommit,
+    SinkAbort,
+}
+
+/// How a call of user code fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// It panics instead of being carried out.
+    Panic,
+    /// It is carried out, then it panics.
+    PanicAfter,
+    /// It panics at a record in the middle of a batch; at once, if there is no batch.
+    PanicMidway,
+    /// It returns an error instead of being carried out.
+    Fail,
+    /// It is carried out, then it returns an error.
+    FailAfter,
+    /// It says so many times that the outside is unavailable.
+    Unavailable(u32),
+}
+
+/// Decides which calls fail.
+pub trait Faults: Send + Sync {
+    /// Returns how this call of an operator, a source or a sink of a subtask is to fail, if it is. Whoever wants it to be slow, or never to come back, takes its time here.
+    fn strike(&self, who: &SubtaskId, hook: Hook) -> Option<Act>;
+}
+
+/// Returns the blueprint with operators that fail when they are told to.
+pub fn fragile_operator(name: &str, blueprint: OperatorBlueprint, faults: &Arc<dyn Faults>) -> OperatorBlueprint {
+    let (node, faults, make): (Arc<str>, _, _) = (name.into(), Arc::clone(faults), blueprint.make);
+    let make = move |subtask: Subtask, rows| -> Result<Box<dyn AnyOperator>> {
+        let who = SubtaskId::new(Arc::clone(&node), subtask.index);
+        let fragile = Fragile { who, faults: Arc::clone(&faults) };
+        Ok(Box::new(FragileOperator { inner: make(subtask, rows)?, fragile }))
+    };
+    OperatorBlueprint { make: Arc::new(make), ..blueprint }
+}
+
+/// Returns the blueprint with sources that fail when they are told to.
+pub fn fragile_source(name: &str, blueprint: SourceBlueprint, faults: &Arc<dyn Faults>) -> SourceBlueprint {
+    let (node, faults, make): (Arc<str>, _, _) = (name.into(), Arc::clone(faults), blueprint.make);
+    let make = move |rows| -> Result<Box<dyn AnySource>> {
+        let who = SubtaskId::new(Arc::clone(&node), 0);
+        Ok(Box::new(FragileSource { inner: make(rows)?, fragile: Fragile { who, faults: Arc::clone(&faults) } }))
+    };
+    SourceBlueprint { make: Arc::new(make), ..blueprint }
+}
+
+/// Returns the blueprint with sinks that fail when they are told to.
+pub fn fragile_sink(name: &str, blueprint: SinkBlueprint, faults: &Arc<dyn Faults>) -> SinkBlueprint {
+    let (node, faults, make): (Arc<str>, _, _) = (name.into(), Arc::clone(faults), blueprint.make);
+    let make = move || -> Result<Box<dyn AnySink>> {
+        let who = SubtaskId::new(Arc::clone(&node), 0);
+        Ok(Box::new(FragileSink { inner: make()?, fragile: Fragile { who, faults: Arc::clone(&faults) } }))
+    };
+    SinkBlueprint { make: Arc::new(make), ..blueprint }
+}
+
+/// What a wrapper knows of itself.
+struct Fragile {
+    who: SubtaskId,
+    faults: Arc<dyn Faults>,
+}
+
+/// What a fault says of itself.
+const MEANT: &str = "a fault of the plan";
+
+/// Panics without the noise of a panic hook: it is meant.
+fn panic_quietly() -> ! {
+    std::panic::resume_unwind(Box::new(MEANT.to_string()))
+}
+
+fn error(act: Act) -> Error {
+    match act {
+        Act::Unavailable(_) => Error::unavailable(MEANT),
+        _ => Error::failed(MEANT),
+    }
+}
+
+impl Fragile {
+    fn strike(&self, hook: Hook) -> Option<Act> {
+        self.faults.strike(&self.who, hook)
+    }
+
+    /// Carries a call out, or not, or lets it fail behind that.
+    fn call<T>(&self, hook: Hook, call: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.call_midway(hook, |_| call())
+    }
+
+    /// As `call`, for calls that can be carried out in part.
+    fn call_midway<T>(&self, hook: Hook, call: impl FnOnce(bool) -> Result<T>) -> Result<T> {
+        match self.strike(hook) {
+            None => call(false),
+            Some(Act::Panic) => panic_quietly(),
+            Some(act @ (Act::PanicAfter | Act::PanicMidway)) => {
+                let _done: Result<T> = call(act == Act::PanicMidway);
+                panic_quietly()
+            }
+            Some(act @ (Act::Fail | Act::Unavailable(_))) => Err(error(act)),
+            Some(act @ Act::FailAfter) => {
+                call(false)?;
+                Err(error(act))
+            }
+        }
+    }
+}
+
+/// An operator that fails on demand.
+struct FragileOperator {
+    inner: Box<dyn AnyOperator>,
+    fragile: Fragile,
+}
+
+impl AnyOperator for FragileOperator {
+    fn begin_entry(&mut self, now: Timestamp) {
+        self.inner.begin_entry(now);
+    }
+
+    fn open(&mut self) -> Result {
+        self.fragile.call(Hook::Open, || self.inner.open())
+    }
+
+    fn process(&mut self, port: usize, batch: &Batch) -> Result {
+        self.fragile.call_midway(Hook::Process, |midway| {
+            if midway {
+                self.inner.process(port, &batch.slice(0..batch.len() / 2))
+            } else {
+                self.inner.process(port, batch)
+            }
+        })
+    }
+
+    fn advance_watermark(&mut self, watermark: Timestamp) -> Result {
+        self.fragile.call(Hook::Watermark, || self.inner.advance_watermark(watermark))
+    }
+
+    fn fire_processing_timers(&mut self) -> Result {
+        self.inner.fire_processing_timers()
+    }
+
+    fn next_processing_timer(&self) -> Option<Timestamp> {
+        self.inner.next_processing_timer()
+    }
+
+    fn begin_window(&mut self, window: WindowId) -> Result {
+        self.fragile.call(Hook::BeginWindow, || self.inner.begin_window(window))
+    }
+
+    fn end_window(&mut self, window: WindowId) -> Result {
+        self.fragile.call(Hook::EndWindow, || self.inner.end_window(window))
+    }
+
+    fn before_checkpoint(&mut self, window: WindowId) -> Result {
+        self.fragile.call(Hook::BeforeCheckpoint, || self.inner.before_checkpoint(window))
+    }
+
+    fn checkpointed(&mut self, window: WindowId) -> Result {
+        self.fragile.call(Hook::Checkpointed, || self.inner.checkpointed(window))
+    }
+
+    fn committed(&mut self, window: WindowId) -> Result {
+        self.fragile.call(Hook::Committed, || self.inner.committed(window))
+    }
+
+    fn close(&mut self) -> Result {
+        self.fragile.call(Hook::Close, || self.inner.close())
+    }
+
+    fn drain(&mut self, batches: &mut Vec<Batch>) {
+        self.inner.drain(batches);
+    }
+
+    fn cut(&mut self) -> Result<Vec<u8>> {
+        self.fragile.call(Hook::Cut, || self.inner.cut())
+    }
+
+    fn restore(&mut self, chunks: Vec<Vec<u8>>, watermark: Timestamp) -> Result {
+        self.fragile.call(Hook::Restore, || self.inner.restore(chunks, watermark))
+    }
+
+    fn adopt(&mut self, states: &[Vec<Vec<u8>>], watermark: Timestamp) -> Result {
+        self.fragile.call(Hook::Restore, || self.inner.adopt(states, watermark))
+    }
+
+    fn begin(&mut self) {
+        self.inner.begin();
+    }
+
+    fn settle(&mut self) {
+        self.inner.settle();
+    }
+
+    fn undo(&mut self) -> Result<bool> {
+        self.inner.undo()
+    }
+
+    fn reopen(&mut self, told: WindowId, window: Option<WindowId>) -> Result {
+        self.fragile.call(Hook::Open, || self.inner.reopen(told, window))
+    }
+
+    fn begin_window_again(&mut self, window: WindowId) -> Result {
+        self.fragile.call(Hook::BeginWindow, || self.inner.begin_window_again(window))
+    }
+
+    fn holds_rows(&self) -> Option<bool> {
+        self.inner.holds_rows()
+    }
+
+    fn has_state(&self) -> bool {
+        self.inner.has_state()
+    }
+
+    fn entry(&self) -> u64 {
+        self.inner.entry()
+    }
+
+    fn set_entry(&mut self, entry: u64) {
+        self.inner.set_entry(entry);
+    }
+
+    fn row(&self) -> usize {
+        self.inner.row()
+    }
+
+    fn show(&mut self, pulse: &Arc<Pulse>) {
+        self.inner.show(pulse);
+    }
+
+    fn keyer(&self, port: usize) -> Box<dyn Keyer> {
+        self.inner.keyer(port)
+    }
+
+    fn scatter(&self, channels: usize, rows: usize) -> Box<dyn Scatter> {
+        self.inner.scatter(channels, rows)
+    }
+}
+
+/// A source that fails on demand.
+struct FragileSource {
+    inner: Box<dyn AnySource>,
+    fragile: Fragile,
+}
+
+type SourceFuture<T> = BoxFuture<(Box<dyn AnySource>, Result<T>)>;
+
+impl FragileSource {
+    fn around<T: Send + 'static>(
+        self: Box<Self>,
+        hook: Hook,
+        call: impl FnOnce(Box<dyn AnySource>) -> SourceFuture<T> + Send + 'static,
+        spoil: impl FnOnce(T, Error) -> Result<T> + Send + 'static,
+    ) -> SourceFuture<T> {
+        Box::pin(async move {
+            let act = self.fragile.strike(hook);
+            match act {
+                Some(Act::Panic) => panic_quietly(),
+                Some(act @ (Act::Fail | Act::Unavailable(_))) => return (self as Box<dyn AnySource>, Err(error(act))),
+                _ => {}
+            }
+            let FragileSource { inner, fragile } = *self;
+            let (inner, mut answer) = call(inner).await;
+            match act {
+                Some(Act::PanicAfter | Act::PanicMidway) => panic_quietly(),
+                Some(act) => answer = answer.and_then(|answer| spoil(answer, error(act))),
+                None => {}
+            }
+            (Box::new(FragileSource { inner, fragile }) as Box<dyn AnySource>, answer)
+        })
+    }
+}
+
+impl AnySource for FragileSource {
+    fn open(mut self: Box<Self>, position: Option<Vec<u8>>, subtask: Subtask) -> SourceFuture<()> {
+        self.fragile.who.index = subtask.index;
+        self.around(Hook::SourceOpen, move |inner| inner.open(position, subtask), |(), error| Err(error))
+    }
+
+    fn poll(self: Box<Self>) -> SourceFuture<Polled> {
+        // What was emitted before the error counts.
+        let spoil = |polled: Polled, error: Error| Ok(Polled { progress: Err(error), ..polled });
+        self.around(Hook::SourcePoll, |inner| inner.poll(), spoil)
+    }
+
+    fn committed(self: Box<Self>, window: WindowId, position: Vec<u8>) -> SourceFuture<()> {
+        self.around(Hook::SourceCommitted, move |inner| inner.committed(window, position), |(), error| Err(error))
+    }
+
+    fn replayable(&self) -> bool {
+        self.inner.replayable()
+    }
+
+    fn scatter(&self, channels: usize, rows: usize) -> Box<dyn Scatter> {
+        self.inner.scatter(channels, rows)
+    }
+}
+
+/// A sink that fails on demand.
+struct FragileSink {
+    inner: Box<dyn AnySink>,
+    fragile: Fragile,
+}
+
+impl AnySink for FragileSink {
+    fn call(mut self: Box<Self>, call: SinkCall) -> BoxFuture<(Box<dyn AnySink>, Result<Option<Vec<u8>>>)> {
+        let hook = match &call {
+            SinkCall::Open(_, subtask) => {
+                self.fragile.who.index = subtask.index;
+                Hook::SinkOpen
+            }
+            SinkCall::Write(..) => Hook::SinkWrite,
+            SinkCall::Prepare(_) => Hook::SinkPrepare,
+            SinkCall::Commit(_) => Hook::SinkCommit,
+            SinkCall::Abort(_) => Hook::SinkAbort,
+        };
+        Box::pin(async move {
+            let act = self.fragile.strike(hook);
+            match act {
+                Some(Act::Panic) => panic_quietly(),
+                Some(act @ (Act::Fail | Act::Unavailable(_))) => return (self as Box<dyn AnySink>, Err(error(act))),
+                _ => {}
+            }
+            let FragileSink { inner, fragile } = *self;
+            let (inner, mut answer) = inner.call(call).await;
+            match act {
+                Some(Act::PanicAfter | Act::PanicMidway) => panic_quietly(),
+                // Published, but the answer says otherwise: it has to be asked again.
+                Some(Act::FailAfter) if hook == Hook::SinkCommit => {
+                    answer = answer.and(Err(Error::unavailable(MEANT)));
+                }
+                Some(act) => answer = answer.and(Err(error(act))),
+                None => {}
+            }
+            (Box::new(FragileSink { inner, fragile }) as Box<dyn AnySink>, answer)
+        })
+    }
+
+    fn delivery(&self) -> Delivery {
+        self.inner.delivery()
+    }
+}
