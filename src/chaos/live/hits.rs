@@ -47,7 +47,11 @@ impl Hit {
     /// Returns whether it has happened, and the job is not well again yet as far as is known.
     fn is_going_on(&self, now: i64) -> bool {
         let Some(injected) = self.injected else { return false };
-        let is_over = self.outlived || self.took_ms.is_some() || self.committed.is_some();
+        let lasts = self.fault.lasts.map_or(0, |lasts| i64::try_from(lasts.millis()).unwrap_or(i64::MAX));
+        let holds_up = !self.fault.kind.breaks() && self.fault.kind != FaultKind::DropAck;
+        // What only holds things up is over when it is; from the others the job has to recover.
+        let is_past = holds_up && self.struck.is_some_and(|struck| now - struck >= lasts);
+        let is_over = is_past || self.outlived || self.took_ms.is_some() || self.committed.is_some();
         let waits = self.struck.is_none() && self.fault.waits_for_a_restart();
         !is_over && !waits && now - self.struck.unwrap_or(injected) < PATIENCE_MS
     }

@@ -94,7 +94,7 @@ pub enum Stage {
 const NO_LIMIT: &str = "1000000000/s";
 
 /// A checkpoint of which an acknowledgement is lost must not keep the others waiting for longer than this.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(5);
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Breaks the job, and reports what has become of it.
 ///
