@@ -1,6 +1,6 @@
 //! The engine on actix: the only module that names it.
 mod actor;
-mod build;
+pub(crate) mod build;
 mod calls;
 mod control;
 mod event;

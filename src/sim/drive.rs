@@ -12,14 +12,13 @@ use crate::protocol::commit::{Commit, CommitError};
 use crate::protocol::coordinator;
 use crate::protocol::failure::{Failure, FailureKind};
 use crate::protocol::ladder::Rung;
-use crate::protocol::manifest::{DeadLetter, JoinedOutput, Manifest};
+use crate::protocol::manifest::{JoinedOutput, Manifest};
 use crate::protocol::region::{self, Region};
 use crate::protocol::subtask::{self, Restored};
+use crate::sim::attempt::make;
 use crate::sim::faults::CommitFailure;
 use crate::sim::happening::{Address, Happening, call_sink, call_source};
-use crate::sim::outside::SimPending;
 use crate::sim::storage::Loaded;
-use crate::sim::topology::{OperatorKind, RegionPlan, Topology};
 use crate::sim::trace::What;
 use crate::sim::world::{Attempt, Ended, World};
 use crate::store::StoreError;
@@ -101,8 +100,7 @@ impl World<'_> {
     }
 
     fn name_of(&self, address: Address) -> String {
-        let plan = &self.topology.regions[address.region];
-        plan.vertices[plan.subtasks[address.subtask].vertex].name.to_string()
+        self.job.layouts[address.region].subtasks[address.subtask].operator.to_string()
     }
 
     /// Returns whether the process has ended within the last call of the storage.
@@ -210,7 +208,7 @@ impl World<'_> {
         let (chain, answer) = chain.call(call);
         if lost {
             self.last_fault = (self.now, self.step);
-            let failure = Failure::engine(&*self.topology.regions[region].name, "the operators were lost");
+            let failure = Failure::engine(&*self.job.layouts[region].name, "the operators were lost");
             return subtask::Event::Chain(None, Err(ChainFailure::lost(failure)));
         }
         subtask::Event::Chain(Some(chain), answer)
@@ -219,24 +217,20 @@ impl World<'_> {
     /// A subtask could not deal with a failure alone: it says why, if that is not plain.
     fn escalated(&mut self, region: usize, number: usize, why: Option<String>) {
         let Some(why) = why else { return };
-        let plan = &self.topology.regions[region];
-        let fickle = plan.vertices[plan.subtasks[number].vertex].operators.iter();
-        if why.contains("not deterministic") && !fickle.into_iter().any(|node| node.kind == OperatorKind::Fickle) {
+        let chain = self.job.layouts[region].chains[number];
+        if why.contains("not deterministic") && !self.expected.is_fickle(region, chain) {
             self.judge(Err(InvariantId::EngineSound.broken(why)));
         }
     }
 
     /// A subtask has seen a window through: perhaps all sinks have.
     fn told(&mut self, region: usize, number: usize, window: WindowId) {
-        let plan = &self.topology.regions[region];
         let Some(attempt) = &mut self.regions[region].attempt else { return };
         attempt.subtasks[number].told = window;
-        let state = self.outside.lock();
-        let head = state.oracle.head(region);
-        let mut sinks = plan.subtasks.iter().zip(&attempt.subtasks);
-        if sinks.all(|(place, running)| plan.vertices[place.vertex].sink.is_none() || running.told == head) {
-            let settled = state.oracle.settled(region);
-            drop(state);
+        let head = self.outside.head(region);
+        let mut subtasks = self.job.layouts[region].sinks.iter().zip(&attempt.subtasks);
+        if subtasks.all(|(is_sink, running)| !is_sink || running.told == head) {
+            let settled = self.expected.settled(region);
             self.judge(settled);
             self.stats.settled += 1;
         }
@@ -295,18 +289,18 @@ impl World<'_> {
     }
 
     fn coordinate(&mut self, region: usize, command: coordinator::Command) {
-        let plan = &self.topology.regions[region];
+        let layout = &self.job.layouts[region];
         match command {
             coordinator::Command::Close(marker, behind, alignment) => {
                 self.note(What::Close, region, 0, marker.window.0);
-                for (number, place) in plan.subtasks.iter().enumerate() {
-                    if plan.vertices[place.vertex].source.is_some() {
+                for (number, is_source) in layout.sources.iter().enumerate() {
+                    if *is_source {
                         self.downward(region, number, subtask::Event::CloseWindow(marker, behind, alignment));
                     }
                 }
             }
             coordinator::Command::Overtake(window) => {
-                for number in 0..plan.subtasks.len() {
+                for number in 0..layout.subtasks.len() {
                     self.downward(region, number, subtask::Event::Overtake(window));
                 }
             }
@@ -317,13 +311,13 @@ impl World<'_> {
             }
             coordinator::Command::Committed { window, .. } => {
                 self.note(What::Committed, region, 0, window.0);
-                let head = self.outside.lock().oracle.head(region);
+                let head = self.outside.head(region);
                 if window > head {
                     let message = format!("window {window} is announced while the head is {head}");
                     self.judge(Err(InvariantId::CommittedIsDurable.broken(message)));
                 }
                 self.stats.checkpoints += 1;
-                for number in 0..plan.subtasks.len() {
+                for number in 0..layout.subtasks.len() {
                     self.downward(region, number, subtask::Event::Committed(window));
                 }
             }
@@ -353,7 +347,7 @@ impl World<'_> {
             self.regions[region].unpublished.insert(number, pending);
             // Its last elements may still be on their way to their consumers.
             for output in 0..running.machine.output_channels() {
-                let (target, channel) = self.regions[region].wiring.targets[number][output];
+                let (target, channel) = attempt.targets[number][output];
                 if let Some(element) = running.machine.take_output(output).filter(|_| self.schedule.percent(50)) {
                     let at = self.now + self.schedule.between(0, 60) as i64;
                     let address = Address { region, subtask: target, fence: attempt.fence };
@@ -381,9 +375,7 @@ impl World<'_> {
             let refused = Err(CommitError::Failed("a fault of the plan".into()));
             return self.answer_commit(region, fence, window, refused);
         }
-        let place = Place::of(&self.topology.regions[region], &commit.manifest);
-        let joined = commit.joined.clone();
-        let letters = letters_of(&commit.manifest);
+        let (manifest, joined) = (commit.manifest.clone(), commit.joined.clone());
         let outcome = self.storage.commit(vec![commit]).pop();
         self.note(What::Commit, region, 0, window.0);
         if self.storage_crashed() {
@@ -406,8 +398,7 @@ impl World<'_> {
             self.judge(Err(InvariantId::FenceHolds.broken(message)));
         }
         if outcome.is_ok() {
-            self.letters_seen(region, &letters);
-            self.head_moved(region, window, &place);
+            self.head_moved(region, &manifest);
             self.joined_seen(region, joined.into_iter().map(|joined| (window, joined)).collect());
         }
         let excused = self.storage.had_trouble() || self.regions[region].bereft == Some(fence);
@@ -425,17 +416,18 @@ impl World<'_> {
         self.at(at, Happening::Outcome(region, fence, window, answer));
     }
 
-    fn head_moved(&mut self, region: usize, head: WindowId, place: &Place) {
+    /// The head of a region was read, or has moved.
+    fn head_seen(&mut self, region: usize, head: WindowId) {
         let mut state = self.outside.lock();
-        let seen = state.oracle.head_seen(region, head);
+        let seen = state.heads[region].seen(head);
         state.judge(seen);
-        state.oracle.positions_seen(&place.positions);
-        state.oracle.under_way_seen(region, place.under_way);
     }
 
-    /// The newest checkpoint of a region lists these records as set aside.
-    fn letters_seen(&mut self, region: usize, letters: &[DeadLetter]) {
-        for letter in letters {
+    /// The head of a region is now this checkpoint, with the records that it lists as set aside.
+    fn head_moved(&mut self, region: usize, manifest: &Manifest) {
+        self.head_seen(region, manifest.window);
+        self.expected.head_moved(region, manifest);
+        for letter in manifest.subtasks.iter().flat_map(|subtask| &subtask.letters) {
             let seen = self.letters.entry((region, letter.subtask.clone())).or_default();
             if letter.number <= *seen {
                 continue;
@@ -449,39 +441,27 @@ impl World<'_> {
     fn joined_seen(&mut self, region: usize, joined: Vec<(WindowId, JoinedOutput)>) {
         self.regions[region].joined += joined.len();
         for (window, joined) in joined {
-            let sink = sink_of(self.topology, region, &joined.operator);
-            let (Some(sink), Ok((prepared, rows))) = (sink, SimPending::decode(&joined.output)) else {
-                let message = format!("a joined output of \"{}\" is not what was given", joined.operator);
-                self.judge(Err(InvariantId::EngineSound.broken(message)));
-                continue;
-            };
-            let mut state = self.outside.lock();
-            let shown = if prepared > window {
-                Err(InvariantId::InvisibleUntilCommitted.broken(format!("window {prepared} joined {window}")))
-            } else {
-                state.oracle.published(sink, joined.subtask.index, prepared, &rows)
-            };
-            state.judge(shown);
+            let shown = self.expected.joined(window, &joined);
+            self.judge(shown);
         }
     }
 
     /// Reads where a region stands, and what has become visible since.
     pub(crate) fn head_of(&mut self, region: usize) -> Result<WindowId, StoreError> {
-        let plan = &self.topology.regions[region];
-        let head = self.storage.head(&plan.name)?;
-        let known = self.outside.lock().oracle.head(region);
+        let name = &self.job.layouts[region].name;
+        let head = self.storage.head(name)?;
+        let known = self.outside.head(region);
         if head == known {
             return Ok(head);
         }
         if head < known {
             // Never silently: whoever lost a copy too many has to say so.
-            self.head_moved(region, head, &Place::default());
+            self.head_seen(region, head);
             return Ok(head);
         }
-        let manifest = self.storage.manifest(&plan.name, head)?;
-        let joined = self.storage.joined(&plan.name)?;
-        self.head_moved(region, head, &Place::of(plan, &manifest));
-        self.letters_seen(region, &letters_of(&manifest));
+        let manifest = self.storage.manifest(name, head)?;
+        let joined = self.storage.joined(name)?;
+        self.head_moved(region, &manifest);
         let known = self.regions[region].joined;
         if joined.len() < known {
             let message = format!("{} joined outputs are left of {known}", joined.len());
@@ -500,7 +480,7 @@ impl World<'_> {
         for region in 0..self.regions.len() {
             let Some(fence) = self.regions[region].machine.as_ref().map(Region::fence) else { continue };
             self.regions[region].bereft = Some(fence);
-            let failure = Failure::engine(&self.topology.regions[region].name, "the store was opened again");
+            let failure = Failure::engine(&self.job.layouts[region].name, "the store was opened again");
             let failed = region::Event::Failed(fence, None, failure);
             let at = self.now + self.message_delay();
             self.at(at, Happening::ToRegion(region, Box::new(failed)));
@@ -537,7 +517,7 @@ impl World<'_> {
         self.mend_storage();
         let loaded = match window {
             WindowId::NONE => Ok(None),
-            _ => self.storage.load(&self.topology.regions[region].name, window).map(Some),
+            _ => self.storage.load(&self.job.layouts[region].name, window).map(Some),
         };
         if self.storage_crashed() {
             return;
@@ -546,32 +526,33 @@ impl World<'_> {
             Ok(loaded) => self.start(region, fence, window, loaded),
             Err(error @ (StoreError::Damaged(_) | StoreError::Format(_))) => self.refuse(&error.to_string()),
             Err(error) => {
-                let failure = Failure::engine(&self.topology.regions[region].name, error.to_string());
+                let failure = Failure::engine(&self.job.layouts[region].name, error.to_string());
                 self.tell_region(region, region::Event::Failed(fence, None, failure));
             }
         }
     }
 
     fn start(&mut self, region: usize, fence: Fence, window: WindowId, loaded: Option<Loaded>) {
-        let plan = &self.topology.regions[region];
-        let subtasks = match self.make(region, fence, window) {
-            Ok(subtasks) => subtasks,
+        self.outside.lock().restored[region] = window;
+        let blueprint = &self.job.regions[region];
+        let (subtasks, targets) = match make(blueprint, fence, &self.common, &self.settings.checkpoint) {
+            Ok(made) => made,
             Err(failure) => return self.tell_region(region, region::Event::Failed(fence, None, failure)),
         };
         let count = subtasks.len();
         let last = vec![self.now; count];
-        self.regions[region].attempt = Some(Attempt { fence, subtasks, upward: last.clone(), downward: last });
+        self.regions[region].attempt = Some(Attempt { fence, subtasks, targets, upward: last.clone(), downward: last });
         let mut unpublished = std::mem::take(&mut self.regions[region].unpublished);
         let (manifest, mut chunks) = match loaded {
             Some(Loaded { manifest, chunks }) => (Some(manifest), chunks),
             None => (None, Vec::new()),
         };
         for number in 0..count {
-            let id = plan.id(plan.subtasks[number]);
+            let id = &self.job.layouts[region].subtasks[number];
             let restored = match &manifest {
                 None => None,
                 Some(manifest) => {
-                    let found = manifest.subtasks.iter().position(|snapshot| snapshot.subtask == id);
+                    let found = manifest.subtasks.iter().position(|snapshot| snapshot.subtask == *id);
                     let Some(found) = found else {
                         let message = format!("window {window} holds no snapshot of {id}");
                         return self.judge(Err(InvariantId::CheckpointRestorable.broken(message)));
@@ -603,55 +584,4 @@ impl World<'_> {
             self.at(at, Happening::Start(address, Box::new(subtask::Event::Start(restored))));
         }
     }
-}
-
-impl RegionPlan {
-    pub(crate) fn members(&self) -> coordinator::Members {
-        let sources = self.subtasks.iter().filter(|place| self.vertices[place.vertex].source.is_some());
-        coordinator::Members {
-            job: "simulated".into(),
-            region: self.name.clone(),
-            topology: Vec::new(),
-            subtasks: self.subtasks.iter().map(|place| self.id(*place)).collect(),
-            sources: sources.map(|place| self.id(*place)).collect(),
-        }
-    }
-}
-
-/// What a checkpoint says of the input.
-#[derive(Default)]
-struct Place {
-    /// How far each source partition is.
-    positions: Vec<(u32, u64)>,
-    /// Whether not all of that has come to the sinks.
-    under_way: bool,
-}
-
-impl Place {
-    fn of(plan: &RegionPlan, manifest: &Manifest) -> Place {
-        let under_way = manifest.subtasks.iter().any(|subtask| subtask.within.is_some());
-        Place { positions: positions(plan, manifest), under_way }
-    }
-}
-
-/// Returns how far each source partition of a region is in a checkpoint.
-fn positions(plan: &RegionPlan, manifest: &Manifest) -> Vec<(u32, u64)> {
-    let mut positions = Vec::new();
-    for place in &plan.subtasks {
-        let Some(source) = &plan.vertices[place.vertex].source else { continue };
-        let Some(snapshot) = manifest.subtask(&plan.id(*place)) else { continue };
-        let position = snapshot.operators.first().and_then(|operator| operator.position.as_ref());
-        let position = position.and_then(|bytes| rmp_serde::from_slice(bytes).ok()).unwrap_or(0);
-        positions.push((source.first_partition + place.index, position));
-    }
-    positions
-}
-
-fn letters_of(manifest: &Manifest) -> Vec<DeadLetter> {
-    manifest.subtasks.iter().flat_map(|subtask| subtask.letters.iter().cloned()).collect()
-}
-
-fn sink_of(topology: &Topology, region: usize, name: &str) -> Option<usize> {
-    let sinks = topology.regions[region].vertices.iter().filter_map(|vertex| vertex.sink.as_ref());
-    sinks.filter(|sink| sink.name == name).map(|sink| sink.id).next()
 }

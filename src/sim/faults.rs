@@ -7,33 +7,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::chaos::fragile::{Act, Hook};
+use crate::ids::SubtaskId;
+use crate::sim::job::Job;
 use crate::sim::random::Random;
-use crate::sim::topology::Topology;
-
-/// A call of user code that can fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "they are named as the hooks are")]
-pub enum Hook {
-    Restore,
-    Open,
-    Process,
-    Watermark,
-    BeginWindow,
-    EndWindow,
-    BeforeCheckpoint,
-    Cut,
-    Checkpointed,
-    Committed,
-    Close,
-    SourceOpen,
-    SourcePoll,
-    SourceCommitted,
-    SinkOpen,
-    SinkWrite,
-    SinkPrepare,
-    SinkCommit,
-    SinkAbort,
-}
 
 const OPERATOR_HOOKS: &[Hook] = &[
     Hook::Restore,
@@ -72,36 +49,13 @@ pub enum CommitFailure {
     Unanswered,
 }
 
-/// How a call of user code fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Act {
-    /// It panics instead of being carried out.
-    Panic,
-    /// It is carried out, then it panics.
-    PanicAfter,
-    /// It panics at a record in the middle of a batch; at once, if there is no batch.
-    PanicMidway,
-    /// It returns an error instead of being carried out.
-    Fail,
-    /// It is carried out, then it returns an error.
-    FailAfter,
-    /// It says so many times that the outside is unavailable.
-    Unavailable(u32),
-}
-
 /// Something that goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fault {
     /// A call of user code fails: the next of this kind, once so many of them have passed.
     Hook {
-        /// The region.
-        region: usize,
-        /// The vertex within the region.
-        vertex: usize,
-        /// The subtask.
-        index: u32,
-        /// Which operator of the chain; nothing to a source or a sink.
-        member: usize,
+        /// Of which operator, source or sink.
+        whom: SubtaskId,
         /// The call.
         hook: Hook,
         /// How it fails.
@@ -163,19 +117,15 @@ pub enum Fault {
     },
     /// A subtask gets no turn for a while: it hangs, or something holds its thread up.
     Stall {
-        /// The region.
-        region: usize,
-        /// Which of its subtasks.
-        subtask: usize,
+        /// Which one.
+        subtask: SubtaskId,
         /// For how long, in ms.
         ms: u64,
     },
     /// The operators of a subtask do not come back from their next call.
     Lose {
-        /// The region.
-        region: usize,
-        /// Which of its subtasks.
-        subtask: usize,
+        /// Which one.
+        subtask: SubtaskId,
     },
     /// The job is stopped with a last checkpoint and started again.
     Stop,
@@ -267,15 +217,15 @@ impl Weights {
 }
 
 impl Plan {
-    /// Draws a plan for a topology.
-    pub(crate) fn draw(random: &mut Random, topology: &Topology) -> Plan {
+    /// Draws a plan for a job.
+    pub(crate) fn draw(random: &mut Random, job: &Job) -> Plan {
         let weights = Weights::draw(random);
         let count = random.pick(&[0, 1, 2, 4, 6, 8, 12, 16]);
         let gap = random.pick(&[10, 60, 200]);
         let mut step = random.between(0, 300);
         let mut faults = Vec::new();
         for _ in 0..count {
-            if let Some(fault) = draw_fault(random, topology, &weights) {
+            if let Some(fault) = draw_fault(random, job, &weights) {
                 faults.push((step, fault));
             }
             step += random.between(0, 2 * gap);
@@ -284,7 +234,7 @@ impl Plan {
     }
 }
 
-fn draw_fault(random: &mut Random, topology: &Topology, weights: &Weights) -> Option<Fault> {
+fn draw_fault(random: &mut Random, job: &Job, weights: &Weights) -> Option<Fault> {
     let choices = [
         weights.operator,
         weights.source,
@@ -313,9 +263,9 @@ fn draw_fault(random: &mut Random, topology: &Topology, weights: &Weights) -> Op
         choice += 1;
     }
     Some(match choice {
-        0 => return draw_hook(random, topology, OPERATOR_HOOKS),
-        1 => return draw_hook(random, topology, SOURCE_HOOKS),
-        2 => return draw_hook(random, topology, SINK_HOOKS),
+        0 => return draw_hook(random, job, OPERATOR_HOOKS),
+        1 => return draw_hook(random, job, SOURCE_HOOKS),
+        2 => return draw_hook(random, job, SINK_HOOKS),
         3 => Fault::Crash { power: random.percent(70) },
         4 => Fault::CrashInStorage { call: random.between(0, 25), power: random.percent(80) },
         5 => Fault::Disk { after: random.between(0, 15), calls: random.pick(&[1, 1, 2, 10]) },
@@ -329,47 +279,46 @@ fn draw_fault(random: &mut Random, topology: &Topology, weights: &Weights) -> Op
         },
         10 => Fault::SlowMessages { messages: random.between(1, 20), ms: random.pick(&[20, 100, 400]) },
         11 => {
-            let region = random.index(topology.regions.len());
-            let subtask = random.index(topology.regions[region].subtasks.len());
-            Fault::Stall { region, subtask, ms: random.pick(&[20, 200, 3_000]) }
+            let subtask = draw_subtask(random, job);
+            Fault::Stall { subtask, ms: random.pick(&[20, 200, 3_000]) }
         }
         12 => Fault::Stop,
-        13 => {
-            let region = random.index(topology.regions.len());
-            Fault::Lose { region, subtask: random.index(topology.regions[region].subtasks.len()) }
-        }
+        13 => Fault::Lose { subtask: draw_subtask(random, job) },
         _ => Fault::Trigger,
     })
 }
 
-fn draw_hook(random: &mut Random, topology: &Topology, hooks: &[Hook]) -> Option<Fault> {
-    let region = random.index(topology.regions.len());
+fn draw_subtask(random: &mut Random, job: &Job) -> SubtaskId {
+    let subtasks = &job.layouts[random.index(job.layouts.len())].subtasks;
+    subtasks[random.index(subtasks.len())].clone()
+}
+
+fn draw_hook(random: &mut Random, job: &Job, hooks: &[Hook]) -> Option<Fault> {
+    let chains = &job.regions[random.index(job.regions.len())].chains;
     let hook = random.pick(hooks);
-    let fits: Vec<usize> = (topology.regions[region].vertices.iter().enumerate())
-        .filter(|(_, vertex)| match hook {
-            _ if OPERATOR_HOOKS.contains(&hook) => !vertex.operators.is_empty(),
-            _ if SOURCE_HOOKS.contains(&hook) => vertex.source.is_some(),
-            _ => vertex.sink.is_some(),
-        })
-        .map(|(vertex, _)| vertex)
-        .collect();
+    let is_operators = OPERATOR_HOOKS.contains(&hook);
+    let fits = chains.iter().filter(|chain| match hook {
+        _ if is_operators => !chain.operators.is_empty(),
+        _ if SOURCE_HOOKS.contains(&hook) => chain.source.is_some(),
+        _ => chain.sink.is_some(),
+    });
+    let fits: Vec<_> = fits.collect();
     if fits.is_empty() {
         return None;
     }
-    let vertex = random.pick(&fits);
-    let plan = &topology.regions[region].vertices[vertex];
+    let chain = random.pick(&fits);
     let mut act =
         random.pick(&[Act::Panic, Act::PanicAfter, Act::PanicMidway, Act::Fail, Act::FailAfter, Act::Unavailable(1)]);
     if act == Act::Unavailable(1) {
         act = Act::Unavailable(random.between(1, 4) as u32);
     }
-    Some(Fault::Hook {
-        region,
-        vertex,
-        index: random.below(u64::from(plan.parallelism)) as u32,
-        member: random.index(plan.operators.len().max(1)),
-        hook,
-        act,
-        after: random.pick(&[0, 0, 0, 1, 2, 5]),
-    })
+    let index = random.below(u64::from(chain.parallelism)) as u32;
+    let member = random.index(chain.operators.len().max(1));
+    let node = match hook {
+        _ if is_operators => &chain.operators[member].0,
+        _ if SOURCE_HOOKS.contains(&hook) => &chain.source.as_ref()?.0,
+        _ => &chain.sink.as_ref()?.0,
+    };
+    let whom = SubtaskId::new(node.as_str(), index);
+    Some(Fault::Hook { whom, hook, act, after: random.pick(&[0, 0, 0, 1, 2, 5]) })
 }

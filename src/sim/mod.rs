@@ -6,20 +6,19 @@
 //! one can be cut down to the few faults that matter ([`shrink`]).
 
 mod attempt;
+mod drawn;
 mod drive;
 mod faults;
-mod fragile;
-mod golden;
 mod happening;
-mod operators;
-mod oracle;
+mod job;
+mod judge;
 mod outside;
 mod random;
 mod settings;
 mod shrink;
 mod storage;
-mod topology;
 mod trace;
+mod watched;
 mod world;
 
 #[cfg(test)]
@@ -33,8 +32,9 @@ pub use shrink::shrink;
 use crate::chaos::invariants::{InvariantId, Violation};
 use crate::config::Mode;
 use crate::protocol::failure::panic_message;
+use crate::sim::drawn::Drawn;
+use crate::sim::outside::Outside;
 use crate::sim::random::Random;
-use crate::sim::topology::Topology;
 use crate::sim::world::World;
 
 /// How to run a seed.
@@ -125,17 +125,19 @@ pub struct Outcome {
 
 /// Describes the job that a seed stands for, one line for each chain.
 pub fn describe(seed: u64) -> String {
-    Topology::draw(&mut Random::new(seed, "topology")).to_string()
+    drawn::describe(seed)
 }
 
 /// Runs a seed.
 pub fn run(seed: u64, options: &Options) -> Outcome {
-    let topology = Topology::draw(&mut Random::new(seed, "topology"));
+    let mut drawn = Drawn::new(seed, options.mode);
+    let outside = Outside::new(drawn.regions());
+    let job = drawn.job(&outside).fragile(&outside);
     let plan = match &options.plan {
         Some(plan) => plan.clone(),
-        None => Plan::draw(&mut Random::new(seed, "faults"), &topology),
+        None => Plan::draw(&mut Random::new(seed, "faults"), &job),
     };
-    let mut world = World::new(&topology, seed, &plan, options);
+    let mut world = World::new(&job, &mut drawn, outside, seed, &plan, options);
     let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
     let (violation, refused) = match ran {
         Ok(Ok(refused)) => (None, refused),

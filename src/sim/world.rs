@@ -9,24 +9,24 @@ use std::sync::Arc;
 use piton_actors::WindowId;
 
 use crate::chaos::invariants::{InvariantId, Verdict, Violation};
-use crate::config::{Mode, OnPoison};
+use crate::config::{Mode, OnPoison, Scope};
 use crate::ids::{Fence, SubtaskId};
 use crate::protocol::element::Element;
-use crate::protocol::failure::Failure;
+use crate::protocol::ladder::LadderSettings;
 use crate::protocol::manifest::PendingOutput;
 use crate::protocol::region::{self, Region};
 use crate::protocol::restart::RestartPolicy;
 use crate::protocol::subtask;
-use crate::sim::attempt::{Parts, Running, Wiring};
+use crate::runtime::build::Common;
+use crate::sim::attempt::{Running, Targets};
 use crate::sim::faults::{CommitFailure, Fault, Plan};
-use crate::sim::golden;
 use crate::sim::happening::Happening;
-use crate::sim::oracle::Oracle;
-use crate::sim::outside::{Armed, Outside, Who};
+use crate::sim::job::Job;
+use crate::sim::judge::Judge;
+use crate::sim::outside::{Armed, Outside};
 use crate::sim::random::Random;
 use crate::sim::settings::Settings;
 use crate::sim::storage::Storage;
-use crate::sim::topology::Topology;
 use crate::sim::trace::{Trace, What};
 use crate::sim::{Options, Stats};
 
@@ -44,8 +44,10 @@ const PATIENCE_STEPS: u64 = 200_000;
 
 /// See the module.
 pub(crate) struct World<'a> {
-    pub(crate) topology: &'a Topology,
+    pub(crate) job: &'a Job,
+    pub(crate) expected: &'a mut dyn Judge,
     pub(crate) settings: Settings,
+    pub(crate) common: Common,
     pub(crate) outside: Outside,
     pub(crate) storage: Storage,
     pub(crate) trace: Trace,
@@ -68,7 +70,6 @@ pub(crate) struct World<'a> {
     stalled: Option<(usize, usize, i64)>,
     queue: BTreeMap<(i64, u64), Happening>,
     sequence: u64,
-    rows: Arc<Vec<u64>>,
     /// The number of the last record that each subtask is known to have set aside.
     pub(crate) letters: BTreeMap<(usize, SubtaskId), u64>,
     /// How often each record was set aside, as committed checkpoints say.
@@ -83,7 +84,6 @@ pub(crate) struct World<'a> {
 
 /// One region of the world.
 pub(crate) struct RegionRun {
-    pub(crate) wiring: Wiring,
     /// Nothing while the process is down.
     pub(crate) machine: Option<Region>,
     pub(crate) attempt: Option<Attempt>,
@@ -107,6 +107,8 @@ pub(crate) enum Ended {
 pub(crate) struct Attempt {
     pub(crate) fence: Fence,
     pub(crate) subtasks: Vec<Running>,
+    /// Of each subtask.
+    pub(crate) targets: Vec<Targets>,
     /// When the last message from each subtask to its coordinator arrives: messages do not overtake each other.
     pub(crate) upward: Vec<i64>,
     /// When the last message to each subtask arrives.
@@ -114,9 +116,26 @@ pub(crate) struct Attempt {
 }
 
 impl<'a> World<'a> {
-    pub(crate) fn new(topology: &'a Topology, seed: u64, plan: &Plan, options: &Options) -> World<'a> {
-        let region = |plan| RegionRun {
-            wiring: Wiring::of(plan),
+    pub(crate) fn new(
+        job: &'a Job,
+        expected: &'a mut dyn Judge,
+        outside: Outside,
+        seed: u64,
+        plan: &Plan,
+        options: &Options,
+    ) -> World<'a> {
+        let settings = Settings::draw(&mut Random::new(seed, "settings"), options.mode);
+        let common = Common {
+            key_groups: job.key_groups,
+            seed: 0,
+            batch_rows: settings.batch_rows,
+            mailbox_capacity: settings.mailbox,
+            aligned: settings.mode == Mode::ExactlyOnce,
+            overtakes: settings.checkpoint.aligned_timeout_ms.is_some(),
+            ladder: ladder(settings.ladder, job.poisoned),
+            stopwatch: Arc::new(|| 0),
+        };
+        let region = |_| RegionRun {
             machine: None,
             attempt: None,
             unpublished: BTreeMap::new(),
@@ -125,14 +144,15 @@ impl<'a> World<'a> {
             ended: Ended::No,
         };
         World {
-            settings: Settings::draw(&mut Random::new(seed, "settings"), options.mode),
-            outside: Outside::new(Oracle::new(topology, options.mode)),
+            settings,
+            common,
+            outside,
             storage: Storage::new(seed),
             trace: Trace::new(options.trace),
             schedule: Random::new(seed, "schedule"),
             now: BEGIN,
             step: 0,
-            regions: topology.regions.iter().map(region).collect(),
+            regions: job.regions.iter().map(region).collect(),
             stats: Stats::default(),
             slow_storage: (0, 0),
             failing_commits: None,
@@ -142,7 +162,6 @@ impl<'a> World<'a> {
             stalled: None,
             queue: BTreeMap::new(),
             sequence: 0,
-            rows: Arc::new(topology.partitions.iter().map(|partition| partition.rows).collect()),
             letters: BTreeMap::new(),
             set_aside: BTreeMap::new(),
             faults: plan.faults.iter().cloned().collect(),
@@ -150,7 +169,8 @@ impl<'a> World<'a> {
             struck: 0,
             over: false,
             refused: None,
-            topology,
+            job,
+            expected,
         }
     }
 
@@ -169,31 +189,15 @@ impl<'a> World<'a> {
         if self.refused.is_some() {
             return Ok(self.refused.take());
         }
-        let ended = self.outside.lock().oracle.ended();
-        ended?;
         self.look()?;
-        let wanted = match self.settings.ladder.on_poison {
-            OnPoison::DeadLetter if self.topology.poisoned => golden::poison(self.topology),
-            _ => BTreeMap::new(),
-        };
-        let is_right = match self.settings.mode {
-            Mode::ExactlyOnce => self.set_aside == wanted,
-            Mode::AtLeastOnce => {
-                let missing = wanted.iter().find(|(letter, times)| self.set_aside.get(*letter) < Some(times));
-                missing.is_none() && self.set_aside.keys().all(|letter| wanted.contains_key(letter))
-            }
-        };
-        if !is_right {
-            let message = format!("set aside were {:?}, not {wanted:?}", self.set_aside);
-            return Err(InvariantId::LettersExactlyOnce.broken(message));
-        }
+        self.expected.ended(&self.set_aside, &self.settings.ladder)?;
         self.verify()?;
         Ok(None)
     }
 
     /// Returns what was counted.
     pub(crate) fn stats(&self) -> Stats {
-        let (rows, doubled) = self.outside.lock().oracle.visible();
+        let (rows, doubled) = self.expected.visible();
         Stats { steps: self.step, rows, doubled, virtual_ms: (self.now - BEGIN) as u64, ..self.stats }
     }
 
@@ -324,7 +328,7 @@ impl<'a> World<'a> {
     // Data.
 
     fn data_step(&mut self) -> Moved {
-        let total: usize = self.regions.iter().map(|region| region.wiring.targets.len()).sum();
+        let total: usize = self.job.layouts.iter().map(|layout| layout.subtasks.len()).sum();
         let start = self.schedule.index(total);
         let mut later = false;
         for offset in 0..total {
@@ -352,11 +356,11 @@ impl<'a> World<'a> {
     }
 
     fn split(&self, mut number: usize) -> (usize, usize) {
-        for (region, run) in self.regions.iter().enumerate() {
-            if number < run.wiring.targets.len() {
+        for (region, layout) in self.job.layouts.iter().enumerate() {
+            if number < layout.subtasks.len() {
                 return (region, number);
             }
-            number -= run.wiring.targets.len();
+            number -= layout.subtasks.len();
         }
         unreachable!("the number is below the total")
     }
@@ -371,12 +375,11 @@ impl<'a> World<'a> {
 
     /// Moves one element from a subtask's outbox to where there is room for it.
     fn move_output(&mut self, region: usize, subtask: usize) -> bool {
-        let run = &mut self.regions[region];
-        let Some(attempt) = &mut run.attempt else { return false };
+        let Some(attempt) = &mut self.regions[region].attempt else { return false };
         if attempt.subtasks[subtask].machine.outbox_is_clear() {
             return false;
         }
-        let targets = &run.wiring.targets[subtask];
+        let targets = &attempt.targets[subtask];
         let start = self.schedule.index(targets.len());
         for offset in 0..targets.len() {
             let output = (start + offset) % targets.len();
@@ -523,7 +526,7 @@ impl<'a> World<'a> {
             }
             let policy = RestartPolicy::new(self.settings.restart.clone());
             let fence = Fence { incarnation, attempt: 0 };
-            let members = self.topology.regions[region].members();
+            let members = self.job.layouts[region].members();
             let machine = Region::new(members, self.settings.checkpoint.clone(), policy, fence);
             self.regions[region].machine = Some(machine);
             self.tell_region(region, region::Event::Begin(head));
@@ -536,7 +539,7 @@ impl<'a> World<'a> {
         if head == WindowId::NONE {
             return Ok(false);
         }
-        self.storage.manifest(&self.topology.regions[region].name, head).map(|manifest| manifest.finished)
+        self.storage.manifest(&self.job.layouts[region].name, head).map(|manifest| manifest.finished)
     }
 
     fn boot_failed(&mut self, error: &crate::store::StoreError) {
@@ -590,10 +593,7 @@ impl<'a> World<'a> {
     fn apply(&mut self, fault: Fault) {
         let up = self.regions.iter().any(|region| region.machine.is_some());
         match fault {
-            Fault::Hook { region, vertex, index, member, hook, act, after } => {
-                let who = Who { region, vertex, index, member };
-                self.outside.arm(Armed { who, hook, act, after });
-            }
+            Fault::Hook { whom, hook, act, after } => self.outside.arm(Armed { whom, hook, act, after }),
             Fault::Crash { power } if up => self.crash(power),
             Fault::Crash { .. } => {}
             Fault::CrashInStorage { call, power } => self.storage.crash_at(call, power),
@@ -603,12 +603,12 @@ impl<'a> World<'a> {
             Fault::SlowStorage { jobs, ms } => self.slow_storage = (jobs, ms),
             Fault::FailCommits { commits, ms, failure } => self.failing_commits = Some((commits, ms, failure)),
             Fault::SlowMessages { messages, ms } => self.slow_messages = (messages, ms),
-            Fault::Stall { region, subtask, ms } => {
+            Fault::Stall { subtask, ms } => {
                 let until = self.now + ms as i64;
-                self.stalled = Some((region, subtask, until));
+                self.stalled = self.job.find(&subtask).map(|(region, number)| (region, number, until));
                 self.last_fault = (until, self.step);
             }
-            Fault::Lose { region, subtask } => self.losing = Some((region, subtask)),
+            Fault::Lose { subtask } => self.losing = self.job.find(&subtask),
             Fault::Stop => {
                 for region in 0..self.regions.len() {
                     self.tell_region(region, region::Event::Stop);
@@ -629,13 +629,6 @@ impl<'a> World<'a> {
 
     pub(crate) fn judge(&self, verdict: Verdict) {
         self.outside.judge(verdict);
-    }
-
-    /// Makes all subtasks of a region.
-    pub(crate) fn make(&self, region: usize, fence: Fence, window: WindowId) -> Result<Vec<Running>, Failure> {
-        let parts =
-            Parts { topology: self.topology, settings: &self.settings, outside: &self.outside, rows: &self.rows };
-        parts.attempt(region, &self.regions[region].wiring, fence, window)
     }
 
     /// Returns how long a control message is under way, in ms.
@@ -676,6 +669,16 @@ impl<'a> World<'a> {
     /// Returns how long a call of a source or a sink takes, in ms.
     pub(crate) fn call_delay(&mut self) -> i64 {
         self.schedule.between(0, self.settings.call_ms) as i64
+    }
+}
+
+/// Without poison, a record that fails too often has to fail. With it, nobody would ever get past the record but by a
+/// rung that sets it aside.
+fn ladder(drawn: LadderSettings, poisoned: bool) -> LadderSettings {
+    if poisoned {
+        LadderSettings { scope: drawn.scope.min(Scope::Operator), journal: 1 << 26, ..drawn }
+    } else {
+        LadderSettings { on_poison: OnPoison::Fail, ..drawn }
     }
 }
 

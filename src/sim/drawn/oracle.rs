@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use piton_actors::WindowId;
 
-use crate::chaos::invariants::{AtLeast, Counts, HeadOrder, InvariantId, Times, Verdict};
+use crate::chaos::invariants::{AtLeast, Counts, InvariantId, Times, Verdict};
 use crate::config::Mode;
-use crate::sim::golden::Golden;
-use crate::sim::operators::Row;
-use crate::sim::topology::{FIRST_OPERATOR, Topology};
+use crate::sim::drawn::golden::Golden;
+use crate::sim::drawn::operators::Row;
+use crate::sim::drawn::topology::{FIRST_OPERATOR, Topology};
 
 /// A row, as far as it can be told from others: its origin, number, key and value.
 type Identity = (u32, u64, u64, u64);
@@ -68,7 +68,6 @@ pub(crate) struct Oracle {
     sinks: Vec<SinkView>,
     counted: BTreeMap<(u32, u64), u64>,
     stamps: BTreeMap<u32, u32>,
-    heads: Vec<HeadOrder>,
     /// For each region, whether rows may have been under way at its head.
     under_way: Vec<bool>,
     /// For each source partition, up to where its rows are committed.
@@ -104,21 +103,10 @@ impl Oracle {
             sinks,
             counted: golden.counted,
             stamps: topology.stamps.clone(),
-            heads: vec![HeadOrder::default(); topology.regions.len()],
             under_way: vec![false; topology.regions.len()],
             committed: vec![0; topology.partitions.len()],
             made: topology.partitions.iter().map(|partition| vec![0; partition.rows as usize]).collect(),
         }
-    }
-
-    /// Returns the newest window of a region that is known to be committed.
-    pub(crate) fn head(&self, region: usize) -> WindowId {
-        self.heads[region].head()
-    }
-
-    /// The head of a region was read, or has moved.
-    pub(crate) fn head_seen(&mut self, region: usize, head: WindowId) -> Verdict {
-        self.heads[region].seen(head)
     }
 
     /// The head of a region says whether rows were under way when it was taken.
@@ -139,9 +127,15 @@ impl Oracle {
     }
 
     /// A subtask of a sink has made its output of a window visible.
-    pub(crate) fn published(&mut self, sink: usize, subtask: u32, window: WindowId, rows: &[Row]) -> Verdict {
+    pub(crate) fn published(
+        &mut self,
+        sink: usize,
+        subtask: u32,
+        window: WindowId,
+        head: WindowId,
+        rows: &[Row],
+    ) -> Verdict {
         let view = &mut self.sinks[sink];
-        let head = self.heads[view.region].head();
         if window > head {
             let message = format!("sink {sink}[{subtask}] shows window {window} while the head is {head}");
             return Err(InvariantId::InvisibleUntilCommitted.broken(message));

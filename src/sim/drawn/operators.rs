@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use piton_actors::host::{AnyOperator, Hosted};
+use piton_actors::blueprint::{OperatorBlueprint, operator_blueprint};
 use piton_actors::prelude::*;
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
-use crate::sim::outside::Outside;
-use crate::sim::topology::OperatorKind;
+use crate::sim::drawn::data::Data;
+use crate::sim::drawn::topology::OperatorKind;
 
 /// What travels on every edge of a simulated job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,11 +38,6 @@ pub(crate) struct Row {
 }
 
 impl Record for Row {}
-
-/// Decodes what was under way to an operator or a sink.
-pub(crate) fn unpack(port: usize, bytes: &[u8]) -> Result<piton_actors::Batch> {
-    <Row as Inputs>::unpack(port, bytes)
-}
 
 /// Where rows come from that no operator can bear.
 pub(crate) const POISON: u32 = u32::MAX;
@@ -76,30 +71,20 @@ pub(crate) fn time_window(time: i64) -> i64 {
     time.div_euclid(TIME_WINDOW_MS)
 }
 
-/// Makes an operator.
-pub(crate) fn host(
-    id: u32,
-    kind: OperatorKind,
-    subtask: Subtask,
-    rows: usize,
-    outside: &Outside,
-) -> Result<Box<dyn AnyOperator>> {
-    Ok(match kind {
-        OperatorKind::Stamp => Box::new(Hosted::new(Arc::new(move || Ok(Stamp(id, 0))), subtask, rows)?),
-        OperatorKind::Count => Box::new(Hosted::new(Arc::new(move || Ok(Count(id, 0))), subtask, rows)?),
-        OperatorKind::Hoard => Box::new(Hosted::new(Arc::new(move || Ok(Hoard(id, 0))), subtask, rows)?),
-        OperatorKind::Merge => Box::new(Hosted::new(Arc::new(move || Ok(Merge(id, 0))), subtask, rows)?),
-        OperatorKind::Tumble => Box::new(Hosted::new(Arc::new(move || Ok(Tumble(id, 0))), subtask, rows)?),
-        OperatorKind::Dice => Box::new(Hosted::new(Arc::new(|| Ok(Dice { outside: None, window: 0 })), subtask, rows)?),
-        OperatorKind::Fickle => {
-            let outside = outside.clone();
-            let factory = move || Ok(Dice { outside: Some(outside.clone()), window: 0 });
-            Box::new(Hosted::new(Arc::new(factory), subtask, rows)?)
-        }
-        OperatorKind::Linger => {
-            Box::new(Hosted::new(Arc::new(|| Ok(Linger { buffer: Vec::new(), window: 0 })), subtask, rows)?)
-        }
-    })
+/// Plans an operator.
+pub(crate) fn blueprint(id: u32, kind: OperatorKind, data: &Data) -> OperatorBlueprint {
+    let data = data.clone();
+    let planned = match kind {
+        OperatorKind::Stamp => operator_blueprint(Arc::new(move || Ok(Stamp(id, 0)))),
+        OperatorKind::Count => operator_blueprint(Arc::new(move || Ok(Count(id, 0)))),
+        OperatorKind::Hoard => operator_blueprint(Arc::new(move || Ok(Hoard(id, 0)))),
+        OperatorKind::Merge => operator_blueprint(Arc::new(move || Ok(Merge(id, 0)))),
+        OperatorKind::Tumble => operator_blueprint(Arc::new(move || Ok(Tumble(id, 0)))),
+        OperatorKind::Dice => operator_blueprint(Arc::new(|| Ok(Dice { whims: None, window: 0 }))),
+        OperatorKind::Fickle => operator_blueprint(Arc::new(move || Ok(Dice { whims: Some(data.clone()), window: 0 }))),
+        OperatorKind::Linger => operator_blueprint(Arc::new(|| Ok(Linger { buffer: Vec::new(), window: 0 }))),
+    };
+    planned.expect("a factory that never fails")
 }
 
 /// Writes into each row which subtask it passed.
@@ -345,7 +330,7 @@ const DRAWN: LocalState<Vec<(i64, Row)>> = LocalState::new("drawn");
 /// Holds rows back in its state and lets go of them by chance: that of the engine, which a replay repeats, or one from
 /// outside, which nothing does.
 struct Dice {
-    outside: Option<Outside>,
+    whims: Option<Data>,
     window: u64,
 }
 
@@ -378,8 +363,8 @@ impl Operator for Dice {
         let held = (ctx.timestamp().unwrap_or_default(), row.sent_on(self.window));
         ctx.local(DRAWN).update(|drawn| drawn.push(held))?;
         row.taste();
-        let chance = match &self.outside {
-            Some(outside) => outside.whim(),
+        let chance = match &self.whims {
+            Some(data) => data.whim(),
             None => ctx.rng().next_u64(),
         };
         if chance.is_multiple_of(3) { self.emit(ctx) } else { Ok(()) }

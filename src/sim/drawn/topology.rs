@@ -6,9 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use piton_actors::{Delivery, Subtask};
+use piton_actors::Delivery;
 
-use crate::ids::SubtaskId;
 use crate::protocol::manifest::Spread;
 use crate::sim::random::Random;
 
@@ -51,15 +50,6 @@ pub(crate) struct RegionPlan {
     pub(crate) name: String,
     pub(crate) vertices: Vec<Vertex>,
     pub(crate) edges: Vec<Edge>,
-    /// All subtasks: of which vertex, and which index.
-    pub(crate) subtasks: Vec<Place>,
-}
-
-/// A subtask: of which vertex of its region, and which index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) vertex: usize,
-    pub(crate) index: u32,
 }
 
 /// A source, operators and a sink that run as one: a chain.
@@ -142,32 +132,6 @@ impl Flow {
     fn times(&self, factor: u64) -> Flow {
         let scale = |map: &BTreeMap<u32, u64>| map.iter().map(|(id, times)| (*id, times * factor)).collect();
         Flow { origins: scale(&self.origins), counters: scale(&self.counters), lingers: self.lingers }
-    }
-}
-
-impl RegionPlan {
-    /// Returns the number of a subtask within its region.
-    pub(crate) fn number(&self, vertex: usize, index: u32) -> usize {
-        let before: u32 = self.vertices[..vertex].iter().map(|vertex| vertex.parallelism).sum();
-        (before + index) as usize
-    }
-
-    pub(crate) fn id(&self, place: Place) -> SubtaskId {
-        SubtaskId::new(Arc::clone(&self.vertices[place.vertex].name), place.index)
-    }
-
-    /// Returns what user code is told about itself.
-    pub(crate) fn info(&self, place: Place, key_groups: u32, incarnation: u64, attempt: u64) -> Subtask {
-        let vertex = &self.vertices[place.vertex];
-        Subtask {
-            operator: Arc::clone(&vertex.name),
-            index: place.index,
-            parallelism: vertex.parallelism,
-            key_groups,
-            incarnation,
-            attempt,
-            seed: 0,
-        }
     }
 }
 
@@ -284,11 +248,7 @@ impl Drawing<'_> {
             streams.push(stream);
         }
         self.sinks(&mut streams);
-        let place = |(vertex, plan): (usize, &Vertex)| {
-            (0..plan.parallelism).map(move |index| Place { vertex, index }).collect::<Vec<_>>()
-        };
-        let subtasks = self.vertices.iter().enumerate().flat_map(place).collect();
-        RegionPlan { name: self.vertices[0].name.to_string(), vertices: self.vertices, edges: self.edges, subtasks }
+        RegionPlan { name: self.vertices[0].name.to_string(), vertices: self.vertices, edges: self.edges }
     }
 
     fn name(&self, what: &str, number: usize) -> String {

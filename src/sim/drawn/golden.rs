@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::sim::operators::{Row, TIME_WINDOW_MS, time_window};
+use crate::sim::drawn::operators::{Row, TIME_WINDOW_MS, time_window};
+use crate::sim::drawn::topology::{Flow, Topology};
 use crate::sim::random::mix;
-use crate::sim::topology::{Flow, Topology};
 
 /// Returns a row of a source partition and its event time in ms.
 pub(crate) fn source_row(partition: u32, number: u64, keys: u64, disorder: i64) -> (Row, i64) {
