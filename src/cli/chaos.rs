@@ -136,7 +136,7 @@ fn rates(file: &Path, set: &[String], topology: &Plan, registry: &Registry) -> V
     let environment =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let overrides = Overrides { environment: environment.collect(), set: set.to_vec() };
-    let layered = Layered::read(&text, &overrides, &[], &mut Problems::default());
+    let layered = Layered::read(&text, &overrides, &["sources"], &mut Problems::default());
     let mut rates = Vec::new();
     for node in &topology.nodes {
         let NodeKind::Source(..) = node.kind else { continue };

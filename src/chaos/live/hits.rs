@@ -171,7 +171,7 @@ impl Hits {
     }
 
     /// Something was restarted. Returns whether there is a fault that it can come from.
-    pub(super) fn restarted(&mut self, restarted: &Restarted) -> bool {
+    pub(super) fn restarted(&mut self, restarted: &Restarted, at: i64) -> bool {
         let fits = |hit: &&mut Hit| {
             let is_open = hit.struck.is_some() && hit.took_ms.is_none();
             let is_subtask = restarted.subtask.is_none() || hit.subtask.is_none() || restarted.subtask == hit.subtask;
@@ -190,7 +190,9 @@ impl Hits {
                 }
         };
         if let Some(hit) = self.all.iter_mut().find(fits) {
-            hit.took_ms = Some(restarted.took_ms);
+            // It counts from when the call hung, and not from when that was found.
+            let unnoticed = hit.struck.filter(|_| hit.fault.kind == FaultKind::Hang).map(|struck| (at - struck) as f64);
+            hit.took_ms = Some(unnoticed.unwrap_or(restarted.took_ms));
             hit.replayed = Some(restarted.replayed);
             hit.scope = Some(restarted.scope.clone());
             return true;
@@ -266,7 +268,7 @@ impl Hits {
     pub(super) fn report(&self, start: i64) -> Vec<report::Fault> {
         let since = |at: Option<i64>| at.map(|at| u64::try_from(at - start).unwrap_or(0));
         let of = |hit: &Hit| {
-            let fault = PlannedFault { subtask: hit.subtask.filter(|_| hit.region.is_some()), ..hit.fault.clone() };
+            let fault = PlannedFault { subtask: hit.subtask, ..hit.fault.clone() };
             report::Fault {
                 number: fault.number,
                 kind: fault.kind,
@@ -336,8 +338,8 @@ mod tests {
             hits.struck(number, Some(0), 100);
         }
         assert_eq!(hits.going_on(200), 3);
-        assert!(hits.restarted(&restart("count", "in", 5.0)));
-        assert!(hits.restarted(&restart("count", "in", 7.0)));
+        assert!(hits.restarted(&restart("count", "in", 5.0), 190));
+        assert!(hits.restarted(&restart("count", "in", 7.0), 190));
         assert_eq!(hits.going_on(200), 1);
         assert_eq!(hits.going_on(200 + PATIENCE_MS), 0, "nobody waits for ever");
         let (kinds, all) = hits.by_kind();
@@ -350,12 +352,12 @@ mod tests {
         let mut hits = hits(vec![fault(1, FaultKind::Panic, Some("count")), fault(2, FaultKind::StoreEio, None)]);
         hits.injected(1, 100);
         hits.struck(1, Some(0), 100);
-        assert!(!hits.restarted(&restart("other", "second", 5.0)));
+        assert!(!hits.restarted(&restart("other", "second", 5.0), 190));
         hits.injected(2, 100);
         hits.struck(2, None, 100);
-        assert!(hits.restarted(&restart("other", "second", 5.0)), "the store is everybody's");
+        assert!(hits.restarted(&restart("other", "second", 5.0), 190), "the store is everybody's");
         assert!(hits.process_ended(100) && !hits.process_ended(101));
-        assert!(!hits.restarted(&restart("other", "second", 5.0)), "that was in another life");
+        assert!(!hits.restarted(&restart("other", "second", 5.0), 190), "that was in another life");
     }
 
     #[test]

@@ -146,7 +146,7 @@ pub fn run(mut request: Request) -> Result<Report> {
         }
         let not_compared = compare::states_not_compared(&topology);
         let (compared, wrong) = match topology.settings.checkpoint.mode {
-            Mode::ExactlyOnce => state::compare(&golden_runner, &done.runner, not_compared)?,
+            Mode::ExactlyOnce => state::compare(&golden_runner, &done.runner, &not_compared)?,
             Mode::AtLeastOnce => (every_state_not_compared(&topology), Vec::new()),
         };
         state = compared;

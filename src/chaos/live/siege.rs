@@ -326,7 +326,7 @@ impl<'a> Siege<'a> {
                 }
             }
             What::Restarted(restarted) => {
-                let is_explained = self.hits.restarted(&restarted);
+                let is_explained = self.hits.restarted(&restarted, event.at);
                 let follows = self.spec.topology.settings.recovery.scope == Scope::Job;
                 if let Some(region) = self.done.regions.iter_mut().find(|region| region.name == restarted.region) {
                     region.restarts += 1;
@@ -594,7 +594,7 @@ impl<'a> Siege<'a> {
         });
         let left = left.count();
         let took = self.elapsed();
-        if self.phase == Phase::Faults && self.done.has_finished {
+        if self.phase == Phase::Faults && self.done.has_finished && left > 0 {
             self.done.notes.push(format!(
                 "the input was read after {took} ms, before faults were over: {left} of {} did not happen; give it more \
                  rows, or a lower rate",

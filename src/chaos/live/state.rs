@@ -20,11 +20,16 @@ type Kept = BTreeMap<(String, String), Value>;
 pub(super) fn compare(
     golden: &Runner,
     broken: &Runner,
-    not_compared: Vec<(String, String)>,
+    not_compared: &[(String, String)],
 ) -> Result<(report::State, Vec<Violation>)> {
     let skipped: BTreeSet<&str> = not_compared.iter().map(|(name, _)| name.as_str()).collect();
-    let golden = export(golden, &skipped)?;
-    let broken = export(broken, &skipped)?;
+    let (mut golden, mut broken) = (export(golden)?, export(broken)?);
+    let has_state = |name: &str| golden.keys().chain(broken.keys()).any(|(operator, _)| operator == name);
+    let not_compared: Vec<(String, String)> =
+        not_compared.iter().filter(|(name, _)| has_state(name)).cloned().collect();
+    for kept in [&mut golden, &mut broken] {
+        kept.retain(|(operator, _), _| !skipped.contains(operator.as_str()));
+    }
     let (differing, first) = differences(&golden, &broken);
     let violations = first.map(|first| {
         let keys = golden.len().max(broken.len());
@@ -35,14 +40,11 @@ pub(super) fn compare(
     Ok((state, violations.into_iter().collect()))
 }
 
-fn export(runner: &Runner, skipped: &BTreeSet<&str>) -> Result<Kept> {
+fn export(runner: &Runner) -> Result<Kept> {
     let mut kept = Kept::new();
     for line in runner.ask(&["state", "export"])?.lines() {
         let value = read(line)?;
         let operator = value["operator"].as_str().unwrap_or_default().to_string();
-        if skipped.contains(operator.as_str()) {
-            continue;
-        }
         let key = match value.get("key") {
             Some(key) => key.to_string(),
             // Values that belong to no key belong to a subtask.

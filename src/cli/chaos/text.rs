@@ -21,7 +21,7 @@ pub(super) fn of(report: &Report, file: Option<&Path>) -> String {
     line(
         "piton chaos",
         format!(
-            "{}  seed {}  {took} (without faults {golden}, {})  piton {}",
+            "{}  seed {}  {took} (golden {golden}, {})  piton {}",
             report.file.display(),
             report.seed,
             count(report.golden.records, "record"),
@@ -55,12 +55,16 @@ pub(super) fn of(report: &Report, file: Option<&Path>) -> String {
         ),
     );
     for (index, sink) in report.sinks.iter().enumerate() {
-        line(if index == 0 { "output" } else { "" }, output(sink));
+        let [seen, how] = output(sink);
+        line(if index == 0 { "output" } else { "" }, seen);
+        if !how.is_empty() {
+            line("", format!("  {how}"));
+        }
     }
     line("state", state(report));
     let letters = &report.dead_letters;
     if letters.golden + letters.committed > 0 {
-        line("dead letters", format!("{} without faults · {}", number(letters.golden), number(letters.committed)));
+        line("dead letters", format!("{} golden · {} committed", number(letters.golden), number(letters.committed)));
     }
     if report.regions.len() > 1 {
         for (index, region) in report.regions.iter().enumerate() {
@@ -152,21 +156,21 @@ pub(super) fn time(ms: f64) -> String {
     }
 }
 
-fn output(sink: &Sink) -> String {
+fn output(sink: &Sink) -> [String; 2] {
     if !sink.is_compared {
-        return format!("{}: {}", sink.name, sink.compared);
+        return [format!("{}: {}", sink.name, sink.compared), String::new()];
     }
-    format!(
-        "{}: {} without faults · {} · {} missing · {} that should not be there; compared {}; {} stayed as they were at {} looks",
-        sink.name,
-        number(sink.golden),
-        number(sink.committed),
-        number(sink.missing),
-        number(sink.surplus),
-        sink.compared,
-        count(sink.files, "file"),
-        number(sink.looks)
-    )
+    let (golden, committed) = (number(sink.golden), number(sink.committed));
+    let (missing, surplus) = (number(sink.missing), number(sink.surplus));
+    [
+        format!("{}: {golden} golden · {committed} committed · {missing} missing · {surplus} surplus", sink.name),
+        format!(
+            "compared {}; {} never touched again at {} looks",
+            sink.compared,
+            count(sink.files, "file"),
+            number(sink.looks)
+        ),
+    ]
 }
 
 fn state(report: &Report) -> String {
