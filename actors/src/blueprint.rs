@@ -133,12 +133,18 @@ pub struct OperatorBlueprint {
     pub unpack: Unpack,
     /// Shows a key of its state, if that says more than the key itself.
     pub show_key: Option<ShowKey>,
+    /// Shows a value of its state, if that says more than the value itself.
+    pub show_state: Option<ShowState>,
     /// Makes an instance whose batches hold up to so many rows.
     pub make: MakeOperator,
 }
 
 /// Shows a key as JSON; nothing if it is not one of the operator's.
 pub type ShowKey = Arc<dyn Fn(&Key) -> Option<String> + Send + Sync>;
+
+/// Shows a value of state as JSON, by its name and as it is written (MessagePack); nothing if it is not one of the
+/// operator's.
+pub type ShowState = Arc<dyn Fn(&str, &[u8]) -> Option<String> + Send + Sync>;
 
 /// Makes an instance of an operator whose batches hold up to so many rows.
 pub type MakeOperator = Arc<dyn Fn(Subtask, usize) -> Result<Box<dyn AnyOperator>> + Send + Sync>;
@@ -308,6 +314,7 @@ where
         latest_by: None,
         passes: None,
         show_key: None,
+        show_state: None,
         unpack: O::In::unpack,
         make: Arc::new(move |subtask, rows| {
             Ok(Box::new(Hosted::new(Arc::clone(&factory), subtask, rows)?.sharing(&hooks)))

@@ -3,9 +3,10 @@
 //! One thread looks at everything every few milliseconds. It decides when a fault happens from the plan and from what is
 //! going on; whatever it sees it only notes.
 
+mod deaths;
+mod news;
+
 use std::collections::BTreeMap;
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -14,7 +15,7 @@ use crate::chaos::disk::hold_up;
 use crate::chaos::invariants::{InvariantId, Violation};
 use crate::chaos::kind::FaultKind;
 use crate::chaos::live::bits::Flipped;
-use crate::chaos::live::events::{EventTail, Seen, What};
+use crate::chaos::live::events::EventTail;
 use crate::chaos::live::hits::Hits;
 use crate::chaos::live::outputs::Watched;
 use crate::chaos::live::peace::millis;
@@ -23,9 +24,9 @@ use crate::chaos::live::{Request, Stage, is_stopped};
 use crate::chaos::plan::{ChaosPlan, PlannedFault};
 use crate::chaos::report::{self, Broken, Life};
 use crate::chaos::target::Target;
-use crate::chaos::wire::{Order, Told};
+use crate::chaos::wire::Order;
 use crate::clock::Clock;
-use crate::config::{Scope, Strategy};
+use crate::config::Strategy;
 use crate::error::{Error, Result};
 use crate::topology::Plan;
 
@@ -246,105 +247,6 @@ impl<'a> Siege<'a> {
         Ok(())
     }
 
-    /// Hears what the job and its process have to tell.
-    fn hear(&mut self) -> Result {
-        while let Some(told) = self.alive.as_ref().and_then(|alive| alive.process.told()) {
-            self.told(told);
-        }
-        for event in self.tail.next()? {
-            self.happened(event);
-        }
-        Ok(())
-    }
-
-    fn told(&mut self, told: Told) {
-        match told {
-            Told::Struck { fault, subtask } => {
-                self.hits.struck(fault, subtask, self.clock.now());
-                let hit = self.hits.all().iter().find(|hit| hit.fault.number == fault);
-                let Some(hit) = hit else { return };
-                if let Some(region) = hit.region.clone()
-                    && let Some(region) = self.done.regions.iter_mut().find(|known| known.name == region)
-                {
-                    region.hit += 1;
-                }
-                if hit.fault.kind.is_deadly()
-                    && let Some(alive) = &mut self.alive
-                {
-                    alive.doom = Some(fault);
-                }
-            }
-            Told::Missed { fault, why } => self.hits.missed(fault, why),
-        }
-    }
-
-    fn happened(&mut self, event: Seen) {
-        let now = self.elapsed();
-        match event.what {
-            What::Started { resumed_from } => {
-                if let Some(alive) = &mut self.alive {
-                    alive.has_started = true;
-                }
-                for (region, window) in resumed_from {
-                    let before = self.committed.insert(region.clone(), window).unwrap_or(0);
-                    if window < before {
-                        self.done.checkpoints.lost += 1;
-                        self.broken(&InvariantId::HeadNeverBack.broken(format!(
-                            "region \"{region}\" goes on from window {window}, but window {before} was committed"
-                        )));
-                    }
-                }
-            }
-            What::CheckpointStarted { region, window } => self.hits.checkpoint_started(region, window, event.at),
-            What::Committed { region, window } => {
-                let before = self.committed.insert(region.clone(), window).unwrap_or(0);
-                if window <= before {
-                    self.done.checkpoints.lost += 1;
-                    self.broken(
-                        &InvariantId::CommittedIncreases.broken(format!(
-                            "region \"{region}\": window {window} was committed after window {before}"
-                        )),
-                    );
-                }
-                self.hits.committed(&region, window, event.at);
-                let gap = now - self.last_commit_ms.unwrap_or(0);
-                let checkpoints = &mut self.done.checkpoints;
-                checkpoints.longest_gap_ms = checkpoints.longest_gap_ms.max(gap);
-                checkpoints.complete += 1;
-                checkpoints.at_ms.push(u64::try_from(event.at - self.start).unwrap_or(0));
-                self.last_commit_ms = Some(now);
-                self.commits_since_faults += u64::from(self.phase > Phase::Faults);
-                self.barren = 0;
-                if let Some(alive) = &mut self.alive {
-                    alive.has_committed = true;
-                }
-            }
-            What::CheckpointFailed { reason } => {
-                self.done.checkpoints.failed += 1;
-                if reason.contains("timeout") || reason.contains("expired") {
-                    tracing::debug!(reason, "a checkpoint has expired");
-                }
-            }
-            What::Restarted(restarted) => {
-                let is_explained = self.hits.restarted(&restarted, event.at);
-                let follows = self.spec.topology.settings.recovery.scope == Scope::Job;
-                if let Some(region) = self.done.regions.iter_mut().find(|region| region.name == restarted.region) {
-                    region.restarts += 1;
-                    region.unexplained += u64::from(!is_explained && !follows);
-                }
-                if !is_explained && !follows {
-                    self.broken(&InvariantId::RegionsApart.broken(format!(
-                        "region \"{}\" was restarted, and nothing had hit it: {}",
-                        restarted.region, restarted.reason
-                    )));
-                }
-            }
-            What::Hung { operator, subtask } => tracing::debug!(operator, subtask, "hung"),
-            What::Failed { reason } => tracing::debug!(reason, "the job has given up"),
-            What::Finished { .. } | What::Other => {}
-        }
-    }
-
     fn look_due(&self) -> bool {
         self.elapsed() >= self.looked_ms + LOOK_MS
     }
@@ -368,7 +270,9 @@ impl<'a> Siege<'a> {
     }
 
     fn broken(&mut self, violation: &Violation) {
-        if self.done.broken.len() < MOST_BROKEN {
+        let name = violation.invariant.name();
+        let is_known = |broken: &Broken| broken.invariant == name && broken.message == violation.message;
+        if self.done.broken.len() < MOST_BROKEN && !self.done.broken.iter().any(is_known) {
             self.done.broken.push(Broken {
                 invariant: violation.invariant.name(),
                 message: violation.message.clone(),
@@ -449,108 +353,6 @@ impl<'a> Siege<'a> {
                 alive.process.signal(Signal::STOP);
             }
             _ => alive.process.order(&Order::Inject(Box::new(fault))),
-        }
-        Ok(())
-    }
-
-    /// Looks whether the process has ended, and starts the next; returns whether the run is over.
-    fn end_of_life(&mut self) -> Result<bool> {
-        let Some(status) = self.alive.as_mut().map(|alive| alive.process.ended()).transpose()?.flatten() else {
-            return Ok(self.is_stuck());
-        };
-        // What it has told before it ended counts.
-        self.hear()?;
-        let Some(alive) = self.alive.take() else { return Ok(true) };
-        let had_fault = self.hits.process_ended(alive.from);
-        let (to_ms, ended) = (self.elapsed(), self.how_it_ended(&alive, status));
-        self.done.lives.push(Life { from_ms: alive.from_ms, to_ms, ended });
-        if status.success() {
-            if self.phase == Phase::Stopping {
-                self.phase = Phase::Rest;
-                self.begin_life()?;
-                return Ok(false);
-            }
-            self.done.has_finished = true;
-            self.hits.finished(self.clock.now());
-            return Ok(true);
-        }
-        self.barren = if alive.has_committed { 0 } else { self.barren + 1 };
-        if !self.is_explained(&alive, status, had_fault)? {
-            return Ok(true);
-        }
-        let is_flip =
-            |number: &u32| self.timed.iter().any(|fault| fault.number == *number && fault.kind == FaultKind::Bitflip);
-        if let Some(number) = alive.doom.filter(is_flip) {
-            self.flip(number)?;
-        }
-        if self.phase == Phase::Stopping {
-            let words = self.spec.runner.last_words();
-            self.done.notes.push(format!("the job was not stopped with a last checkpoint to read the rest: {words}"));
-            self.phase = Phase::Rest;
-        }
-        self.begin_life()?;
-        Ok(false)
-    }
-
-    fn how_it_ended(&self, alive: &Alive, status: ExitStatus) -> String {
-        let doom = alive.doom.map(|number| format!("fault {number}"));
-        match (status.code(), status.signal(), doom) {
-            (Some(0), _, _) if self.phase == Phase::Stopping => "stopped, to read the rest faster".into(),
-            (Some(0), _, _) => "finished".into(),
-            (_, _, Some(doom)) => doom,
-            (Some(code), _, None) => format!("exit code {code}: {}", self.spec.runner.last_words()),
-            (None, Some(signal), None) => format!("signal {signal}"),
-            (None, None, None) => "ended".into(),
-        }
-    }
-
-    /// Returns whether the end of a process can be put down to a fault; notes what is broken if not.
-    fn is_explained(&mut self, alive: &Alive, status: ExitStatus, had_fault: bool) -> Result<bool> {
-        const REFUSED: i32 = 3;
-        let words = self.spec.runner.last_words();
-        if status.code() == Some(REFUSED) && !alive.has_started {
-            if let Some((number, flipped)) = self.flipped.take() {
-                self.hits
-                    .remark(number, format!("{}: the start was refused ({words}), and it was put back", flipped.what));
-                flipped.put_back().map_err(|error| Error::failed(format!("the state cannot be put back: {error}")))?;
-                return Ok(true);
-            }
-            if !had_fault {
-                self.broken(
-                    &InvariantId::CheckpointRestorable.broken(format!("the state directory was refused: {words}")),
-                );
-                return Ok(false);
-            }
-        }
-        if alive.doom.is_none() && !had_fault {
-            let message = format!("the process ended by itself, and no fault had hit it ({status}): {words}");
-            self.broken(&InvariantId::EngineSound.broken(message));
-            return Ok(false);
-        }
-        if alive.doom.is_none() {
-            self.done.notes.push(format!("a process ended by itself after a fault and was started again: {words}"));
-        }
-        if self.barren > MOST_BARREN {
-            let message =
-                format!("{MOST_BARREN} processes in a row have committed nothing; the last one said: {words}");
-            self.broken(&InvariantId::Liveness.broken(message));
-            return Ok(false);
-        }
-        Ok(true)
-    }
-
-    fn flip(&mut self, number: u32) -> Result {
-        if let Some((_, earlier)) = self.flipped.take() {
-            earlier
-                .forget()
-                .map_err(|error| Error::failed(format!("the copy of the state cannot be removed: {error}")))?;
-        }
-        match Flipped::flip(&self.spec.runner.state(), self.plan.seed, number) {
-            Ok(flipped) => {
-                self.hits.remark(number, format!("{}: the job went on", flipped.what));
-                self.flipped = Some((number, flipped));
-            }
-            Err(error) => self.hits.remark(number, format!("no bit could be flipped: {error}")),
         }
         Ok(())
     }
