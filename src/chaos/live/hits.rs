@@ -23,6 +23,8 @@ pub(super) struct Hit {
     pub(super) injected: Option<i64>,
     pub(super) struck: Option<i64>,
     subtask: Option<u32>,
+    /// Whether its process has ended since: what is restarted after that is restarted for something else.
+    is_past: bool,
     took_ms: Option<f64>,
     replayed: Option<u64>,
     scope: Option<String>,
@@ -85,6 +87,7 @@ impl Hits {
                 injected: None,
                 struck: None,
                 subtask: fault.subtask,
+                is_past: false,
                 took_ms: None,
                 replayed: None,
                 scope: None,
@@ -159,6 +162,7 @@ impl Hits {
     /// one in its life.
     pub(super) fn process_ended(&mut self, since: i64) -> bool {
         for hit in &mut self.all {
+            hit.is_past |= hit.struck.is_some();
             if hit.injected.is_some() && hit.struck.is_none() && hit.fault.at.is_some() {
                 hit.outlived = true;
                 hit.remark.get_or_insert_with(|| "the process ended before".into());
@@ -173,12 +177,15 @@ impl Hits {
     /// Something was restarted. Returns whether there is a fault that it can come from.
     pub(super) fn restarted(&mut self, restarted: &Restarted, at: i64) -> bool {
         let fits = |hit: &&mut Hit| {
-            let is_open = hit.struck.is_some() && hit.took_ms.is_none();
+            let is_open = hit.struck.is_some() && hit.took_ms.is_none() && !hit.is_past;
+            let is_hang = restarted.reason.contains(" hung: ");
             let is_subtask = restarted.subtask.is_none() || hit.subtask.is_none() || restarted.subtask == hit.subtask;
             is_open
                 && match hit.fault.kind {
                     FaultKind::Panic | FaultKind::Fail | FaultKind::Hang => {
-                        hit.fault.operator.as_ref() == Some(&restarted.operator) && is_subtask
+                        hit.fault.operator.as_ref() == Some(&restarted.operator)
+                            && is_subtask
+                            && is_hang == (hit.fault.kind == FaultKind::Hang)
                     }
                     FaultKind::KillActor => {
                         hit.region.as_ref() == Some(&restarted.region) && restarted.reason.contains("has vanished")

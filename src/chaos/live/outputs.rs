@@ -26,6 +26,12 @@ struct Folder {
     seen: BTreeMap<String, Stamp>,
 }
 
+/// A file that was not there before.
+struct Fresh {
+    name: String,
+    text: String,
+}
+
 /// What a run without faults has committed in one sink.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Committed {
@@ -58,9 +64,8 @@ impl Folder {
         Folder { path, seen: BTreeMap::new() }
     }
 
-    /// Looks at the folder; returns the names and contents of files that were not there before, in the order of their
-    /// names, and what should not be.
-    fn look(&mut self) -> Result<(Vec<(String, String)>, Vec<Violation>)> {
+    /// Looks at the folder; returns the files that were not there before, in the order of their names, and what should not be.
+    fn look(&mut self) -> Result<(Vec<Fresh>, Vec<Violation>)> {
         let failed = |path: &Path, error: std::io::Error| Error::failed(format!("\"{}\": {error}", path.display()));
         let mut names = Vec::new();
         match fs::read_dir(&self.path) {
@@ -91,7 +96,7 @@ impl Folder {
             match self.seen.get(name) {
                 None => {
                     let content = fs::read(&path).map_err(|error| failed(&path, error))?;
-                    fresh.push((name.clone(), String::from_utf8_lossy(&content).into_owned()));
+                    fresh.push(Fresh { name: name.clone(), text: String::from_utf8_lossy(&content).into_owned() });
                     self.seen.insert(name.clone(), stamp);
                 }
                 Some(seen) if *seen == stamp => {}
@@ -120,7 +125,7 @@ impl Committed {
     pub(super) fn read(check: &SinkCheck, folder: &Path) -> Result<Committed> {
         let mut committed = Committed::default();
         let (files, _) = Folder::new(folder.to_path_buf()).look()?;
-        for (name, text) in files {
+        for Fresh { name, text } in files {
             let format = Format::of_file(&name);
             committed.format = Some(format);
             let (header, rows) = format.split(&text);
@@ -181,7 +186,7 @@ impl Watched {
         let Some(folder) = &mut self.folder else { return Ok(Vec::new()) };
         self.looks += 1;
         let (fresh, mut wrong) = folder.look()?;
-        for (name, text) in fresh {
+        for Fresh { name, text } in fresh {
             let format = Format::of_file(&name);
             let (header, rows) = format.split(&text);
             for row in rows {

@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -87,6 +88,7 @@ impl Runner {
         // The child's end of the socket is the child's alone: only then does its death end what is read here.
         drop(command);
         let (tell, told) = channel();
+        let mut listener = None;
         if let Some(own) = &orders {
             let own = own.try_clone().map_err(failed)?;
             let listen = move || {
@@ -97,9 +99,9 @@ impl Runner {
                     }
                 }
             };
-            std::thread::Builder::new().name("piton-told".into()).spawn(listen).map_err(failed)?;
+            listener = Some(std::thread::Builder::new().name("piton-told".into()).spawn(listen).map_err(failed)?);
         }
-        Ok(Process { child, orders, told })
+        Ok(Process { child, orders, told, listener })
     }
 
     /// Runs another command of this program against the state, and returns what it wrote to stdout.
@@ -133,15 +135,23 @@ pub(super) struct Process {
     child: Child,
     orders: Option<UnixStream>,
     told: Receiver<Told>,
+    /// Reads what it tells, until it has ended.
+    listener: Option<JoinHandle<()>>,
 }
 
 impl Process {
-    /// Returns how it has ended, if it has.
+    /// Returns how it has ended, if it has; all that it has told can be heard then.
     ///
     /// # Errors
     /// If the system does not say.
     pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        self.child.try_wait().map_err(|error| Error::failed(format!("the job's process was lost: {error}")))
+        let failed = |error| Error::failed(format!("the job's process was lost: {error}"));
+        let Some(status) = self.child.try_wait().map_err(failed)? else { return Ok(None) };
+        if let Some(listener) = self.listener.take() {
+            // An error means that it is gone already.
+            listener.join().ok();
+        }
+        Ok(Some(status))
     }
 
     /// Sends it an order. One that is about to end does not hear it.

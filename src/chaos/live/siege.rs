@@ -15,7 +15,7 @@ use crate::chaos::disk::hold_up;
 use crate::chaos::invariants::{InvariantId, Violation};
 use crate::chaos::kind::FaultKind;
 use crate::chaos::live::bits::Flipped;
-use crate::chaos::live::events::EventTail;
+use crate::chaos::live::events::{EventTail, Restarted};
 use crate::chaos::live::hits::Hits;
 use crate::chaos::live::outputs::Watched;
 use crate::chaos::live::peace::millis;
@@ -34,6 +34,8 @@ use crate::topology::Plan;
 const PAUSE: Duration = Duration::from_millis(5);
 /// How often the committed files are looked at, and the memory, in ms.
 const LOOK_MS: u64 = 200;
+/// How long after a restart the fault that has caused it is told at the latest, in ms.
+const EXPLAINED_MS: u64 = 1_000;
 /// How many broken promises are told: more of them say no more.
 const MOST_BROKEN: usize = 20;
 /// How many processes in a row may end without having committed anything.
@@ -115,6 +117,8 @@ pub(super) struct Siege<'a> {
     commits_since_faults: u64,
     barren: u32,
     looked_ms: u64,
+    /// Restarts that nothing is known to have caused: what has may be told a moment later. With when they were seen.
+    unexplained: Vec<(u64, i64, Restarted)>,
     done: Done,
 }
 
@@ -171,6 +175,7 @@ impl<'a> Siege<'a> {
             commits_since_faults: 0,
             barren: 0,
             looked_ms: 0,
+            unexplained: Vec::new(),
             done,
         }
     }
@@ -188,6 +193,7 @@ impl<'a> Siege<'a> {
             if self.look_due() {
                 self.look()?;
             }
+            self.judge_restarts(EXPLAINED_MS);
             self.advance();
             self.let_happen()?;
             if self.end_of_life()? {
@@ -201,6 +207,7 @@ impl<'a> Siege<'a> {
             hold_up(PAUSE);
         }
         self.hear()?;
+        self.judge_restarts(0);
         self.look()?;
         self.finish()
     }

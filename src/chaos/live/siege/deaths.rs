@@ -18,6 +18,7 @@ impl Siege<'_> {
         };
         // What it has told before it ended counts.
         self.hear()?;
+        self.judge_restarts(0);
         let Some(alive) = self.alive.take() else { return Ok(true) };
         let had_fault = self.hits.process_ended(alive.from);
         let (to_ms, ended) = (self.elapsed(), self.how_it_ended(&alive, status));
@@ -84,9 +85,6 @@ impl Siege<'_> {
             let message = format!("the process ended by itself, and no fault had hit it ({status}): {words}");
             self.broken(&InvariantId::EngineSound.broken(message));
             return Ok(false);
-        }
-        if alive.doom.is_none() {
-            self.done.notes.push(format!("a process ended by itself after a fault and was started again: {words}"));
         }
         if self.barren > MOST_BARREN {
             let message =

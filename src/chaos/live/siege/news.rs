@@ -88,22 +88,38 @@ impl Siege<'_> {
                 }
             }
             What::Restarted(restarted) => {
-                let is_explained = self.hits.restarted(&restarted, event.at);
-                let follows = self.spec.topology.settings.recovery.scope == Scope::Job;
                 if let Some(region) = self.done.regions.iter_mut().find(|region| region.name == restarted.region) {
                     region.restarts += 1;
-                    region.unexplained += u64::from(!is_explained && !follows);
                 }
-                if !is_explained && !follows {
-                    self.broken(&InvariantId::RegionsApart.broken(format!(
-                        "region \"{}\" was restarted, and nothing had hit it: {}",
-                        restarted.region, restarted.reason
-                    )));
+                if !self.hits.restarted(&restarted, event.at) {
+                    self.unexplained.push((now, event.at, *restarted));
                 }
             }
             What::Hung { operator, subtask } => tracing::debug!(operator, subtask, "hung"),
             What::Failed { reason } => tracing::debug!(reason, "the job has given up"),
             What::Finished { .. } | What::Other => {}
+        }
+    }
+
+    /// Judges the restarts that nothing was known to have caused when they were seen, so many ms ago.
+    pub(super) fn judge_restarts(&mut self, ago: u64) {
+        let now = self.elapsed();
+        let follows = self.spec.topology.settings.recovery.scope == Scope::Job;
+        for (seen, at, restarted) in std::mem::take(&mut self.unexplained) {
+            if self.hits.restarted(&restarted, at) || follows {
+                continue;
+            }
+            if now < seen + ago {
+                self.unexplained.push((seen, at, restarted));
+                continue;
+            }
+            if let Some(region) = self.done.regions.iter_mut().find(|region| region.name == restarted.region) {
+                region.unexplained += 1;
+            }
+            self.broken(&InvariantId::RegionsApart.broken(format!(
+                "region \"{}\" was restarted, and nothing had hit it: {}",
+                restarted.region, restarted.reason
+            )));
         }
     }
 }
