@@ -4,6 +4,7 @@ pub(crate) mod build;
 mod calls;
 mod control;
 mod event;
+mod faults;
 pub(crate) mod fit;
 mod job;
 mod kept;
@@ -23,6 +24,7 @@ mod watch;
 
 pub use control::{Answer, Request, ask};
 pub use event::{Event, Listener};
+pub use faults::{Breaker, Faults, Victim};
 pub use job::{Ended, RunOptions, run, run_in};
 pub use kept::Opener;
 pub use progress::Progress;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use piton_actors::{Batch, Delivery};
 
 use crate::chaos::invariants::Verdict;
+use crate::chaos::target::fits;
 use crate::config::{ChaosWeights, OnPoison};
 use crate::error::{Error, Result};
 use crate::protocol::ladder::LadderSettings;
@@ -96,7 +97,11 @@ impl Given {
     /// Leaves out of a plan what `[chaos]` does not want.
     pub(crate) fn allow(&self, plan: FaultPlan) -> FaultPlan {
         let chaos = &self.plan.settings.chaos;
-        let faults = plan.faults.into_iter().filter(|planned| weight(&planned.fault, &chaos.weights) > 0);
+        let is_target = |name: &str| chaos.targets.iter().any(|pattern| fits(pattern, name));
+        let faults = plan.faults.into_iter().filter(|planned| {
+            let target = planned.fault.target();
+            weight(&planned.fault, &chaos.weights) > 0 && target.is_none_or(|target| is_target(&target.operator))
+        });
         FaultPlan { faults: faults.collect() }
     }
 }
