@@ -138,6 +138,11 @@ impl Oracle {
         self.made[partition as usize][number as usize] += 1;
     }
 
+    /// Returns how often a source has emitted a row of a partition.
+    pub(crate) fn times_made(&self, partition: u32, number: u64) -> u64 {
+        self.made[partition as usize].get(number as usize).copied().unwrap_or(0)
+    }
+
     /// A subtask of a sink has made its output of a window visible.
     pub(crate) fn published(&mut self, sink: usize, subtask: u32, window: WindowId, rows: &[Row]) -> Verdict {
         let view = &mut self.sinks[sink];
