@@ -5,7 +5,9 @@
 //!
 //! What has to be kept depends on who else could tell ([`Replays`]). Batches that nobody else can give again are kept,
 //! and so is what was made of them if others have it already: a replay must then make the same. Where a source can go
-//! back, and a sink throws away what was not yet prepared, nothing is kept but the order of things.
+//! back, and a sink throws away what was not yet prepared, nothing is kept but the order of things. Until something
+//! fails: what was gone through again is kept, up to the next cut, because what has failed once often fails again, and
+//! the sink need not take everything anew each time.
 
 use piton_actors::{Batch, Timestamp};
 
@@ -24,11 +26,27 @@ pub(crate) enum Replays {
     ReadAgain,
 }
 
-/// An entry and what came out of it.
+/// Something that the operators saw, and what came out of it, if that is kept.
 struct Noted {
     seen: Seen,
-    /// Empty where a replay is not compared.
-    outputs: Vec<Batch>,
+    outputs: Option<Vec<Batch>>,
+}
+
+impl Noted {
+    fn new(seen: Seen, outputs: Option<&[Routed]>) -> Noted {
+        let outputs = outputs.map(|outputs| outputs.iter().map(|routed| Batch::clone(&routed.batch)).collect());
+        Noted { seen, outputs }
+    }
+
+    /// Returns about how many bytes it keeps from being used again.
+    fn memory(&self) -> usize {
+        let input = match &self.seen {
+            Seen::Entry(Entry { what: What::Batch(_, batch), .. }) | Seen::SetAside(batch) => batch.memory(),
+            Seen::Entry(_) | Seen::Records(..) => 0,
+        };
+        let outputs = self.outputs.iter().flatten().map(|batch| batch.memory()).sum::<usize>();
+        size_of::<Noted>() + input + outputs
+    }
 }
 
 /// What is noted of something that the operators saw.
@@ -48,6 +66,10 @@ pub(crate) struct Journal {
     noted: Vec<Noted>,
     room: Room,
     replays: Replays,
+    /// Whether it keeps what goes in and what comes out until the next cut, whoever else could tell.
+    keeps: bool,
+    /// What a replay has gone through so far, and how many bytes that is; nothing if there is no room for it.
+    again: Option<(Vec<Noted>, usize)>,
 }
 
 /// What a comparison has found.
@@ -57,7 +79,8 @@ pub(crate) struct Different;
 impl Journal {
     /// Begins an empty journal of so many bytes at most.
     pub(crate) fn new(limit: usize, replays: Replays) -> Journal {
-        Journal { noted: Vec::new(), room: Room::new(limit), replays }
+        let keeps = replays == Replays::Compared;
+        Journal { noted: Vec::new(), room: Room::new(limit), replays, keeps, again: None }
     }
 
     /// Returns how it is gone through again.
@@ -69,36 +92,87 @@ impl Journal {
     pub(crate) fn clear(&mut self) {
         self.noted.clear();
         self.room.clear();
+        self.keeps = self.replays == Replays::Compared;
     }
 
     /// Notes an entry that was seen through.
     pub(crate) fn note(&mut self, entry: Entry, outputs: &[Routed]) {
-        let seen = match entry.what {
-            What::Batch(_, batch) if self.replays == Replays::ReadAgain => Seen::Records(batch.len(), entry.now),
-            _ => Seen::Entry(entry),
-        };
-        let outputs = if self.replays == Replays::Compared { outputs } else { &[] };
-        self.push(seen, outputs);
+        let seen = Seen::Entry(entry);
+        let seen = if self.keeps { seen } else { self.leave_out(seen) };
+        self.push(Noted::new(seen, self.keeps.then_some(outputs)));
     }
 
     /// Notes that a record was set aside, if it would be read again.
     pub(crate) fn note_set_aside(&mut self, one: &Batch) {
-        if self.replays == Replays::ReadAgain && !mutant::is(Mutant::SetAsideReadAgain) {
-            self.push(Seen::SetAside(Batch::clone(one)), &[]);
+        if self.replays == Replays::ReadAgain {
+            self.push(Noted::new(Seen::SetAside(Batch::clone(one)), Some(&[])));
         }
     }
 
-    fn push(&mut self, seen: Seen, outputs: &[Routed]) {
-        let input = match &seen {
-            Seen::Entry(Entry { what: What::Batch(_, batch), .. }) | Seen::SetAside(batch) => batch.memory(),
-            Seen::Entry(_) | Seen::Records(..) => 0,
-        };
-        let output: usize = outputs.iter().map(|routed| routed.batch.memory()).sum();
-        if self.room.add(input + output + size_of::<Noted>()) {
-            let outputs = outputs.iter().map(|routed| Batch::clone(&routed.batch)).collect();
-            self.noted.push(Noted { seen, outputs });
-        } else {
+    fn push(&mut self, noted: Noted) {
+        let bytes = noted.memory();
+        self.noted.push(noted);
+        if self.keeps && self.replays != Replays::Compared && !self.room.has_room(bytes) {
+            self.keep_less();
+        } else if !self.room.add(bytes) {
             self.noted.clear();
+        }
+    }
+
+    /// Leaves out what a source can tell.
+    fn leave_out(&self, seen: Seen) -> Seen {
+        match seen {
+            Seen::Entry(Entry { now, what: What::Batch(_, batch) }) if self.replays == Replays::ReadAgain => {
+                Seen::Records(batch.len(), now)
+            }
+            seen => seen,
+        }
+    }
+
+    /// Keeps no more than what nobody else could tell.
+    pub(crate) fn keep_less(&mut self) {
+        self.keeps = false;
+        for Noted { seen, outputs } in std::mem::take(&mut self.noted) {
+            let outputs = outputs.filter(|_| matches!(seen, Seen::SetAside(_)));
+            self.noted.push(Noted { seen: self.leave_out(seen), outputs });
+        }
+        if !self.room.set(self.noted.iter().map(Noted::memory).sum()) {
+            self.noted.clear();
+        }
+    }
+
+    /// Returns whether it holds whatever went in and came out, so that a replay needs neither source nor sink.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.replays == Replays::Compared || self.noted.iter().all(|noted| noted.outputs.is_some())
+    }
+
+    /// Returns whether the source has to read records again.
+    pub(crate) fn needs_source(&self) -> bool {
+        self.replays == Replays::ReadAgain && !self.is_complete()
+    }
+
+    /// Begins to be gone through again.
+    pub(crate) fn begin_again(&mut self) {
+        self.again = Some((Vec::new(), 0));
+    }
+
+    /// Takes an entry that a replay has gone through, with what came out.
+    pub(crate) fn take_again(&mut self, seen: Seen, outputs: &[Routed]) {
+        let Some((again, bytes)) = &mut self.again else { return };
+        again.push(Noted::new(seen, Some(outputs)));
+        *bytes += again.last().map_or(0, Noted::memory);
+        if *bytes > self.room.limit() / 2 {
+            self.again = None;
+        }
+    }
+
+    /// All of it was gone through again: from now on it holds what there was this time.
+    pub(crate) fn end_again(&mut self) {
+        if let Some((again, bytes)) = self.again.take()
+            && self.replays != Replays::Compared
+            && self.room.set(bytes)
+        {
+            (self.noted, self.keeps) = (again, true);
         }
     }
 
@@ -132,7 +206,7 @@ impl Journal {
 
     /// Compares what a replay gave with what was sent.
     pub(crate) fn compare(&self, number: usize, outputs: &[Routed]) -> Result<(), Different> {
-        let sent = self.noted.get(number).map_or(&[][..], |noted| &noted.outputs);
+        let sent = self.noted.get(number).and_then(|noted| noted.outputs.as_deref()).unwrap_or_default();
         let same = sent.len() == outputs.len() && sent.iter().zip(outputs).all(|(sent, now)| sent.same(&*now.batch));
         if same || mutant::is(Mutant::ComparisonSkipped) { Ok(()) } else { Err(Different) }
     }

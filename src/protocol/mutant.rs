@@ -85,8 +85,6 @@ pub enum Mutant {
     ReadAgainTooLate,
     /// What a source has read again, beyond what it had read before, is lost.
     ReadBeyondLost,
-    /// A record that was set aside is not left out when it is read again.
-    SetAsideReadAgain,
     /// A fresh sink takes what waited for the one before it, and is given it again, too.
     WaitingGivenTwice,
     /// What a sink has prepared for a cut that failed is kept, although it is prepared again.
@@ -149,7 +147,6 @@ impl Mutant {
         Mutant::TakenForgotten,
         Mutant::ReadAgainTooLate,
         Mutant::ReadBeyondLost,
-        Mutant::SetAsideReadAgain,
         Mutant::WaitingGivenTwice,
         Mutant::PreparedTwice,
         Mutant::LateInFlightLost,

@@ -316,7 +316,7 @@ impl Subtask {
         let Some(Recovery { then, report, .. }) = self.recovery.take() else { return };
         match then {
             Then::Again | Then::Later => {}
-            Then::Nothing => return,
+            Then::Nothing => return self.restarted(report),
             Then::Rows => {
                 if let Some(Step::Run(What::Batch(port, batch))) = self.steps.front() {
                     let rows = Step::Rows { port: *port, batch: batch.clone(), next: 0 };

@@ -5,6 +5,8 @@
 //! kept of that, and nothing has to be the same. If there is a source of its own as well, one that can go back, nothing
 //! of the subtask's input or output is kept at all: as a whole, it goes back to its cut.
 //!
+//! What is gone through so is kept until the next cut: if something fails again, sink and source are left alone.
+//!
 //! What of the input is in hand, read but not seen through, stays so. It is read again, too, to get behind it; should it
 //! not be the same, it is not known any more what failed, and the region decides.
 
@@ -45,19 +47,16 @@ pub(super) fn redo(spec: &SubtaskSpec, replays: Replays) -> Redo {
 }
 
 impl Subtask {
-    fn reads_again(&self) -> bool {
-        self.journal.replays() == Replays::ReadAgain
-    }
-
-    /// Puts fresh instances into the places of the sink and the source, where these take part in a replay. Returns false
+    /// Puts fresh instances into the places of the sink and the source, where they are needed for a replay. Returns false
     /// as long as one of them is away.
     pub(super) fn rewind(&mut self) -> Result<bool, Failure> {
-        if self.journal.replays() == Replays::Compared {
+        let is_whole = self.sink.as_ref().is_none_or(|sink| !sink.is_being_given() && !sink.is_lost());
+        if self.journal.is_complete() && is_whole {
             return Ok(true);
         }
         let sink_is_back = self.sink.as_mut().is_none_or(SinkTail::hold);
-        let reads_again = self.reads_again();
-        let source = self.source.as_mut().filter(|_| reads_again);
+        let needs_source = self.journal.needs_source();
+        let source = self.source.as_mut().filter(|_| needs_source);
         if !sink_is_back || source.as_ref().is_some_and(|source| !source.is_here()) {
             return Ok(false);
         }
@@ -72,6 +71,7 @@ impl Subtask {
             self.steps.push_front(Step::Prepare(*marker));
         }
         (self.counters.written, self.drained) = (self.base_written, self.base_drained);
+        self.journal.begin_again();
         Ok(true)
     }
 
@@ -83,8 +83,7 @@ impl Subtask {
             return Ok(true);
         }
         self.go_on_with(Phase::Replay(number, records));
-        let gives = self.journal.replays() != Replays::Compared;
-        if gives && self.sink.as_ref().is_some_and(|sink| !sink.has_taken()) {
+        if self.sink.as_ref().is_some_and(|sink| sink.is_being_given() && !sink.has_taken()) {
             return Ok(false);
         }
         let (entry, seen) = match self.journal.seen(number) {
@@ -97,18 +96,19 @@ impl Subtask {
                 None => return Ok(false),
             },
             Some(Seen::SetAside(record)) => {
-                if let Some(again) = self.read_some_again(1) {
-                    if again.same(&*record) {
-                        self.go_on_with(Phase::Replay(number + 1, 0));
-                    } else {
-                        self.is_another();
+                if self.is_rereading() {
+                    match self.read_some_again(1) {
+                        Some(again) if again.same(&*record) => {}
+                        Some(_) => self.is_another(),
+                        None => return Ok(false),
                     }
-                    return Ok(true);
                 }
-                return Ok(false);
+                self.journal.take_again(Seen::SetAside(record), &[]);
+                self.go_on_with(Phase::Replay(number + 1, 0));
+                return Ok(true);
             }
             None => {
-                self.go_on_with(if self.reads_again() { Phase::InHand(0) } else { Phase::Replayed });
+                self.go_on_with(if self.is_rereading() { Phase::InHand(0) } else { Phase::Replayed });
                 return Ok(true);
             }
         };
@@ -132,16 +132,26 @@ impl Subtask {
     pub(super) fn replayed(&mut self, number: usize, records: usize, answer: ChainAnswer) -> Result<(), Failure> {
         let Some(recovery) = &mut self.recovery else { return Ok(()) };
         recovery.phase = if records > 0 { Phase::Replay(number, records) } else { Phase::Replay(number + 1, 0) };
-        if let Some(Entry { what: What::Batch(_, batch), .. }) = self.entered.take() {
+        let entry = self.entered.take();
+        if let Some(Entry { what: What::Batch(_, batch), .. }) = &entry {
             recovery.report.replayed += batch.len() as u64;
         }
-        if self.journal.replays() != Replays::Compared {
+        if self.sink.as_ref().is_some_and(SinkTail::is_being_given) {
+            if let Some(entry) = entry {
+                self.journal.take_again(Seen::Entry(entry), &answer.outputs);
+            }
             if !mutant::is(Mutant::TakenForgotten) {
                 self.deliver(0, answer.outputs);
             }
             return Ok(());
         }
         if self.journal.compare(number, &answer.outputs).is_err() {
+            if self.journal.replays() != Replays::Compared {
+                // Nobody has seen it: a fresh sink may as well take something else.
+                recovery.phase = Phase::Load;
+                self.journal.keep_less();
+                return Ok(());
+            }
             let failure = recovery.report.failure.clone();
             let names = self.made_of.0.join("\", \"");
             let why = format!("a replay of \"{names}\" gave something else than before: it is not deterministic");
@@ -231,6 +241,11 @@ impl Subtask {
         self.give_up(failure, Some(why));
     }
 
+    /// Returns whether the source reads again what it has read since the cut.
+    fn is_rereading(&self) -> bool {
+        self.source.as_ref().is_some_and(SourceHead::is_rereading)
+    }
+
     /// Returns whether the sink or the source has failed while it took part in the replay.
     fn has_lost_thread(&self) -> bool {
         self.sink.as_ref().is_some_and(SinkTail::is_lost)
@@ -247,6 +262,7 @@ impl Subtask {
     pub(super) fn end_replay(&mut self, replayed: u64) {
         if let Some(sink) = self.sink.as_mut().filter(|sink| sink.is_being_given()) {
             sink.given();
+            self.journal.end_again();
             self.sink_mended(replayed);
         }
     }

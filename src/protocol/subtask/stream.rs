@@ -69,10 +69,11 @@ impl Subtask {
                 if self.chain.as_ref().is_some_and(|chain| chain.is_empty()) {
                     if let What::Batch(port, batch) = what {
                         let (port, batch) = (*port, Batch::clone(batch));
+                        let outputs = vec![Routed { batch: Batch::clone(&batch), hashes: Vec::new() }];
                         if self.journal.replays() == Replays::ReadAgain {
-                            self.journal.note(Entry { now, what: What::Batch(port, Batch::clone(&batch)) }, &[]);
+                            self.journal.note(Entry { now, what: What::Batch(port, batch) }, &outputs);
                         }
-                        self.deliver(port, vec![Routed { batch, hashes: Vec::new() }]);
+                        self.deliver(port, outputs);
                     }
                     self.steps.pop_front();
                     return Ok(true);
