@@ -23,6 +23,9 @@ pub(super) const MAX_SLOTS: usize = 1 << 31;
 const PART_PLACES: usize = 8192;
 const MAX_PARTS: usize = 4096;
 
+/// With fewer keys than this it is no matter how they are written.
+const MANY_KEYS: usize = 4096;
+
 /// A store may have this many slots more than eight for each key before a cut packs it together. Tests have few keys.
 const SPARSE_SLACK: u64 = if cfg!(test) { 16 } else { 4096 };
 
@@ -371,6 +374,12 @@ impl Slots {
     /// Returns whether a cut has something to say about keys.
     pub(super) fn is_dirty(&self) -> bool {
         !self.removed.is_empty() || !self.dirty.is_empty()
+    }
+
+    /// Returns whether there are many keys and nearly all of them have changed since the last cut.
+    pub(super) fn is_mostly_dirty(&self) -> bool {
+        let keys = self.index.len();
+        keys >= MANY_KEYS && self.dirty.count() >= keys - keys / 4
     }
 
     /// Returns what a cut must write.
