@@ -126,6 +126,11 @@ impl Oracle {
         self.made[partition as usize][number as usize] += 1;
     }
 
+    /// Returns how often a source has emitted a row of a partition.
+    pub(crate) fn times_made(&self, partition: u32, number: u64) -> u64 {
+        self.made[partition as usize].get(number as usize).copied().unwrap_or(0)
+    }
+
     /// A sink has made something visible.
     pub(crate) fn published(&mut self, sink: usize, rows: &[Row]) -> Verdict {
         let view = &mut self.sinks[sink];
