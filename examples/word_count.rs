@@ -66,12 +66,16 @@ impl fmt::Display for Seen {
     }
 }
 
-fn main() -> ExitCode {
+fn registry() -> piton::Registry {
     let mut registry = piton::Registry::stock();
     registry.operator::<Split>("split").operator::<Count>("count");
     registry.add_source_kind("text", Arc::new(LineSourceKind::<String>::default()));
     registry.add_sink_kind("counts", Arc::new(LineSinkKind::<Seen>::default()));
-    piton::cli::main(registry)
+    registry
+}
+
+fn main() -> ExitCode {
+    piton::cli::main(registry())
 }
 
 #[cfg(test)]
@@ -79,6 +83,11 @@ mod tests {
     use piton::harness::Harness;
 
     use super::*;
+
+    #[test]
+    fn the_job_survives_whatever_a_seed_can_think_of() {
+        piton::sim::check("examples/word_count.toml", &registry(), 200);
+    }
 
     #[test]
     fn a_count_survives_a_crash() -> Result {

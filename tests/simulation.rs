@@ -6,7 +6,7 @@
 use std::process::Command;
 
 use piton::config::Mode;
-use piton::sim::{Options, Outcome, Stats, describe, run, shrink};
+use piton::sim::{Options, Outcome, Simulation, Stats};
 
 fn setting(name: &str, usual: u64) -> u64 {
     match std::env::var(name) {
@@ -20,8 +20,9 @@ fn run_seeds(seeds: impl Iterator<Item = u64>, mode: Mode) -> (Stats, u64, Vec<O
     let mut total = Stats::default();
     let mut refused = 0;
     let mut failing = Vec::new();
+    let simulation = Simulation::made_up(mode);
     for seed in seeds {
-        let outcome = run(seed, &Options { mode, ..Options::default() });
+        let outcome = simulation.run(seed, &Options::default());
         total.add(&outcome.stats);
         refused += u64::from(outcome.refused.is_some());
         if outcome.violation.is_some() {
@@ -34,13 +35,13 @@ fn run_seeds(seeds: impl Iterator<Item = u64>, mode: Mode) -> (Stats, u64, Vec<O
     (total, refused, failing)
 }
 
-fn tell(failing: Outcome, with_events: bool) -> String {
-    let seed = failing.seed;
-    let (shrunk, _) = shrink(failing);
+fn tell(failing: Outcome, mode: Mode, with_events: bool) -> String {
+    let (simulation, seed) = (Simulation::made_up(mode), failing.seed);
+    let (shrunk, _) = simulation.shrink(failing);
     let violation = shrunk.violation.expect("a shrunk run fails, too");
-    let mut told = format!("seed {seed}: {violation}\n  plan: {}\n{}", shrunk.plan, describe(seed));
+    let mut told = format!("seed {seed}: {violation}\n  plan: {}\n{}", shrunk.faults, simulation.describe(seed));
     if with_events {
-        let again = run(seed, &Options { plan: Some(shrunk.plan), trace: true, mode: shrunk.mode });
+        let again = simulation.run(seed, &Options { faults: Some(shrunk.faults), trace: true });
         told.push_str(&again.events.join("\n"));
     }
     told
@@ -58,7 +59,7 @@ fn run_all(usual: u64, mode: Mode) -> (Stats, u64) {
     refused += more_refused;
     failing.extend(more_failing);
     println!("{mode:?}: {seeds} seeds from {first}: {total:?}, {refused} refused");
-    let told: Vec<String> = failing.into_iter().map(|failing| tell(failing, seeds == 1)).collect();
+    let told: Vec<String> = failing.into_iter().map(|failing| tell(failing, mode, seeds == 1)).collect();
     assert!(told.is_empty(), "{}", told.join("\n"));
 
     if seeds >= 1_000 {
@@ -88,13 +89,14 @@ fn seeds_that_have_found_something_find_nothing_any_more() {
     // its close, or to nobody.
     let seeds = [144, 3158, 3260, 5960, 6080];
     let (_, _, failing) = run_seeds(seeds.into_iter(), Mode::AtLeastOnce);
-    let told: Vec<String> = failing.into_iter().map(|failing| tell(failing, false)).collect();
+    let told: Vec<String> = failing.into_iter().map(|failing| tell(failing, Mode::AtLeastOnce, false)).collect();
     assert!(told.is_empty(), "{}", told.join("\n"));
 }
 
 /// Combines the traces of some seeds.
 fn combined_trace() -> u64 {
-    (0..200).fold(0, |hash: u64, seed| hash.rotate_left(5) ^ run(seed, &Options::default()).trace_hash)
+    let simulation = Simulation::made_up(Mode::ExactlyOnce);
+    (0..200).fold(0, |hash: u64, seed| hash.rotate_left(5) ^ simulation.run(seed, &Options::default()).trace_hash)
 }
 
 #[test]

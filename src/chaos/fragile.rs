@@ -56,6 +56,17 @@ pub enum Act {
     Unavailable(u32),
 }
 
+impl Act {
+    /// Returns what kind of fault it is, in a word.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Act::Panic | Act::PanicAfter | Act::PanicMidway => "panic",
+            Act::Fail | Act::FailAfter => "error",
+            Act::Unavailable(_) => "unavailable",
+        }
+    }
+}
+
 /// Decides which calls fail.
 pub trait Faults: Send + Sync {
     /// Returns how this call of an operator, a source or a sink of a subtask is to fail, if it is. Whoever wants it to be slow, or never to come back, takes its time here.

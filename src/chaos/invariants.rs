@@ -49,6 +49,10 @@ pub enum InvariantId {
     CheckpointRestorable,
     /// A channel delivers what was sent, once, in order.
     ChannelFifo,
+    /// All that was emitted into an edge, without what was rolled back, has come out of it, and nothing else.
+    EdgeDelivers,
+    /// Fresh operators that are given what others were given do what those did.
+    OperatorsRepeat,
     /// A mailbox holds no more than its capacity.
     MailboxBounded,
     /// Nothing of an attempt that is over has an effect.
@@ -85,6 +89,8 @@ impl InvariantId {
         InvariantId::HeadNeverBack,
         InvariantId::CheckpointRestorable,
         InvariantId::ChannelFifo,
+        InvariantId::EdgeDelivers,
+        InvariantId::OperatorsRepeat,
         InvariantId::MailboxBounded,
         InvariantId::FenceHolds,
         InvariantId::RegionsApart,
@@ -115,6 +121,8 @@ impl InvariantId {
             InvariantId::HeadNeverBack => "head-never-back",
             InvariantId::CheckpointRestorable => "checkpoint-restorable",
             InvariantId::ChannelFifo => "channel-fifo",
+            InvariantId::EdgeDelivers => "edge-delivers",
+            InvariantId::OperatorsRepeat => "operators-repeat",
             InvariantId::MailboxBounded => "mailbox-bounded",
             InvariantId::FenceHolds => "fence-holds",
             InvariantId::RegionsApart => "regions-apart",

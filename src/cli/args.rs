@@ -28,6 +28,8 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Runs a job, from its latest committed window on
     Run(RunArgs),
+    /// Simulates a job under faults: crashes, power cuts, panics and more, all from a seed
+    Sim(SimArgs),
     /// Shows everything that is wrong with a topology file; starts nothing and creates nothing
     Check(CheckArgs),
     /// Shows the plan of a job, and what is guaranteed from each source to each sink
@@ -131,6 +133,35 @@ pub(super) struct RunArgs {
     /// Appends what happens to a file, one JSON object on each line ("-" for stdout)
     #[arg(long, value_name = "FILE|-")]
     pub(super) events: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  piton sim job.toml --seeds 10000\n  piton sim job.toml --seed 77 --trace\n  \
+                  piton sim job.toml --plan sim-77.toml --trace     play again what was found")]
+pub(super) struct SimArgs {
+    #[command(flatten)]
+    pub(super) job: JobArgs,
+    /// How many seeds are run [default: 1000, or 1 with --seed]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) seeds: Option<u64>,
+    /// The first seed [default: chaos.seed, or 0]
+    #[arg(long, value_name = "S")]
+    pub(super) seed: Option<u64>,
+    /// Plays the seed and the faults in this file, instead of those that a seed decides
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "seed"])]
+    pub(super) plan: Option<PathBuf>,
+    /// Cuts the faults of --plan down to those that matter; those of a failing seed always are
+    #[arg(long, requires = "plan")]
+    pub(super) shrink: bool,
+    /// Shows which faults struck while what was going on; a cell that was never reached is a failure
+    #[arg(long)]
+    pub(super) coverage: bool,
+    /// Shows every event of a failing run, not only the last ones
+    #[arg(long)]
+    pub(super) trace: bool,
+    /// How many rows each subtask of a source gives at most
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) rows: u64,
 }
 
 #[derive(Debug, Args)]

@@ -22,6 +22,7 @@ mod resume;
 mod rewind;
 mod run;
 mod savepoint;
+mod sim;
 mod state;
 mod summary;
 mod supervise;
@@ -76,6 +77,7 @@ fn dispatch(cli: Cli, registry: &Registry, terminal: &Terminal) -> Result<u8> {
         Command::Run(args) if args.supervise => return supervise::run(&args, registry, terminal),
         Command::Run(args) => run::run(&args, registry, terminal),
         Command::Chaos(args) => return chaos::run(&args, registry, terminal),
+        Command::Sim(args) => return sim::run(&args, registry, terminal),
         Command::Check(args) => inspect::check(&args, registry, terminal),
         Command::Explain(args) => inspect::explain(&args, registry, terminal),
         Command::List(args) => list::list(args.type_name.as_deref(), registry),

@@ -81,6 +81,11 @@ impl Running {
         Ok(())
     }
 
+    /// Returns whether the end of a window, or a barrier, waits in one of its channels.
+    pub(crate) fn holds_markers(&self) -> bool {
+        self.shadow.iter().flatten().any(|sent| matches!(sent, Sent::Marker(_) | Sent::Barrier(_)))
+    }
+
     /// Takes an element out of a channel.
     pub(crate) fn pop(&mut self, channel: usize) -> (Option<Element>, Verdict) {
         let element = self.mailbox.pop(channel);

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use piton_actors::WindowId;
+use piton_actors::{Error as UserError, WindowId};
 
-use crate::chaos::invariants::InvariantId;
-use crate::ids::Fence;
+use crate::chaos::invariants::{InvariantId, Verdict};
+use crate::ids::{Fence, SubtaskId};
 use crate::protocol::chain::{Chain, ChainCall, ChainFailure, Packed};
 use crate::protocol::commit::{Commit, CommitError};
 use crate::protocol::coordinator;
@@ -18,6 +18,9 @@ use crate::protocol::subtask::{self, Restored};
 use crate::sim::attempt::make;
 use crate::sim::faults::CommitFailure;
 use crate::sim::happening::{Address, Happening, call_sink, call_source};
+use crate::sim::history::Call;
+use crate::sim::outside::Shown;
+use crate::sim::recorder::Prepared;
 use crate::sim::storage::Loaded;
 use crate::sim::trace::What;
 use crate::sim::world::{Attempt, Ended, World};
@@ -205,11 +208,15 @@ impl World<'_> {
     /// Makes a call of operators, unless they are to be lost in it.
     fn call_chain(&mut self, region: usize, number: usize, call: ChainCall, chain: Box<Chain>) -> subtask::Event {
         let lost = self.losing.take_if(|losing| *losing == (region, number)).is_some();
+        let seen = self.expected.history().map(|_| Call::of(&call));
         let (chain, answer) = chain.call(call);
         if lost {
             self.last_fault = (self.now, self.step);
             let failure = Failure::engine(&*self.job.layouts[region].name, "the operators were lost");
             return subtask::Event::Chain(None, Err(ChainFailure::lost(failure)));
+        }
+        if let (Some(history), Some(seen), Ok(answer)) = (self.expected.history(), seen, &answer) {
+            history.called(region, number, seen, answer, chain.entries());
         }
         subtask::Event::Chain(Some(chain), answer)
     }
@@ -230,10 +237,18 @@ impl World<'_> {
         let head = self.outside.head(region);
         let mut subtasks = self.job.layouts[region].sinks.iter().zip(&attempt.subtasks);
         if subtasks.all(|(is_sink, running)| !is_sink || running.told == head) {
-            let settled = self.expected.settled(region);
+            let settled = self.settled(region, head);
             self.judge(settled);
             self.stats.settled += 1;
         }
+    }
+
+    /// All that the head of a region covers is visible.
+    fn settled(&mut self, region: usize, head: WindowId) -> Verdict {
+        self.look_at_shown()?;
+        self.expected.settled(region)?;
+        let (job, under_way) = (self.job, self.regions[region].under_way);
+        self.expected.history().map_or(Ok(()), |history| history.settled(job, region, head, under_way))
     }
 
     /// Sends a message of a subtask to its region.
@@ -426,6 +441,7 @@ impl World<'_> {
     /// The head of a region is now this checkpoint, with the records that it lists as set aside.
     fn head_moved(&mut self, region: usize, manifest: &Manifest) {
         self.head_seen(region, manifest.window);
+        self.regions[region].under_way = manifest.subtasks.iter().any(|subtask| subtask.within.is_some());
         self.expected.head_moved(region, manifest);
         for letter in manifest.subtasks.iter().flat_map(|subtask| &subtask.letters) {
             let seen = self.letters.entry((region, letter.subtask.clone())).or_default();
@@ -441,9 +457,56 @@ impl World<'_> {
     fn joined_seen(&mut self, region: usize, joined: Vec<(WindowId, JoinedOutput)>) {
         self.regions[region].joined += joined.len();
         for (window, joined) in joined {
-            let shown = self.expected.joined(window, &joined);
+            let shown = self.join(region, window, &joined);
             self.judge(shown);
         }
+    }
+
+    /// A joined output has become visible with the commit of a window.
+    fn join(&mut self, region: usize, window: WindowId, joined: &JoinedOutput) -> Verdict {
+        let sinks = self.job.regions[region].chains.iter().filter_map(|chain| chain.sink.as_ref());
+        let sink = sinks.into_iter().find(|(name, _)| *name == joined.operator);
+        let given = Prepared::decode(&joined.output).and_then(|prepared| {
+            let unpack =
+                sink.map(|(_, sink)| sink.unpack).ok_or_else(|| UserError::invalid("there is no such sink"))?;
+            let batches = prepared.joined.iter().map(|(port, packed)| unpack(*port, packed));
+            Ok((prepared.window, batches.collect::<piton_actors::Result<Vec<_>>>()?))
+        });
+        let (prepared, batches) = given.map_err(|error| {
+            let message = format!("a joined output of \"{}\" is not what was given: {error}", joined.operator);
+            InvariantId::EngineSound.broken(message)
+        })?;
+        if prepared > window {
+            return Err(InvariantId::InvisibleUntilCommitted.broken(format!("window {prepared} joined {window}")));
+        }
+        let whom = SubtaskId::new(joined.operator.as_str(), joined.subtask.index);
+        self.show(Shown { whom, window: prepared, batches })
+    }
+
+    /// Looks at what has become visible.
+    pub(crate) fn look_at_shown(&mut self) -> Verdict {
+        let shown = std::mem::take(&mut self.outside.lock().shown);
+        shown.into_iter().try_for_each(|shown| self.show(shown))
+    }
+
+    fn show(&mut self, Shown { whom, window, batches }: Shown) -> Verdict {
+        let Some((region, number)) = self.job.find_sink(&whom) else {
+            return Err(InvariantId::EngineSound.broken(format!("{whom} is no sink of the job")));
+        };
+        let head = self.outside.head(region);
+        if window > head {
+            let message = format!("{whom} shows window {window} while the head is {head}");
+            return Err(InvariantId::InvisibleUntilCommitted.broken(message));
+        }
+        let last = self.shown.insert(whom.clone(), window).unwrap_or(WindowId::NONE);
+        if window <= last {
+            let message = format!("{whom} shows window {window} after window {last}");
+            return Err(InvariantId::OutputInOrder.broken(message));
+        }
+        if let Some(history) = self.expected.history() {
+            batches.iter().for_each(|batch| history.shown(region, number, batch));
+        }
+        self.expected.published(region, &whom.operator, &batches)
     }
 
     /// Reads where a region stands, and what has become visible since.

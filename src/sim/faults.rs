@@ -42,6 +42,7 @@ const SINK_HOOKS: &[Hook] = &[
 
 /// How a commit fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CommitFailure {
     /// It does not happen, and the store says so.
     Refused,
@@ -51,10 +52,12 @@ pub enum CommitFailure {
 
 /// Something that goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Fault {
     /// A call of user code fails: the next of this kind, once so many of them have passed.
     Hook {
         /// Of which operator, source or sink.
+        #[serde(with = "named")]
         whom: SubtaskId,
         /// The call.
         hook: Hook,
@@ -118,6 +121,7 @@ pub enum Fault {
     /// A subtask gets no turn for a while: it hangs, or something holds its thread up.
     Stall {
         /// Which one.
+        #[serde(with = "named")]
         subtask: SubtaskId,
         /// For how long, in ms.
         ms: u64,
@@ -125,6 +129,7 @@ pub enum Fault {
     /// The operators of a subtask do not come back from their next call.
     Lose {
         /// Which one.
+        #[serde(with = "named")]
         subtask: SubtaskId,
     },
     /// The job is stopped with a last checkpoint and started again.
@@ -134,12 +139,39 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The kinds of faults, as [`Fault::kind`] names them.
+    pub const KINDS: &'static [&'static str] = &[
+        "panic",
+        "error",
+        "unavailable",
+        "kill",
+        "power cut",
+        "crash in storage",
+        "disk error",
+        "refused write",
+        "bit flip",
+        "slow storage",
+        "failed commit",
+        "slow messages",
+        "stall",
+        "lost operators",
+        "stop",
+        "trigger",
+    ];
+
+    /// Returns whom it hits, if it is one.
+    pub fn target(&self) -> Option<&SubtaskId> {
+        match self {
+            Fault::Hook { whom, .. } => Some(whom),
+            Fault::Stall { subtask, .. } | Fault::Lose { subtask } => Some(subtask),
+            _ => None,
+        }
+    }
+
     /// Returns what kind of fault it is, in a word or two.
     pub fn kind(&self) -> &'static str {
         match self {
-            Fault::Hook { act: Act::Panic | Act::PanicAfter | Act::PanicMidway, .. } => "panic",
-            Fault::Hook { act: Act::Fail | Act::FailAfter, .. } => "error",
-            Fault::Hook { act: Act::Unavailable(_), .. } => "unavailable",
+            Fault::Hook { act, .. } => act.kind(),
             Fault::Crash { power: false } => "kill",
             Fault::Crash { power: true } => "power cut",
             Fault::CrashInStorage { .. } => "crash in storage",
@@ -157,20 +189,88 @@ impl Fault {
     }
 }
 
-/// The faults of a run, each with the step at which it strikes, in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plan {
-    /// Step and fault.
-    pub faults: Vec<(u64, Fault)>,
+/// A fault and when it strikes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// The step of the schedule.
+    pub step: u64,
+    /// What happens.
+    #[serde(flatten)]
+    pub fault: Fault,
 }
 
-impl fmt::Display for Plan {
+/// The faults of a run, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultPlan {
+    /// All of them.
+    #[serde(rename = "fault", default)]
+    pub faults: Vec<Planned>,
+}
+
+impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (step, fault)) in self.faults.iter().enumerate() {
-            let comma = if index == 0 { "" } else { ", " };
-            write!(f, "{comma}step {step}: {fault:?}")?;
+        let word = |debug: &dyn fmt::Debug| {
+            let mut word = String::new();
+            for letter in format!("{debug:?}").chars() {
+                if letter.is_uppercase() && !word.is_empty() {
+                    word.push('_');
+                }
+                word.extend(letter.to_lowercase());
+            }
+            word
+        };
+        match self {
+            Fault::Hook { whom, hook, act, after: 0 } => write!(f, "{} in {} of {whom}", word(act), word(hook)),
+            Fault::Hook { whom, hook, act, after } => {
+                write!(f, "{} in {} of {whom}, {after} calls on", word(act), word(hook))
+            }
+            Fault::Stall { subtask, ms } => write!(f, "{subtask} stands still for {ms} ms"),
+            Fault::Lose { subtask } => write!(f, "{subtask} loses its operators"),
+            Fault::Crash { power: true } => f.write_str("power cut"),
+            Fault::Crash { power: false } => f.write_str("kill"),
+            Fault::CrashInStorage { call, power } => {
+                write!(f, "{} at call {call} of the disk", if *power { "power cut" } else { "kill" })
+            }
+            Fault::Disk { after, calls } => write!(f, "{calls} failing calls of the disk, {after} calls on"),
+            Fault::RefuseWrites { jobs } => write!(f, "{jobs} snapshots cannot be written"),
+            Fault::Decay { bits } => write!(f, "{bits} bits flip on the disk"),
+            Fault::SlowStorage { jobs, ms } => write!(f, "{jobs} jobs of the storage take {ms} ms"),
+            Fault::FailCommits { commits, ms, failure } => {
+                write!(f, "{commits} commits {} after {ms} ms", word(failure))
+            }
+            Fault::SlowMessages { messages, ms } => write!(f, "{messages} messages take {ms} ms"),
+            Fault::Stop => f.write_str("stop and start"),
+            Fault::Trigger => f.write_str("a checkpoint is asked for"),
+        }
+    }
+}
+
+impl fmt::Display for FaultPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Planned { step, fault }) in self.faults.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "; " };
+            write!(f, "{comma}step {step}: {fault}")?;
         }
         Ok(())
+    }
+}
+
+/// Names of subtasks as people write them.
+mod named {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use crate::ids::SubtaskId;
+
+    pub(super) fn serialize<S: Serializer>(id: &SubtaskId, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(id)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SubtaskId, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let parts = text.strip_suffix(']').and_then(|text| text.rsplit_once('['));
+        let id = parts.and_then(|(name, index)| Some(SubtaskId::new(name, index.parse().ok()?)));
+        id.ok_or_else(|| D::Error::custom(format!("\"{text}\" is no subtask; write \"NAME[INDEX]\"")))
     }
 }
 
@@ -216,21 +316,21 @@ impl Weights {
     }
 }
 
-impl Plan {
-    /// Draws a plan for a job.
-    pub(crate) fn draw(random: &mut Random, job: &Job) -> Plan {
+impl FaultPlan {
+    /// Draws a plan for a job, of one of these numbers of faults.
+    pub(crate) fn draw(random: &mut Random, job: &Job, counts: &[u64]) -> FaultPlan {
         let weights = Weights::draw(random);
-        let count = random.pick(&[0, 1, 2, 4, 6, 8, 12, 16]);
+        let count = random.pick(counts);
         let gap = random.pick(&[10, 60, 200]);
         let mut step = random.between(0, 300);
         let mut faults = Vec::new();
         for _ in 0..count {
             if let Some(fault) = draw_fault(random, job, &weights) {
-                faults.push((step, fault));
+                faults.push(Planned { step, fault });
             }
             step += random.between(0, 2 * gap);
         }
-        Plan { faults }
+        FaultPlan { faults }
     }
 }
 

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use piton_actors::host::{AnySink, AnySource, SinkCall};
+use piton_actors::{Batch, Progress, Subtask};
 
 use crate::ids::{Fence, WindowId};
 use crate::protocol::commit::{Commit, CommitError};
@@ -77,6 +78,25 @@ fn run<T>(mut future: Pin<Box<dyn Future<Output = T> + Send>>) -> T {
         if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
             return value;
         }
+    }
+}
+
+/// Reads everything that a source holds for a subtask.
+///
+/// # Errors
+/// The source's own.
+pub(crate) fn read_all(source: Box<dyn AnySource>, subtask: Subtask) -> piton_actors::Result<Vec<Batch>> {
+    let (mut source, opened) = run(source.open(None, subtask));
+    opened?;
+    let mut read = Vec::new();
+    loop {
+        let (again, polled) = run(source.poll());
+        let polled = polled?;
+        read.extend(polled.batches);
+        if matches!(polled.progress?, Progress::Done) {
+            return Ok(read);
+        }
+        source = again;
     }
 }
 

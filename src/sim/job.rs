@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use piton_actors::blueprint::SinkBlueprint;
+
 use crate::chaos::fragile::{Faults, fragile_operator, fragile_sink, fragile_source};
+use crate::config::OnPoison;
 use crate::ids::SubtaskId;
 use crate::protocol::coordinator::Members;
 use crate::runtime::build::RegionBlueprint;
@@ -15,8 +18,20 @@ pub(crate) struct Job {
     pub(crate) regions: Vec<RegionBlueprint>,
     /// Of each region.
     pub(crate) layouts: Vec<Layout>,
-    /// Whether there are records that no operator can bear.
-    pub(crate) poisoned: bool,
+    /// What random numbers of operators come from.
+    pub(crate) seed: u64,
+    pub(crate) poison: Poison,
+}
+
+/// Whether there are records that no operator can bear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Poison {
+    /// There are none: a record that fails too often is the engine's mistake.
+    None,
+    /// There are, and the run says what becomes of them.
+    Drawn,
+    /// There may be, and the job says it.
+    As(OnPoison),
 }
 
 /// The subtasks of a region.
@@ -32,9 +47,9 @@ pub(crate) struct Layout {
 }
 
 impl Job {
-    pub(crate) fn new(key_groups: u32, regions: Vec<RegionBlueprint>, poisoned: bool) -> Job {
+    pub(crate) fn new(key_groups: u32, seed: u64, regions: Vec<RegionBlueprint>, poison: Poison) -> Job {
         let layouts = regions.iter().map(Layout::of).collect();
-        Job { key_groups, regions, layouts, poisoned }
+        Job { key_groups, regions, layouts, seed, poison }
     }
 
     /// Wraps everything in it, so that it fails when it is told to and is watched.
@@ -55,6 +70,22 @@ impl Job {
             }
         }
         self
+    }
+
+    /// Returns the region and the number of the subtask that ends in a sink of this name.
+    pub(crate) fn find_sink(&self, whom: &SubtaskId) -> Option<(usize, usize)> {
+        for (region, blueprint) in self.regions.iter().enumerate() {
+            let is_it = |sink: &(String, SinkBlueprint)| *sink.0 == *whom.operator;
+            if let Some(chain) = blueprint.chains.iter().find(|chain| chain.sink.as_ref().is_some_and(is_it)) {
+                let id = SubtaskId::new(Arc::clone(&chain.name), whom.index);
+                return self.layouts[region]
+                    .subtasks
+                    .iter()
+                    .position(|other| *other == id)
+                    .map(|number| (region, number));
+            }
+        }
+        None
     }
 
     /// Returns the region of a subtask, and its number there.

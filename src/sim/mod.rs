@@ -1,19 +1,26 @@
 //! Deterministic simulation: the real protocol, store and operators on one thread, in virtual time, under faults.
 //!
-//! A seed decides everything: the job and its data, its settings, the order in which things happen, and what goes
-//! wrong when. The state machines driven are those of production; only the actors, the clock and the disk are
-//! replaced. At every step the world is held against the promises in [`crate::chaos::invariants`]; a seed that breaks
-//! one can be cut down to the few faults that matter ([`shrink`]).
+//! A seed decides everything: the job and its data, unless the job is given, its settings, the order in which things
+//! happen, and what goes wrong when. The state machines driven are those of production; only the actors, the clock, the
+//! disk and the sinks are replaced. At every step the world is held against the promises in
+//! [`crate::chaos::invariants`]; a seed that breaks one can be cut down to the few faults that matter
+//! ([`Simulation::shrink`]).
 
 mod attempt;
+mod coverage;
 mod drawn;
 mod drive;
 mod faults;
+mod file;
+mod given;
 mod happening;
+mod history;
 mod job;
 mod judge;
+mod limited;
 mod outside;
 mod random;
+mod recorder;
 mod settings;
 mod shrink;
 mod storage;
@@ -25,28 +32,43 @@ mod world;
 mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-pub use faults::{Act, CommitFailure, Fault, Hook, Plan};
-pub use shrink::shrink;
+pub use coverage::{Coverage, Phase};
+pub use faults::{Act, CommitFailure, Fault, FaultPlan, Hook, Planned};
+pub use file::{Found, check};
 
 use crate::chaos::invariants::{InvariantId, Violation};
 use crate::config::Mode;
+use crate::error::{Error, Result};
 use crate::protocol::failure::panic_message;
 use crate::sim::drawn::Drawn;
+use crate::sim::given::{ByHistory, Given};
+use crate::sim::job::Job;
+use crate::sim::judge::Judge;
 use crate::sim::outside::Outside;
 use crate::sim::random::Random;
 use crate::sim::world::World;
+use crate::topology::Plan;
 
-/// How to run a seed.
+/// What is simulated.
+pub struct Simulation {
+    subject: Subject,
+    mode: Mode,
+}
+
+enum Subject {
+    MadeUp,
+    Given(Given),
+}
+
+/// How a run of a seed differs from what the seed decides.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The faults, in place of those that the seed decides.
-    pub plan: Option<Plan>,
+    pub faults: Option<FaultPlan>,
     /// Whether to keep every event in words, not only the last ones.
     pub trace: bool,
-    /// What the job is asked for, whatever the seed. With at-least-once the weaker promise is checked: a run has the
-    /// same job, settings and faults in both.
-    pub mode: Mode,
 }
 
 /// What was counted in a run.
@@ -107,51 +129,118 @@ impl Stats {
 pub struct Outcome {
     /// The seed.
     pub seed: u64,
-    /// What it was asked for.
-    pub mode: Mode,
     /// The faults it was run with.
-    pub plan: Plan,
+    pub faults: FaultPlan,
     /// The promise that was broken, if one was.
     pub violation: Option<Violation>,
-    /// Why the store refused to go on, if it did: allowed only if more of it was damaged than it keeps copies.
+    /// Why the store refused to go on, if it did: allowed only if more of it was damaged than it keeps copies of.
     pub refused: Option<String>,
     /// What was counted.
     pub stats: Stats,
-    /// Stands for everything that happened: the same seed and plan always give the same.
+    /// Which faults struck while what was going on.
+    pub coverage: Coverage,
+    /// Stands for everything that happened: the same seed and faults always give the same.
     pub trace_hash: u64,
     /// The last events in words, or all.
     pub events: Vec<String>,
 }
 
-/// Describes the job that a seed stands for, one line for each chain.
-pub fn describe(seed: u64) -> String {
-    drawn::describe(seed)
-}
+impl Simulation {
+    /// Simulates made-up jobs, another for each seed. With at-least-once the weaker promise is checked: a run has the
+    /// same job, settings and faults in both.
+    pub fn made_up(mode: Mode) -> Simulation {
+        Simulation { subject: Subject::MadeUp, mode }
+    }
 
-/// Runs a seed.
-pub fn run(seed: u64, options: &Options) -> Outcome {
-    let mut drawn = Drawn::new(seed, options.mode);
-    let outside = Outside::new(drawn.regions());
-    let job = drawn.job(&outside).fragile(&outside);
-    let plan = match &options.plan {
-        Some(plan) => plan.clone(),
-        None => Plan::draw(&mut Random::new(seed, "faults"), &job),
-    };
-    let mut world = World::new(&job, &mut drawn, outside, seed, &plan, options);
-    let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
-    let (violation, refused) = match ran {
-        Ok(Ok(refused)) => (None, refused),
-        Ok(Err(violation)) => (Some(violation), None),
-        Err(payload) => (Some(InvariantId::EngineSound.broken(format!("panic: {}", panic_message(&*payload)))), None),
-    };
-    Outcome {
-        seed,
-        mode: options.mode,
-        violation,
-        refused,
-        stats: world.stats(),
-        trace_hash: world.trace.hash(),
-        events: world.trace.lines(),
-        plan,
+    /// Simulates a job, of which each subtask of a source gives so many rows at most. Its sources and operators are
+    /// its own; its sinks are replaced, so that nothing is left behind.
+    ///
+    /// # Errors
+    /// If a source cannot go back to an earlier position, or if the job breaks a promise even when nothing fails.
+    pub fn of(plan: Arc<Plan>, rows: u64) -> Result<Simulation> {
+        let mode = plan.settings.checkpoint.mode;
+        let simulation = Simulation { subject: Subject::Given(Given::new(plan, rows)?), mode };
+        // It also finds out what the engine finds out once about each operator: no seed may depend on one before it.
+        let peace = simulation.run(0, &Options { faults: Some(FaultPlan::default()), trace: false });
+        match peace.violation {
+            None => Ok(simulation),
+            Some(violation) => {
+                Err(Error::failed(format!("the job does not keep its promises even when nothing fails: {violation}")))
+            }
+        }
+    }
+
+    /// Returns what has to be said of what is not simulated as it is.
+    pub fn remarks(&self) -> Vec<String> {
+        match &self.subject {
+            Subject::MadeUp => Vec::new(),
+            Subject::Given(given) => given.remarks(),
+        }
+    }
+
+    /// Describes the job that a seed stands for, one line for each chain; nothing if it is always the same.
+    pub fn describe(&self, seed: u64) -> String {
+        match &self.subject {
+            Subject::MadeUp => drawn::describe(seed),
+            Subject::Given(_) => String::new(),
+        }
+    }
+
+    /// Runs a seed.
+    pub fn run(&self, seed: u64, options: &Options) -> Outcome {
+        match &self.subject {
+            Subject::MadeUp => {
+                let mut drawn = Drawn::new(seed, self.mode);
+                let outside = Outside::new(drawn.regions());
+                let (plain, job) = (drawn.job(&outside), drawn.job(&outside).fragile(&outside));
+                let faults = || FaultPlan::draw(&mut Random::new(seed, "faults"), &job, &[0, 1, 2, 4, 6, 8, 12, 16]);
+                let faults = options.faults.clone().unwrap_or_else(faults);
+                self.play(seed, (&job, &plain), &mut drawn, outside, faults, options.trace)
+            }
+            Subject::Given(given) => {
+                let outside = Outside::new(given.regions());
+                let (plain, job) = (given.job(seed, &outside), given.job(seed, &outside).fragile(&outside));
+                let faults =
+                    || given.allow(FaultPlan::draw(&mut Random::new(seed, "faults"), &job, &[0, 4, 12, 24, 48]));
+                let faults = options.faults.clone().unwrap_or_else(faults);
+                self.play(seed, (&job, &plain), &mut ByHistory::new(), outside, faults, options.trace)
+            }
+        }
+    }
+
+    fn play(
+        &self,
+        seed: u64,
+        (job, plain): (&Job, &Job),
+        expected: &mut dyn Judge,
+        outside: Outside,
+        faults: FaultPlan,
+        everything: bool,
+    ) -> Outcome {
+        let mut world = World::new((job, plain), expected, outside, seed, &faults, self.mode, everything);
+        let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
+        let (violation, refused) = match ran {
+            Ok(Ok(refused)) => (None, refused),
+            Ok(Err(violation)) => (Some(violation), None),
+            Err(payload) => {
+                (Some(InvariantId::EngineSound.broken(format!("panic: {}", panic_message(&*payload)))), None)
+            }
+        };
+        Outcome {
+            seed,
+            violation,
+            refused,
+            stats: world.stats(),
+            coverage: std::mem::take(&mut world.coverage),
+            trace_hash: world.trace.hash(),
+            events: world.trace.lines(),
+            faults,
+        }
+    }
+
+    /// Cuts the faults of a failing run down to those that matter; returns the last failing run, and how many runs
+    /// that took.
+    pub fn shrink(&self, failing: Outcome) -> (Outcome, u32) {
+        shrink::shrink(self, failing)
     }
 }

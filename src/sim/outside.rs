@@ -1,11 +1,11 @@
 //! What a world shares with the code that runs in its job.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
-use piton_actors::WindowId;
+use piton_actors::{Batch, WindowId};
 
 use crate::chaos::fragile::{Act, Faults, Hook};
 use crate::chaos::invariants::{CommittedOrder, HeadOrder, Verdict, Violation};
@@ -19,16 +19,37 @@ pub(crate) struct Armed {
     pub(crate) after: u32,
 }
 
+/// What a subtask's sink shows with one window.
+pub(crate) struct Shown {
+    /// The sink and its subtask.
+    pub(crate) whom: SubtaskId,
+    pub(crate) window: WindowId,
+    pub(crate) batches: Vec<Batch>,
+}
+
+/// What is ready to be shown.
+pub(crate) struct Staged {
+    /// Who has prepared it.
+    pub(crate) fence: Fence,
+    pub(crate) shown: Shown,
+}
+
 /// See the module.
 pub(crate) struct State {
     pub(crate) armed: Vec<Armed>,
-    /// How many armed failures have struck.
-    pub(crate) struck: u64,
+    /// The armed failures that have struck and were not looked at.
+    pub(crate) struck: Vec<Act>,
     pub(crate) violation: Option<Violation>,
     /// The newest window of each region that is known to be committed.
     pub(crate) heads: Vec<HeadOrder>,
     /// The window that the running attempt of each region was restored from.
     pub(crate) restored: Vec<WindowId>,
+    /// What sinks have prepared, by a number of its own, and which of that is visible.
+    pub(crate) staged: BTreeMap<u64, Staged>,
+    pub(crate) published: BTreeSet<u64>,
+    next: u64,
+    /// What has become visible and was not looked at.
+    pub(crate) shown: Vec<Shown>,
     /// The windows that each operator was told, over all its lives.
     pub(crate) told: BTreeMap<SubtaskId, CommittedOrder>,
     /// The newest window that each operator was told as checkpointed, and in which life.
@@ -47,10 +68,14 @@ impl Outside {
     pub(crate) fn new(regions: usize) -> Outside {
         let state = State {
             armed: Vec::new(),
-            struck: 0,
+            struck: Vec::new(),
             violation: None,
             heads: vec![HeadOrder::default(); regions],
             restored: vec![WindowId::NONE; regions],
+            staged: BTreeMap::new(),
+            published: BTreeSet::new(),
+            next: 0,
+            shown: Vec::new(),
             told: BTreeMap::new(),
             checkpointed: BTreeMap::new(),
         };
@@ -98,12 +123,19 @@ impl Faults for Outside {
                 self.armed.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        state.struck += 1;
+        state.struck.push(act);
         Some(act)
     }
 }
 
 impl State {
+    /// Keeps what a sink has prepared; returns its number.
+    pub(crate) fn stage(&mut self, output: Staged) -> u64 {
+        self.next += 1;
+        self.staged.insert(self.next, output);
+        self.next
+    }
+
     pub(crate) fn judge(&mut self, verdict: Verdict) {
         if let Err(violation) = verdict {
             self.violation.get_or_insert(violation);

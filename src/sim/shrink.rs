@@ -1,6 +1,6 @@
 //! Cuts a failing plan down to the faults that matter.
 
-use crate::sim::{Options, Outcome, Plan, run};
+use crate::sim::{FaultPlan, Options, Outcome, Simulation};
 
 /// How many runs are spent at most.
 const MOST_RUNS: u32 = 300;
@@ -10,8 +10,8 @@ const MOST_RUNS: u32 = 300;
 ///
 /// Returns the last failing run and how many runs it took. A promise may be broken in another way with fewer faults;
 /// that is as good.
-pub fn shrink(failing: Outcome) -> (Outcome, u32) {
-    let mut shrinking = Shrinking { best: failing, runs: 0 };
+pub(crate) fn shrink(simulation: &Simulation, failing: Outcome) -> (Outcome, u32) {
+    let mut shrinking = Shrinking { simulation, best: failing, runs: 0 };
     let mut length = shrinking.faults().div_ceil(2);
     while length > 1 {
         shrinking.spare_parts(length);
@@ -22,14 +22,15 @@ pub fn shrink(failing: Outcome) -> (Outcome, u32) {
     (shrinking.best, shrinking.runs)
 }
 
-struct Shrinking {
+struct Shrinking<'a> {
+    simulation: &'a Simulation,
     best: Outcome,
     runs: u32,
 }
 
-impl Shrinking {
+impl Shrinking<'_> {
     fn faults(&self) -> usize {
-        self.best.plan.faults.len()
+        self.best.faults.faults.len()
     }
 
     /// Tries to do without each part of this length, the last ones first; returns whether one could be spared.
@@ -72,11 +73,11 @@ impl Shrinking {
             return false;
         }
         self.runs += 1;
-        let mut plan: Plan = self.best.plan.clone();
+        let mut plan: FaultPlan = self.best.faults.clone();
         for fault in some.iter().rev() {
             plan.faults.remove(*fault);
         }
-        let outcome = run(self.best.seed, &Options { plan: Some(plan), mode: self.best.mode, ..Options::default() });
+        let outcome = self.simulation.run(self.best.seed, &Options { faults: Some(plan), ..Options::default() });
         let fails = outcome.violation.is_some();
         if fails {
             self.best = outcome;

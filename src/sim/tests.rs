@@ -14,6 +14,10 @@ const SEEDS: u64 = 2_000;
 /// To so few faults a plan has to shrink.
 const FAULTS: usize = 5;
 
+fn made_up() -> Simulation {
+    Simulation::made_up(Mode::ExactlyOnce)
+}
+
 /// A deliberate bug that was caught.
 struct Caught {
     seed: u64,
@@ -31,11 +35,11 @@ fn catch(mutant: Mutant) -> Option<Caught> {
     mutant::activate(Some(mutant));
     let start = Instant::now();
     let mut began = start;
-    let outcomes = (0..SEEDS).map(|seed| run(seed, &Options::default()));
+    let outcomes = (0..SEEDS).map(|seed| made_up().run(seed, &Options::default()));
     let mut caught = outcomes.filter(|outcome| outcome.violation.is_some()).map(|failing| {
-        let (seed, before) = (failing.seed, failing.plan.faults.len());
+        let (seed, before) = (failing.seed, failing.faults.faults.len());
         let searched = began.elapsed();
-        let (shrunk, runs) = shrink(failing);
+        let (shrunk, runs) = made_up().shrink(failing);
         let took_ms = (searched.as_millis(), (began.elapsed() - searched).as_millis());
         began = Instant::now();
         Caught { seed, took_ms, before, shrunk, runs }
@@ -43,15 +47,15 @@ fn catch(mutant: Mutant) -> Option<Caught> {
     // Now and then a plan cannot be cut down any further, because every other one moves the schedule: the next may do.
     let first = caught.next();
     let caught = match first {
-        Some(first) if first.shrunk.plan.faults.len() > FAULTS => {
-            caught.by_ref().take(3).find(|next| next.shrunk.plan.faults.len() <= FAULTS).or(Some(first))
+        Some(first) if first.shrunk.faults.faults.len() > FAULTS => {
+            caught.by_ref().take(3).find(|next| next.shrunk.faults.faults.len() <= FAULTS).or(Some(first))
         }
         first => first,
     };
     mutant::activate(None);
     if let Some(Caught { seed, shrunk, .. }) = &caught {
-        let sound = run(*seed, &Options { plan: Some(shrunk.plan.clone()), ..Options::default() });
-        assert!(sound.violation.is_none(), "{mutant:?} is not to blame for {:?} ({})", sound.violation, shrunk.plan);
+        let sound = made_up().run(*seed, &Options { faults: Some(shrunk.faults.clone()), ..Options::default() });
+        assert!(sound.violation.is_none(), "{mutant:?} is not to blame for {:?} ({})", sound.violation, shrunk.faults);
     }
     caught
 }
@@ -73,11 +77,11 @@ fn descriptions() -> BTreeMap<String, &'static str> {
 fn line(mutant: Mutant, caught: &Caught) -> String {
     let Caught { seed, took_ms: (search, shrinking), before, shrunk, runs } = caught;
     let broken = shrunk.violation.as_ref().expect("a shrunk run fails, too").invariant;
-    let kinds: Vec<&str> = shrunk.plan.faults.iter().map(|(_, fault)| fault.kind()).collect();
+    let kinds: Vec<&str> = shrunk.faults.faults.iter().map(|planned| planned.fault.kind()).collect();
     let kinds = if kinds.is_empty() { String::new() } else { format!(": {}", kinds.join(", ")) };
     let name = format!("{mutant:?}");
     let breaks = descriptions()[&name].trim_end_matches('.');
-    let after = shrunk.plan.faults.len();
+    let after = shrunk.faults.faults.len();
     format!(
         "| {name} | {breaks} | {seed} | {search} ms | {broken} | {before} → {after}{kinds} | {runs} runs, {shrinking} ms |"
     )
@@ -107,8 +111,8 @@ fn every_mutant_is_caught() {
             continue;
         };
         println!("{}", line(*mutant, &caught));
-        if caught.shrunk.plan.faults.len() > FAULTS {
-            long.push(format!("{mutant:?}: {}", caught.shrunk.plan));
+        if caught.shrunk.faults.faults.len() > FAULTS {
+            long.push(format!("{mutant:?}: {}", caught.shrunk.faults));
         }
     }
     assert_eq!(missed, [], "not caught within {SEEDS} seeds");
@@ -119,8 +123,8 @@ fn every_mutant_is_caught() {
 fn what_loses_or_repeats_for_no_reason_is_caught_with_at_least_once_too() {
     let hunt = |mutant: Mutant, seeds: u64| {
         mutant::activate(Some(mutant));
-        let options = Options { mode: Mode::AtLeastOnce, ..Options::default() };
-        let caught = (0..seeds).find_map(|seed| run(seed, &options).violation);
+        let simulation = Simulation::made_up(Mode::AtLeastOnce);
+        let caught = (0..seeds).find_map(|seed| simulation.run(seed, &Options::default()).violation);
         mutant::activate(None);
         caught
     };
@@ -163,18 +167,18 @@ fn the_documentation_lists_every_mutant() {
 fn a_failing_plan_shrinks_to_one_that_fails() {
     mutant::activate(Some(Mutant::RestoredNotTold));
     let failing = (0..SEEDS)
-        .map(|seed| run(seed, &Options::default()))
-        .find(|outcome| outcome.violation.is_some() && outcome.plan.faults.len() > 3)
+        .map(|seed| made_up().run(seed, &Options::default()))
+        .find(|outcome| outcome.violation.is_some() && outcome.faults.faults.len() > 3)
         .expect("a mutant that almost every restart shows");
-    let before = failing.plan.faults.len();
-    let (shrunk, runs) = shrink(failing);
+    let before = failing.faults.faults.len();
+    let (shrunk, runs) = made_up().shrink(failing);
     assert!(shrunk.violation.is_some());
     assert!(
-        shrunk.plan.faults.len() < before,
+        shrunk.faults.faults.len() < before,
         "{} of {before} faults left after {runs} runs",
-        shrunk.plan.faults.len()
+        shrunk.faults.faults.len()
     );
-    let again = run(shrunk.seed, &Options { plan: Some(shrunk.plan.clone()), trace: true, ..Options::default() });
+    let again = made_up().run(shrunk.seed, &Options { faults: Some(shrunk.faults.clone()), trace: true });
     assert_eq!(again.trace_hash, shrunk.trace_hash, "a plan replays");
     assert!(again.events.len() > shrunk.events.len(), "a trace holds every event");
     mutant::activate(None);
@@ -182,6 +186,6 @@ fn a_failing_plan_shrinks_to_one_that_fails() {
 
 #[test]
 fn seeds_make_different_jobs() {
-    let jobs: std::collections::BTreeSet<String> = (0..50).map(describe).collect();
+    let jobs: std::collections::BTreeSet<String> = (0..50).map(|seed| made_up().describe(seed)).collect();
     assert!(jobs.len() > 45, "{} jobs", jobs.len());
 }

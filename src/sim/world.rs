@@ -18,17 +18,19 @@ use crate::protocol::region::{self, Region};
 use crate::protocol::restart::RestartPolicy;
 use crate::protocol::subtask;
 use crate::runtime::build::Common;
+use crate::sim::Stats;
 use crate::sim::attempt::{Running, Targets};
-use crate::sim::faults::{CommitFailure, Fault, Plan};
+use crate::sim::coverage::{Coverage, Phase};
+use crate::sim::faults::{CommitFailure, Fault, FaultPlan, Planned};
 use crate::sim::happening::Happening;
-use crate::sim::job::Job;
+use crate::sim::history::Plain;
+use crate::sim::job::{Job, Poison};
 use crate::sim::judge::Judge;
 use crate::sim::outside::{Armed, Outside};
 use crate::sim::random::Random;
 use crate::sim::settings::Settings;
 use crate::sim::storage::Storage;
 use crate::sim::trace::{Trace, What};
-use crate::sim::{Options, Stats};
 
 /// The virtual time at which every run begins, in ms.
 const BEGIN: i64 = 1_000_000;
@@ -37,14 +39,16 @@ const BEGIN: i64 = 1_000_000;
 const SETTLE_MS: i64 = 5_000;
 
 /// After so long without a fault, in ms, the job must have ended.
-const PATIENCE_MS: i64 = 300_000;
+const PATIENCE_MS: i64 = 200_000;
 
 /// After so many steps without a fault the job must have ended.
-const PATIENCE_STEPS: u64 = 200_000;
+const PATIENCE_STEPS: u64 = 60_000;
 
 /// See the module.
 pub(crate) struct World<'a> {
     pub(crate) job: &'a Job,
+    /// The same job, of which nothing fails.
+    plain: &'a Job,
     pub(crate) expected: &'a mut dyn Judge,
     pub(crate) settings: Settings,
     pub(crate) common: Common,
@@ -72,12 +76,14 @@ pub(crate) struct World<'a> {
     sequence: u64,
     /// The number of the last record that each subtask is known to have set aside.
     pub(crate) letters: BTreeMap<(usize, SubtaskId), u64>,
+    /// The newest window that each sink's subtask has shown.
+    pub(crate) shown: BTreeMap<SubtaskId, WindowId>,
     /// How often each record was set aside, as committed checkpoints say.
     pub(crate) set_aside: BTreeMap<String, u64>,
-    faults: VecDeque<(u64, Fault)>,
+    faults: VecDeque<Planned>,
+    pub(crate) coverage: Coverage,
     /// When something went wrong last, and at which step.
     pub(crate) last_fault: (i64, u64),
-    struck: u64,
     over: bool,
     refused: Option<String>,
 }
@@ -91,6 +97,8 @@ pub(crate) struct RegionRun {
     pub(crate) unpublished: BTreeMap<usize, Vec<PendingOutput>>,
     /// The attempt that ran when the store was opened again: what it had kept since its last commit may be gone.
     pub(crate) bereft: Option<Fence>,
+    /// Whether records may have been under way between subtasks at its head.
+    pub(crate) under_way: bool,
     /// How many joined outputs the store is known to hold.
     pub(crate) joined: usize,
     pub(crate) ended: Ended,
@@ -117,22 +125,23 @@ pub(crate) struct Attempt {
 
 impl<'a> World<'a> {
     pub(crate) fn new(
-        job: &'a Job,
+        (job, plain): (&'a Job, &'a Job),
         expected: &'a mut dyn Judge,
         outside: Outside,
         seed: u64,
-        plan: &Plan,
-        options: &Options,
+        plan: &FaultPlan,
+        mode: Mode,
+        everything: bool,
     ) -> World<'a> {
-        let settings = Settings::draw(&mut Random::new(seed, "settings"), options.mode);
+        let settings = Settings::draw(&mut Random::new(seed, "settings"), mode);
         let common = Common {
             key_groups: job.key_groups,
-            seed: 0,
+            seed: job.seed,
             batch_rows: settings.batch_rows,
             mailbox_capacity: settings.mailbox,
             aligned: settings.mode == Mode::ExactlyOnce,
             overtakes: settings.checkpoint.aligned_timeout_ms.is_some(),
-            ladder: ladder(settings.ladder, job.poisoned),
+            ladder: ladder(settings.ladder, job.poison),
             stopwatch: Arc::new(|| 0),
         };
         let region = |_| RegionRun {
@@ -141,6 +150,7 @@ impl<'a> World<'a> {
             unpublished: BTreeMap::new(),
             bereft: None,
             joined: 0,
+            under_way: false,
             ended: Ended::No,
         };
         World {
@@ -148,7 +158,7 @@ impl<'a> World<'a> {
             common,
             outside,
             storage: Storage::new(seed),
-            trace: Trace::new(options.trace),
+            trace: Trace::new(everything),
             schedule: Random::new(seed, "schedule"),
             now: BEGIN,
             step: 0,
@@ -163,13 +173,15 @@ impl<'a> World<'a> {
             queue: BTreeMap::new(),
             sequence: 0,
             letters: BTreeMap::new(),
+            shown: BTreeMap::new(),
             set_aside: BTreeMap::new(),
             faults: plan.faults.iter().cloned().collect(),
+            coverage: Coverage::default(),
             last_fault: (BEGIN, 0),
-            struck: 0,
             over: false,
             refused: None,
             job,
+            plain,
             expected,
         }
     }
@@ -190,7 +202,12 @@ impl<'a> World<'a> {
             return Ok(self.refused.take());
         }
         self.look()?;
-        self.expected.ended(&self.set_aside, &self.settings.ladder)?;
+        self.expected.ended(&self.set_aside, &self.common.ladder)?;
+        let skips = self.common.ladder.on_poison == OnPoison::Skip;
+        let is_excused = |row: &str| skips || self.set_aside.contains_key(row);
+        if let Some(history) = self.expected.history() {
+            history.ended(&Plain { job: self.plain, common: &self.common, is_excused: &is_excused })?;
+        }
         self.verify()?;
         Ok(None)
     }
@@ -213,16 +230,19 @@ impl<'a> World<'a> {
 
     /// Breaks off if a promise was broken, or if nothing moves any more.
     fn look(&mut self) -> Verdict {
+        self.look_at_shown()?;
         let mut state = self.outside.lock();
         if let Some(violation) = state.violation.take() {
             return Err(violation);
         }
-        if state.struck > self.struck {
-            self.stats.faults += state.struck - self.struck;
-            self.struck = state.struck;
-            self.last_fault = (self.now, self.step);
-        }
+        let struck = std::mem::take(&mut state.struck);
         drop(state);
+        if !struck.is_empty() {
+            self.stats.faults += struck.len() as u64;
+            self.last_fault = (self.now, self.step);
+            let phases = self.phases();
+            struck.into_iter().for_each(|act| self.coverage.note(act.kind(), &phases));
+        }
         if self.now > self.last_fault.0 + PATIENCE_MS || self.step > self.last_fault.1 + PATIENCE_STEPS {
             let message = format!("{} ms after the last fault the job has not ended", self.now - self.last_fault.0);
             if self.storage.may_refuse() {
@@ -579,12 +599,13 @@ impl<'a> World<'a> {
     // Faults.
 
     fn strike(&mut self) {
-        while self.faults.front().is_some_and(|(step, _)| *step <= self.step) {
-            let Some((_, fault)) = self.faults.pop_front() else { return };
+        while self.faults.front().is_some_and(|planned| planned.step <= self.step) {
+            let Some(Planned { fault, .. }) = self.faults.pop_front() else { return };
             self.trace.note(self.step, self.now, What::Fault, (0, 0), self.faults.len() as u64);
             self.last_fault = (self.now, self.step);
             if !matches!(fault, Fault::Hook { .. }) {
                 self.stats.faults += 1;
+                self.coverage.note(fault.kind(), &self.phases());
             }
             self.apply(fault);
         }
@@ -623,6 +644,44 @@ impl<'a> World<'a> {
                 }
             }
         }
+    }
+
+    /// Returns what the job is at.
+    fn phases(&self) -> Vec<Phase> {
+        let mut phases = Vec::new();
+        if self.queue.values().any(|happening| matches!(happening, Happening::Commit(..))) {
+            phases.push(Phase::Committing);
+        }
+        if self.queue.values().any(|happening| matches!(happening, Happening::Write(..))) {
+            phases.push(Phase::Writing);
+        }
+        for (region, run) in self.regions.iter().enumerate().filter(|(_, run)| run.machine.is_some()) {
+            let Some(attempt) = &run.attempt else {
+                phases.push(Phase::Restoring);
+                continue;
+            };
+            let head = self.outside.head(region);
+            for (running, is_sink) in attempt.subtasks.iter().zip(&self.job.layouts[region].sinks) {
+                if !running.machine.is_open() {
+                    phases.push(Phase::Restoring);
+                }
+                if running.machine.is_recovering() {
+                    phases.push(Phase::Replaying);
+                }
+                if *is_sink && running.told < head {
+                    phases.push(Phase::Publishing);
+                }
+                if running.holds_markers() {
+                    phases.push(Phase::Aligning);
+                }
+            }
+        }
+        phases.sort_unstable();
+        phases.dedup();
+        if phases.is_empty() && self.regions.iter().any(|run| run.attempt.is_some()) {
+            phases.push(Phase::Flowing);
+        }
+        phases
     }
 
     // What the other half of the world needs.
@@ -674,12 +733,13 @@ impl<'a> World<'a> {
 
 /// Without poison, a record that fails too often has to fail. With it, nobody would ever get past the record but by a
 /// rung that sets it aside.
-fn ladder(drawn: LadderSettings, poisoned: bool) -> LadderSettings {
-    if poisoned {
-        LadderSettings { scope: drawn.scope.min(Scope::Operator), journal: 1 << 26, ..drawn }
-    } else {
-        LadderSettings { on_poison: OnPoison::Fail, ..drawn }
-    }
+fn ladder(drawn: LadderSettings, poison: Poison) -> LadderSettings {
+    let on_poison = match poison {
+        Poison::None => return LadderSettings { on_poison: OnPoison::Fail, ..drawn },
+        Poison::Drawn => drawn.on_poison,
+        Poison::As(on_poison) => on_poison,
+    };
+    LadderSettings { scope: drawn.scope.min(Scope::Operator), journal: 1 << 26, on_poison, ..drawn }
 }
 
 enum Moved {

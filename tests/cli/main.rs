@@ -7,6 +7,7 @@ mod checkpoints;
 mod deadletters;
 mod inspect;
 mod run;
+mod sim;
 mod usage;
 
 use std::fs;

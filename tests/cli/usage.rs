@@ -2,9 +2,10 @@
 
 use super::*;
 
-const COMMANDS: [&[&str]; 23] = [
+const COMMANDS: [&[&str]; 24] = [
     &[],
     &["run"],
+    &["sim"],
     &["check"],
     &["explain"],
     &["list"],

@@ -79,6 +79,8 @@ pub struct Renewal {
 /// A snapshot of a chain.
 #[derive(Clone, Default)]
 pub struct Base {
+    /// The window it was taken in; none if nothing was restored.
+    pub window: WindowId,
     /// The chunks of each operator's state, oldest first.
     pub states: Vec<Vec<Vec<u8>>>,
     /// Operators that take over what belongs to them in the states of several subtasks instead: for each of those its
@@ -113,8 +115,8 @@ pub enum Work {
     Entry(Entry),
     /// As an entry, but records of the output whose key cannot be computed are left out and handed back.
     Sifted(Entry),
-    /// Take the snapshot.
-    Cut,
+    /// Take the snapshot of this window.
+    Cut(WindowId),
     /// Call a hook.
     Tell(Notice),
 }

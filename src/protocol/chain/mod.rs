@@ -312,7 +312,7 @@ impl Chain {
                 }
                 self.settle();
             }
-            Work::Cut => {
+            Work::Cut(_) => {
                 for link in &mut self.links {
                     answer.chunks.push(guard(&link.name, || link.operator.cut())?);
                 }

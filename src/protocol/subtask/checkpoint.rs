@@ -37,8 +37,7 @@ impl Subtask {
             operators.push(OperatorSnapshot::empty(name));
             fresh.push(chunk);
         }
-        self.base = Base { watermark: self.seen_watermark, entries: chain.entries(), ..Base::default() };
-        self.base_window = window;
+        self.base = Base { window, watermark: self.seen_watermark, entries: chain.entries(), ..Base::default() };
         self.base_begun = self.begun.filter(|_| within);
         self.journal.clear();
         if let Some(sink) = &self.sink {

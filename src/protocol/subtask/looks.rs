@@ -104,6 +104,16 @@ impl Subtask {
         self.restarts
     }
 
+    /// Returns whether its operators are opened, and it was told what it was restored from.
+    pub fn is_open(&self) -> bool {
+        self.state != super::State::Opening
+    }
+
+    /// Returns whether something of it is being restarted alone.
+    pub fn is_recovering(&self) -> bool {
+        self.recovery.is_some()
+    }
+
     /// Returns how many bytes its journal holds.
     pub fn journal_bytes(&self) -> usize {
         self.journal.bytes()

@@ -72,9 +72,8 @@ pub struct Subtask {
     notices: VecDeque<(Notice, Option<Box<Cut>>)>,
     /// The names of the operators, and the output edges whose keys are computed with their consumers.
     made_of: (Vec<String>, Vec<(usize, String)>),
-    /// Where the way back of the operators begins, but for the chunks, and the window of that.
+    /// Where the way back of the operators begins, but for the chunks.
     base: Base,
-    base_window: WindowId,
     /// The window that the operators were in there, if one had begun.
     base_begun: Option<WindowId>,
     /// The last watermark that the operators have seen.
@@ -205,7 +204,6 @@ impl Subtask {
             notices: VecDeque::new(),
             made_of,
             base: Base { watermark: WATERMARK_MIN, ..Base::default() },
-            base_window: WindowId::NONE,
             base_begun: None,
             seen_watermark: WATERMARK_MIN,
             entered: None,

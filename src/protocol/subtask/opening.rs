@@ -65,8 +65,8 @@ impl Subtask {
         }
         let watermark = self.aligner.combined_watermark();
         // Until the first cut, what was adopted is nowhere else.
-        self.base = Base { watermark, adopted: Arc::new(adopted), ..Base::default() };
-        self.base_window = self.restored;
+        let window = self.restored;
+        self.base = Base { window, watermark, adopted: Arc::new(adopted), ..Base::default() };
         self.base_begun = self.within.then(|| self.window.next());
         self.seen_watermark = watermark;
         let base = is_restored.then(|| Box::new(Base { states, ..self.base.clone() }));

@@ -150,7 +150,7 @@ impl Subtask {
         self.ladder.cannot_undo();
         let Some(recovery) = &mut self.recovery else { return Err(failure) };
         (recovery.phase, recovery.report.rung, recovery.report.window) =
-            (Phase::Load, Rung::Operator, self.base_window);
+            (Phase::Load, Rung::Operator, self.base.window);
         if !self.journal.is_whole() {
             let failure = recovery.report.failure.clone();
             let front = self.steps.front().filter(|_| self.notices.is_empty());
@@ -169,7 +169,7 @@ impl Subtask {
 
     fn report(&self, rung: Rung, failure: Failure) -> Report {
         let began = (self.stopwatch)();
-        let window = if rung == Rung::Batch { self.window.next() } else { self.base_window };
+        let window = if rung == Rung::Batch { self.window.next() } else { self.base.window };
         Report { rung, failure, window, began, part: began, restore_ns: 0, replay_ns: 0, replayed: 0, quiet: false }
     }
 

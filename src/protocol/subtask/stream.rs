@@ -79,7 +79,7 @@ impl Subtask {
                 let row = batch.slice(*next..*next + 1);
                 Work::Entry(Entry { now, what: What::Batch(*port, row) })
             }
-            Step::Cut(..) => Work::Cut,
+            Step::Cut(marker, _) => Work::Cut(marker.window),
             Step::Prepared(_) => return Ok(false),
             Step::Forward(_)
             | Step::Prepare(_)

@@ -1,35 +1,18 @@
-//! The data of made-up jobs, which outlives their process: what their sources give and what their sinks have shown.
+//! What the sources and operators of made-up jobs share with who judges them; it outlives the process of the job.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 use piton_actors::prelude::*;
-use piton_actors::{Delivery, Rows};
-use serde::{Deserialize, Serialize};
 
-use crate::chaos::invariants::InvariantId;
-use crate::ids::Fence;
 use crate::sim::drawn::golden::{is_poisoned, source_row};
 use crate::sim::drawn::operators::Row;
 use crate::sim::drawn::oracle::Oracle;
-use crate::sim::outside::Outside;
 use crate::sim::random::mix;
 
-struct StagedOutput {
-    sink: usize,
-    subtask: u32,
-    fence: Fence,
-    window: WindowId,
-    rows: Vec<Row>,
-}
-
-/// What all sources, operators and sinks of a job share.
+/// What all of a job share.
 pub(crate) struct Shared {
     pub(crate) oracle: Oracle,
-    staged: BTreeMap<u64, StagedOutput>,
-    published: BTreeSet<u64>,
-    next: u64,
     whims: u64,
 }
 
@@ -39,8 +22,7 @@ pub(crate) struct Data(Arc<Mutex<Shared>>);
 
 impl Data {
     pub(crate) fn new(oracle: Oracle) -> Data {
-        let (staged, published) = (BTreeMap::new(), BTreeSet::new());
-        Data(Arc::new(Mutex::new(Shared { oracle, staged, published, next: 0, whims: 0 })))
+        Data(Arc::new(Mutex::new(Shared { oracle, whims: 0 })))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -109,110 +91,5 @@ impl Source for SimSource {
 
     fn position(&self) -> u64 {
         self.next
-    }
-}
-
-/// What a simulated sink has prepared.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct SimPending {
-    window: WindowId,
-    /// Where a staged sink has put its rows.
-    staged: u64,
-    /// The rows of a joined sink.
-    rows: Vec<Row>,
-}
-
-impl SimPending {
-    /// Decodes what a joined sink gave to the commit.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<(WindowId, Vec<Row>)> {
-        let pending: SimPending = rmp_serde::from_slice(bytes)?;
-        Ok((pending.window, pending.rows))
-    }
-}
-
-/// A sink that keeps to the rules of two-phase commit, and notices when the engine does not.
-pub(crate) struct SimSink {
-    id: usize,
-    region: usize,
-    delivery: Delivery,
-    data: Data,
-    outside: Outside,
-    subtask: u32,
-    fence: Fence,
-    rows: Vec<Row>,
-}
-
-impl SimSink {
-    pub(crate) fn new(id: usize, region: usize, delivery: Delivery, data: Data, outside: Outside) -> SimSink {
-        SimSink { id, region, delivery, data, outside, subtask: 0, fence: Fence::default(), rows: Vec::new() }
-    }
-}
-
-impl Sink for SimSink {
-    type In = Row;
-    type Pending = SimPending;
-
-    fn delivery(&self) -> Delivery {
-        self.delivery
-    }
-
-    async fn open(&mut self, pending: Vec<SimPending>, subtask: &Subtask) -> Result {
-        self.subtask = subtask.index;
-        self.fence = Fence { incarnation: subtask.incarnation, attempt: subtask.attempt };
-        let listed: BTreeSet<u64> = pending.iter().map(|pending| pending.staged).collect();
-        // What earlier lives have left behind and nobody lists is garbage.
-        self.data.lock().staged.retain(|staged, output| {
-            let own = output.sink == self.id && output.subtask == self.subtask;
-            !own || output.fence >= self.fence || listed.contains(staged)
-        });
-        Ok(())
-    }
-
-    async fn write(&mut self, batch: Arc<Rows<Row>>) -> Result {
-        self.rows.extend(batch.iter().cloned());
-        Ok(())
-    }
-
-    async fn prepare(&mut self, window: WindowId) -> Result<Option<SimPending>> {
-        if self.rows.is_empty() {
-            return Ok(None);
-        }
-        let rows = std::mem::take(&mut self.rows);
-        if self.delivery == Delivery::Joined {
-            return Ok(Some(SimPending { window, staged: 0, rows }));
-        }
-        let mut data = self.data.lock();
-        data.next += 1;
-        let staged = data.next;
-        let output = StagedOutput { sink: self.id, subtask: self.subtask, fence: self.fence, window, rows };
-        data.staged.insert(staged, output);
-        Ok(Some(SimPending { window, staged, rows: Vec::new() }))
-    }
-
-    async fn commit(&mut self, pending: SimPending) -> Result {
-        let mut data = self.data.lock();
-        if data.published.contains(&pending.staged) {
-            return Ok(());
-        }
-        let Some(output) = data.staged.remove(&pending.staged) else {
-            let message = format!("sink {}[{}]: the output of window {}", self.id, self.subtask, pending.window);
-            self.outside.judge(Err(InvariantId::PendingNotLost.broken(message)));
-            return Err(Error::failed("the pending output is not there"));
-        };
-        data.published.insert(pending.staged);
-        let head = self.outside.head(self.region);
-        self.outside.judge(data.oracle.published(output.sink, output.subtask, output.window, head, &output.rows));
-        Ok(())
-    }
-
-    async fn abort(&mut self, pending: SimPending) -> Result {
-        let mut data = self.data.lock();
-        if data.published.contains(&pending.staged) {
-            let message = format!("sink {}[{}]: window {} is visible", self.id, self.subtask, pending.window);
-            self.outside
-                .judge(Err(InvariantId::InvisibleUntilCommitted.broken(format!("abort of what is shown: {message}"))));
-        }
-        data.staged.remove(&pending.staged);
-        Ok(())
     }
 }

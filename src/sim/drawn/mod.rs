@@ -10,22 +10,25 @@ mod topology;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use piton_actors::blueprint::{OperatorBlueprint, SinkBlueprint, SourceBlueprint, sink_blueprint, source_blueprint};
-use piton_actors::{Delivery, WindowId};
+use piton_actors::blueprint::{OperatorBlueprint, SinkBlueprint, SourceBlueprint, source_blueprint};
+use piton_actors::{Batch, Delivery, Inputs};
 
-use self::data::{Data, SimPending, SimSink, SimSource};
+use self::data::{Data, SimSource};
+use self::operators::Row;
 use self::oracle::Oracle;
 use self::topology::{OperatorKind, OperatorNode, RegionPlan, SinkNode, SourceNode, Topology, Vertex};
 use crate::chaos::invariants::{InvariantId, Verdict};
 use crate::config::{Mode, OnPoison};
 use crate::ids::SubtaskId;
 use crate::protocol::ladder::LadderSettings;
-use crate::protocol::manifest::{JoinedOutput, Manifest};
+use crate::protocol::manifest::Manifest;
 use crate::runtime::build::{ChainBlueprint, Link, RegionBlueprint};
-use crate::sim::job::Job;
+use crate::sim::history::History;
+use crate::sim::job::{Job, Poison};
 use crate::sim::judge::Judge;
 use crate::sim::outside::Outside;
 use crate::sim::random::Random;
+use crate::sim::recorder::recorder;
 use crate::topology::{Fingerprint, Mapping};
 
 /// See the module.
@@ -33,6 +36,7 @@ pub(crate) struct Drawn {
     topology: Topology,
     data: Data,
     mode: Mode,
+    history: Option<History>,
 }
 
 /// Describes the job that a seed stands for, one line for each chain.
@@ -45,7 +49,14 @@ impl Drawn {
     pub(crate) fn new(seed: u64, mode: Mode) -> Drawn {
         let topology = Topology::draw(&mut Random::new(seed, "topology"));
         let data = Data::new(Oracle::new(&topology, mode));
-        Drawn { topology, data, mode }
+        let fickle = |vertex: &Vertex| vertex.operators.iter().any(|node| node.kind == OperatorKind::Fickle);
+        let regions = topology.regions.iter().enumerate();
+        let chains =
+            regions.flat_map(|(number, region)| std::iter::repeat(number).zip(region.vertices.iter().enumerate()));
+        let fickle =
+            chains.filter(|(_, (_, vertex))| fickle(vertex)).map(|(region, (chain, _))| (region, chain)).collect();
+        let history = (mode == Mode::ExactlyOnce).then(|| History::new(fickle));
+        Drawn { topology, data, mode, history }
     }
 
     pub(crate) fn regions(&self) -> usize {
@@ -54,13 +65,13 @@ impl Drawn {
 
     /// Plans it.
     pub(crate) fn job(&self, outside: &Outside) -> Job {
-        let plan = |(number, region): (usize, &RegionPlan)| {
+        let plan = |region: &RegionPlan| {
             let chain = |vertex: &Vertex| ChainBlueprint {
                 name: Arc::clone(&vertex.name),
                 parallelism: vertex.parallelism,
                 source: vertex.source.as_ref().map(|node| (node.name.clone(), self.source(node), node.disorder)),
                 operators: vertex.operators.iter().map(|node| (node.name.clone(), self.operator(node))).collect(),
-                sink: vertex.sink.as_ref().map(|node| (node.name.clone(), self.sink(number, node, outside))),
+                sink: vertex.sink.as_ref().map(|node| (node.name.clone(), self.sink(node, outside))),
                 dedicated: false,
             };
             let links = region.edges.iter();
@@ -78,8 +89,9 @@ impl Drawn {
                 mapping: Mapping::default(),
             }
         };
-        let regions = self.topology.regions.iter().enumerate().map(plan).collect();
-        Job::new(self.topology.key_groups, regions, self.topology.poisoned)
+        let regions = self.topology.regions.iter().map(plan).collect();
+        let poison = if self.topology.poisoned { Poison::Drawn } else { Poison::None };
+        Job::new(self.topology.key_groups, 0, regions, poison)
     }
 
     fn source(&self, node: &SourceNode) -> SourceBlueprint {
@@ -97,12 +109,10 @@ impl Drawn {
         operators::blueprint(node.id, node.kind, &self.data)
     }
 
-    fn sink(&self, region: usize, node: &SinkNode, outside: &Outside) -> SinkBlueprint {
-        let (id, data, outside) = (node.id, self.data.clone(), outside.clone());
-        let delivery = self.topology.sinks[id].delivery;
+    fn sink(&self, node: &SinkNode, outside: &Outside) -> SinkBlueprint {
+        let delivery = self.topology.sinks[node.id].delivery;
         debug_assert!(delivery != Delivery::Immediate, "an immediate sink promises nothing that could be checked");
-        let make = move || Ok(SimSink::new(id, region, delivery, data.clone(), outside.clone()));
-        sink_blueprint(make).expect("a factory that never fails")
+        recorder(&node.name, delivery, <Row as Inputs>::unpack, outside)
     }
 }
 
@@ -115,17 +125,17 @@ impl Judge for Drawn {
         oracle.under_way_seen(region, under_way);
     }
 
-    fn joined(&mut self, window: WindowId, joined: &JoinedOutput) -> Verdict {
-        let sinks = self.topology.regions.iter().flat_map(|region| &region.vertices);
-        let sink = sinks.filter_map(|vertex| vertex.sink.as_ref()).find(|sink| sink.name == joined.operator);
-        let (Some(sink), Ok((prepared, rows))) = (sink, SimPending::decode(&joined.output)) else {
-            let message = format!("a joined output of \"{}\" is not what was given", joined.operator);
-            return Err(InvariantId::EngineSound.broken(message));
-        };
-        if prepared > window {
-            return Err(InvariantId::InvisibleUntilCommitted.broken(format!("window {prepared} joined {window}")));
+    fn published(&mut self, region: usize, sink: &str, batches: &[Batch]) -> Verdict {
+        let sinks = self.topology.regions[region].vertices.iter().filter_map(|vertex| vertex.sink.as_ref());
+        let id = sinks.into_iter().find(|node| node.name == sink).map(|node| node.id);
+        for batch in batches {
+            let (Some(id), Some(rows)) = (id, piton_actors::rows::<Row>(batch)) else {
+                let message = format!("what \"{sink}\" has shown is not what it was given");
+                return Err(InvariantId::EngineSound.broken(message));
+            };
+            self.data.lock().oracle.published(id, &rows)?;
         }
-        self.data.lock().oracle.published(sink.id, joined.subtask.index, prepared, window, &rows)
+        Ok(())
     }
 
     fn settled(&mut self, region: usize) -> Verdict {
@@ -154,6 +164,10 @@ impl Judge for Drawn {
 
     fn visible(&self) -> (u64, u64) {
         self.data.lock().oracle.visible()
+    }
+
+    fn history(&mut self) -> Option<&mut History> {
+        self.history.as_mut()
     }
 
     fn is_fickle(&self, region: usize, chain: usize) -> bool {

@@ -1,0 +1,80 @@
+//! `piton sim`.
+
+use super::*;
+
+/// A filter, a keyed aggregate and two sinks, behind two sources.
+fn job() -> Job {
+    Job::with(
+        r#"
+        [sources.left]
+        type = "generate"
+        rows = 100000
+        keys = 20
+        rate = "1000/s"
+        parallelism = 2
+        [sources.right]
+        type = "generate"
+        rows = 5000
+        keys = 30
+        seed = 1
+        [operators.some]
+        type = "filter"
+        inputs = ["left", "right"]
+        where = "value > 100"
+        [operators.sums]
+        type = "aggregate"
+        inputs = ["some"]
+        parallelism = 2
+        by = ["key"]
+        columns = ["count(*) AS n", "sum(value) AS total"]
+        [sinks.sums]
+        type = "csv"
+        inputs = ["sums"]
+        path = "out/sums"
+        [sinks.rows]
+        type = "ndjson"
+        inputs = ["some"]
+        path = "out/rows"
+        "#,
+    )
+}
+
+#[test]
+fn a_sound_job_passes_and_leaves_nothing_behind() {
+    let job = job();
+    let ended = job.piton(&["sim", "job.toml", "--seeds", "60"]).with(0);
+    ended.prints(&["60 seeds", "faults", "PASS"]);
+    assert_eq!(job.everything(), [job.path("job.toml")]);
+}
+
+#[test]
+fn too_few_seeds_do_not_reach_every_cell() {
+    let job = job();
+    let ended = job.piton(&["sim", "job.toml", "--seed", "3", "--coverage"]).with(1);
+    ended.prints(&["REPLAYING", "power cut"]);
+    ended.says(&["never happened", "run more seeds"]);
+}
+
+#[test]
+fn a_plan_is_played_again_or_refused() {
+    let job = job();
+    let plan = |fault: &str| fs::write(job.path("plan.toml"), format!("seed = 5\nrows = 40\n{fault}")).unwrap();
+    plan(
+        "[[fault]]\nstep = 200\nkind = \"hook\"\nwhom = \"sums[1]\"\nhook = \"process\"\nact = \"panic\"\nafter = 2\n",
+    );
+    job.piton(&["sim", "job.toml", "--plan", "plan.toml"]).with(0).prints(&["ok", "seed 5", "1 fault"]);
+    plan("[[fault]]\nstep = 200\nkind = \"lose\"\nsubtask = \"sums[2]\"\n");
+    job.piton(&["sim", "job.toml", "--plan", "plan.toml"]).with(2).says(&["sums[2]", "does not have"]);
+    plan("[[fault]]\nstep = 200\nkind = \"earthquake\"\n");
+    job.piton(&["sim", "job.toml", "--plan", "plan.toml"]).with(2).says(&["plan.toml", "earthquake"]);
+    job.piton(&["sim", "job.toml", "--plan", "none.toml"]).with(2).says(&["cannot read", "none.toml"]);
+}
+
+#[test]
+fn a_source_that_cannot_go_back_is_refused() {
+    let job = Job::with(
+        "[checkpoint]\nmode = \"at-least-once\"\n[sources.in]\ntype = \"lines\"\npath = \"-\"\n[sinks.out]\ntype = \
+         \"blackhole\"\ninputs = [\"in\"]\n",
+    );
+    job.piton(&["sim", "job.toml"]).with(2).says(&["source \"in\" cannot be simulated"]);
+}

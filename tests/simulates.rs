@@ -1,0 +1,255 @@
+//! A job of one's own is simulated with its own sources and operators: sound ones keep every promise, and what is
+//! wrong with others is found, cut down to a few faults and played again.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use piton::prelude::*;
+use piton::sim::{Coverage, Fault, Found, Options, Outcome, Phase, Simulation, check};
+use piton::topology::load_text;
+use piton::{Overrides, Registry};
+use serde::Deserialize;
+
+/// Counts per key, in its fields: nothing of that is in a snapshot.
+#[derive(Clone, Deserialize)]
+struct Forgetful {
+    #[serde(skip)]
+    seen: BTreeMap<u64, u64>,
+}
+
+impl Operator for Forgetful {
+    type In = (u64, u64);
+    type Out = (u64, u64);
+
+    fn key(&self, record: &(u64, u64)) -> Key {
+        Key::from(record.0)
+    }
+
+    fn process(&mut self, record: &(u64, u64), ctx: &mut Context<(u64, u64)>) -> Result {
+        let seen = self.seen.entry(record.0).or_default();
+        *seen += 1;
+        ctx.emit((record.0, *seen));
+        Ok(())
+    }
+}
+
+static WHIM: AtomicU64 = AtomicU64::new(0);
+
+/// Numbers records by something outside of it.
+#[derive(Clone, Deserialize)]
+struct Whimsical {}
+
+impl Operator for Whimsical {
+    type In = (u64, u64);
+    type Out = (u64, u64);
+
+    fn is_keyed(&self) -> bool {
+        false
+    }
+
+    fn process(&mut self, record: &(u64, u64), ctx: &mut Context<(u64, u64)>) -> Result {
+        ctx.emit((record.0, WHIM.fetch_add(1, Ordering::Relaxed)));
+        Ok(())
+    }
+}
+
+/// A source that cannot go back to its position: it begins three records later.
+#[derive(Clone, Deserialize)]
+struct Skipping {
+    #[serde(skip)]
+    next: u64,
+}
+
+impl Source for Skipping {
+    type Out = (u64, u64);
+    type Position = u64;
+
+    async fn open(&mut self, position: Option<u64>, _subtask: &Subtask) -> Result {
+        self.next = position.map_or(0, |position| position + 3);
+        Ok(())
+    }
+
+    async fn poll(&mut self, feed: &mut Feed<(u64, u64)>) -> Result<Progress> {
+        for _ in 0..feed.room().min(5) {
+            feed.push((self.next % 3, self.next));
+            self.next += 1;
+        }
+        Ok(Progress::More)
+    }
+
+    fn position(&self) -> u64 {
+        self.next
+    }
+}
+
+/// A source that cannot go back at all.
+#[derive(Clone, Deserialize)]
+struct Pipe {}
+
+impl Source for Pipe {
+    type Out = (u64, u64);
+    type Position = u64;
+
+    async fn open(&mut self, _position: Option<u64>, _subtask: &Subtask) -> Result {
+        Ok(())
+    }
+
+    async fn poll(&mut self, _feed: &mut Feed<(u64, u64)>) -> Result<Progress> {
+        Ok(Progress::Done)
+    }
+
+    fn position(&self) -> u64 {
+        0
+    }
+
+    fn replayable(&self) -> bool {
+        false
+    }
+}
+
+fn registry() -> Registry {
+    let mut registry = support::registry();
+    registry.operator::<Forgetful>("forgetful").operator::<Whimsical>("whimsical");
+    registry.source::<Skipping>("skipping").source::<Pipe>("pipe");
+    registry
+}
+
+/// Two sources, a keyed operator in the middle of another type, and sinks in and behind the chains.
+fn job(source: &str, operator: &str) -> String {
+    format!(
+        r#"
+        [checkpoint]
+        mode = "exactly-once"
+        [sources.left]
+        {source}
+        parallelism = 2
+        [sources.right]
+        type = "numbers"
+        rows = 300
+        keys = 5
+        [operators.middle]
+        type = "{operator}"
+        inputs = ["left", "right"]
+        parallelism = 3
+        [operators.last]
+        type = "count"
+        inputs = ["middle"]
+        parallelism = 2
+        [sinks.all]
+        type = "collect"
+        name = "all"
+        inputs = ["last"]
+        [sinks.aside]
+        type = "collect"
+        name = "aside"
+        inputs = ["middle"]
+        parallelism = 1
+        "#
+    )
+}
+
+const NUMBERS: &str = "type = \"numbers\"\nrows = 250\nkeys = 7\nidle_ms = 3";
+
+fn simulation(toml: &str) -> Simulation {
+    let plan = load_text(toml, Path::new("job.toml"), &Overrides::default(), &registry()).unwrap();
+    Simulation::of(Arc::new(plan), 60).unwrap()
+}
+
+fn first_failing(simulation: &Simulation, seeds: u64) -> Outcome {
+    let outcomes = (0..seeds).map(|seed| simulation.run(seed, &Options::default()));
+    outcomes.into_iter().find(|outcome| outcome.violation.is_some()).expect("a promise is broken")
+}
+
+#[test]
+fn a_sound_job_keeps_every_promise_and_every_cell_is_reached() {
+    let simulation = simulation(&job(NUMBERS, "count"));
+    let (mut coverage, mut rows, mut faults) = (Coverage::default(), 0, 0);
+    for seed in 0..600 {
+        let outcome = simulation.run(seed, &Options::default());
+        assert_eq!(outcome.violation, None, "seed {seed}, {}", outcome.faults);
+        coverage.add(&outcome.coverage);
+        rows += outcome.stats.rows;
+        faults += outcome.stats.faults;
+    }
+    assert!(rows > 600 * 100 && faults > 1_500, "{rows} rows, {faults} faults");
+    for kind in Fault::KINDS {
+        for phase in Phase::ALL {
+            println!("{kind} while {}: {}", phase.name(), coverage.times(kind, *phase));
+        }
+    }
+    for phase in Phase::ALL {
+        assert!(coverage.times("panic", *phase) > 0, "no panic while {}", phase.name());
+    }
+}
+
+#[test]
+fn what_is_kept_where_no_snapshot_finds_it_is_found_and_cut_down() {
+    let simulation = simulation(&job(NUMBERS, "forgetful"));
+    let failing = first_failing(&simulation, 200);
+    let (shrunk, _) = simulation.shrink(failing);
+    let broken = shrunk.violation.as_ref().unwrap().to_string();
+    assert!(broken.contains("operators-repeat") && broken.contains("middle["), "{broken}");
+    assert!(shrunk.faults.faults.len() <= 3, "{}", shrunk.faults);
+    let found = Found { seed: shrunk.seed, rows: 60, faults: shrunk.faults.clone() };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("plan.toml");
+    std::fs::write(&file, found.to_toml(&broken)).unwrap();
+    let read = Found::read(&file).unwrap();
+    assert_eq!(read, found);
+    let again = simulation.run(read.seed, &Options { faults: Some(read.faults), trace: true });
+    assert_eq!((again.violation, again.trace_hash), (shrunk.violation, shrunk.trace_hash));
+}
+
+#[test]
+fn an_operator_that_is_not_deterministic_is_found() {
+    let plan =
+        load_text(&job(NUMBERS, "whimsical"), Path::new("job.toml"), &Overrides::default(), &registry()).unwrap();
+    let broken = Simulation::of(Arc::new(plan), 60).err().unwrap().to_string();
+    assert!(broken.contains("even when nothing fails"), "{broken}");
+    assert!(broken.contains("operators-repeat") && broken.contains("middle["), "{broken}");
+}
+
+#[test]
+fn a_source_that_does_not_go_back_to_its_position_is_found() {
+    let simulation = simulation(&job("type = \"skipping\"", "count"));
+    let failing = first_failing(&simulation, 100);
+    let (shrunk, _) = simulation.shrink(failing);
+    assert!(shrunk.faults.faults.len() <= 3, "{}", shrunk.faults);
+}
+
+#[test]
+fn a_source_that_cannot_go_back_is_refused() {
+    let toml = job("type = \"pipe\"", "count").replace("exactly-once", "at-least-once");
+    let plan = load_text(&toml, Path::new("job.toml"), &Overrides::default(), &registry()).unwrap();
+    let refused = Simulation::of(Arc::new(plan), 60).err().unwrap().to_string();
+    assert!(refused.contains("source \"left\" cannot be simulated"), "{refused}");
+}
+
+#[test]
+fn the_same_seed_does_the_same() {
+    let simulation = simulation(&job(NUMBERS, "count"));
+    for seed in 0..50 {
+        let runs = [(); 2].map(|()| simulation.run(seed, &Options::default()));
+        assert_eq!(runs[0].trace_hash, runs[1].trace_hash, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_test_of_ones_own_is_one_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, toml: String| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, toml).unwrap();
+        file
+    };
+    check(file("sound.toml", job(NUMBERS, "count")), &registry(), 50);
+    let wrong = file("wrong.toml", job(NUMBERS, "forgetful"));
+    let said = catch_unwind(AssertUnwindSafe(|| check(wrong, &registry(), 200))).unwrap_err();
+    let said = said.downcast_ref::<String>().unwrap();
+    assert!(said.contains("operators-repeat") && said.contains("[[fault]]"), "{said}");
+}
