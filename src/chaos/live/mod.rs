@@ -222,7 +222,7 @@ fn keep(scratch: Scratch, plan: &ChaosPlan) -> Result<PathBuf> {
 /// Returns what is set over the file for every run of the job.
 fn common_settings(topology: &Plan, notes: &mut Vec<String>) -> Vec<String> {
     let mut set = Vec::new();
-    let longest = LONGEST_TIMEOUT.max(Duration::from_millis(topology.settings.checkpoint_interval().millis() * 3));
+    let longest = checkpoint_timeout(topology);
     if topology.settings.checkpoint.timeout > longest {
         set.push(format!("checkpoint.timeout={longest}"));
         notes.push(format!(
@@ -234,6 +234,12 @@ fn common_settings(topology: &Plan, notes: &mut Vec<String>) -> Vec<String> {
         set.push("http.listen=127.0.0.1:0".to_string());
     }
     set
+}
+
+/// Returns after how long a checkpoint is given up here.
+fn checkpoint_timeout(topology: &Plan) -> Duration {
+    let longest = LONGEST_TIMEOUT.max(Duration::from_millis(topology.settings.checkpoint_interval().millis() * 3));
+    topology.settings.checkpoint.timeout.min(longest)
 }
 
 /// Returns how to run the job in a folder of its own, with its sinks below that.
