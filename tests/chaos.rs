@@ -262,6 +262,25 @@ fn a_run_without_any_fault_is_no_verdict() {
 }
 
 #[test]
+fn what_was_expected_and_is_not_so_fails() {
+    let case = Case::new(COUNTS);
+    let expect = [
+        "chaos.expect.max_rss=1MiB",
+        "chaos.expect.recovery_p99=0ms",
+        "chaos.warmup=200ms",
+        "chaos.mean_interval=150ms",
+    ];
+    let mut arguments = vec!["--seed", "5", "--duration", "3s", "--report", "report.json"];
+    arguments.extend(expect.iter().flat_map(|set| ["--set", set]));
+    let ended = case.run(&arguments).expect(1);
+    for part in ["VERDICT      FAIL", "memory <= 1MiB: it was", "recovery p99 <= 0s: it was"] {
+        assert!(ended.stdout.contains(part), "{part}\n{}", ended.stdout);
+    }
+    assert_eq!(case.report("report.json")["broken"].as_array().unwrap().len(), 0, "{}", ended.stdout);
+    assert_eq!(case.left(), 1, "{}", ended.stdout);
+}
+
+#[test]
 fn whoever_stops_it_finds_nothing_left() {
     let case = Case::new(COUNTS);
     let mut life = case.start(&["--seed", "1", "--duration", "60s"]);

@@ -90,6 +90,15 @@ pub enum Stage {
     Comparing,
 }
 
+/// What is broken if two runs do not come to the same.
+const OUTPUT: [InvariantId; 5] = [
+    InvariantId::OutputComplete,
+    InvariantId::OutputNotRepeated,
+    InvariantId::CommittedStays,
+    InvariantId::StateComplete,
+    InvariantId::LettersExactlyOnce,
+];
+
 /// Enough for anybody: a source that is told so is not held up by its rate.
 const NO_LIMIT: &str = "1000000000/s";
 
@@ -138,13 +147,13 @@ pub fn run(mut request: Request) -> Result<Report> {
         return Err(nothing_happened(&request, &golden, done.took_ms));
     }
     (request.watcher)(&Stage::Comparing);
+    let not_compared = compare::states_not_compared(&topology);
     let mut state = report::State::default();
     let mut letters = report::Letters::default();
     if done.has_finished {
         for watched in &done.watched {
             done.broken.extend(watched.complete().into_iter().map(|violation| in_the_end(&violation)));
         }
-        let not_compared = compare::states_not_compared(&topology);
         let (compared, wrong) = match topology.settings.checkpoint.mode {
             Mode::ExactlyOnce => state::compare(&golden_runner, &done.runner, &not_compared)?,
             Mode::AtLeastOnce => (every_state_not_compared(&topology), Vec::new()),
@@ -161,6 +170,11 @@ pub fn run(mut request: Request) -> Result<Report> {
         );
     }
     notes.append(&mut done.notes);
+    let is_other = |broken: &report::Broken| OUTPUT.iter().any(|id| id.name() == broken.invariant);
+    if done.has_finished && done.broken.iter().any(is_other) {
+        let again = runner(&request, &topology, &scratch, "golden-again", &[&common, &fast])?;
+        notes.extend(differs_by_itself((&golden_runner, &again), &not_compared, &done, &mut request)?);
+    }
 
     let (kinds, recovery) = done.hits.by_kind();
     let hypothesis = hypothesis(&topology, &done, recovery);
@@ -208,7 +222,7 @@ fn keep(scratch: Scratch, plan: &ChaosPlan) -> Result<PathBuf> {
 /// Returns what is set over the file for every run of the job.
 fn common_settings(topology: &Plan, notes: &mut Vec<String>) -> Vec<String> {
     let mut set = Vec::new();
-    let longest = LONGEST_TIMEOUT.max(Duration::from_millis(topology.settings.checkpoint_interval().millis() * 3));
+    let longest = checkpoint_timeout(topology);
     if topology.settings.checkpoint.timeout > longest {
         set.push(format!("checkpoint.timeout={longest}"));
         notes.push(format!(
@@ -220,6 +234,12 @@ fn common_settings(topology: &Plan, notes: &mut Vec<String>) -> Vec<String> {
         set.push("http.listen=127.0.0.1:0".to_string());
     }
     set
+}
+
+/// Returns after how long a checkpoint is given up here.
+fn checkpoint_timeout(topology: &Plan) -> Duration {
+    let longest = LONGEST_TIMEOUT.max(Duration::from_millis(topology.settings.checkpoint_interval().millis() * 3));
+    topology.settings.checkpoint.timeout.min(longest)
 }
 
 /// Returns how to run the job in a folder of its own, with its sinks below that.
@@ -272,6 +292,26 @@ fn pace(request: &Request, golden: &report::Golden, notes: &mut Vec<String>) -> 
     set
 }
 
+/// Runs the job once more without faults: if that differs from the first time, too, faults are not to blame.
+fn differs_by_itself(
+    (golden, again): (&Runner, &Runner),
+    not_compared: &[(String, String)],
+    done: &siege::Done,
+    request: &mut Request,
+) -> Result<Option<String>> {
+    peace::run(again, request)?;
+    let mut wrong = Vec::new();
+    for watched in &done.watched {
+        let mut watched = watched.of_another(again.folder.join(OUT).join(watched.name()));
+        wrong.extend(watched.look()?);
+        wrong.extend(watched.complete());
+    }
+    wrong.extend(state::compare(golden, again, not_compared)?.1);
+    Ok(wrong.first().map(|violation| {
+        format!("two runs without any fault differ, too: the job does not repeat itself ({violation})")
+    }))
+}
+
 fn nothing_happened(request: &Request, golden: &report::Golden, took_ms: u64) -> Error {
     let first = request.plan.faults.iter().filter_map(|fault| fault.at).min();
     let Some(first) = first else {
@@ -304,14 +344,7 @@ fn in_the_end(violation: &Violation) -> report::Broken {
 /// Returns what was expected, and whether it held.
 fn hypothesis(topology: &Plan, done: &siege::Done, recovery: Option<report::Spread>) -> Vec<report::Expected> {
     let expect = &topology.settings.chaos.expect;
-    let output = [
-        InvariantId::OutputComplete,
-        InvariantId::OutputNotRepeated,
-        InvariantId::CommittedStays,
-        InvariantId::StateComplete,
-        InvariantId::LettersExactlyOnce,
-    ];
-    let is_output = |broken: &&report::Broken| output.iter().any(|id| id.name() == broken.invariant);
+    let is_output = |broken: &&report::Broken| OUTPUT.iter().any(|id| id.name() == broken.invariant);
     let broken = done.broken.iter().filter(is_output).count();
     let what = match expect.output {
         Mode::ExactlyOnce => "exactly-once",

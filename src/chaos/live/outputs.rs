@@ -178,6 +178,17 @@ impl Watched {
         }
     }
 
+    /// Holds another folder against the same run without faults.
+    pub(super) fn of_another(&self, folder: PathBuf) -> Watched {
+        let folder = self.folder.is_some().then_some(folder);
+        Watched::new(self.check.clone(), folder, self.golden.clone())
+    }
+
+    /// Returns the name of its sink.
+    pub(super) fn name(&self) -> &str {
+        &self.check.name
+    }
+
     /// Looks at what has become visible; returns what should not be.
     ///
     /// # Errors

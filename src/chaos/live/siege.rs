@@ -20,7 +20,7 @@ use crate::chaos::live::hits::Hits;
 use crate::chaos::live::outputs::Watched;
 use crate::chaos::live::peace::millis;
 use crate::chaos::live::process::{Peace, Process, Runner};
-use crate::chaos::live::{Request, Stage, is_stopped};
+use crate::chaos::live::{Request, Stage, checkpoint_timeout, is_stopped};
 use crate::chaos::plan::{ChaosPlan, PlannedFault};
 use crate::chaos::report::{self, Broken, Life};
 use crate::chaos::target::Target;
@@ -370,9 +370,11 @@ impl<'a> Siege<'a> {
         let over = self.plan.duration.millis();
         let limit = match self.phase {
             Phase::Faults => return false,
-            // A region that is to be restarted waits for as long as its policy says.
+            // A checkpoint that has lost something is given up first, and a region that is to be restarted waits for as
+            // long as its policy says.
             Phase::Settling if self.commits_since_faults == 0 => {
-                over + self.plan.settle.millis() + self.longest_delay()
+                let given_up = checkpoint_timeout(self.spec.topology).millis();
+                over + self.plan.settle.millis() + given_up + self.longest_delay()
             }
             _ => self.last_commit_ms.unwrap_or(0).max(over) + STALLED_MS,
         };
