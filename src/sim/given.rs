@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use piton_actors::{Batch, Delivery};
+use piton_actors::{Batch, Delivery, WindowId};
 
 use crate::chaos::invariants::Verdict;
 use crate::chaos::target::fits;
@@ -155,7 +155,7 @@ impl Judge for ByHistory {
         (self.0.visible(), 0)
     }
 
-    fn rescaled(&mut self) {}
+    fn rescaled(&mut self, _heads: &[WindowId]) {}
 
     fn history(&mut self) -> Option<&mut History> {
         Some(&mut self.0)

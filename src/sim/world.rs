@@ -588,7 +588,7 @@ impl<'a> World<'a> {
         self.variant = (self.variant + 1) % self.variants.len();
         self.job = &self.variants[self.variant].job;
         (self.losing, self.stalled) = (None, None);
-        self.expected.rescaled();
+        self.expected.rescaled(heads);
         if let Some(history) = self.expected.history() {
             history.rescaled(self.variant, heads);
         }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use piton_actors::blueprint::{OperatorBlueprint, SinkBlueprint, SourceBlueprint, source_blueprint};
-use piton_actors::{Batch, Delivery, Inputs};
+use piton_actors::{Batch, Delivery, Inputs, WindowId};
 
 use self::data::{Data, SimSource};
 use self::operators::Row;
@@ -176,9 +176,8 @@ impl Judge for Drawn {
         self.data.lock().oracle.visible()
     }
 
-    fn rescaled(&mut self) {
-        // Round robin begins anew.
-        self.data.lock().oracle.forget_stamps();
+    fn rescaled(&mut self, heads: &[WindowId]) {
+        self.data.lock().oracle.rescaled(heads);
     }
 
     fn history(&mut self) -> Option<&mut History> {
