@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use piton::prelude::*;
@@ -59,6 +59,66 @@ impl Source for Company {
     }
 }
 
+/// How many commits of the neighbour were seen, for each job.
+static COMMITS: LazyLock<Mutex<BTreeMap<String, u64>>> = LazyLock::new(Mutex::default);
+
+fn commits() -> std::sync::MutexGuard<'static, BTreeMap<String, u64>> {
+    COMMITS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Emits `(key, number)` in small steps, and waits in the middle of each quarter until the neighbour has committed: how
+/// fast the disk is decides nothing.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Paced {
+    rows: u64,
+    keys: u64,
+    name: String,
+    #[serde(skip)]
+    next: u64,
+    /// How many commits there were when it began to wait, and how many ms ago that was.
+    #[serde(skip)]
+    waiting: Option<(u64, u64)>,
+}
+
+/// After so many ms it waits no longer, and the test fails.
+const PATIENCE_MS: u64 = 60_000;
+
+impl Source for Paced {
+    type Out = (u64, u64);
+    type Position = u64;
+
+    async fn open(&mut self, position: Option<u64>, _: &Subtask) -> Result {
+        self.next = position.unwrap_or(0);
+        Ok(())
+    }
+
+    async fn poll(&mut self, feed: &mut Feed<(u64, u64)>) -> Result<Progress> {
+        const QUARTER: u64 = PANICS / 4 * APART;
+        if self.next % QUARTER == QUARTER / 2 / 7 * 7 {
+            let seen = commits().get(&self.name).copied().unwrap_or(0);
+            let (before, for_ms) = self.waiting.get_or_insert((seen, 0));
+            *for_ms += 1;
+            if seen == *before && *for_ms < PATIENCE_MS {
+                return Ok(Progress::Idle(1));
+            }
+            self.waiting = None;
+        }
+        for _ in 0..7 {
+            if self.next >= self.rows {
+                return Ok(Progress::Done);
+            }
+            feed.push_at(self.next as Timestamp, (self.next % self.keys, self.next));
+            self.next += 1;
+        }
+        Ok(Progress::Idle(1))
+    }
+
+    fn position(&self) -> u64 {
+        self.next
+    }
+}
+
 fn topology(name: &str, scope: &str, set: &str) -> String {
     let panics: Vec<u64> = (1..=PANICS).map(|panic| panic * APART).collect();
     format!(
@@ -92,10 +152,10 @@ fn topology(name: &str, scope: &str, set: &str) -> String {
         inputs = ["good_count"]
         name = "{name}-good"
         [sources.bad]
-        type = "numbers"
+        type = "paced"
         rows = {ROWS}
         keys = {KEYS}
-        idle_ms = 1
+        name = "{name}"
         parallelism = 1
         [operators.bad_count]
         type = "count"
@@ -122,17 +182,20 @@ impl Ender {
 fn run(name: &str, toml: &str) -> (Outcome, Vec<Event>) {
     let mut registry = support::registry();
     registry.source::<Company>("company");
+    registry.source::<Paced>("paced");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("job.toml");
     let plan = piton::topology::load_text(toml, &file, &Overrides::default(), &registry).unwrap();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let events = Arc::clone(&seen);
     let ender = Ender(name.to_string());
+    let job = name.to_string();
     let mut mended = 0;
     let listener = Box::new(move |event: &Event| {
         match event {
             Event::Restarted { .. } => mended += 1,
             Event::Committed { region, .. } if region == "bad" && mended >= PANICS => ender.end(),
+            Event::Committed { region, .. } if region == "good" => *commits().entry(job.clone()).or_default() += 1,
             Event::Failed { .. } => ender.end(),
             _ => {}
         }
