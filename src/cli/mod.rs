@@ -6,7 +6,7 @@
 
 mod args;
 mod checkpoints;
-mod deadletters;
+pub(crate) mod deadletters;
 mod diff;
 mod events;
 mod inspect;

@@ -39,10 +39,16 @@ impl Found {
     pub fn read(file: &Path) -> Result<Found> {
         let text = std::fs::read_to_string(file)
             .map_err(|error| Error::config(format!("cannot read \"{}\": {error}", file.display())))?;
-        let wrong = |error: toml::de::Error| {
-            Error::config(format!("\"{}\" is no plan of faults: {}", file.display(), error.message()))
-        };
-        toml::from_str(&text).map_err(wrong)
+        let wrong = |reason| Error::config(format!("\"{}\" is no plan of faults: {reason}", file.display()));
+        Found::parse(&text).map_err(wrong)
+    }
+
+    /// Reads it as it was written by [`Found::to_toml`].
+    ///
+    /// # Errors
+    /// Why the text is no such run.
+    pub fn parse(text: &str) -> std::result::Result<Found, String> {
+        toml::from_str(text).map_err(|error| error.message().to_owned())
     }
 
     /// Checks that the faults are for a job.

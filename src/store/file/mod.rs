@@ -86,6 +86,18 @@ impl OpenReport {
     }
 }
 
+/// Returns the letters of a log, each with the window whose commit has brought it, and what is wrong with the log.
+pub(crate) fn read_letter_log(bytes: &[u8]) -> (Vec<(WindowId, DeadLetter)>, Vec<String>) {
+    let (letters, damage) = letter_log::decode(bytes);
+    (letters.into_values().map(|kept| (kept.commit, kept.letter)).collect(), damage)
+}
+
+/// Returns the log that some letters make; see [`read_letter_log`].
+pub(crate) fn write_letter_log(letters: Vec<(WindowId, DeadLetter)>) -> Vec<u8> {
+    let kept = |(commit, letter)| (letter_log::identity(&letter), letter_log::Kept { commit, letter });
+    letter_log::encode(&letters.into_iter().map(kept).collect())
+}
+
 /// The default store: files, and a catalogue in sled.
 pub type SledStore = FileStore<RealDisk, SledCatalogue<RealDisk>>;
 
