@@ -57,11 +57,7 @@ pub fn write_in_flight(
     Ok(call(name, workshop, Work::Pack(channels))?.packed)
 }
 
-fn call(
-    name: &str,
-    workshop: Arc<dyn Workshop>,
-    work: Work,
-) -> Result<ChainAnswer, String> {
+fn call(name: &str, workshop: Arc<dyn Workshop>, work: Work) -> Result<ChainAnswer, String> {
     let chain = Chain::new(vec![name.to_owned()], Vec::new(), workshop).map_err(|failure| failure.to_string())?;
     let (_, answer) = Box::new(chain).call(ChainCall { first: First::Nothing, work, undoable: false });
     answer.map_err(|failure| failure.failure.to_string())

@@ -33,7 +33,8 @@ fn seeds() -> PathBuf {
 fn try_all(target: &str) {
     let chosen = std::env::var_os("PITON_FUZZ").map(PathBuf::from);
     let (_, check) = TARGETS.iter().find(|(name, _)| *name == target).unwrap();
-    let mut files: Vec<PathBuf> = fs::read_dir(seeds().join(target)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(seeds().join(target)).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     if let Some(chosen) = chosen {
         let is_of_target = chosen.parent().is_some_and(|folder| folder.ends_with(target));

@@ -54,9 +54,7 @@ fn main() {
 type Write<'a> = &'a dyn Fn(&str, &str, &[u8]);
 
 fn letters(write: Write<'_>) {
-    let of = |number, window, len| {
-        (WindowId(window + 1), letter(&SubtaskId::new("count", 0), number, window, len))
-    };
+    let of = |number, window, len| (WindowId(window + 1), letter(&SubtaskId::new("count", 0), number, window, len));
     let odd = DeadLetter {
         reason: "a \"panic\"\nof two lines".into(),
         record: "{\"a\":[1,\n2.5e3],\"b\":{ },\"c\":\"\\\"]\\u00e9\"}".into(),
@@ -80,9 +78,7 @@ fn states(write: Write<'_>) {
         operator.advance_watermark(2 * round as i64).expect("the operator does not fail");
         chunks.push(operator.cut().expect("it can be cut"));
     }
-    let of = |how: u8, chunks: &[Vec<u8>]| {
-        [vec![how], chunks.iter().flat_map(|chunk| piece(chunk)).collect()].concat()
-    };
+    let of = |how: u8, chunks: &[Vec<u8>]| [vec![how], chunks.iter().flat_map(|chunk| piece(chunk)).collect()].concat();
     write("state", "whole", &of(0, &chunks));
     write("state", "forged", &of(state::FORGED, &chunks));
     write("state", "first", &of(state::FORGED, &chunks[..1]));
@@ -120,18 +116,22 @@ fn stores(write: Write<'_>) {
             let content = whole.read(path);
             let name = path.to_string_lossy().trim_start_matches("/state/").replace(['/', '.'], "-");
             let name = if long == 0 { name } else { format!("long-{name}") };
-            if long == 0 || name.contains("manifest") || name.ends_with("HEAD") {
+            // One chunk is like another.
+            let is_new = !name.contains("blobs") || name.ends_with("0-1-0-42");
+            if long == 0 && is_new || name.contains("manifest") || name == "long-regions-b-HEAD" {
                 write("store", &format!("{name}-patched"), &[long, nth, 1, 20, 0, 0, 255, 0]);
                 write("store", &format!("{name}-cut"), &[long, nth, 2, 100, 0, 0, 1]);
                 write("store", &format!("{name}-removed"), &[long, nth, 4]);
-                write("store", &format!("{name}-second"), &[long, nth, 1, 0, 16, 16, 80]);
                 write("store", &format!("{name}-forged"), &[long | store::FORGED, nth, 1, 80, 0, 0, 1]);
-                write("store", &format!("{name}-back"), &[long | store::FORGED | store::BACK, nth, 1, 40, 0, 0, 1]);
             }
-            if content.len() < 3_000 {
-                write("store", &format!("{name}-same"), &[&[long, nth, 0], &content[..]].concat());
-                let forged = [long | store::FORGED, nth, 0];
-                write("store", &format!("{name}-same-forged"), &[&forged, &content[..]].concat());
+            if long == 0 && content.len() < 3_000 {
+                write("store", &format!("{name}-same"), &[&[store::FORGED, nth, 0], &content[..]].concat());
+            }
+            if name.ends_with("HEAD") || name.ends_with("ROOT") {
+                // The beginning of the second slot.
+                write("store", &format!("{name}-second"), &[long, nth, 1, 0, 16, 16, 80]);
+                let back = long | store::FORGED | store::BACK;
+                write("store", &format!("{name}-back"), &[back, nth, 1, 40, 0, 0, 1]);
             }
             if long == 0 && name.ends_with("HEAD") {
                 // A record as it stands in a slot, to be changed under a right checksum.
@@ -268,7 +268,10 @@ inputs = ["a"]
         "[sources.s]\ntype = \"numbers\"\nlimit = 1\n[sinks.k]\ntype = \"keep\"\ninputs = [\"s\"]\n\
          \0checkpoint.interval=2s\0sources.s.limit=7\0PITON__JOB__NAME=other\0PITON__SINKS__K__PARALLELISM=2\0nothing\0a.b.c=[1, {",
     ),
-    ("dotted", "sources.s = { type = \"numbers\", limit = 1 }\nsinks.k.type = 'keep'\nsinks.k.inputs = [\"\"\"s\"\"\"]\n"),
+    (
+        "dotted",
+        "sources.s = { type = \"numbers\", limit = 1 }\nsinks.k.type = 'keep'\nsinks.k.inputs = [\"\"\"s\"\"\"]\n",
+    ),
 ];
 
 const FAULTS: [(&str, &str); 3] = [

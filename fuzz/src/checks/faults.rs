@@ -6,12 +6,12 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use piton::Rows;
 use piton::chaos::invariants::InvariantId;
 use piton::config::Overrides;
 use piton::prelude::*;
 use piton::sim::{Found, Options, Simulation};
 use piton::topology::{Plan, load_text};
-use piton::Rows;
 use serde::Deserialize;
 
 /// Longer runs are no other case.

@@ -40,7 +40,9 @@ fn seal(bytes: &mut [u8]) {
 
 fn slots(bytes: &mut [u8]) {
     for start in [0, STRIDE] {
-        let Some((header, rest)) = bytes.get_mut(start..).and_then(|slot| slot.split_at_mut_checked(64)) else { return };
+        let Some((header, rest)) = bytes.get_mut(start..).and_then(|slot| slot.split_at_mut_checked(64)) else {
+            return;
+        };
         let length = u32::from_le_bytes(header[12..16].try_into().expect("four bytes")) as usize;
         let body = &rest[..length.min(rest.len())];
         header[..10].copy_from_slice(b"PITONHED\x01\x00");

@@ -183,7 +183,8 @@ fn use_it(operator: &mut Hosted<Keeper>) -> Result {
     operator.begin_entry(5);
     operator.open()?;
     let records = [("", 7), ("tea", 3), ("", 8), ("milk", 4)];
-    operator.process(0, &(Arc::new(Rows::new(records.map(|(name, number)| (name.to_string(), number)).to_vec())) as _))?;
+    operator
+        .process(0, &(Arc::new(Rows::new(records.map(|(name, number)| (name.to_string(), number)).to_vec())) as _))?;
     operator.begin();
     operator.process(0, &(Arc::new(Rows::new(vec![("tea".to_string(), 9)])) as _))?;
     operator.advance_watermark(6)?;

@@ -283,7 +283,10 @@ impl<D: Disk, C: Catalogue<D>> CheckpointStore for FileStore<D, C> {
 
     fn claim_incarnation(&mut self) -> Result<u64, StoreError> {
         self.usable()?;
-        let next = self.root.incarnation + 1;
+        let next = self.root.incarnation.checked_add(1).ok_or_else(|| {
+            let path = self.dir.join(names::ROOT);
+            StoreError::Damaged(format!("{}: nobody can have started a job so often", path.display()))
+        })?;
         // The catalogue first, as in a commit: only damage leaves it behind its witness.
         let mut batch = Batch::default();
         batch.put(keys::incarnation(), next.to_be_bytes().to_vec());
