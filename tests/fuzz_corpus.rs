@@ -74,3 +74,21 @@ fn every_target_has_seeds_and_every_seed_a_target() {
         assert!(manifest.contains(&format!("path = \"targets/{name}.rs\"")), "{name} is no target in fuzz/Cargo.toml");
     }
 }
+
+/// A check that lets everything through would find nothing, either.
+#[test]
+#[should_panic(expected = "another head than there was")]
+fn a_store_that_has_gone_back_is_not_let_through() {
+    use piton::store::SimStore;
+    use piton::store::disk::SimDisk;
+
+    let open = |disk: &SimDisk| SimStore::open(disk.clone(), checks::kept::OPTIONS).unwrap();
+    let [less, more] = [2, 3].map(|windows| {
+        let disk = SimDisk::new(1);
+        checks::kept::fill(&mut open(&disk).0, windows, false);
+        disk
+    });
+    let kept = checks::kept::read_all(&mut open(&more).0).unwrap();
+    let (mut store, report) = open(&less);
+    kept.judge(&mut store, &report, "/state");
+}

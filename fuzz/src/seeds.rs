@@ -87,7 +87,7 @@ fn states(write: Write<'_>) {
 }
 
 fn under_way(write: Write<'_>) {
-    let lines = vec![Line::Empty, Line::Piece(7, 2.5), Line::Many { of: Box::new(vec![1 << 100, 3]) }];
+    let lines = vec![Line::Empty, Line::Piece(7, 2.5), Line::Many { of: vec![1 << 100, 3] }];
     let order = Order {
         id: 3,
         name: "rope".into(),

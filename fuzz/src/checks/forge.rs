@@ -7,7 +7,7 @@ const STRIDE: usize = (1 << 20) + 4096;
 const SEALED: &[u8] = b"PITONREC";
 
 /// Makes right what has this name in a state directory.
-pub(super) fn file(path: &str, bytes: &mut Vec<u8>) {
+pub(super) fn file(path: &str, bytes: &mut [u8]) {
     let name = path.rsplit('/').next().unwrap_or_default();
     match name {
         "HEAD" | "ROOT" => slots(bytes),

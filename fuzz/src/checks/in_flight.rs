@@ -38,7 +38,7 @@ pub enum Line {
     Empty,
     Piece(u16, f64),
     Many {
-        of: Box<Vec<u128>>,
+        of: Vec<u128>,
     },
 }
 
