@@ -364,7 +364,7 @@ fn nor_do_they_while_checkpoints_do_not_wait() {
 #[test]
 fn an_operator_that_is_not_deterministic_is_found_out_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let toml = three("whim", 3_000, 1, "operator", "whim");
+    let toml = format!("job.chaining = \"off\"\n{}", three("whim", 3_000, 1, "operator", "whim"));
     let (outcome, _, escalated) = run(folder.path(), &toml, &registry());
     assert!(outcome.finished && outcome.failures.is_empty(), "{outcome:?}");
     assert!(
@@ -373,4 +373,16 @@ fn an_operator_that_is_not_deterministic_is_found_out_and_loses_nothing() {
     );
     assert!(outcome.restarts > 0);
     check_counts("whim", 3_000, 97);
+}
+
+#[test]
+fn what_nobody_has_seen_need_not_be_the_same_again() {
+    let folder = tempfile::tempdir().unwrap();
+    // From the source to the sink in one chain.
+    let toml = three("free", 3_000, 1, "operator", "whim");
+    let (outcome, restarts, escalated) = run(folder.path(), &toml, &registry());
+    assert!(outcome.finished && outcome.failures.is_empty(), "{outcome:?}");
+    assert_eq!((outcome.restarts, escalated.len()), (0, 0), "{escalated:?}");
+    assert!(restarts.len() >= 6 && restarts.iter().any(|restart| restart.replayed > 0), "{restarts:?}");
+    check_counts("free", 3_000, 97);
 }

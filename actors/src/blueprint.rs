@@ -76,6 +76,8 @@ pub struct SourceBlueprint {
     pub output: RecordType,
     /// Whether it can go back to an earlier position.
     pub replayable: bool,
+    /// Whether it is known never to end by itself.
+    pub endless: bool,
     /// How many instances it can have at most; nothing if any number.
     pub max_parallelism: Option<u32>,
     /// Makes an instance whose batches hold up to so many rows.
@@ -120,16 +122,29 @@ pub struct OperatorBlueprint {
     pub state: Option<String>,
     /// What state it keeps, as far as it declares it.
     pub states: Vec<Declared>,
+    /// If not every row that it emits follows from its input alone, as those of running values do not, which also depend
+    /// on how rows were cut into batches: the columns for each value of which the last row does. Whoever compares two runs
+    /// compares that row, then.
+    pub latest_by: Option<Vec<String>>,
+    /// The columns that it passes on unchanged, with their names before and behind it, if it makes exactly one row of
+    /// each; nothing if it does otherwise.
+    pub passes: Option<Vec<(String, String)>>,
     /// Decodes what was under way to it.
     pub unpack: Unpack,
     /// Shows a key of its state, if that says more than the key itself.
     pub show_key: Option<ShowKey>,
+    /// Shows a value of its state, if that says more than the value itself.
+    pub show_state: Option<ShowState>,
     /// Makes an instance whose batches hold up to so many rows.
     pub make: MakeOperator,
 }
 
 /// Shows a key as JSON; nothing if it is not one of the operator's.
 pub type ShowKey = Arc<dyn Fn(&Key) -> Option<String> + Send + Sync>;
+
+/// Shows a value of state as JSON, by its name and as it is written (MessagePack); nothing if it is not one of the
+/// operator's.
+pub type ShowState = Arc<dyn Fn(&str, &[u8]) -> Option<String> + Send + Sync>;
 
 /// Makes an instance of an operator whose batches hold up to so many rows.
 pub type MakeOperator = Arc<dyn Fn(Subtask, usize) -> Result<Box<dyn AnyOperator>> + Send + Sync>;
@@ -296,7 +311,10 @@ where
         keyed: prototype.is_keyed(),
         state: None,
         states: prototype.states(),
+        latest_by: None,
+        passes: None,
         show_key: None,
+        show_state: None,
         unpack: O::In::unpack,
         make: Arc::new(move |subtask, rows| {
             Ok(Box::new(Hosted::new(Arc::clone(&factory), subtask, rows)?.sharing(&hooks)))
@@ -331,6 +349,7 @@ where
     Ok(SourceBlueprint {
         output: S::Out::record_type(),
         replayable,
+        endless: false,
         max_parallelism: None,
         make: Arc::new(move |rows| Ok(Box::new(HostedSource::new(factory()?, rows)))),
         redistribute: redistribute_by::<S>(),

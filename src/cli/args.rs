@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cli::deadletters::is_letter;
-use crate::config::Overrides;
+use crate::config::{Duration, Overrides};
 use crate::error::{Error, Result};
 use crate::topology::{Format, Plan, Registry, load};
 
@@ -47,9 +47,40 @@ pub(super) enum Command {
     Savepoint(SavepointCommand),
     /// Stops a running job with a last checkpoint
     Stop(StopArgs),
+    /// Breaks a real run of a job on purpose, and compares it with one without faults
+    Chaos(ChaosArgs),
     /// Shows what operators remember, as a checkpoint holds it, without running the job
     #[command(subcommand, after_help = "Example:\n  piton state export job.toml counts")]
     State(StateCommand),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  piton chaos job.toml --seed 42 --duration 60s\n  piton chaos job.toml --report chaos.html\n  \
+                  piton chaos job.toml --plan chaos.json --set chaos.max_concurrent_faults=1\n\n\
+                  Everything happens in a folder of its own: neither the state nor the output of the job is touched. [chaos] \
+                  in the\ntopology file says what may happen, how often and to whom. Exit code 0: everything held; 1: it did \
+                  not."
+)]
+pub(super) struct ChaosArgs {
+    /// The topology file [default: config.toml in the current folder]
+    #[arg(value_name = "JOB.toml")]
+    pub(super) job: Option<PathBuf>,
+    /// What every choice comes from [default: chaos.seed, or random]
+    #[arg(long, value_name = "S", conflicts_with = "plan")]
+    pub(super) seed: Option<u64>,
+    /// How long faults go on, as in 60s [default: chaos.duration]
+    #[arg(long, value_name = "TIME")]
+    pub(super) duration: Option<Duration>,
+    /// Plays the faults of a plan, or of a report in JSON, instead of drawing them from a seed
+    #[arg(long, value_name = "FILE")]
+    pub(super) plan: Option<PathBuf>,
+    /// Writes the report to a file, too: .json for programs, .html for a browser
+    #[arg(long, value_name = "FILE.json|FILE.html")]
+    pub(super) report: Option<PathBuf>,
+    /// Sets an option over the file, as in sources.flights.rate=500/s; may be repeated
+    #[arg(long, value_name = "OPTION=VALUE")]
+    pub(super) set: Vec<String>,
 }
 
 /// Which job, and what is set over its file.
@@ -379,7 +410,7 @@ impl JobArgs {
 }
 
 impl OverrideArgs {
-    fn plan(&self, file: &Path, registry: &Registry) -> Result<Plan> {
+    pub(super) fn plan(&self, file: &Path, registry: &Registry) -> Result<Plan> {
         // A variable that is not Unicode cannot be meant for us.
         let environment =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));

@@ -5,6 +5,7 @@
 //! everything else to stderr. Nothing here decides anything about a running job.
 
 mod args;
+mod chaos;
 mod checkpoints;
 pub(crate) mod deadletters;
 mod diff;
@@ -76,6 +77,7 @@ fn dispatch(cli: Cli, registry: &Registry, terminal: &Terminal) -> Result<u8> {
         Command::Run(args) if args.supervise => return supervise::run(&args, registry, terminal),
         Command::Run(args) => run::run(&args, registry, terminal),
         Command::Sim(args) => return sim::run(&args, registry, terminal),
+        Command::Chaos(args) => return chaos::run(&args, registry, terminal),
         Command::Check(args) => inspect::check(&args, registry, terminal),
         Command::Explain(args) => inspect::explain(&args, registry, terminal),
         Command::List(args) => list::list(args.type_name.as_deref(), registry),

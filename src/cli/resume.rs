@@ -24,7 +24,10 @@ pub(super) struct Discard {
     pub(super) output: bool,
 }
 
-/// Opens the state directory of a job for a start from `resume`.
+/// Opens the state directory of a job, making it if it is not there.
+pub(super) type OpenStore<'a> = &'a dyn Fn() -> Result<Box<dyn CheckpointStore>, StoreError>;
+
+/// Opens the state directory of a job, as `open_store` does, for a start from `resume`.
 ///
 /// # Errors
 /// Of kind `State` if it cannot be opened, or if such a start would lose or mix up something; of kind `Config` if the
@@ -34,7 +37,7 @@ pub(super) fn open(
     resume: &Resume,
     discard: Discard,
     unmapped: Unmapped,
-    options: OpenOptions,
+    open_store: OpenStore<'_>,
 ) -> Result<Box<dyn CheckpointStore>> {
     let path = &plan.settings.store.path;
     let id = match resume {
@@ -55,13 +58,13 @@ pub(super) fn open(
         // checkpoint has committed would not be.
         SledStore::discard(path).map_err(refused)?;
         remove(&files)?;
-        return open_store(plan, options).map_err(refused);
+        return open_store().map_err(refused);
     }
     if id.is_some() && !SledStore::has_savepoints(path) && !SledStore::is_there(path).map_err(refused)? {
         let place = path.display();
         return Err(Error::state(format!("there is nothing to go on from in \"{place}\" yet: leave out `--resume`")));
     }
-    let mut store = open_store(plan, options).map_err(refused)?;
+    let mut store = open_store().map_err(refused)?;
     if *resume == Resume::None {
         refuse_checkpoints(plan, store.as_mut())?;
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::chaos::within::Within;
 use crate::cli::args::RunArgs;
 use crate::cli::events::EventLog;
 use crate::cli::progress::Live;
@@ -27,6 +28,11 @@ pub(super) fn run(args: &RunArgs, registry: &Registry, terminal: &Terminal) -> R
     if let Some(resume) = &args.resume {
         plan.settings.recovery.resume = Resume::from(resume.clone());
     }
+    // Somebody may break this process on purpose: then it is no normal run.
+    let chaos = Within::connect()?;
+    if let Some(chaos) = &chaos {
+        chaos.begin(&mut plan)?;
+    }
     for warning in &plan.warnings {
         terminal.say(&format!("warning: {warning}"));
     }
@@ -46,7 +52,7 @@ pub(super) fn run(args: &RunArgs, registry: &Registry, terminal: &Terminal) -> R
     };
     let log = Arc::new(Mutex::new(log));
     let started = clock.monotonic();
-    let ended = start(args, &plan, terminal, &clock, &log, signals);
+    let ended = start(args, &plan, terminal, &clock, &log, signals, chaos);
     terminal.show(None);
     if let Some(log) = log.lock().as_mut() {
         log.write(&last_event(&ended));
@@ -74,12 +80,18 @@ fn start(
     clock: &Clock,
     log: &Arc<Mutex<Option<EventLog>>>,
     signals: Option<Signals>,
+    chaos: Option<Within>,
 ) -> Result<Ended> {
     let open_options =
         OpenOptions { retain: plan.settings.checkpoint.retain as usize, allow_rollback: args.allow_rollback };
     let discard = Discard { state: args.discard_state, output: args.discard_output };
     let unmapped = if args.allow_unmapped { Unmapped::Drop } else { Unmapped::Refuse };
-    let store = resume::open(plan, &plan.settings.recovery.resume, discard, unmapped, open_options)?;
+    let (broken, of_plan) = (chaos.clone(), plan.clone());
+    let open = move || match &broken {
+        Some(chaos) => chaos.open_store(&of_plan.settings.store.path, open_options),
+        None => open_store(&of_plan, open_options),
+    };
+    let store = resume::open(plan, &plan.settings.recovery.resume, discard, unmapped, &open)?;
 
     let progress = Progress::default();
     let live = Live::default();
@@ -102,13 +114,13 @@ fn start(
             }
         }),
         progress,
+        faults: chaos.map(|chaos| Arc::new(chaos) as _),
     };
     // The first one is handed over as it is, so that nobody else gets hold of the directory in between.
     let mut first = Some(store);
-    let again = plan.clone();
     let opener: Opener = Box::new(move || match first.take() {
         Some(store) => Ok(store),
-        None => open_store(&again, open_options),
+        None => open(),
     });
     let ended = run_in(plan, options, opener)?;
     if let Ended::Ran(Outcome { cancelled: true, .. }) = ended

@@ -15,7 +15,7 @@ use crate::cli::terminal::Terminal;
 use crate::cli::text::{count, number, span};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sim::{Coverage, Fault, Found, Options, Outcome, Phase, Simulation, Stats};
+use crate::sim::{Coverage, Found, Options, Outcome, Phase, Simulation, Stats};
 use crate::topology::Registry;
 
 /// How many seeds are run if nobody says.
@@ -81,7 +81,7 @@ impl Command<'_> {
         let mut holes = Vec::new();
         if self.args.coverage {
             report.push('\n');
-            report.push_str(&coverage_table(&sum.coverage, &mut holes));
+            report.push_str(&coverage_table(self.simulation.kinds(), &sum.coverage, &mut holes));
         }
         print(&report)?;
         if failed {
@@ -238,7 +238,7 @@ fn told(failing: &Outcome, everything: bool) -> String {
 }
 
 /// Returns the table, and names its empty cells.
-fn coverage_table(coverage: &Coverage, holes: &mut Vec<String>) -> String {
+fn coverage_table(kinds: impl Iterator<Item = &'static str>, coverage: &Coverage, holes: &mut Vec<String>) -> String {
     let mut table = Table::new(&[
         "FAULT",
         ">FLOWING",
@@ -249,8 +249,8 @@ fn coverage_table(coverage: &Coverage, holes: &mut Vec<String>) -> String {
         ">RESTORING",
         ">REPLAYING",
     ]);
-    for kind in Fault::KINDS {
-        let mut cells = vec![(*kind).to_string()];
+    for kind in kinds {
+        let mut cells = vec![kind.to_string()];
         for phase in Phase::ALL {
             let times = coverage.times(kind, *phase);
             cells.push(number(times));

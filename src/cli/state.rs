@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use piton_actors::blueprint::ShowKey;
-use piton_actors::state::{KeyState, StateReader};
+use piton_actors::blueprint::{OperatorBlueprint, ShowKey, ShowState};
+use piton_actors::state::{KeyState, StateReader, Written};
 use piton_actors::{Key, TimerKind};
 use serde_json::{Map, Value, json};
 
@@ -65,6 +65,8 @@ struct Part<'k> {
     chunks: &'k [crate::protocol::manifest::ChunkRef],
     /// How its operator shows a key, if the state is for what the operator is now.
     show: Option<ShowKey>,
+    /// How it shows a value, likewise.
+    show_state: Option<ShowState>,
 }
 
 impl<'k> Parts<'k> {
@@ -78,12 +80,14 @@ impl<'k> Parts<'k> {
             for snapshot in &manifest.subtasks {
                 for operator in &snapshot.operators {
                     known.push(operator.operator.as_str());
+                    let made_for = made_for(plan, &operator.operator, &print);
                     parts.push(Part {
                         region,
                         operator: &operator.operator,
                         subtask: snapshot.subtask.index,
                         chunks: &operator.chunks,
-                        show: show_key(plan, &operator.operator, &print),
+                        show: made_for.and_then(|blueprint| blueprint.show_key.clone()),
+                        show_state: made_for.and_then(|blueprint| blueprint.show_state.clone()),
                     });
                 }
             }
@@ -119,12 +123,12 @@ impl<'k> Parts<'k> {
 
 type StateName = String;
 
-/// Returns how an operator shows its keys, if the state of this name was made for what the operator is now.
-fn show_key(plan: &Plan, name: &str, was: &Fingerprint) -> Option<ShowKey> {
+/// Returns what an operator is now, if the state of this name was made for that.
+fn made_for<'p>(plan: &'p Plan, name: &str, was: &Fingerprint) -> Option<&'p OperatorBlueprint> {
     let node = &plan.nodes[plan.node(name)?];
     let NodeKind::Operator(blueprint) = &node.kind else { return None };
     let is_same = was.operators.get(name).is_some_and(|was| was.state == blueprint.state);
-    blueprint.show_key.clone().filter(|_| is_same)
+    Some(blueprint).filter(|_| is_same)
 }
 
 fn unreadable(error: piton_actors::Error) -> Error {
@@ -189,7 +193,7 @@ fn export(parts: &Parts<'_>, kept: &Kept, store: &mut dyn CheckpointStore) -> Re
 fn of_key(part: &Part<'_>, state: &KeyState<'_>) -> Result<Value> {
     let mut values = Map::new();
     for (name, value) in &state.values {
-        values.insert((*name).to_string(), of_written(*value).map_err(Error::state)?);
+        values.insert((*name).to_string(), of_value(name, *value, part)?);
     }
     let mut object = json!({
         "operator": part.operator, "subtask": part.subtask, "key": of_any_key(&state.key, part.show.as_ref()), "state": values,
@@ -202,6 +206,16 @@ fn of_key(part: &Part<'_>, state: &KeyState<'_>) -> Result<Value> {
         object["timers"] = state.timers.iter().map(timer).collect();
     }
     Ok(object)
+}
+
+/// A value is what its operator says that it is; otherwise what it was written as.
+fn of_value(name: &str, value: Written<'_>, part: &Part<'_>) -> Result<Value> {
+    if let (Some(show), Written::MessagePack(written)) = (&part.show_state, value)
+        && let Some(shown) = show(name, written).and_then(|shown| serde_json::from_str(&shown).ok())
+    {
+        return Ok(shown);
+    }
+    of_written(value).map_err(Error::state)
 }
 
 /// A key is what its operator says that it is; otherwise an integer, a text, or bytes. Negative integers are kept as large

@@ -1,6 +1,11 @@
 //! `[chaos]`: what may be done to a job to see whether it keeps its promises.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::checkpoint::Mode;
 use crate::config::units::{Bytes, Duration};
@@ -109,23 +114,156 @@ impl Default for ChaosWeights {
 pub struct ChaosPoint {
     /// Whom it hits: `"count"`, or one subtask, `"count[1]"`.
     pub operator: String,
-    /// Where: the name of a hook.
+    /// Where: the name of a hook, as `"process"`, `"before_checkpoint"`; `"poll"` of a source, `"write"` of a sink.
     pub point: String,
-    /// What happens there: `"panic"`, `"hang"`, `"slow"`.
-    pub action: String,
-    /// When: `"nth(3)"`. Default: the first time.
+    /// What happens there.
+    pub action: ChaosAction,
+    /// When: `"nth(3)"`, counted from the start of the process. Default: the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on: Option<String>,
+    pub on: Option<Nth>,
+}
+
+/// What happens at an exact point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChaosAction {
+    /// The call panics.
+    Panic,
+    /// The call returns an error.
+    Fail,
+    /// The call does not come back until it has been given up.
+    Hang,
+    /// The call takes a second longer.
+    Slow,
+    /// The process is killed within the call.
+    ProcessKill9,
+}
+
+/// The how manieth time: `"nth(3)"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Nth(pub u64);
+
+impl FromStr for Nth {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Nth, String> {
+        let number = text.trim().strip_prefix("nth(").and_then(|rest| rest.strip_suffix(')'));
+        match number.and_then(|number| number.trim().parse().ok()) {
+            Some(number) if number > 0 => Ok(Nth(number)),
+            _ => Err(format!("`{text}` does not say which time; write \"nth(1)\" for the first")),
+        }
+    }
+}
+
+impl TryFrom<String> for Nth {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Nth, String> {
+        text.parse()
+    }
+}
+
+impl From<Nth> for String {
+    fn from(nth: Nth) -> String {
+        nth.to_string()
+    }
+}
+
+impl fmt::Display for Nth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "nth({})", self.0)
+    }
 }
 
 /// `[chaos.expect]`: what has to hold in the end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ChaosExpectation {
-    /// What the output is like, compared with that of a run without faults.
+    /// What the output is like, compared with that of a run without faults: `"at-least-once"` lets rows repeat.
     pub output: Mode,
     /// How long 99 of 100 recoveries take at most. Default: any time.
     pub recovery_p99: Option<Duration>,
     /// How much memory the process takes at most. Default: any amount.
     pub max_rss: Option<Bytes>,
+    /// How the output of sinks is compared, by their names. Default: as follows from the operators before them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sinks: BTreeMap<String, Compare>,
+}
+
+/// How the output of a sink is compared with that of a run without faults.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Compare {
+    /// `"rows"`: the same rows, each as often, in any order.
+    Rows,
+    /// `["carrier", "origin"]`: only the last row for each value of these columns counts.
+    Latest(Vec<String>),
+    /// `"no"`: it is not looked at. A sink that writes elsewhere than into a folder needs this: it is written to.
+    No,
+}
+
+impl Serialize for Compare {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Compare::Rows => serializer.serialize_str("rows"),
+            Compare::No => serializer.serialize_str("no"),
+            Compare::Latest(columns) => columns.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Compare {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Compare, D::Error> {
+        deserializer.deserialize_any(CompareVisitor)
+    }
+}
+
+struct CompareVisitor;
+
+impl<'de> Visitor<'de> for CompareVisitor {
+    type Value = Compare;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"rows\", \"no\" or a list of columns")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Compare, E> {
+        match text {
+            "rows" => Ok(Compare::Rows),
+            "no" => Ok(Compare::No),
+            other => Err(E::unknown_variant(other, &["rows", "no", "a list of columns"])),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Compare, A::Error> {
+        let mut columns = Vec::new();
+        while let Some(column) = items.next_element()? {
+            columns.push(column);
+        }
+        Ok(Compare::Latest(columns))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_counted_from_one() {
+        assert_eq!(" nth( 3 ) ".parse(), Ok(Nth(3)));
+        assert_eq!(Nth(3).to_string().parse(), Ok(Nth(3)));
+        for wrong in ["nth(0)", "3", "nth(x)", "nth(-1)", "every(2)", ""] {
+            assert!(wrong.parse::<Nth>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn how_a_sink_is_compared_survives_a_round_trip() {
+        let text = "sinks.a = \"rows\"\nsinks.b = [\"k\"]\nsinks.c = \"no\"\n";
+        let expect: ChaosExpectation = toml::from_str(text).unwrap();
+        assert_eq!(expect.sinks["b"], Compare::Latest(vec!["k".into()]));
+        assert_eq!(toml::from_str::<ChaosExpectation>(&toml::to_string(&expect).unwrap()).unwrap(), expect);
+        let error = toml::from_str::<ChaosExpectation>("sinks.a = \"row\"").unwrap_err().to_string();
+        assert!(error.contains("unknown variant `row`"), "{error}");
+    }
 }

@@ -17,6 +17,7 @@ pub(crate) fn check(settings: &Settings, layered: &Layered<'_>, problems: &mut P
     check_minimums(settings, problems);
     check_checkpoint(settings, problems);
     check_recovery(settings, layered, problems);
+    check_chaos(settings, problems);
     warn_of_idle_options(layered, problems);
     let http = &settings.http;
     if let Some(listen) = &http.listen
@@ -29,7 +30,7 @@ pub(crate) fn check(settings: &Settings, layered: &Layered<'_>, problems: &mut P
 }
 
 /// Options that are read, so that a file may hold them already, but that nothing acts on in this version.
-const IDLE: [&str; 3] = ["http.listen", "http.token", "chaos"];
+const IDLE: [&str; 2] = ["http.listen", "http.token"];
 
 fn warn_of_idle_options(layered: &Layered<'_>, problems: &mut Problems) {
     for path in IDLE.into_iter().filter(|path| layered.is_given(path)) {
@@ -117,6 +118,19 @@ fn check_checkpoint(settings: &Settings, problems: &mut Problems) {
             checkpoint.timeout
         );
         problems.warn("checkpoint.timeout", message);
+    }
+}
+
+fn check_chaos(settings: &Settings, problems: &mut Problems) {
+    let chaos = &settings.chaos;
+    if chaos.mean_interval.is_zero() {
+        problems.value("chaos.mean_interval", "chaos.mean_interval must be longer than 0s");
+    }
+    if chaos.max_concurrent_faults == 0 {
+        problems.value("chaos.max_concurrent_faults", "chaos.max_concurrent_faults must be at least 1");
+    }
+    if chaos.targets.is_empty() {
+        problems.value("chaos.targets", "chaos.targets names nobody; write [\"*\"] for all");
     }
 }
 

@@ -15,7 +15,7 @@ mod settings;
 mod units;
 mod variables;
 
-pub use chaos::{ChaosExpectation, ChaosPoint, ChaosSettings, ChaosWeights};
+pub use chaos::{ChaosAction, ChaosExpectation, ChaosPoint, ChaosSettings, ChaosWeights, Compare, Nth};
 pub use checkpoint::{Alignment, CheckpointSettings, Mode, OnCancel};
 pub use layers::Overrides;
 pub use recovery::{OnPoison, RecoverySettings, RestartStrategy, Resume, Scope, Strategy};

@@ -16,7 +16,8 @@ pub struct RecoverySettings {
     /// The smallest thing that is tried first: `"batch"` (undo it and run it again), `"operator"` (restore its last
     /// snapshot and replay its journal), `"region"` (roll it back to the last committed window) or `"job"`.
     pub scope: Scope,
-    /// How much of its input a subtask keeps to replay after a failure. Beyond it, a failure rolls the region back.
+    /// How much of its input a subtask keeps to replay after a failure. Beyond it, a failure rolls the region back. Nothing
+    /// is kept from a source to a sink in one chain, if one can go back and the other commits: it is read again.
     pub journal: Bytes,
     /// How much the journals of a process may hold together.
     pub journal_total: Bytes,

@@ -51,6 +51,8 @@ pub(crate) enum Then {
     Poison,
     /// The call again, leaving out records of the output whose key cannot be computed.
     Sifted,
+    /// Nothing: it was not the operators that failed.
+    Nothing,
 }
 
 /// What to do.

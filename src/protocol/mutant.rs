@@ -81,6 +81,14 @@ pub enum Mutant {
     RenewedFromStart,
     /// A fresh sink is not given again what was not prepared.
     TakenForgotten,
+    /// A source that reads again begins where it has come to, not at the cut.
+    ReadAgainTooLate,
+    /// What a source has read again, beyond what it had read before, is lost.
+    ReadBeyondLost,
+    /// A fresh sink takes what waited for the one before it, and is given it again, too.
+    WaitingGivenTwice,
+    /// What a sink has prepared for a cut that failed is kept, although it is prepared again.
+    PreparedTwice,
     /// What comes in ahead of a barrier, behind the receiver's snapshot, is not saved.
     LateInFlightLost,
     /// A barrier overtakes what waits for credit, which is then in no snapshot.
@@ -137,6 +145,10 @@ impl Mutant {
         Mutant::ReplaySent,
         Mutant::RenewedFromStart,
         Mutant::TakenForgotten,
+        Mutant::ReadAgainTooLate,
+        Mutant::ReadBeyondLost,
+        Mutant::WaitingGivenTwice,
+        Mutant::PreparedTwice,
         Mutant::LateInFlightLost,
         Mutant::BarrierOvertakesOutbox,
         Mutant::InFlightNotRestored,

@@ -27,6 +27,22 @@ impl Room {
         self.is_kept()
     }
 
+    /// Returns whether so many more bytes may be kept.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.bytes.saturating_add(bytes) <= self.limit
+    }
+
+    /// Replaces what there is by so many bytes; returns whether they may be kept.
+    pub(crate) fn set(&mut self, bytes: usize) -> bool {
+        self.bytes = bytes;
+        self.is_kept()
+    }
+
+    /// Returns how many bytes may be kept.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Returns how many bytes there are, those that are not kept included.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -49,7 +65,7 @@ impl Room {
     /// Begins again: there was a cut.
     pub(crate) fn clear(&mut self) {
         if let Some(asked_at) = self.asked_at.take() {
-            let came = self.bytes - asked_at;
+            let came = self.bytes.saturating_sub(asked_at);
             // What was slow once may be so again: the mark comes down at once, and goes up by and by.
             let spare = came.saturating_mul(2).max(self.spare - self.spare / 8);
             self.spare = spare.clamp(self.limit / 16, self.limit / 2);

@@ -11,7 +11,7 @@ use piton_actors::host::{AnySink, SinkCall};
 use piton_actors::{Batch, Delivery, Error, ErrorKind, Result as UserResult, Subtask, Timestamp, WindowId};
 
 use crate::ids::SubtaskId;
-use crate::protocol::failure::{Failure, FailureKind};
+use crate::protocol::failure::{Failure, FailureKind, drop_quietly};
 use crate::protocol::manifest::{JoinedOutput, PendingOutput};
 use crate::protocol::mutant::{self, Mutant};
 use crate::protocol::room::Room;
@@ -86,10 +86,30 @@ pub(crate) struct SinkTail {
     room: Option<Room>,
     /// How many calls a fresh instance has to make again.
     redo: usize,
+    /// Whether the operators give a fresh instance again what was not prepared: then nothing of it is kept here, but for
+    /// what they emitted when they were opened.
+    is_given_again: bool,
+    /// Whether they are doing so: until then, everything else waits.
+    is_being_given: bool,
+    /// Whether the instance is lost, and no other is in its place yet.
+    is_lost: bool,
+    /// Whether it has prepared what it had taken, since the last cut.
+    has_prepared: bool,
+}
+
+/// What lets a fresh sink have what the one before it had taken and not prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Redo {
+    /// Nothing: it never goes on where the other was.
+    Nothing,
+    /// It is kept, in so many bytes at most.
+    Kept(usize),
+    /// The operators make it again.
+    MadeAgain,
 }
 
 impl SinkTail {
-    pub(crate) fn new(name: String, sink: Box<dyn AnySink>, subtask: Subtask, journal: Option<usize>) -> SinkTail {
+    pub(crate) fn new(name: String, sink: Box<dyn AnySink>, subtask: Subtask, redo: Redo) -> SinkTail {
         let delivery = sink.delivery();
         SinkTail {
             name,
@@ -102,14 +122,18 @@ impl SinkTail {
             retry: Retry::default(),
             pending: Vec::new(),
             taken: Vec::new(),
-            room: journal.map(Room::new),
+            room: if let Redo::Kept(bytes) = redo { Some(Room::new(bytes)) } else { None },
             redo: 0,
+            is_given_again: redo == Redo::MadeAgain,
+            is_being_given: false,
+            is_lost: false,
+            has_prepared: false,
         }
     }
 
-    /// Returns whether a fresh instance could go on where this one was.
+    /// Returns whether a fresh instance could go on where this one was, as far as that is known here.
     pub(crate) fn can_renew(&self) -> bool {
-        self.room.as_ref().is_some_and(Room::is_kept)
+        self.is_given_again || self.room.as_ref().is_some_and(Room::is_kept)
     }
 
     /// Returns, once between two checkpoints, whether it is time for the next one.
@@ -119,24 +143,82 @@ impl SinkTail {
 
     /// Returns whether a fresh instance is still making calls again.
     pub(crate) fn is_redoing(&self) -> bool {
-        self.redo > 0
+        self.redo > 0 || self.is_being_given
+    }
+
+    /// The instance is lost; whatever is queued waits for the next.
+    pub(crate) fn lose(&mut self) {
+        self.is_lost = true;
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
+    /// Queues nothing more until a fresh instance is given again what was not prepared. Returns whether the present one
+    /// is back from its call, so that it can be replaced.
+    pub(crate) fn hold(&mut self) -> bool {
+        self.is_being_given = true;
+        self.is_lost || self.in_flight.is_none()
+    }
+
+    /// Returns whether it has taken what it was given so far.
+    pub(crate) fn has_taken(&self) -> bool {
+        self.again.is_empty() && self.in_flight.is_none() && !self.is_lost
+    }
+
+    /// Returns whether a fresh instance is being given what was not prepared.
+    pub(crate) fn is_being_given(&self) -> bool {
+        self.is_being_given
+    }
+
+    /// Goes back to the last cut, which was that of this window: what was prepared since then is thrown away.
+    pub(crate) fn rewind(&mut self, cut: WindowId, sink: Box<dyn AnySink>) {
+        if !mutant::is(Mutant::PreparedTwice) {
+            let prepared = self.pending.extract_if(.., |pending| pending.window > cut);
+            if self.delivery == Delivery::Staged {
+                self.queue.extend(prepared.map(Work::Abort));
+            } else {
+                prepared.for_each(drop);
+            }
+        }
+        self.has_prepared = false;
+        self.renew(sink);
+    }
+
+    /// A snapshot is taken that holds all that was prepared.
+    pub(crate) fn cut(&mut self) {
+        if self.is_given_again {
+            self.has_prepared = false;
+            self.taken.clear();
+        }
+    }
+
+    /// It was given all of it.
+    pub(crate) fn given(&mut self) {
+        self.is_being_given = false;
     }
 
     /// Goes on with a fresh instance: it is given again what was not prepared, then what was under way. Returns how
     /// many records that is.
     pub(crate) fn renew(&mut self, sink: Box<dyn AnySink>) -> u64 {
-        self.sink = Some(sink);
+        drop_quietly(self.sink.replace(sink));
+        self.is_lost = false;
         self.retry.reset();
-        let taken = if mutant::is(Mutant::TakenForgotten) { &[][..] } else { &self.taken[..] };
-        self.again.clear();
+        let is_missing = !self.has_prepared && !mutant::is(Mutant::TakenForgotten);
+        let taken = if is_missing { &self.taken[..] } else { &[][..] };
+        if self.is_given_again && !mutant::is(Mutant::WaitingGivenTwice) {
+            self.queue.retain(|work| !matches!(work, Work::Write(..)));
+        }
+        // Of what was under way, opening and writing are repeated already.
+        let under_way = self.in_flight.take().into_iter().chain(self.again.drain(..));
+        let mut under_way: VecDeque<Work> =
+            under_way.filter(|work| !matches!(work, Work::Open(_) | Work::Write(..))).collect();
         self.again.push_back(Work::Open(self.pending.clone()));
         self.again.extend(taken.iter().map(|(port, batch)| Work::Write(*port, Batch::clone(batch))));
-        // Of what was under way, opening and writing are repeated already.
-        let under_way = self.in_flight.take().filter(|work| !matches!(work, Work::Open(_) | Work::Write(..)));
-        self.redo = self.again.len() + usize::from(under_way.is_some());
-        if let Some(work) = under_way {
-            self.queue.push_front(work);
-        }
+        self.redo = self.again.len() + under_way.len();
+        under_way.append(&mut self.queue);
+        self.queue = under_way;
         self.taken.iter().map(|(_, batch)| batch.len() as u64).sum()
     }
 
@@ -151,7 +233,15 @@ impl SinkTail {
 
     /// Queues a batch.
     pub(crate) fn write(&mut self, port: usize, batch: Batch) {
-        self.queue.push_back(Work::Write(port, batch));
+        let queue = if self.is_being_given { &mut self.again } else { &mut self.queue };
+        queue.push_back(Work::Write(port, batch));
+    }
+
+    /// Keeps a batch that is queued, too, and that nobody makes again: the operators emitted it when they were opened.
+    pub(crate) fn keep(&mut self, port: usize, batch: Batch) {
+        if self.is_given_again {
+            self.taken.push((port, batch));
+        }
     }
 
     /// Queues the end of a window that is a checkpoint.
@@ -179,7 +269,7 @@ impl SinkTail {
     }
 
     fn has_nothing_queued(&self) -> bool {
-        self.queue.is_empty() && self.again.is_empty()
+        self.again.is_empty() && (self.is_being_given || self.queue.is_empty())
     }
 
     /// Returns whether no output up to this window waits for its commit.
@@ -212,7 +302,11 @@ impl SinkTail {
 
     /// Returns the pending outputs of windows above this one: what a rollback to it abandons.
     pub(crate) fn above(&self, window: WindowId) -> Vec<PendingOutput> {
-        self.pending.iter().filter(|pending| pending.window > window).cloned().collect()
+        let abandoned = self.in_flight.iter().chain(&self.again).chain(&self.queue).filter_map(|work| match work {
+            Work::Abort(pending) => Some(pending),
+            _ => None,
+        });
+        self.pending.iter().chain(abandoned).filter(|pending| pending.window > window).cloned().collect()
     }
 
     /// Returns when a call is to be repeated, if one is.
@@ -222,7 +316,7 @@ impl SinkTail {
 
     /// Returns the next call and the sink to make it on, if there is one and the sink is here.
     pub(crate) fn next_call(&mut self, now: Timestamp) -> Option<(SinkCall, Box<dyn AnySink>)> {
-        if !self.retry.is_due(now) || self.has_nothing_queued() {
+        if !self.retry.is_due(now) || self.has_nothing_queued() || self.is_lost {
             return None;
         }
         let sink = self.sink.take()?;
@@ -287,7 +381,10 @@ impl SinkTail {
             Work::Open(_) => SinkNews::Opened,
             Work::Write(..) | Work::Abort(_) => SinkNews::Nothing,
             Work::Prepare(window) => {
-                self.taken.clear();
+                self.has_prepared = self.is_given_again;
+                if !self.is_given_again {
+                    self.taken.clear();
+                }
                 if let Some(room) = &mut self.room {
                     room.clear();
                 }

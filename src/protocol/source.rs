@@ -1,5 +1,7 @@
 //! The source at the head of a subtask: its calls one after the other, its position and its watermarks.
 
+mod rereading;
+
 use std::collections::BTreeMap;
 
 use piton_actors::host::{AnySource, Polled};
@@ -8,7 +10,9 @@ use piton_actors::{
     WATERMARK_MIN, WindowId,
 };
 
-use crate::protocol::failure::Failure;
+pub(crate) use self::rereading::Again;
+use self::rereading::Rereading;
+use crate::protocol::failure::{Failure, drop_quietly};
 use crate::protocol::mutant::{self, Mutant};
 use crate::protocol::sink::Retry;
 
@@ -63,6 +67,8 @@ pub(crate) struct SourceHead {
     /// Where the source is behind everything it has emitted, encoded.
     pub(crate) position: Option<Vec<u8>>,
     watermarks: Watermarks,
+    /// What it reads again, while it does.
+    rereading: Option<Rereading>,
 }
 
 /// The watermark of a source partition: as far behind the newest event time as records may come late. (Flink calls it
@@ -102,6 +108,7 @@ impl SourceHead {
             done: false,
             position: None,
             watermarks: Watermarks { out_of_order, max_time: WATERMARK_MIN },
+            rereading: None,
         }
     }
 
@@ -119,9 +126,13 @@ impl SourceHead {
 
     /// Goes on with a fresh instance behind what was emitted, and tells it again of the newest commit.
     pub(crate) fn renew(&mut self, source: Box<dyn AnySource>) {
-        self.source = Some(source);
-        self.in_flight = false;
         let position = if mutant::is(Mutant::RenewedFromStart) { None } else { self.position.clone() };
+        self.renew_at(source, position);
+    }
+
+    fn renew_at(&mut self, source: Box<dyn AnySource>, position: Option<Vec<u8>>) {
+        drop_quietly(self.source.replace(source));
+        self.in_flight = false;
         self.opening = Some(SourceCall::Open(position, self.subtask.clone()));
         self.due.clone_from(&self.last_told);
         self.telling = false;
@@ -177,13 +188,21 @@ impl SourceHead {
             // Also a source that has come to its end is opened and told.
             return self.retry.at();
         }
-        self.idle_until.max(self.retry.at()).filter(|_| may_poll && !self.done)
+        self.idle_until.max(self.retry.at()).filter(|_| self.polls(may_poll))
+    }
+
+    /// Returns whether it is polled, whenever it is here.
+    fn polls(&self, may_poll: bool) -> bool {
+        match &self.rereading {
+            Some(rereading) => rereading.wants_more(),
+            None => may_poll && !self.done,
+        }
     }
 
     /// Returns the next call and the source to make it on. Polls only if `may_poll`.
     pub(crate) fn next_call(&mut self, now: Timestamp, may_poll: bool) -> Option<(SourceCall, Box<dyn AnySource>)> {
         self.source.as_ref()?;
-        if !self.retry.is_due(now) {
+        if !self.retry.is_due(now) || self.has_lost_thread() {
             return None;
         }
         let call = if let Some(opening) = self.opening.clone() {
@@ -191,7 +210,7 @@ impl SourceHead {
         } else if let Some(due) = self.due.clone() {
             self.telling = true;
             due
-        } else if may_poll && !self.done && self.idle_until.is_none_or(|until| until <= now) {
+        } else if self.polls(may_poll) && self.idle_until.is_none_or(|until| until <= now) {
             SourceCall::Poll
         } else {
             return None;
@@ -238,10 +257,17 @@ impl SourceHead {
                 self.retry.reset();
                 self.idle_until = Some(now.saturating_add(i64::try_from(*pause).unwrap_or(i64::MAX)));
             }
-            Ok(Progress::Done) => self.done = true,
+            Ok(Progress::Done) => match &mut self.rereading {
+                Some(rereading) => rereading.end(),
+                None => self.done = true,
+            },
             Err(error) => self.unavailable(error, now)?,
         }
         self.position = Some(polled.position.clone());
+        if let Some(rereading) = &mut self.rereading {
+            rereading.take(polled.batches);
+            return Ok(SourceNews::Nothing);
+        }
         Ok(SourceNews::Polled(polled))
     }
 

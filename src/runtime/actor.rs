@@ -16,7 +16,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
 use actix::fut::ActorFuture;
-use actix::prelude::{Actor, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message};
+use actix::prelude::{Actor, ActorFutureExt as _, AsyncContext as _, Context, Handler};
 use actix_rt::time::Sleep;
 use piton_actors::Timestamp;
 use piton_actors::host::BoxFuture;
@@ -30,7 +30,7 @@ use crate::protocol::manifest::{DeadLetter, PendingOutput};
 use crate::protocol::subtask::{Command, Event, Restart, Subtask};
 use crate::runtime::calls::{SinkBack, SourceBack, guarded_poll, sink_call, source_call};
 use crate::runtime::port::{Look, Port};
-use crate::runtime::seat::{Core, DROPPING, Lying, Presence, SINK, SOURCE, Seat};
+use crate::runtime::seat::{Core, DROPPING, Knock, Lying, Presence, SINK, SOURCE, Seat};
 use crate::runtime::storage::Storage;
 use crate::runtime::time::Time;
 
@@ -80,9 +80,6 @@ pub(crate) struct SubtaskActor {
 
 /// The core was taken from its seat by somebody else: the actor has no subtask any more.
 struct Robbed;
-
-/// Tells an actor that there is something in its letterbox.
-pub(crate) struct Knock;
 
 /// Lets code of the user's run while the core lies in its seat: if it never comes back, somebody else can go on with
 /// that. If so, what the code gives is dropped.
@@ -360,7 +357,11 @@ impl Handler<Knock> for SubtaskActor {
     type Result = ();
 
     /// The loop looks after every message.
-    fn handle(&mut self, _: Knock, _: &mut Self::Context) {}
+    fn handle(&mut self, knock: Knock, ctx: &mut Self::Context) {
+        if knock == Knock::Vanish {
+            actix::prelude::ActorContext::terminate(ctx);
+        }
+    }
 }
 
 /// Runs turns until the actor is halted.
@@ -490,7 +491,3 @@ const _: fn() = || {
     travels::<Core>();
     travels::<Element>();
 };
-
-impl Message for Knock {
-    type Result = ();
-}

@@ -19,6 +19,7 @@ use crate::protocol::restart::RestartPolicy;
 use crate::runtime::build::Common;
 use crate::runtime::control::Control;
 use crate::runtime::event::{Event, Listener};
+use crate::runtime::faults::{Breaker, Faults};
 use crate::runtime::fit::{self, Fit, Found};
 use crate::runtime::kept::Opener;
 use crate::runtime::outside::Outside;
@@ -26,7 +27,7 @@ use crate::runtime::progress::Progress;
 use crate::runtime::schema;
 use crate::runtime::signals::Signals;
 use crate::runtime::storage::Storage;
-use crate::runtime::supervisor::{Ask, Outcome, Stop, Supervisor, SupervisorSpec};
+use crate::runtime::supervisor::{Ask, Outcome, Stop, Supervisor, SupervisorSpec, Vanish};
 use crate::runtime::threads::Threads;
 use crate::runtime::time::Time;
 use crate::store::{CheckpointStore, OpenOptions, SledStore, StoreError};
@@ -50,6 +51,8 @@ pub struct RunOptions {
     pub listener: Listener,
     /// Shows how far the job has come.
     pub progress: Progress,
+    /// Breaks the job on purpose, if somebody does.
+    pub faults: Option<Arc<dyn Faults>>,
 }
 
 impl Default for RunOptions {
@@ -63,6 +66,7 @@ impl Default for RunOptions {
             clock: Clock::system(),
             listener: Box::new(|_| {}),
             progress: Progress::default(),
+            faults: None,
         }
     }
 }
@@ -199,6 +203,7 @@ fn run_regions(
     let (job, signals) = (settings.job.name.clone(), options.signals);
     let outside = Outside::start()?;
     let hang_timeout = settings.recovery.hang_timeout;
+    let faults = options.faults.clone();
     let supervisor = system.block_on(async move {
         let spec = SupervisorSpec {
             job,
@@ -214,6 +219,7 @@ fn run_regions(
             listener: options.listener,
             progress: options.progress,
             outcome: spec_outcome,
+            faults: options.faults,
         };
         let supervisor = Supervisor::new(spec).start();
         if let Some(signals) = signals {
@@ -224,6 +230,15 @@ fn run_regions(
     let supervisor = supervisor.map_err(|error: std::io::Error| {
         Error::failed(format!("the threads of the job could not be started: {error}"))
     })?;
+    if let Some(faults) = faults {
+        let supervisor = supervisor.downgrade();
+        faults.begin(Breaker::new(move |victim| {
+            // Without a supervisor there is nobody left to break.
+            if let Some(supervisor) = supervisor.upgrade() {
+                supervisor.do_send(Vanish(victim));
+            }
+        }));
+    }
     let control = options.control.and_then(|dir| {
         let supervisor = supervisor.clone();
         let asked = Box::new(move |request, reply| supervisor.do_send(Ask { request, reply }));

@@ -12,14 +12,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use actix::prelude::Addr;
+use actix::prelude::{Addr, Message};
 use parking_lot::Mutex;
 use piton_actors::host::{Beat, Pulse};
 
 use crate::ids::{Fence, SubtaskId};
 use crate::protocol::manifest::PendingOutput;
 use crate::protocol::subtask::{Event, Subtask};
-use crate::runtime::actor::{Driver, Knock, NoteKind, SubtaskActor};
+use crate::runtime::actor::{Driver, NoteKind, SubtaskActor};
 use crate::runtime::supervisor::{Missing, Note, Supervisor};
 use crate::runtime::threads::Place;
 
@@ -177,7 +177,7 @@ struct Letters {
 impl Letters {
     fn knock(&self) {
         if let Some(actor) = &self.actor {
-            actor.do_send(Knock);
+            actor.do_send(Knock::News);
         }
     }
 }
@@ -202,6 +202,13 @@ impl Letterbox {
         letters.knock();
     }
 
+    /// Lets the actor vanish without having ended, as if it had been lost.
+    pub(crate) fn let_actor_vanish(&self) {
+        if let Some(actor) = &self.0.lock().actor {
+            actor.do_send(Knock::Vanish);
+        }
+    }
+
     /// Takes the next thing that the state machine is told.
     pub(crate) fn next(&self) -> Option<Event> {
         self.0.lock().events.pop_front()
@@ -210,6 +217,19 @@ impl Letterbox {
     pub(crate) fn is_halted(&self) -> bool {
         self.0.lock().halt
     }
+}
+
+/// What an actor is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Knock {
+    /// There is something in its letterbox.
+    News,
+    /// It is to vanish, without having ended.
+    Vanish,
+}
+
+impl Message for Knock {
+    type Result = ();
 }
 
 /// Held by an actor as long as it lives: if it goes without having ended, the supervisor is told.

@@ -263,7 +263,7 @@ impl Worker {
     }
 }
 
-fn load(store: &mut dyn CheckpointStore, region: &str, window: WindowId) -> Result<Loaded, StoreError> {
+pub(crate) fn load(store: &mut dyn CheckpointStore, region: &str, window: WindowId) -> Result<Loaded, StoreError> {
     let manifest = store.load(region, window)?;
     let mut chunks = Vec::with_capacity(manifest.subtasks.len());
     for subtask in &manifest.subtasks {
@@ -273,7 +273,7 @@ fn load(store: &mut dyn CheckpointStore, region: &str, window: WindowId) -> Resu
     Ok(Loaded { manifest, chunks })
 }
 
-fn read_chunks(
+pub(crate) fn read_chunks(
     store: &mut dyn CheckpointStore,
     operators: &[impl AsRef<[ChunkRef]>],
 ) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {

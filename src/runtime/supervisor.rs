@@ -31,6 +31,7 @@ use crate::protocol::subtask::{Event as SubtaskEvent, Restart as RestartAlone};
 use crate::runtime::actor::{Driver, DriverSpec, Gauges, NoteKind, SubtaskActor};
 use crate::runtime::build::{Common, RegionBlueprint};
 use crate::runtime::event::{Event, Listener};
+use crate::runtime::faults::{Faults, Victim};
 use crate::runtime::outside::Outside;
 use crate::runtime::port::Port;
 use crate::runtime::progress::Progress;
@@ -92,6 +93,9 @@ enum Answer {
 /// Someone asks for the job to be stopped with a last checkpoint.
 pub(crate) struct Stop;
 
+/// Somebody breaks the job on purpose: an actor is to vanish.
+pub(crate) struct Vanish(pub(crate) Victim);
+
 struct Tick;
 
 /// A region as the supervisor holds it.
@@ -142,6 +146,7 @@ pub(crate) struct SupervisorSpec {
     pub(crate) listener: Listener,
     pub(crate) progress: Progress,
     pub(crate) outcome: Arc<Mutex<Option<Outcome>>>,
+    pub(crate) faults: Option<Arc<dyn Faults>>,
 }
 
 /// The actor. See the module.
@@ -167,6 +172,7 @@ pub(crate) struct Supervisor {
     restarts: u64,
     failures: Vec<String>,
     armed: Option<(Timestamp, SpawnHandle)>,
+    faults: Option<Arc<dyn Faults>>,
 }
 
 impl Supervisor {
@@ -216,6 +222,7 @@ impl Supervisor {
             restarts: 0,
             failures: Vec::new(),
             armed: None,
+            faults: spec.faults,
         }
     }
 
@@ -330,6 +337,9 @@ impl Supervisor {
                 region.committed = window;
                 for seat in &region.seats {
                     seat.letters.tell(SubtaskEvent::Committed(window));
+                    if self.faults.as_ref().is_some_and(|faults| faults.repeats_committed(&seat.label.id)) {
+                        seat.letters.tell(SubtaskEvent::Committed(window));
+                    }
                 }
                 self.tell(&Event::Committed { region: name, window: window.0, bytes, took_ms });
                 self.note_saving(|saving| saving.committed(index, window), ctx);
@@ -460,6 +470,7 @@ impl Supervisor {
             }
             NoteKind::Unsure => coordinator::Event::Unsure,
             NoteKind::Closed(window) => coordinator::Event::Closed(subtask, window),
+            NoteKind::Ack(_) if self.faults.as_ref().is_some_and(|faults| faults.loses_ack(&subtask)) => return,
             NoteKind::Ack(ack) => coordinator::Event::Ack(subtask, ack),
             NoteKind::Declined(declined) => coordinator::Event::Declined(subtask, declined),
             NoteKind::Told(window) => coordinator::Event::Told(subtask, window),
@@ -693,6 +704,22 @@ impl Handler<Stop> for Supervisor {
     }
 }
 
+impl Handler<Vanish> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Vanish(victim): Vanish, ctx: &mut Self::Context) {
+        match victim {
+            Victim::Supervisor => ctx.terminate(),
+            Victim::Actor(id) => {
+                let seat = self.regions.iter().flat_map(|region| &region.seats).find(|seat| seat.label.id == id);
+                if let Some(seat) = seat {
+                    seat.letters.let_actor_vanish();
+                }
+            }
+        }
+    }
+}
+
 impl Handler<Tick> for Supervisor {
     type Result = ();
 
@@ -717,6 +744,10 @@ impl Message for Answer {
 }
 
 impl Message for Stop {
+    type Result = ();
+}
+
+impl Message for Vanish {
     type Result = ();
 }
 

@@ -1,27 +1,26 @@
 //! Carries out what subtasks and regions ask for, as the runtime does.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::collections::VecDeque;
 
 use piton_actors::{Error as UserError, WindowId};
 
 use crate::chaos::invariants::{InvariantId, Verdict};
 use crate::ids::{Fence, SubtaskId};
-use crate::protocol::chain::{Chain, ChainCall, ChainFailure, Packed};
+use crate::protocol::chain::{Chain, ChainCall, ChainFailure};
 use crate::protocol::commit::{Commit, CommitError};
 use crate::protocol::coordinator;
 use crate::protocol::failure::{Failure, FailureKind};
 use crate::protocol::ladder::Rung;
 use crate::protocol::manifest::{JoinedOutput, Manifest};
 use crate::protocol::region::{self, Region};
-use crate::protocol::subtask::{self, Restored};
+use crate::protocol::subtask;
+use crate::runtime::restore;
+use crate::runtime::storage::Loaded;
 use crate::sim::attempt::make;
 use crate::sim::faults::CommitFailure;
 use crate::sim::happening::{Address, Happening, call_sink, call_source};
-use crate::sim::history::Call;
 use crate::sim::outside::Shown;
 use crate::sim::recorder::Prepared;
-use crate::sim::storage::Loaded;
 use crate::sim::trace::What;
 use crate::sim::world::{Attempt, Ended, World};
 use crate::store::StoreError;
@@ -208,7 +207,7 @@ impl World<'_> {
     /// Makes a call of operators, unless they are to be lost in it.
     fn call_chain(&mut self, region: usize, number: usize, call: ChainCall, chain: Box<Chain>) -> subtask::Event {
         let lost = self.losing.take_if(|losing| *losing == (region, number)).is_some();
-        let seen = self.expected.history().map(|_| Call::of(&call));
+        let seen = self.expected.history().map(|history| history.listen(&call));
         let (chain, answer) = chain.call(call);
         if lost {
             self.last_fault = (self.now, self.step);
@@ -247,8 +246,8 @@ impl World<'_> {
     fn settled(&mut self, region: usize, head: WindowId) -> Verdict {
         self.look_at_shown()?;
         self.expected.settled(region)?;
-        let (job, under_way) = (self.job, self.regions[region].under_way);
-        self.expected.history().map_or(Ok(()), |history| history.settled(job, region, head, under_way))
+        let (variants, under_way) = (self.variants, self.regions[region].under_way);
+        self.expected.history().map_or(Ok(()), |history| history.settled(variants, region, head, under_way))
     }
 
     /// Sends a message of a subtask to its region.
@@ -490,7 +489,7 @@ impl World<'_> {
     }
 
     fn show(&mut self, Shown { whom, window, batches }: Shown) -> Verdict {
-        let Some((region, number)) = self.job.find_sink(&whom) else {
+        let Some(region) = self.job.region_of_sink(&whom.operator) else {
             return Err(InvariantId::EngineSound.broken(format!("{whom} is no sink of the job")));
         };
         let head = self.outside.head(region);
@@ -504,7 +503,7 @@ impl World<'_> {
             return Err(InvariantId::OutputInOrder.broken(message));
         }
         if let Some(history) = self.expected.history() {
-            batches.iter().for_each(|batch| history.shown(region, number, batch));
+            batches.iter().for_each(|batch| history.shown(&whom, batch));
         }
         self.expected.published(region, &whom.operator, &batches)
     }
@@ -606,40 +605,29 @@ impl World<'_> {
         let last = vec![self.now; count];
         self.regions[region].attempt = Some(Attempt { fence, subtasks, targets, upward: last.clone(), downward: last });
         let mut unpublished = std::mem::take(&mut self.regions[region].unpublished);
-        let (manifest, mut chunks) = match loaded {
-            Some(Loaded { manifest, chunks }) => (Some(manifest), chunks),
-            None => (None, Vec::new()),
+        let is_restored = loaded.is_some();
+        let mut parts = match loaded.map(|loaded| restore::split(loaded, blueprint)).transpose() {
+            Ok(parts) => parts.unwrap_or_default(),
+            // It was looked at when the process started.
+            Err((operator, error)) => {
+                let message = format!("window {window} cannot be restored: \"{operator}\": {error}");
+                return self.judge(Err(InvariantId::CheckpointRestorable.broken(message)));
+            }
         };
         for number in 0..count {
             let id = &self.job.layouts[region].subtasks[number];
-            let restored = match &manifest {
-                None => None,
-                Some(manifest) => {
-                    let found = manifest.subtasks.iter().position(|snapshot| snapshot.subtask == *id);
-                    let Some(found) = found else {
-                        let message = format!("window {window} holds no snapshot of {id}");
-                        return self.judge(Err(InvariantId::CheckpointRestorable.broken(message)));
-                    };
-                    let abandoned = unpublished.remove(&number).unwrap_or_default();
-                    let snapshot = manifest.subtasks[found].clone();
-                    let mut chunks = std::mem::take(&mut chunks[found]);
-                    let in_flight = chunks.split_off(snapshot.operators.len()).pop();
-                    Some(Box::new(Restored {
-                        window,
-                        in_flight: (
-                            in_flight
-                                .map(|chunk| Packed::same(Arc::new(chunk.concat()), &snapshot))
-                                .into_iter()
-                                .collect(),
-                            Vec::new(),
-                        ),
-                        snapshot,
-                        chunks,
-                        adopted: BTreeMap::new(),
-                        abandoned: abandoned.into_iter().filter(|pending| pending.window > window).collect(),
-                    }))
+            let mut restored = parts.remove(id);
+            match &mut restored {
+                None if is_restored => {
+                    let message = format!("window {window} holds no snapshot of {id}");
+                    return self.judge(Err(InvariantId::CheckpointRestorable.broken(message)));
                 }
-            };
+                None => {}
+                Some(restored) => {
+                    let abandoned = unpublished.remove(&number).unwrap_or_default();
+                    restored.abandoned = abandoned.into_iter().filter(|pending| pending.window > window).collect();
+                }
+            }
             let at = self.now + self.message_delay();
             let Some(attempt) = &mut self.regions[region].attempt else { return };
             attempt.downward[number] = at;

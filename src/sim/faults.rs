@@ -134,6 +134,8 @@ pub enum Fault {
     },
     /// The job is stopped with a last checkpoint and started again.
     Stop,
+    /// So it is, with another parallelism, unless what it has come to does not let it.
+    Rescale,
     /// Somebody asks for a checkpoint now.
     Trigger,
 }
@@ -156,6 +158,7 @@ impl Fault {
         "stall",
         "lost operators",
         "stop",
+        "rescale",
         "trigger",
     ];
 
@@ -184,6 +187,7 @@ impl Fault {
             Fault::Stall { .. } => "stall",
             Fault::Lose { .. } => "lost operators",
             Fault::Stop => "stop",
+            Fault::Rescale => "rescale",
             Fault::Trigger => "trigger",
         }
     }
@@ -240,6 +244,7 @@ impl fmt::Display for Fault {
             }
             Fault::SlowMessages { messages, ms } => write!(f, "{messages} messages take {ms} ms"),
             Fault::Stop => f.write_str("stop and start"),
+            Fault::Rescale => f.write_str("stop, and start with another parallelism"),
             Fault::Trigger => f.write_str("a checkpoint is asked for"),
         }
     }
@@ -318,14 +323,14 @@ impl Weights {
 
 impl FaultPlan {
     /// Draws a plan for a job, of one of these numbers of faults.
-    pub(crate) fn draw(random: &mut Random, job: &Job, counts: &[u64]) -> FaultPlan {
+    pub(crate) fn draw(random: &mut Random, job: &Job, may_rescale: bool, counts: &[u64]) -> FaultPlan {
         let weights = Weights::draw(random);
         let count = random.pick(counts);
         let gap = random.pick(&[10, 60, 200]);
         let mut step = random.between(0, 300);
         let mut faults = Vec::new();
         for _ in 0..count {
-            if let Some(fault) = draw_fault(random, job, &weights) {
+            if let Some(fault) = draw_fault(random, job, may_rescale, &weights) {
                 faults.push(Planned { step, fault });
             }
             step += random.between(0, 2 * gap);
@@ -334,7 +339,7 @@ impl FaultPlan {
     }
 }
 
-fn draw_fault(random: &mut Random, job: &Job, weights: &Weights) -> Option<Fault> {
+fn draw_fault(random: &mut Random, job: &Job, may_rescale: bool, weights: &Weights) -> Option<Fault> {
     let choices = [
         weights.operator,
         weights.source,
@@ -382,6 +387,7 @@ fn draw_fault(random: &mut Random, job: &Job, weights: &Weights) -> Option<Fault
             let subtask = draw_subtask(random, job);
             Fault::Stall { subtask, ms: random.pick(&[20, 200, 3_000]) }
         }
+        12 if may_rescale && random.percent(50) => Fault::Rescale,
         12 => Fault::Stop,
         13 => Fault::Lose { subtask: draw_subtask(random, job) },
         _ => Fault::Trigger,

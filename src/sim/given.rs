@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use piton_actors::{Batch, Delivery};
+use piton_actors::{Batch, Delivery, WindowId};
 
 use crate::chaos::invariants::Verdict;
+use crate::chaos::target::fits;
 use crate::config::{ChaosWeights, OnPoison};
 use crate::error::{Error, Result};
 use crate::protocol::ladder::LadderSettings;
@@ -87,10 +88,20 @@ impl Given {
         Job::new(settings.job.key_groups, settings.job.seed, regions, poison)
     }
 
+    /// Returns whether some of it can have another parallelism.
+    pub(crate) fn can_rescale(&self) -> bool {
+        let job = self.job(0, &Outside::new(self.regions()));
+        (0..64).any(|seed| !job.draw_parallelism(&mut Random::new(seed, "parallelism"), |_| true).is_empty())
+    }
+
     /// Leaves out of a plan what `[chaos]` does not want.
     pub(crate) fn allow(&self, plan: FaultPlan) -> FaultPlan {
         let chaos = &self.plan.settings.chaos;
-        let faults = plan.faults.into_iter().filter(|planned| weight(&planned.fault, &chaos.weights) > 0);
+        let is_target = |name: &str| chaos.targets.iter().any(|pattern| fits(pattern, name));
+        let faults = plan.faults.into_iter().filter(|planned| {
+            let target = planned.fault.target();
+            weight(&planned.fault, &chaos.weights) > 0 && target.is_none_or(|target| is_target(&target.operator))
+        });
         FaultPlan { faults: faults.collect() }
     }
 }
@@ -108,12 +119,15 @@ fn weight(fault: &Fault, weights: &ChaosWeights) -> u32 {
         Fault::Lose { .. } => weights.kill_actor,
         Fault::SlowMessages { .. } => weights.slow,
         // A flipped bit may leave a store that has to refuse: in a live run nobody would know whether it may.
-        Fault::Decay { .. } | Fault::Hook { act: Act::Unavailable(_), .. } | Fault::Stop | Fault::Trigger => 1,
+        Fault::Decay { .. }
+        | Fault::Hook { act: Act::Unavailable(_), .. }
+        | Fault::Stop
+        | Fault::Rescale
+        | Fault::Trigger => 1,
     }
 }
 
 /// Judges by the history alone.
-#[derive(Default)]
 pub(crate) struct ByHistory(History);
 
 impl ByHistory {
@@ -140,6 +154,8 @@ impl Judge for ByHistory {
     fn visible(&self) -> (u64, u64) {
         (self.0.visible(), 0)
     }
+
+    fn rescaled(&mut self, _heads: &[WindowId]) {}
 
     fn history(&mut self) -> Option<&mut History> {
         Some(&mut self.0)

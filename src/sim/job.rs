@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use piton_actors::blueprint::SinkBlueprint;
-
 use crate::chaos::fragile::{Faults, fragile_operator, fragile_sink, fragile_source};
 use crate::config::OnPoison;
 use crate::ids::SubtaskId;
 use crate::protocol::coordinator::Members;
-use crate::runtime::build::RegionBlueprint;
+use crate::protocol::manifest::Spread;
+use crate::runtime::build::{ChainBlueprint, RegionBlueprint};
 use crate::sim::outside::Outside;
+use crate::sim::random::Random;
 use crate::sim::watched::watched;
 
 /// See the module.
@@ -46,6 +46,20 @@ pub(crate) struct Layout {
     pub(crate) sinks: Vec<bool>,
 }
 
+/// Another parallelism of a chain of a region.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rescaled {
+    region: usize,
+    chain: usize,
+    parallelism: u32,
+}
+
+/// A job with one of its parallelisms: as it is run, and the same of which nothing fails.
+pub(crate) struct Variant {
+    pub(crate) job: Job,
+    pub(crate) plain: Job,
+}
+
 impl Job {
     pub(crate) fn new(key_groups: u32, seed: u64, regions: Vec<RegionBlueprint>, poison: Poison) -> Job {
         let layouts = regions.iter().map(Layout::of).collect();
@@ -72,20 +86,52 @@ impl Job {
         self
     }
 
-    /// Returns the region and the number of the subtask that ends in a sink of this name.
-    pub(crate) fn find_sink(&self, whom: &SubtaskId) -> Option<(usize, usize)> {
+    /// Returns the region of a sink.
+    pub(crate) fn region_of_sink(&self, name: &str) -> Option<usize> {
+        let has = |chain: &ChainBlueprint| chain.sink.as_ref().is_some_and(|(sink, _)| sink == name);
+        self.regions.iter().position(|region| region.chains.iter().any(has))
+    }
+
+    /// Draws another parallelism for some chains: those that nothing binds to the parallelism of others, and that `may`
+    /// have another.
+    pub(crate) fn draw_parallelism(&self, random: &mut Random, may: impl Fn(&ChainBlueprint) -> bool) -> Vec<Rescaled> {
+        let mut drawn = Vec::new();
         for (region, blueprint) in self.regions.iter().enumerate() {
-            let is_it = |sink: &(String, SinkBlueprint)| *sink.0 == *whom.operator;
-            if let Some(chain) = blueprint.chains.iter().find(|chain| chain.sink.as_ref().is_some_and(is_it)) {
-                let id = SubtaskId::new(Arc::clone(&chain.name), whom.index);
-                return self.layouts[region]
-                    .subtasks
-                    .iter()
-                    .position(|other| *other == id)
-                    .map(|number| (region, number));
+            for (number, chain) in blueprint.chains.iter().enumerate() {
+                let is_bound = blueprint.links.iter().any(|link| {
+                    (link.to == number && matches!(link.route, Spread::Forward | Spread::Broadcast))
+                        || (link.from == number && link.route == Spread::Forward)
+                });
+                // What is partitioned for the first operator only is right for the others with one subtask.
+                let is_keyed_within = chain.operators.iter().skip(1).any(|(_, operator)| operator.keyed);
+                let parallelism = random.between(1, 4) as u32;
+                if chain.source.is_none()
+                    && !is_bound
+                    && !is_keyed_within
+                    && may(chain)
+                    && parallelism <= self.key_groups
+                {
+                    drawn.push(Rescaled { region, chain: number, parallelism });
+                }
             }
         }
-        None
+        drawn.retain(|to| self.regions[to.region].chains[to.chain].parallelism != to.parallelism);
+        drawn
+    }
+
+    /// Gives chains another parallelism.
+    pub(crate) fn rescaled(mut self, to: &[Rescaled]) -> Job {
+        for Rescaled { region, chain, parallelism } in to {
+            let blueprint = &mut self.regions[*region];
+            blueprint.chains[*chain].parallelism = *parallelism;
+            for name in blueprint.chains[*chain].names() {
+                if let Some(print) = blueprint.topology.operators.get_mut(name) {
+                    print.parallelism = *parallelism;
+                }
+            }
+        }
+        self.layouts = self.regions.iter().map(Layout::of).collect();
+        self
     }
 
     /// Returns the region of a subtask, and its number there.
@@ -110,12 +156,12 @@ impl Layout {
     }
 
     /// Returns what the coordinator of the region has to know.
-    pub(crate) fn members(&self) -> Members {
+    pub(crate) fn members(&self, topology: Vec<u8>) -> Members {
         let sources = self.subtasks.iter().zip(&self.sources).filter(|(_, is_source)| **is_source);
         Members {
             job: "simulated".into(),
             region: self.name.clone(),
-            topology: Vec::new(),
+            topology,
             subtasks: self.subtasks.clone(),
             sources: sources.map(|(id, _)| id.clone()).collect(),
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use piton_actors::Batch;
+use piton_actors::{Batch, WindowId};
 
 use crate::chaos::invariants::Verdict;
 use crate::protocol::ladder::LadderSettings;
@@ -25,6 +25,9 @@ pub(crate) trait Judge {
 
     /// Returns how many rows are visible, and how many of them beyond those of a run without faults.
     fn visible(&self) -> (u64, u64);
+
+    /// The regions go on from these checkpoints with another parallelism.
+    fn rescaled(&mut self, heads: &[WindowId]);
 
     /// Returns what keeps the history of every subtask, if anybody does.
     fn history(&mut self) -> Option<&mut History>;

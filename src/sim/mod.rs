@@ -42,9 +42,10 @@ use crate::chaos::invariants::{InvariantId, Violation};
 use crate::config::Mode;
 use crate::error::{Error, Result};
 use crate::protocol::failure::panic_message;
+use crate::runtime::build::ChainBlueprint;
 use crate::sim::drawn::Drawn;
 use crate::sim::given::{ByHistory, Given};
-use crate::sim::job::Job;
+use crate::sim::job::{Job, Variant};
 use crate::sim::judge::Judge;
 use crate::sim::outside::Outside;
 use crate::sim::random::Random;
@@ -178,6 +179,15 @@ impl Simulation {
         }
     }
 
+    /// Returns the kinds of faults that can strike, as [`Fault::kind`] names them.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let can_rescale = match &self.subject {
+            Subject::MadeUp => true,
+            Subject::Given(given) => given.can_rescale(),
+        };
+        Fault::KINDS.iter().copied().filter(move |kind| *kind != "rescale" || can_rescale)
+    }
+
     /// Describes the job that a seed stands for, one line for each chain; nothing if it is always the same.
     pub fn describe(&self, seed: u64) -> String {
         match &self.subject {
@@ -192,18 +202,22 @@ impl Simulation {
             Subject::MadeUp => {
                 let mut drawn = Drawn::new(seed, self.mode);
                 let outside = Outside::new(drawn.regions());
-                let (plain, job) = (drawn.job(&outside), drawn.job(&outside).fragile(&outside));
-                let faults = || FaultPlan::draw(&mut Random::new(seed, "faults"), &job, &[0, 1, 2, 4, 6, 8, 12, 16]);
-                let faults = options.faults.clone().unwrap_or_else(faults);
-                self.play(seed, (&job, &plain), &mut drawn, outside, faults, options.trace)
+                let may = |chain: &ChainBlueprint| drawn.may_rescale(chain);
+                let variants = variants(seed, || drawn.job(&outside), may, &outside);
+                let draw = |random: &mut Random| {
+                    FaultPlan::draw(random, &variants[0].job, variants.len() > 1, &[0, 1, 2, 4, 6, 8, 12, 16])
+                };
+                let faults = options.faults.clone().unwrap_or_else(|| draw(&mut Random::new(seed, "faults")));
+                self.play(seed, &variants, &mut drawn, outside, faults, options.trace)
             }
             Subject::Given(given) => {
                 let outside = Outside::new(given.regions());
-                let (plain, job) = (given.job(seed, &outside), given.job(seed, &outside).fragile(&outside));
-                let faults =
-                    || given.allow(FaultPlan::draw(&mut Random::new(seed, "faults"), &job, &[0, 4, 12, 24, 48]));
-                let faults = options.faults.clone().unwrap_or_else(faults);
-                self.play(seed, (&job, &plain), &mut ByHistory::new(), outside, faults, options.trace)
+                let variants = variants(seed, || given.job(seed, &outside), |_| true, &outside);
+                let draw = |random: &mut Random| {
+                    given.allow(FaultPlan::draw(random, &variants[0].job, variants.len() > 1, &[0, 4, 12, 24, 48]))
+                };
+                let faults = options.faults.clone().unwrap_or_else(|| draw(&mut Random::new(seed, "faults")));
+                self.play(seed, &variants, &mut ByHistory::new(), outside, faults, options.trace)
             }
         }
     }
@@ -211,13 +225,13 @@ impl Simulation {
     fn play(
         &self,
         seed: u64,
-        (job, plain): (&Job, &Job),
+        variants: &[Variant],
         expected: &mut dyn Judge,
         outside: Outside,
         faults: FaultPlan,
         everything: bool,
     ) -> Outcome {
-        let mut world = World::new((job, plain), expected, outside, seed, &faults, self.mode, everything);
+        let mut world = World::new(variants, expected, outside, seed, &faults, self.mode, everything);
         let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
         let (violation, refused) = match ran {
             Ok(Ok(refused)) => (None, refused),
@@ -243,4 +257,21 @@ impl Simulation {
     pub fn shrink(&self, failing: Outcome) -> (Outcome, u32) {
         shrink::shrink(self, failing)
     }
+}
+
+/// Makes the job of a seed with the parallelism that it has, and with another one if it can have one.
+fn variants(
+    seed: u64,
+    plan: impl Fn() -> Job,
+    may: impl Fn(&ChainBlueprint) -> bool,
+    outside: &Outside,
+) -> Vec<Variant> {
+    let job = plan();
+    let to = job.draw_parallelism(&mut Random::new(seed, "parallelism"), may);
+    let mut variants = vec![Variant { job: job.fragile(outside), plain: plan() }];
+    if !to.is_empty() {
+        let plain = plan().rescaled(&to);
+        variants.push(Variant { job: plan().rescaled(&to).fragile(outside), plain });
+    }
+    variants
 }

@@ -7,16 +7,10 @@ use crate::ids::WindowId;
 use crate::protocol::commit::{Commit, CommitError, CommitLog};
 use crate::protocol::lineage::WriteRequest;
 use crate::protocol::manifest::{ChunkRef, JoinedOutput, Manifest};
+use crate::runtime::storage::{Loaded, load, read_chunks};
 use crate::sim::random::Random;
 use crate::store::disk::{DiskFault, SimDisk};
 use crate::store::{CheckpointStore, JoinedOutputs, OpenOptions, SimStore, StoreError, writer};
-
-/// A checkpoint with the chunks of every operator of every subtask.
-pub(crate) struct Loaded {
-    pub(crate) manifest: Manifest,
-    /// `[subtask][operator][chunk]`, in the order of the manifest.
-    pub(crate) chunks: Vec<Vec<Vec<Vec<u8>>>>,
-}
 
 /// See the module.
 pub(crate) struct Storage {
@@ -176,23 +170,11 @@ impl Storage {
     /// Reads chunks, for each operator.
     pub(crate) fn chunks(&mut self, chunks: &[Vec<ChunkRef>]) -> Result<Vec<Vec<Vec<u8>>>, String> {
         let store = self.store().map_err(|error| error.to_string())?;
-        let mut read = |chunks: &Vec<ChunkRef>| chunks.iter().map(|chunk| store.read_chunk(chunk)).collect();
-        chunks.iter().map(&mut read).collect::<Result<_, StoreError>>().map_err(|error| error.to_string())
+        read_chunks(store, chunks).map_err(|error| error.to_string())
     }
 
     pub(crate) fn load(&mut self, region: &str, window: WindowId) -> Result<Loaded, StoreError> {
-        let store = self.store()?;
-        let manifest = store.load(region, window)?;
-        let mut chunks = Vec::with_capacity(manifest.subtasks.len());
-        for subtask in &manifest.subtasks {
-            let mut parts = Vec::new();
-            for part in subtask.parts() {
-                let read = part.iter().map(|chunk| store.read_chunk(chunk));
-                parts.push(read.collect::<Result<Vec<_>, _>>()?);
-            }
-            chunks.push(parts);
-        }
-        Ok(Loaded { manifest, chunks })
+        load(self.store()?, region, window)
     }
 
     /// Reads everything that is retained.

@@ -18,13 +18,14 @@ use crate::protocol::region::{self, Region};
 use crate::protocol::restart::RestartPolicy;
 use crate::protocol::subtask;
 use crate::runtime::build::Common;
+use crate::runtime::restore;
 use crate::sim::Stats;
 use crate::sim::attempt::{Running, Targets};
 use crate::sim::coverage::{Coverage, Phase};
 use crate::sim::faults::{CommitFailure, Fault, FaultPlan, Planned};
 use crate::sim::happening::Happening;
 use crate::sim::history::Plain;
-use crate::sim::job::{Job, Poison};
+use crate::sim::job::{Job, Poison, Variant};
 use crate::sim::judge::Judge;
 use crate::sim::outside::{Armed, Outside};
 use crate::sim::random::Random;
@@ -46,9 +47,13 @@ const PATIENCE_STEPS: u64 = 60_000;
 
 /// See the module.
 pub(crate) struct World<'a> {
+    /// The job, with the parallelism that it has now.
     pub(crate) job: &'a Job,
-    /// The same job, of which nothing fails.
-    plain: &'a Job,
+    pub(crate) variants: &'a [Variant],
+    /// Which of them it is.
+    variant: usize,
+    /// Whether it is to be another one when the process starts the next time.
+    rescaling: bool,
     pub(crate) expected: &'a mut dyn Judge,
     pub(crate) settings: Settings,
     pub(crate) common: Common,
@@ -125,7 +130,7 @@ pub(crate) struct Attempt {
 
 impl<'a> World<'a> {
     pub(crate) fn new(
-        (job, plain): (&'a Job, &'a Job),
+        variants: &'a [Variant],
         expected: &'a mut dyn Judge,
         outside: Outside,
         seed: u64,
@@ -133,6 +138,7 @@ impl<'a> World<'a> {
         mode: Mode,
         everything: bool,
     ) -> World<'a> {
+        let job = &variants[0].job;
         let settings = Settings::draw(&mut Random::new(seed, "settings"), mode);
         let common = Common {
             key_groups: job.key_groups,
@@ -181,7 +187,9 @@ impl<'a> World<'a> {
             over: false,
             refused: None,
             job,
-            plain,
+            variants,
+            variant: 0,
+            rescaling: false,
             expected,
         }
     }
@@ -206,7 +214,7 @@ impl<'a> World<'a> {
         let skips = self.common.ladder.on_poison == OnPoison::Skip;
         let is_excused = |row: &str| skips || self.set_aside.contains_key(row);
         if let Some(history) = self.expected.history() {
-            history.ended(&Plain { job: self.plain, common: &self.common, is_excused: &is_excused })?;
+            history.ended(&Plain { variants: self.variants, common: &self.common, is_excused: &is_excused })?;
         }
         self.verify()?;
         Ok(None)
@@ -540,18 +548,50 @@ impl<'a> World<'a> {
                 Err(error) => return self.boot_failed(&error),
             }
         }
+        if std::mem::take(&mut self.rescaling) {
+            match self.fits_rescaled(&heads) {
+                Ok(true) => self.rescale(&heads),
+                Ok(false) => {}
+                Err(error) => return self.boot_failed(&error),
+            }
+        }
         for (region, head) in heads.into_iter().enumerate() {
             if self.regions[region].ended == Ended::Finished {
                 continue;
             }
             let policy = RestartPolicy::new(self.settings.restart.clone());
             let fence = Fence { incarnation, attempt: 0 };
-            let members = self.job.layouts[region].members();
+            let members = self.job.layouts[region].members(self.job.regions[region].topology.encode());
             let machine = Region::new(members, self.settings.checkpoint.clone(), policy, fence);
             self.regions[region].machine = Some(machine);
             self.tell_region(region, region::Event::Begin(head));
         }
         self.region_ended();
+    }
+
+    /// Returns whether the checkpoints let the job go on with another parallelism.
+    fn fits_rescaled(&mut self, heads: &[WindowId]) -> Result<bool, crate::store::StoreError> {
+        let other = &self.variants[(self.variant + 1) % self.variants.len()].job;
+        for (region, head) in heads.iter().enumerate() {
+            if *head == WindowId::NONE || self.regions[region].ended == Ended::Finished {
+                continue;
+            }
+            let manifest = self.storage.manifest(&other.layouts[region].name, *head)?;
+            if restore::outline(&manifest, &other.regions[region]).is_err() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn rescale(&mut self, heads: &[WindowId]) {
+        self.variant = (self.variant + 1) % self.variants.len();
+        self.job = &self.variants[self.variant].job;
+        (self.losing, self.stalled) = (None, None);
+        self.expected.rescaled(heads);
+        if let Some(history) = self.expected.history() {
+            history.rescaled(self.variant, heads);
+        }
     }
 
     /// Returns whether nothing is left to run of a region: it is not started then.
@@ -630,7 +670,8 @@ impl<'a> World<'a> {
                 self.last_fault = (until, self.step);
             }
             Fault::Lose { subtask } => self.losing = self.job.find(&subtask),
-            Fault::Stop => {
+            Fault::Stop | Fault::Rescale => {
+                self.rescaling |= fault == Fault::Rescale && self.variants.len() > 1;
                 for region in 0..self.regions.len() {
                     self.tell_region(region, region::Event::Stop);
                 }

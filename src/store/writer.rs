@@ -5,7 +5,7 @@
 //! become one, and all become the new base when they outweigh the old one. So what is written stays proportional to
 //! what has changed, and what a restore reads to the size of the state.
 
-use piton_actors::state::merge_chunks;
+use piton_actors::state::{is_whole_chunk, merge_chunks};
 
 use crate::protocol::lineage::{OperatorWrite, WriteRequest};
 use crate::protocol::manifest::ChunkRef;
@@ -34,6 +34,15 @@ fn write_operator(store: &mut dyn CheckpointStore, write: &OperatorWrite) -> Res
         return Ok(lineage);
     }
     let mut id = write.id.clone();
+    if let Some(newest) = write.fresh.iter().rposition(|fresh| is_whole_chunk(fresh)) {
+        // All that came before is void.
+        let mut lineage = Vec::new();
+        for fresh in &write.fresh[newest..] {
+            lineage.push(store.put_chunk(id.clone(), fresh).map_err(|error| error.to_string())?);
+            id.sequence += 1;
+        }
+        return Ok(lineage);
+    }
     let lengths: Vec<u64> = lineage.iter().map(ChunkRef::len).collect();
     let fresh: u64 = write.fresh.iter().map(|fresh| fresh.len() as u64).sum();
     if let Some(first) = merge_from(&lengths, fresh, write.fresh.len()) {

@@ -14,7 +14,7 @@ use crate::topology::spec::Role;
 ///
 /// The same name may be that of a source and of a sink. Registering a name twice for the same role is a mistake of the
 /// program, not of its user: it panics.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Registry {
     sources: BTreeMap<String, Arc<dyn SourceKind>>,
     operators: BTreeMap<String, Arc<dyn OperatorKind>>,

@@ -27,11 +27,11 @@ fn job() -> Job {
         parallelism = 2
         by = ["key"]
         columns = ["count(*) AS n", "sum(value) AS total"]
-        [sinks.sums]
+        [sinks.sums_out]
         type = "csv"
         inputs = ["sums"]
         path = "out/sums"
-        [sinks.rows]
+        [sinks.rows_out]
         type = "ndjson"
         inputs = ["some"]
         path = "out/rows"

@@ -69,7 +69,7 @@ pub fn file_sink<F: FileFormat>(
         let message = format!("the name `{}` cannot begin the name of a file; give the sink another name", site.name);
         return Err(vec![Fault::new("", message)]);
     }
-    let plan = Arc::new(FilePlan { folder: folder.clone(), name: site.name.clone(), extension, format });
+    let plan = Arc::new(FilePlan::new(folder.clone(), site.name.clone(), extension, format));
     Ok(SinkBlueprint {
         delivery: Delivery::Staged,
         repeats: false,

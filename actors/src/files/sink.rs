@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crc32fast::Hasher;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,15 @@ pub struct FilePlan<F> {
     pub extension: &'static str,
     /// How rows are written.
     pub format: F,
+    /// The number of the next file that is staged: no two instances of a process ever use the same.
+    next: AtomicU64,
+}
+
+impl<F> FilePlan<F> {
+    /// Plans a sink of this name that writes files with this extension, which has no dot, into a folder.
+    pub fn new(folder: PathBuf, name: String, extension: &'static str, format: F) -> FilePlan<F> {
+        FilePlan { folder, name, extension, format, next: AtomicU64::new(0) }
+    }
 }
 
 /// A file that is written but does not have its name yet.
@@ -46,7 +56,6 @@ pub struct FileSink<F> {
     open: Option<Staged>,
     /// A failed write leaves nobody knows what behind: no more is written by this instance.
     broken: bool,
-    next: u64,
     /// The files that this instance has written itself, which need not be read again to be believed.
     own: BTreeSet<String>,
 }
@@ -83,7 +92,7 @@ impl<F: FileFormat> FileSink<F> {
     /// Makes an instance that has not been opened.
     pub fn new(plan: Arc<FilePlan<F>>) -> FileSink<F> {
         let subtask = Subtask::single(&plan.name);
-        FileSink { plan, subtask, open: None, broken: false, next: 0, own: BTreeSet::new() }
+        FileSink { plan, subtask, open: None, broken: false, own: BTreeSet::new() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -98,9 +107,11 @@ impl<F: FileFormat> FileSink<F> {
 
     fn stage(&mut self) -> Result<Staged> {
         loop {
-            let life = format!("{}-{}-{}", self.subtask.incarnation, self.subtask.attempt, self.next);
+            // Not a number of this instance: one that takes its place within the attempt must not use a name again that
+            // a committed checkpoint may still list as that of a file which has been renamed since.
+            let number = self.plan.next.fetch_add(1, Ordering::Relaxed);
+            let life = format!("{}-{}-{number}", self.subtask.incarnation, self.subtask.attempt);
             let name = format!("{}{life}.tmp", self.prefix());
-            self.next += 1;
             let path = self.path(&name);
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => {
@@ -108,7 +119,7 @@ impl<F: FileFormat> FileSink<F> {
                     self.plan.format.begin(&mut buffer);
                     return Ok(Staged { name, file, buffer, length: 0, checksum: Hasher::new() });
                 }
-                // Of an earlier instance of this very attempt, and pending: it has its name for good.
+                // Whoever left it there: it has its name for good.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(cannot("be made", &path, &error)),
             }
@@ -257,6 +268,9 @@ impl<F: FileFormat> Sink for FileSink<F> {
                     Found::Other => return Err(foreign()),
                 }
             }
+            // Published, and its old name used again: earlier versions did that within an attempt. Whose it is now is seen
+            // from what is pending under that name.
+            Found::Other if self.look(&pending.file, &pending, true)? == Found::Same => {}
             Found::Other => {
                 return Err(Error::failed(format!(
                     "file {} is damaged: it holds other bytes than were written for {}",

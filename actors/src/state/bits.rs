@@ -63,6 +63,11 @@ impl Bits {
         self.words.iter().all(|word| *word == 0)
     }
 
+    /// Returns how many numbers are in.
+    pub(super) fn count(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
     /// Returns the greatest number that is in.
     pub(super) fn last(&self) -> Option<u32> {
         let index = self.words.iter().rposition(|word| *word != 0)?;
@@ -81,8 +86,7 @@ impl Bits {
 
     /// Returns all numbers in ascending order, several times faster than one by one: most words are full, or nearly.
     pub(super) fn list(&self) -> Vec<u32> {
-        let count: usize = self.words.iter().map(|word| word.count_ones() as usize).sum();
-        let mut numbers = Vec::with_capacity(count);
+        let mut numbers = Vec::with_capacity(self.count());
         for (index, word) in self.words.iter().enumerate() {
             let first = index as u32 * 64;
             if *word == u64::MAX {
@@ -136,7 +140,7 @@ mod tests {
         assert!(!bits.remove(100_000));
         assert_eq!(bits.iter().collect::<Vec<_>>(), [0, 63, 64, 200]);
         assert_eq!(bits.list(), [0, 63, 64, 200]);
-        assert_eq!(bits.last(), Some(200));
+        assert_eq!((bits.last(), bits.count()), (Some(200), 4));
         bits.clear();
         assert!(bits.is_empty());
     }

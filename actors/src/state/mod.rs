@@ -54,7 +54,7 @@ mod timers;
 mod undo;
 
 pub(crate) use block::MAX_ROWS as BLOCK_ROWS;
-pub use chunk::merge_chunks;
+pub use chunk::{is_whole_chunk, merge_chunks};
 pub use entry::{ListEntry, LocalEntry, MapEntry, ValueEntry};
 pub use handle::{ListState, LocalState, MapState, StateValue, ValueState};
 pub use inspect::{Declared, KeyState, StateInfo, StateReader, Written, check_declared};

@@ -8,6 +8,9 @@
 //! value itself. For an integer key the hash *is* the key (it is a bijection); only keys of bytes are kept and compared
 //! in full.
 
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -22,6 +25,9 @@ pub(super) const MAX_SLOTS: usize = 1 << 31;
 /// Keys are sorted into parts before they are put into the index; the places of a part's keys fit a core's caches.
 const PART_PLACES: usize = 8192;
 const MAX_PARTS: usize = 4096;
+
+/// With fewer keys than this it is no matter how they are written.
+const MANY_KEYS: usize = 4096;
 
 /// A store may have this many slots more than eight for each key before a cut packs it together. Tests have few keys.
 const SPARSE_SLACK: u64 = if cfg!(test) { 16 } else { 4096 };
@@ -373,6 +379,12 @@ impl Slots {
         !self.removed.is_empty() || !self.dirty.is_empty()
     }
 
+    /// Returns whether there are many keys and nearly all of them have changed since the last cut.
+    pub(super) fn is_mostly_dirty(&self) -> bool {
+        let keys = self.index.len();
+        keys >= MANY_KEYS && self.dirty.count() >= keys - keys / 4
+    }
+
     /// Returns what a cut must write.
     pub(super) fn changed(&self, everything: bool) -> Changed {
         self.by_group(if everything { &self.occupied } else { &self.dirty })
@@ -444,54 +456,4 @@ impl Slots {
 /// Returns whether so many slots are too many for so many keys.
 pub(super) fn is_sparse(slots: u64, keys: u64) -> bool {
     slots > keys.saturating_mul(8).saturating_add(SPARSE_SLACK)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_smallest_free_slot_is_taken_first() {
-        let mut slots = Slots::new(16);
-        for key in 0u64..4 {
-            assert_eq!(slots.insert(&Key::from(key)), Some(key as u32));
-        }
-        slots.release(2);
-        slots.release(0);
-        assert_eq!(slots.find(&Key::from(0u64)), None);
-        assert_eq!(slots.insert(&Key::from("tea")), Some(0));
-        assert_eq!(slots.insert(&Key::from("milk")), Some(2));
-        assert_eq!(slots.insert(&Key::from(9u64)), Some(4));
-        assert_eq!(slots.find(&Key::from("tea")), Some(0));
-        assert_eq!(slots.key(2).as_str(), Some("milk"));
-        assert_eq!(slots.key(3), Key::from(3u64));
-    }
-
-    #[test]
-    fn an_integer_and_a_text_of_the_same_hash_are_two_keys() {
-        let text = Key::from("tea");
-        let integer = Key::from(unmix(text.hash()));
-        assert_eq!(text.hash(), integer.hash());
-        let mut slots = Slots::new(16);
-        slots.insert(&text);
-        assert_eq!(slots.find(&integer), None);
-        slots.insert(&integer);
-        assert_eq!((slots.find(&text), slots.find(&integer)), (Some(0), Some(1)));
-    }
-
-    #[test]
-    fn only_a_key_that_was_cut_leaves_a_tombstone() {
-        let mut slots = Slots::new(16);
-        slots.insert(&Key::from(1u64));
-        slots.touch(0);
-        slots.release(0);
-        assert!(!slots.is_dirty());
-        slots.insert(&Key::from(2u64));
-        slots.touch(0);
-        slots.mark_cut(false);
-        slots.release(0);
-        slots.insert(&Key::from(3u64));
-        slots.release(0);
-        assert_eq!(slots.removed(), [(Key::from(2u64).group(16), 0)]);
-    }
 }

@@ -245,8 +245,11 @@ impl StateStore {
         if self.slots.is_sparse() {
             self.pack();
         }
-        let chunk = self.encode(self.whole, self.next)?;
-        self.slots.mark_cut(self.whole);
+        // Where nearly everything has changed, a chunk that makes those before it void costs little more to write, and
+        // spares the merging with them.
+        let whole = self.whole || self.slots.is_mostly_dirty();
+        let chunk = self.encode(whole, self.next)?;
+        self.slots.mark_cut(whole);
         self.locals.mark_cut();
         self.whole = false;
         self.next += 1;

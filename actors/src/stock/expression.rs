@@ -46,6 +46,8 @@ pub(super) struct Expression {
     pub name: String,
     /// What it holds.
     pub data_type: DataType,
+    /// The column that it is, unchanged, if it is one.
+    pub of: Option<String>,
 }
 
 impl Expression {
@@ -101,13 +103,17 @@ impl Scope {
         let simplifier =
             ExprSimplifier::new(SimplifyContext::builder().with_schema(Arc::new(self.schema.clone())).build());
         self.refuse_overflow(&parsed.expr)?;
+        let of = match &parsed.expr {
+            Expr::Column(column) => Some(column.name.clone()),
+            _ => None,
+        };
         let expr = simplifier.simplify(parsed.expr).map_err(tell)?;
         let physical = self.physical(&expr).map_err(tell)?;
         let data_type = match expr.get_type(&self.schema).map_err(tell)? {
             DataType::Null => return Err(format!("`{}` is always NULL and has no type; use a CAST", parsed.name)),
             data_type => data_type,
         };
-        Ok(Expression { physical, name: parsed.name, data_type })
+        Ok(Expression { physical, name: parsed.name, data_type, of })
     }
 
     fn physical(&self, expr: &Expr) -> datafusion_common::Result<Arc<dyn PhysicalExpr>> {

@@ -109,8 +109,11 @@ fn table_operator<O: Operator<Out = Table>>(output: SchemaRef, keyed: bool, fact
         keyed,
         state: None,
         states: Vec::new(),
+        latest_by: None,
+        passes: None,
         unpack: O::In::unpack,
         show_key: None,
+        show_state: None,
         make: Arc::new(move |subtask, rows| Ok(Box::new(Hosted::new(Arc::clone(&factory), subtask, rows)?))),
     }
 }
@@ -124,6 +127,7 @@ fn table_source<S: Source<Out = Table>>(
     SourceBlueprint {
         output: RecordType::Table(output),
         replayable,
+        endless: false,
         max_parallelism: None,
         make: Arc::new(move |rows| Ok(Box::new(HostedSource::new(factory(), rows)))),
         redistribute: redistribute_by::<S>(),

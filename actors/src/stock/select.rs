@@ -94,8 +94,10 @@ impl OperatorKind for SelectKind {
         }
         let columns: Vec<Expression> = columns.into_iter().map(|(_, column)| column).collect();
         let schema = Arc::new(Schema::new(columns.iter().map(Expression::field).collect::<Vec<Field>>()));
+        let passes = columns.iter().filter_map(|column| Some((column.of.clone()?, column.name.clone()))).collect();
         let select = Select { columns, schema: Arc::clone(&schema) };
-        Ok(table_operator(schema, false, Arc::new(move || Ok(select.clone()))))
+        let blueprint = table_operator(schema, false, Arc::new(move || Ok(select.clone())));
+        Ok(OperatorBlueprint { passes: Some(passes), ..blueprint })
     }
 
     fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {
@@ -146,6 +148,14 @@ mod tests {
         let output = bench.push(&input);
         assert_eq!(ints(&output[0], "b c"), [Some(2)]);
         assert_eq!(ints(&output[0], "next"), [Some(2)]);
+    }
+
+    #[test]
+    fn what_is_passed_on_unchanged_is_known() {
+        let input = int_table(&[("a", &[Some(1)]), ("b", &[Some(2)])], None);
+        let options = json!({ "columns": ["a AS x", "b + 0", "b"] });
+        let blueprint = plan_operator(&SelectKind, options, &input).unwrap();
+        assert_eq!(blueprint.passes.unwrap(), [("a".into(), "x".into()), ("b".into(), "b".into())]);
     }
 
     #[test]

@@ -39,8 +39,11 @@ impl Subtask {
         }
         self.base = Base { window, watermark: self.seen_watermark, entries: chain.entries(), ..Base::default() };
         self.base_begun = self.begun.filter(|_| within);
+        self.base_position = self.source.as_ref().and_then(|source| source.position.clone());
+        (self.base_written, self.base_drained) = (self.counters.written, self.drained);
         self.journal.clear();
-        if let Some(sink) = &self.sink {
+        if let Some(sink) = &mut self.sink {
+            sink.cut();
             operators.push(OperatorSnapshot { pending: sink.listed(), ..OperatorSnapshot::empty(&sink.name) });
             fresh.push(Vec::new());
         }

@@ -24,6 +24,7 @@ mod looks;
 mod opening;
 mod overtaking;
 mod recovery;
+mod replay;
 mod stream;
 
 use std::collections::VecDeque;
@@ -41,7 +42,7 @@ use crate::protocol::align::Aligner;
 use crate::protocol::chain::{Base, Chain, Entry, Notice, Routed};
 use crate::protocol::element::{Alignment, Behind, Marker};
 use crate::protocol::failure::{Failure, guard};
-use crate::protocol::journal::Journal;
+use crate::protocol::journal::{Journal, Replays};
 use crate::protocol::ladder::Ladder;
 use crate::protocol::lineage::{Cut, Lineage};
 use crate::protocol::manifest::{DeadLetter, Origin};
@@ -76,6 +77,10 @@ pub struct Subtask {
     base: Base,
     /// The window that the operators were in there, if one had begun.
     base_begun: Option<WindowId>,
+    /// Where the source was there, how many records the sink had been given, and whether up to its end.
+    base_position: Option<Vec<u8>>,
+    base_written: u64,
+    base_drained: bool,
     /// The last watermark that the operators have seen.
     seen_watermark: Timestamp,
     /// What the operators see at the moment.
@@ -144,8 +149,8 @@ enum Away {
     Notice,
     /// The snapshot is restored.
     Restore,
-    /// This entry of the journal.
-    Replay(usize),
+    /// This entry of the journal, or of it the records up to this number, if that is not 0.
+    Replay(usize, usize),
 }
 
 impl Subtask {
@@ -154,7 +159,7 @@ impl Subtask {
     /// # Errors
     /// If something cannot be made.
     pub fn new(spec: SubtaskSpec) -> Result<Subtask, Failure> {
-        let workshop = spec.workshop;
+        let workshop = Arc::clone(&spec.workshop);
         let named = |name: &str| piton_actors::Subtask { operator: name.into(), ..spec.info.clone() };
         let source = match &spec.source {
             None => None,
@@ -171,12 +176,13 @@ impl Subtask {
         let edges: Vec<(usize, String)> = keyed.map(|(index, edge)| (index, edge.consumer.clone())).collect();
         let made_of = (spec.operators.clone(), edges.clone());
         let chain = Chain::new(spec.operators.clone(), edges, Arc::clone(&workshop))?;
+        let mut replays = Replays::Compared;
         let sink = match &spec.sink {
             None => None,
             Some(name) => Some({
                 let sink = guard(name, || workshop.sink())?;
-                let journal = Ladder::new(spec.ladder).replays().then_some(spec.ladder.journal);
-                SinkTail::new(name.clone(), sink, named(name), journal)
+                replays = replay::replays(&spec, source.as_ref(), Some(sink.delivery()));
+                SinkTail::new(name.clone(), sink, named(name), replay::redo(&spec, replays))
             }),
         };
         let rows = spec.batch_rows;
@@ -205,13 +211,16 @@ impl Subtask {
             made_of,
             base: Base { watermark: WATERMARK_MIN, ..Base::default() },
             base_begun: None,
+            base_position: None,
+            base_written: 0,
+            base_drained: false,
             seen_watermark: WATERMARK_MIN,
             entered: None,
             sifting: false,
             retry: Retry::default(),
             told: WindowId::NONE,
             begun: None,
-            journal: Journal::new(spec.ladder.journal),
+            journal: Journal::new(spec.ladder.journal, replays),
             ladder: Ladder::new(spec.ladder),
             recovery: None,
             mending: None,
@@ -369,6 +378,7 @@ impl Subtask {
         if self.away.is_some() {
             return Ok(false);
         }
+        self.see_sink();
         if self.recovery.is_some() {
             return self.recover(now);
         }

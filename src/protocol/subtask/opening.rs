@@ -52,7 +52,8 @@ impl Subtask {
             chunks.pop_front();
             let max_time = snapshot.as_ref().and_then(|snapshot| snapshot.max_time);
             source.done = self.finished;
-            source.open(snapshot.and_then(|snapshot| snapshot.position), max_time);
+            self.base_position = snapshot.and_then(|snapshot| snapshot.position);
+            source.open(self.base_position.clone(), max_time);
         }
         let mut states = Vec::new();
         for _ in 0..self.chain.as_ref().map_or(0, |chain| chain.operators()) {
@@ -67,6 +68,7 @@ impl Subtask {
         // Until the first cut, what was adopted is nowhere else.
         let window = self.restored;
         self.base = Base { window, watermark, adopted: Arc::new(adopted), ..Base::default() };
+        (self.base_written, self.base_drained) = (self.counters.written, self.drained);
         self.base_begun = self.within.then(|| self.window.next());
         self.seen_watermark = watermark;
         let base = is_restored.then(|| Box::new(Base { states, ..self.base.clone() }));

@@ -10,11 +10,13 @@ use piton_actors::{Timestamp, WindowId};
 use super::stream::Step;
 use super::{Away, Command, Subtask};
 use crate::config::OnPoison;
-use crate::protocol::chain::{Base, Chain, ChainAnswer, ChainFailure, Entry, First, Refused, Renewal, What, Work};
+use crate::protocol::chain::{Base, Chain, ChainFailure, First, Refused, Renewal, What, Work};
 use crate::protocol::failure::{ErrorKindTag, Failure, FailureKind, guard};
+use crate::protocol::journal::Replays;
 use crate::protocol::ladder::{Decision, Possible, Purpose, Rung, Then};
 use crate::protocol::manifest::{ChunkRef, DeadLetter};
 use crate::protocol::mutant::{self, Mutant};
+use crate::protocol::sink::SinkTail;
 
 /// Something was restarted alone.
 #[derive(Clone, Debug)]
@@ -39,12 +41,13 @@ pub struct Restart {
 
 /// A recovery of the operators under way.
 pub(super) struct Recovery {
-    phase: Phase,
+    pub(super) phase: Phase,
     then: Then,
-    report: Report,
+    pub(super) report: Report,
 }
 
-enum Phase {
+/// How far it is.
+pub(super) enum Phase {
     /// The call is to be taken back.
     Undo,
     /// The snapshot is to be read.
@@ -53,8 +56,12 @@ enum Phase {
     Loading(Vec<Vec<Arc<Vec<u8>>>>),
     /// It is to be restored: the chunks of each operator.
     Restore(Vec<Vec<Vec<u8>>>),
-    /// The journal is to be replayed from this entry on.
-    Replay(usize),
+    /// The journal is to be replayed from this entry on, and of that from this record on.
+    Replay(usize, usize),
+    /// What is in hand is to be read again from this record on.
+    InHand(usize),
+    /// The replay is over.
+    Replayed,
     /// Something outside is given time.
     Pause(Timestamp),
     /// The operators are well again.
@@ -64,19 +71,24 @@ enum Phase {
 /// What is known of a restart so far.
 pub(super) struct Report {
     rung: Rung,
-    failure: Failure,
+    pub(super) failure: Failure,
     window: WindowId,
     began: u64,
     /// When the present part of it began.
     part: u64,
     restore_ns: u64,
     replay_ns: u64,
-    replayed: u64,
-    /// Whether it was nothing but the waiting for something outside.
+    pub(super) replayed: u64,
+    /// Whether nobody is told: it was nothing but the waiting for something outside, or others are told of it.
     quiet: bool,
 }
 
 impl Recovery {
+    /// Makes one that nobody is told of.
+    pub(super) fn quiet(phase: Phase, then: Then, report: Report) -> Recovery {
+        Recovery { phase, then, report: Report { quiet: true, ..report } }
+    }
+
     pub(super) fn waits_until(&self) -> Option<Timestamp> {
         match self.phase {
             Phase::Pause(until) => Some(until),
@@ -208,6 +220,11 @@ impl Subtask {
                 Ok(false)
             }
             Phase::Load => {
+                if !self.rewind()? {
+                    self.go_on_with(Phase::Load);
+                    return Ok(false);
+                }
+                let Some(recovery) = &mut self.recovery else { return Ok(true) };
                 let (refs, waiting) = (self.lineage.durable(), self.lineage.waiting());
                 recovery.phase = Phase::Loading(waiting);
                 if refs.iter().flatten().any(|chunk| matches!(chunk, ChunkRef::Blob { .. })) {
@@ -227,23 +244,21 @@ impl Subtask {
                 Ok(false)
             }
             Phase::Restore(states) => {
-                recovery.phase = Phase::Replay(0);
+                recovery.phase = Phase::Replay(0, 0);
                 let base = Base { states, ..self.base.clone() };
                 let renewal = Renewal { told: self.told, window: self.base_begun };
                 self.call(Away::Restore, First::Restore(Box::new(base), renewal), Work::Nothing)?;
                 Ok(false)
             }
-            Phase::Replay(number) => match self.journal.entry(number) {
-                Some(entry) => {
-                    self.call(Away::Replay(number), First::Nothing, Work::Entry(entry))?;
-                    Ok(false)
-                }
-                None => {
-                    let now = (self.stopwatch)();
-                    recovery.report.replay_ns = now.saturating_sub(recovery.report.part);
-                    Ok(true)
-                }
-            },
+            Phase::Replay(number, records) => self.replay(number, records),
+            Phase::InHand(checked) => self.read_in_hand(checked),
+            Phase::Replayed => {
+                let now = (self.stopwatch)();
+                recovery.report.replay_ns = now.saturating_sub(recovery.report.part);
+                let replayed = recovery.report.replayed;
+                self.end_replay(replayed);
+                Ok(true)
+            }
             Phase::Pause(until) => {
                 if now < until {
                     recovery.phase = Phase::Pause(until);
@@ -296,31 +311,12 @@ impl Subtask {
         Ok(())
     }
 
-    /// An entry of the journal was replayed.
-    pub(super) fn replayed(&mut self, number: usize, answer: ChainAnswer) -> Result<(), Failure> {
-        let Some(recovery) = &mut self.recovery else { return Ok(()) };
-        if let Some(Entry { what: What::Batch(_, batch), .. }) = self.journal.entry(number) {
-            recovery.report.replayed += batch.len() as u64;
-        }
-        if self.journal.compare(number, &answer.outputs).is_err() {
-            let failure = recovery.report.failure.clone();
-            let names = self.made_of.0.join("\", \"");
-            let why = format!("a replay of \"{names}\" gave something else than before: it is not deterministic");
-            self.give_up(failure, Some(why));
-            return Ok(());
-        }
-        recovery.phase = Phase::Replay(number + 1);
-        if mutant::is(Mutant::ReplaySent) {
-            self.deliver(0, answer.outputs);
-        }
-        Ok(())
-    }
-
     /// The operators are well again: what has failed is called again, or left out.
     fn well(&mut self) {
         let Some(Recovery { then, report, .. }) = self.recovery.take() else { return };
         match then {
             Then::Again | Then::Later => {}
+            Then::Nothing => return self.restarted(report),
             Then::Rows => {
                 if let Some(Step::Run(What::Batch(port, batch))) = self.steps.front() {
                     let rows = Step::Rows { port: *port, batch: batch.clone(), next: 0 };
@@ -343,6 +339,7 @@ impl Subtask {
                     _ => true,
                 };
                 self.set_aside(&one, &failure);
+                self.journal.note_set_aside(&one);
                 if done {
                     self.steps.pop_front();
                     self.ladder.progressed();
@@ -392,7 +389,11 @@ impl Subtask {
             Decision::Up(why) => self.give_up(failure, why),
             Decision::BeyondJournal => self.give_up(failure, None),
             Decision::Recover(rung, _) => {
-                head.renew(guard(&head.name, || self.workshop.source())?);
+                if head.is_rereading() {
+                    head.lose_thread();
+                } else {
+                    head.renew(guard(&head.name, || self.workshop.source())?);
+                }
                 self.outer.source_report = Some(self.report(rung, failure));
             }
         }
@@ -410,7 +411,8 @@ impl Subtask {
             self.restarted(report);
         }
         let Some(tail) = &mut self.sink else { return Err(failure) };
-        if failure.is_final() || !tail.can_renew() {
+        let can_be_made = self.journal.replays() == Replays::Compared || self.journal.is_whole();
+        if failure.is_final() || !tail.can_renew() || !can_be_made {
             return Err(failure);
         }
         self.outer.sink += 1;
@@ -418,6 +420,13 @@ impl Subtask {
             Decision::Up(why) => self.give_up(failure, why),
             Decision::BeyondJournal => self.give_up(failure, None),
             Decision::Recover(rung, _) => {
+                // Without entries, the operators stand where it does.
+                let is_made_again = self.journal.replays() != Replays::Compared;
+                if is_made_again && (!self.journal.is_empty() || tail.is_being_given()) {
+                    tail.lose();
+                    self.outer.sink_report = Some(self.report(rung, failure));
+                    return Ok(());
+                }
                 let replayed = tail.renew(guard(&tail.name, || self.workshop.sink())?);
                 let report = self.report(rung, failure);
                 self.outer.sink_report = Some(Report { replayed, ..report });
@@ -426,9 +435,22 @@ impl Subtask {
         Ok(())
     }
 
-    pub(super) fn sink_mended(&mut self) {
+    /// A sink was lost that only the operators can give again what it had taken: they do, as soon as they are well.
+    pub(super) fn see_sink(&mut self) {
+        if self.recovery.is_none() && self.sink.as_ref().is_some_and(SinkTail::is_lost) {
+            let failure = self.outer.sink_report.as_ref().map(|report| report.failure.clone());
+            let name = self.sink_name().to_string();
+            let failure = failure.unwrap_or_else(|| Failure::engine(name, "the sink is lost"));
+            let report = self.report(Rung::Operator, failure);
+            self.recovery = Some(Recovery::quiet(Phase::Load, Then::Nothing, report));
+        }
+    }
+
+    /// A fresh sink is open, and was given again so many records in a replay.
+    pub(super) fn sink_mended(&mut self, replayed: u64) {
         if let Some(report) = self.outer.sink_report.take() {
-            self.restarted(report);
+            let replayed = report.replayed + replayed;
+            self.restarted(Report { replayed, ..report });
         }
     }
 }

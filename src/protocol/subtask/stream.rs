@@ -10,6 +10,7 @@ use crate::protocol::chain::{
 };
 use crate::protocol::element::{Alignment, Element, Marker};
 use crate::protocol::failure::Failure;
+use crate::protocol::journal::Replays;
 use crate::protocol::sink::SinkNews;
 use crate::protocol::source::{SourceAnswer, SourceHead, SourceNews};
 
@@ -68,7 +69,11 @@ impl Subtask {
                 if self.chain.as_ref().is_some_and(|chain| chain.is_empty()) {
                     if let What::Batch(port, batch) = what {
                         let (port, batch) = (*port, Batch::clone(batch));
-                        self.deliver(port, vec![Routed { batch, hashes: Vec::new() }]);
+                        let outputs = vec![Routed { batch: Batch::clone(&batch), hashes: Vec::new() }];
+                        if self.journal.replays() == Replays::ReadAgain {
+                            self.journal.note(Entry { now, what: What::Batch(port, batch) }, &outputs);
+                        }
+                        self.deliver(port, outputs);
                     }
                     self.steps.pop_front();
                     return Ok(true);
@@ -174,6 +179,9 @@ impl Subtask {
             Step::Open { .. } => {
                 self.base.entries = self.chain.as_ref().map(|chain| chain.entries()).unwrap_or_default();
                 self.overtaking.restore(unpacked);
+                if let Some(sink) = &mut self.sink {
+                    outputs.iter().for_each(|routed| sink.keep(0, Batch::clone(&routed.batch)));
+                }
             }
             Step::BeginAgain(window) => self.begun = Some(*window),
             Step::Pack(window, _) => {
@@ -223,7 +231,7 @@ impl Subtask {
         if !self.ladder.replays() {
             return;
         }
-        if self.journal.is_empty() && !chain.remembers() {
+        if self.journal.is_empty() && !chain.remembers() && self.journal.replays() == Replays::Compared {
             // There is nothing to make anew: the way back begins here.
             (self.base.watermark, self.base.entries) = (self.seen_watermark, chain.entries());
             self.base_begun = self.begun;
@@ -325,7 +333,7 @@ impl Subtask {
                     Ok(())
                 }
                 Away::Restore => self.restored_again(),
-                Away::Replay(number) => self.replayed(number, answer),
+                Away::Replay(number, records) => self.replayed(number, records, answer),
             },
             Err(failed) => {
                 self.entered = None;
@@ -354,7 +362,13 @@ impl Subtask {
         };
         self.outer.source = 0;
         let done = head.done;
-        for batch in polled.batches {
+        self.take_in(polled.batches, done);
+        Ok(())
+    }
+
+    /// Queues what the source has read, and perhaps the end.
+    pub(super) fn take_in(&mut self, batches: Vec<Batch>, done: bool) {
+        for batch in batches {
             self.counters.read += batch.len() as u64;
             let watermark = self.source.as_mut().and_then(|head| head.watermark_behind(&*batch));
             self.steps.push_back(Step::Run(What::Batch(0, batch)));
@@ -366,7 +380,6 @@ impl Subtask {
         if done && !self.finished {
             self.end_source();
         }
-        Ok(())
     }
 
     /// Nothing more comes from the source: time runs to its end.
@@ -388,7 +401,9 @@ impl Subtask {
         };
         match tail.answered(sink, answer, now) {
             Ok(SinkNews::Opened) => {
-                self.sink_mended();
+                if !tail.is_being_given() {
+                    self.sink_mended(0);
+                }
                 Ok(())
             }
             Ok(SinkNews::Nothing) => {

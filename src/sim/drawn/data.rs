@@ -81,7 +81,9 @@ impl Source for SimSource {
             self.push(feed);
             return Ok(Progress::Idle(chance >> 60));
         }
-        let some = (chance % 7 + 1).min(feed.room() as u64);
+        // Whoever reads them again gets them in other pieces.
+        let times = self.data.lock().oracle.times_made(self.partition, self.next);
+        let some = (chance.wrapping_add(3 * times) % 7 + 1).min(feed.room() as u64);
         let end = rows.min(self.next + some);
         while self.next < end {
             self.push(feed);

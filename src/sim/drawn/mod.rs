@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use piton_actors::blueprint::{OperatorBlueprint, SinkBlueprint, SourceBlueprint, source_blueprint};
-use piton_actors::{Batch, Delivery, Inputs};
+use piton_actors::{Batch, Delivery, Inputs, WindowId};
 
 use self::data::{Data, SimSource};
 use self::operators::Row;
@@ -29,7 +29,7 @@ use crate::sim::judge::Judge;
 use crate::sim::outside::Outside;
 use crate::sim::random::Random;
 use crate::sim::recorder::recorder;
-use crate::topology::{Fingerprint, Mapping};
+use crate::topology::{Fingerprint, Mapping, OperatorPrint, Role};
 
 /// See the module.
 pub(crate) struct Drawn {
@@ -63,6 +63,16 @@ impl Drawn {
         self.topology.regions.len()
     }
 
+    /// Returns whether a chain may have another parallelism: it loses no rows with it, and nobody counts on it.
+    pub(crate) fn may_rescale(&self, chain: &ChainBlueprint) -> bool {
+        let mut vertices = self.topology.regions.iter().flat_map(|region| &region.vertices);
+        let vertex = vertices.find(|vertex| vertex.name == chain.name);
+        let keeps = |node: &OperatorNode| {
+            !matches!(node.kind, OperatorKind::Linger | OperatorKind::Dice | OperatorKind::Fickle)
+        };
+        vertex.is_some_and(|vertex| vertex.operators.iter().all(keeps))
+    }
+
     /// Plans it.
     pub(crate) fn job(&self, outside: &Outside) -> Job {
         let plan = |region: &RegionPlan| {
@@ -83,7 +93,7 @@ impl Drawn {
                     .collect(),
                 topology: Fingerprint {
                     key_groups: self.topology.key_groups,
-                    operators: BTreeMap::new(),
+                    operators: region.vertices.iter().flat_map(prints).collect(),
                     edges: Vec::new(),
                 },
                 mapping: Mapping::default(),
@@ -166,6 +176,10 @@ impl Judge for Drawn {
         self.data.lock().oracle.visible()
     }
 
+    fn rescaled(&mut self, heads: &[WindowId]) {
+        self.data.lock().oracle.rescaled(heads);
+    }
+
     fn history(&mut self) -> Option<&mut History> {
         self.history.as_mut()
     }
@@ -174,6 +188,21 @@ impl Judge for Drawn {
         let operators = &self.topology.regions[region].vertices[chain].operators;
         operators.iter().any(|node| node.kind == OperatorKind::Fickle)
     }
+}
+
+/// Returns what a checkpoint remembers of a chain: enough to see that it has another parallelism.
+fn prints(vertex: &Vertex) -> impl Iterator<Item = (String, OperatorPrint)> {
+    let sources = vertex.source.iter().map(|node| (node.name.clone(), Role::Source));
+    let operators = vertex.operators.iter().map(|node| (node.name.clone(), Role::Operator));
+    let sinks = vertex.sink.iter().map(|node| (node.name.clone(), Role::Sink));
+    let print = |role| OperatorPrint {
+        role,
+        type_name: "drawn".into(),
+        keyed: false,
+        parallelism: vertex.parallelism,
+        state: None,
+    };
+    sources.chain(operators).chain(sinks).map(move |(name, role)| (name, print(role)))
 }
 
 /// Returns how far each source partition of a region is in a checkpoint.

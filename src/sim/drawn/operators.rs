@@ -31,8 +31,8 @@ pub(crate) struct Row {
     pub(crate) late: bool,
     /// In which window it was emitted; 0 by a source.
     pub(crate) window: u64,
-    /// Whether it came behind the end of the window that it was emitted in.
-    pub(crate) stray: bool,
+    /// The newest window that it was emitted in and came behind the end of; 0 if none.
+    pub(crate) behind: u64,
     /// Whether it met state that is not what was put there.
     pub(crate) spoiled: bool,
 }
@@ -58,8 +58,12 @@ impl Row {
     /// Returns what an operator in this window sends on.
     fn sent_on(&self, window: u64) -> Row {
         // Plain markers block nothing, so that rows may be early; never late.
-        let stray = self.stray || (self.window > 0 && self.window < window) || window == 0;
-        Row { window, stray, ..self.clone() }
+        let behind = match window {
+            0 => u64::MAX,
+            _ if self.window < window => self.behind.max(self.window),
+            _ => self.behind,
+        };
+        Row { window, behind, ..self.clone() }
     }
 }
 
@@ -248,7 +252,7 @@ impl Operator for Tumble {
             ctx.emit(Row { late: true, ..row.sent_on(self.1) });
             return Ok(());
         }
-        if row.sent_on(self.1).stray {
+        if row.sent_on(self.1).behind > 0 {
             ctx.emit(row.sent_on(self.1));
         }
         let window = time_window(time);

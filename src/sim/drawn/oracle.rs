@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use piton_actors::WindowId;
+
 use crate::chaos::invariants::{AtLeast, Counts, InvariantId, Times, Verdict};
 use crate::config::Mode;
 use crate::sim::drawn::golden::Golden;
@@ -66,6 +68,9 @@ pub(crate) struct Oracle {
     stamps: BTreeMap<u32, u32>,
     /// For each region, whether rows may have been under way at its head.
     under_way: Vec<bool>,
+    /// For each region, from which window it went on with another parallelism and rows under way: such rows come in the
+    /// next window, whichever they were emitted in; 0 if it never did.
+    rescaled: Vec<u64>,
     /// For each source partition, up to where its rows are committed.
     committed: Vec<u64>,
     /// For each source partition, how often each of its rows was made.
@@ -99,6 +104,7 @@ impl Oracle {
             counted: golden.counted,
             stamps: topology.stamps.clone(),
             under_way: vec![false; topology.regions.len()],
+            rescaled: vec![0; topology.regions.len()],
             committed: vec![0; topology.partitions.len()],
             made: topology.partitions.iter().map(|partition| vec![0; partition.rows as usize]).collect(),
         }
@@ -116,16 +122,30 @@ impl Oracle {
         }
     }
 
+    /// The regions go on from these windows with another parallelism.
+    pub(crate) fn rescaled(&mut self, heads: &[WindowId]) {
+        // Round robin begins anew: nobody knows any more which subtask a row passes.
+        self.stamps.clear();
+        for (region, head) in heads.iter().enumerate().filter(|(region, _)| self.under_way[*region]) {
+            self.rescaled[region] = head.0;
+        }
+    }
+
     /// A source has emitted a row of a partition.
     pub(crate) fn made(&mut self, partition: u32, number: u64) {
         self.made[partition as usize][number as usize] += 1;
+    }
+
+    /// Returns how often a source has emitted a row of a partition.
+    pub(crate) fn times_made(&self, partition: u32, number: u64) -> u64 {
+        self.made[partition as usize].get(number as usize).copied().unwrap_or(0)
     }
 
     /// A sink has made something visible.
     pub(crate) fn published(&mut self, sink: usize, rows: &[Row]) -> Verdict {
         let view = &mut self.sinks[sink];
         for row in rows {
-            see(view, row, self.mode, &self.committed, &self.stamps)?;
+            see(view, row, self.mode, &self.committed, &self.stamps, self.rescaled[view.region])?;
         }
         Ok(())
     }
@@ -202,12 +222,19 @@ impl Oracle {
     }
 }
 
-fn see(view: &mut SinkView, row: &Row, mode: Mode, committed: &[u64], stamps: &BTreeMap<u32, u32>) -> Verdict {
+fn see(
+    view: &mut SinkView,
+    row: &Row,
+    mode: Mode,
+    committed: &[u64],
+    stamps: &BTreeMap<u32, u32>,
+    rescaled: u64,
+) -> Verdict {
     let is_exact = mode == Mode::ExactlyOnce;
     if row.late && is_exact {
         return Err(InvariantId::NothingLate.broken(format!("{row:?}")));
     }
-    if row.stray {
+    if row.behind > rescaled {
         return Err(InvariantId::WindowsHold.broken(format!("{row:?} came behind the end of its window")));
     }
     if row.spoiled {

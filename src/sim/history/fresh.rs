@@ -2,10 +2,10 @@
 
 use piton_actors::blueprint::OperatorBlueprint;
 use piton_actors::host::AnyOperator;
-use piton_actors::{Batch, Result, Subtask, Timestamp};
+use piton_actors::{Batch, Result, Subtask, Timestamp, WindowId};
 
 use crate::ids::SubtaskId;
-use crate::protocol::chain::{Entry, What};
+use crate::protocol::chain::{Base, Entry, What};
 use crate::runtime::build::{ChainBlueprint, Common};
 
 /// Returns what user code is told about itself.
@@ -23,6 +23,7 @@ pub(super) fn subtask_of(name: &str, chain: &ChainBlueprint, index: u32, common:
 
 /// See the module.
 pub(super) struct Fresh {
+    names: Vec<String>,
     links: Vec<Box<dyn AnyOperator>>,
 }
 
@@ -33,11 +34,23 @@ impl Fresh {
         let make = |(name, blueprint): &(String, OperatorBlueprint)| {
             (blueprint.make)(subtask_of(name, chain, id.index, common), common.batch_rows).ok()
         };
-        Fresh { links: chain.operators.iter().filter_map(make).collect() }
+        let names = chain.operators.iter().map(|(name, _)| name.clone()).collect();
+        Fresh { names, links: chain.operators.iter().filter_map(make).collect() }
     }
 
-    pub(super) fn open(&mut self, now: Timestamp) -> Given {
+    /// Opens them, from a snapshot if there is one.
+    pub(super) fn open(&mut self, now: Timestamp, base: Option<&Base>) -> Given {
         let mut out = Vec::new();
+        if let Some(base) = base {
+            let mut states = base.states.iter();
+            for (name, link) in self.names.iter().zip(&mut self.links) {
+                let state = states.next().cloned().unwrap_or_default();
+                match base.adopted.get(name) {
+                    Some(states) => link.adopt(states, base.watermark)?,
+                    None => link.restore(state, base.watermark)?,
+                }
+            }
+        }
         for index in (0..self.links.len()).rev() {
             self.links[index].begin_entry(now);
             self.links[index].open()?;
@@ -47,10 +60,17 @@ impl Fresh {
     }
 
     /// Others were made in their place, and opened: they count their entries anew.
-    pub(super) fn begin_again(&mut self, now: Timestamp) -> Given {
+    pub(super) fn count_anew(&mut self, now: Timestamp) {
         for link in &mut self.links {
             link.set_entry(0);
             link.begin_entry(now);
+        }
+    }
+
+    /// Tells them of a window that had begun when the snapshot was taken.
+    pub(super) fn begin_again(&mut self, window: WindowId) -> Given {
+        for link in &mut self.links {
+            link.begin_window_again(window)?;
         }
         Ok(Vec::new())
     }

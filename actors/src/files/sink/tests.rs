@@ -54,8 +54,20 @@ impl Bed {
     }
 
     fn subtask(&self, name: &str, index: u32, parallelism: u32, pending: &[FilePending]) -> Result<FileSink<Numbers>> {
-        let plan = FilePlan { folder: self.path(), name: name.into(), extension: "csv", format: Numbers };
-        let mut sink = FileSink::new(Arc::new(plan));
+        let plan = Arc::new(FilePlan::new(self.path(), name.into(), "csv", Numbers));
+        self.instance(&plan, index, parallelism, pending)
+    }
+
+    /// Another instance of a plan, as one that takes the place of another within an attempt.
+    fn instance(
+        &self,
+        plan: &Arc<FilePlan<Numbers>>,
+        index: u32,
+        parallelism: u32,
+        pending: &[FilePending],
+    ) -> Result<FileSink<Numbers>> {
+        let name = &*plan.name;
+        let mut sink = FileSink::new(Arc::clone(plan));
         let subtask =
             Subtask { index, parallelism, incarnation: self.incarnation, attempt: 1, ..Subtask::single(name) };
         ready(sink.open(pending.to_vec(), &subtask))?;
@@ -255,4 +267,39 @@ fn after_a_failed_write_nothing_is_prepared() {
     assert!(ready(sink.write(Arc::clone(&rows))).is_err());
     assert!(ready(sink.write(rows)).unwrap_err().message().contains("only after a restart"));
     assert!(ready(sink.prepare(WindowId(7))).is_err());
+}
+
+/// Found by breaking a real run: a sink panicked after its file of a window was renamed, the instance in its place began
+/// a file of the same name, and the process was killed. The checkpoint still listed the name as that of the first file.
+#[test]
+fn the_name_of_a_file_that_was_renamed_is_not_used_again() {
+    let mut bed = Bed::new();
+    bed.incarnation = 1;
+    let plan = Arc::new(FilePlan::new(bed.path(), "rows".into(), "csv", Numbers));
+    let mut sink = bed.instance(&plan, 3, 4, &[]).unwrap();
+    write(&mut sink, &[1]);
+    let pending = prepare(&mut sink, 7);
+    commit(&mut sink, &pending).unwrap();
+    let mut instead = bed.instance(&plan, 3, 4, &[]).unwrap();
+    write(&mut instead, &[2]);
+    let staged = prepare(&mut instead, 8);
+    assert_ne!(staged.staged, pending.staged);
+
+    let mut restarted = bed.start(std::slice::from_ref(&pending));
+    commit(&mut restarted, &pending).unwrap();
+    assert_eq!(bed.content(), [(FILE.to_string(), "n\n1\n".to_string())]);
+    assert!(bed.names(true).is_empty(), "what nobody has committed is gone");
+}
+
+#[test]
+fn a_file_that_was_published_is_so_whoever_has_its_old_name_now() {
+    let mut bed = Bed::new();
+    let mut sink = bed.start(&[]);
+    write(&mut sink, &[1]);
+    let pending = prepare(&mut sink, 7);
+    commit(&mut sink, &pending).unwrap();
+    std::fs::write(bed.path().join(&pending.staged), "n\n2\n3\n").unwrap();
+    let mut restarted = bed.start(std::slice::from_ref(&pending));
+    commit(&mut restarted, &pending).unwrap();
+    assert_eq!(bed.content(), [(FILE.to_string(), "n\n1\n".to_string())]);
 }

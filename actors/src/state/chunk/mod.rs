@@ -39,6 +39,7 @@ pub(super) use block::BlockWriter;
 pub(super) use encoding::{Encoding, Primitive, for_primitives};
 pub(super) use lineage::{Cells, Picked, Row, adopt, restore};
 pub use merge::merge_chunks;
+pub use read::is_whole_chunk;
 pub(super) use write::{ChunkWriter, ColumnWriter, LocalWriter};
 
 use crate::Error;

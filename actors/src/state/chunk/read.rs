@@ -81,6 +81,11 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Returns whether this is a chunk that makes void what came before, as far as its first bytes tell.
+pub fn is_whole_chunk(chunk: &[u8]) -> bool {
+    chunk.starts_with(&MAGIC) && chunk.get(MAGIC.len() + size_of::<u16>()) == Some(&1)
+}
+
 /// Which rows of a chunk belong to a key group.
 pub(super) struct Group {
     pub(super) group: u32,

@@ -129,6 +129,25 @@ fn a_whole_chunk_in_the_middle_merges_without_a_gap() {
 }
 
 #[test]
+fn where_nearly_everything_has_changed_everything_is_written() {
+    let mut store = StateStore::new(0..16, 16);
+    let cut_after = |store: &mut StateStore, keys: std::ops::Range<u64>| {
+        keys.for_each(|key| {
+            store.enter(Key::from(key));
+            store.value(COUNT).update(|count| *count += 1).unwrap();
+        });
+        let chunk = store.cut().unwrap();
+        (is_whole_chunk(&chunk), chunk)
+    };
+    let chunks = [0..8000, 0..5000, 1000..7500, 8000..8010].map(|keys| cut_after(&mut store, keys));
+    assert_eq!(chunks.each_ref().map(|(is_whole, _)| *is_whole), [true, false, true, false]);
+    let chunks = chunks.map(|(_, chunk)| chunk);
+    assert_eq!(image(&restored(&chunks)), image(&store));
+    assert_eq!(image(&restored(&chunks[2..])), image(&store), "what came before is void");
+    assert!(!is_whole_chunk(&[1; 64]) && !is_whole_chunk(&[]));
+}
+
+#[test]
 fn a_slot_that_changed_hands_is_gone_from_its_old_group() {
     let (first, second) =
         (Key::from(1u64), (2u64..).map(Key::from).find(|key| key.group(2) != Key::from(1u64).group(2)));

@@ -24,7 +24,8 @@ use plan::Plan;
 use state::{Kept, Packed};
 
 /// The state of all aggregates of a key.
-const STATE: ValueState<Packed> = ValueState::new("aggregates");
+const STATE: ValueState<Packed> = ValueState::new(STATE_NAME);
+const STATE_NAME: &str = "aggregates";
 
 /// Computes the running values of aggregate functions for each key.
 #[derive(Clone)]
@@ -123,10 +124,16 @@ impl OperatorKind for AggregateKind {
         let plan = Arc::new(Plan::new(&settings.by, &settings.columns, &input)?);
         let output = Arc::clone(&plan.output);
         let state = Some(plan.state.clone());
-        let of_keys = Arc::clone(&plan);
+        let (of_keys, of_states) = (Arc::clone(&plan), Arc::clone(&plan));
+        let plan_keys = plan.key_names();
         let aggregate = Aggregate { plan };
         Ok(OperatorBlueprint {
             state,
+            latest_by: Some(plan_keys),
+            show_state: Some(Arc::new(move |name, written| {
+                let packed = (name == STATE_NAME).then(|| rmp_serde::from_slice::<Packed>(written).ok())?;
+                of_states.show(&packed?)
+            })),
             show_key: Some(Arc::new(move |key| of_keys.keys.show(key))),
             ..table_operator(output, true, Arc::new(move || Ok(aggregate.clone())))
         })

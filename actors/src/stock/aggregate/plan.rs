@@ -16,7 +16,7 @@ use super::super::expression::{Expression, Parsed, Scope, has_aggregate, plain};
 use super::super::options::unknown;
 use super::super::select::twice;
 use super::groups::{Keys, canonical};
-use super::state::{Aggregates, Kept};
+use super::state::{Aggregates, Kept, Packed};
 use crate::Result;
 use crate::blueprint::Fault;
 use crate::table::Table;
@@ -107,6 +107,16 @@ impl Plan {
         let of_key = by.iter().map(|column| input.field(*column).clone());
         let output = Schema::new(of_key.chain(columns.iter().map(Expression::field)).collect::<Vec<Field>>());
         Ok(Plan { keys, by, aggregates, inner, columns, output: Arc::new(output), state })
+    }
+
+    /// Returns what the key columns are called in the output.
+    pub(super) fn key_names(&self) -> Vec<String> {
+        self.output.fields().iter().take(self.by.len()).map(|field| field.name().clone()).collect()
+    }
+
+    /// Returns the state of a key as a JSON object; nothing if it was not made for these aggregates.
+    pub(super) fn show(&self, state: &Packed) -> Option<String> {
+        self.aggregates.show(state)
     }
 
     /// Adds a batch to the states of its keys and returns the new values of these keys.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::take;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use datafusion_common::{DataFusionError, Result as DataFusionResult};
 use datafusion_expr::{EmitTo, GroupsAccumulator};
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::super::expression::{checked, plain};
 use super::moments::{Measure, MomentsAccumulator};
 use super::sum::Integers;
+use crate::table::{Encoding, Table};
 use crate::{Error, Result};
 
 /// The state of one key as it is kept.
@@ -40,6 +42,8 @@ pub(super) trait Kept {
 pub(super) struct Aggregates {
     aggregates: Vec<One>,
     converter: RowConverter,
+    /// What the columns of the states are called.
+    columns: SchemaRef,
     /// Stands before each state, so that one made for other aggregates is refused and not misread.
     layout: [u8; 4],
     /// The aggregates and the types of their states, for people.
@@ -125,6 +129,7 @@ impl Aggregates {
     pub(super) fn new(planned: Vec<(LoweredAggregate, String)>) -> Result<Aggregates> {
         let mut aggregates = Vec::new();
         let mut types = Vec::new();
+        let mut columns = Vec::new();
         let mut identified = String::new();
         let mut described = Vec::new();
         for (lowered, text) in planned {
@@ -133,6 +138,9 @@ impl Aggregates {
             for field in &fields {
                 identified.push_str(&format!("|{}", field.data_type()));
                 types.push(SortField::new(field.data_type().clone()));
+                let part = field.name().rfind('[').map_or("", |at| &field.name()[at..]);
+                let part = if fields.len() == 1 { "" } else { part };
+                columns.push(Field::new(format!("{text}{part}"), field.data_type().clone(), true));
             }
             identified.push('\n');
             let kept: Vec<String> = fields.iter().map(|field| field.data_type().to_string()).collect();
@@ -149,7 +157,8 @@ impl Aggregates {
         }
         let layout = crc32fast::hash(identified.as_bytes()).to_be_bytes();
         let described = described.join(", ");
-        Ok(Aggregates { aggregates, converter: RowConverter::new(types)?, layout, described })
+        let columns = Arc::new(Schema::new(columns));
+        Ok(Aggregates { aggregates, converter: RowConverter::new(types)?, columns, layout, described })
     }
 
     /// Takes up the states of the groups, adds the rows of a batch, and puts the states down again. Returns the new
@@ -192,6 +201,16 @@ impl Aggregates {
             kept.save(group, Packed(bytes))?;
         }
         Ok(values)
+    }
+
+    /// Returns a state as a JSON object; nothing if it was not made for these aggregates.
+    pub(super) fn show(&self, state: &Packed) -> Option<String> {
+        let row = state.0.strip_prefix(&self.layout)?;
+        let columns = self.converter.convert_rows([self.converter.parser().parse(row)]).ok()?;
+        let batch = RecordBatch::try_new(Arc::clone(&self.columns), columns).ok()?;
+        let mut json = Vec::new();
+        Encoding::Json.rows(&Table::new(batch), &mut json).ok()?;
+        String::from_utf8(json).ok().map(|json| json.trim_end().to_string())
     }
 
     /// Returns the groups that have a state, and the columns of these states.

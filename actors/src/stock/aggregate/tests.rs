@@ -207,6 +207,18 @@ fn a_state_goes_through_serde_unchanged() {
 }
 
 #[test]
+fn a_state_is_shown_by_its_aggregates() {
+    let plan = plan(&["carrier"], &["count(*) AS n", "avg(x) * 2 AS twice"]);
+    let mut store = Store::default();
+    store.push(&plan, &flights(&[(Some("UA"), Some(1), 0.5), (Some("UA"), Some(1), 1.0)]));
+    let state = store.0.values().next().unwrap();
+    let shown: serde_json::Value = serde_json::from_str(&plan.show(state).unwrap()).unwrap();
+    assert_eq!(shown, json!({ "count(Int64(1))": 2, "avg(x)[count]": 2, "avg(x)[sum]": 1.5 }));
+    let other = Packed([&[0; 4], &state.0[4..]].concat());
+    assert_eq!(plan.show(&other), None, "it was made for something else");
+}
+
+#[test]
 fn a_state_of_other_columns_is_refused() {
     let mut store = Store::default();
     let table = flights(&[(Some("UA"), Some(1), 0.1)]);

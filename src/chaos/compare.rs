@@ -1,0 +1,263 @@
+//! How the output and the state of a run are compared with those of another: what follows from the input, and what does
+//! not.
+//!
+//! Rows that follow from the input are the same rows in both runs, in some order. An operator of running values emits as
+//! many of them as there were batches, which no two runs cut alike: of these only the last row for each key is the same
+//! ([`OperatorBlueprint::latest_by`](piton_actors::blueprint::OperatorBlueprint::latest_by)). What an operator makes of
+//! such rows is known only if it passes them on one by one; otherwise it is not compared, and the report says so.
+
+use std::path::PathBuf;
+
+use piton_actors::blueprint::OperatorBlueprint;
+
+use crate::config::{Compare, DidYouMean, Mode, nearest};
+use crate::error::{Error, ErrorKind, Result};
+use crate::topology::{Edge, Guarantee, NodeKind, Partition, Plan};
+
+/// How much of a stream follows from the input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Follows {
+    /// Every row.
+    Rows,
+    /// The last row for each value of these columns.
+    Latest(Vec<String>),
+    /// Nothing that is known; why.
+    Unknown(String),
+}
+
+/// How the output of a sink is compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum How {
+    /// The same rows, each as often.
+    Rows,
+    /// The same last row for each value of these columns.
+    Latest(Vec<String>),
+    /// Not at all, because of this.
+    Not(String),
+}
+
+/// A sink, and how its output is compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkCheck {
+    /// Its name.
+    pub name: String,
+    /// The folder that its files go to, if it makes files.
+    pub folder: Option<PathBuf>,
+    /// How they are compared.
+    pub how: How,
+    /// Why rows may be there more often than in a run without faults, if they may.
+    pub may_repeat: Option<String>,
+}
+
+/// Kinds of sinks that write nowhere where it would matter.
+const HARMLESS: [&str; 2] = ["print", "blackhole"];
+
+/// Returns how each sink of a job is compared.
+///
+/// # Errors
+/// Of kind `Config`, with a line for everything that keeps two runs of the job from being compared.
+pub fn sinks(plan: &Plan) -> Result<Vec<SinkCheck>> {
+    let mut wrong = inputs_that_do_not_end(plan);
+    let follows = follows(plan);
+    let expect = &plan.settings.chaos.expect;
+    let mut checks = Vec::new();
+    for (index, node) in plan.nodes.iter().enumerate() {
+        let NodeKind::Sink(blueprint) = &node.kind else { continue };
+        let name = node.name.to_string();
+        let asked = expect.sinks.get(&name);
+        if blueprint.folder.is_none() && asked != Some(&Compare::No) && !HARMLESS.contains(&&*node.type_name) {
+            wrong.push(format!(
+                "sink \"{name}\" ({}) writes somewhere that is not known, and would be written to: if it may be, say so \
+                 with `sinks.{name} = \"no\"` in [chaos.expect]",
+                node.type_name
+            ));
+        }
+        let how = match (asked, &follows[index]) {
+            (Some(Compare::No), _) => How::Not("[chaos.expect] says so".into()),
+            _ if blueprint.folder.is_none() => How::Not(format!("{} keeps nothing", node.type_name)),
+            (Some(Compare::Rows), _) | (None, Follows::Rows) => How::Rows,
+            (Some(Compare::Latest(columns)), _) | (None, Follows::Latest(columns)) => How::Latest(columns.clone()),
+            (None, Follows::Unknown(why)) => How::Not(why.clone()),
+        };
+        checks.push(SinkCheck { folder: blueprint.folder.clone(), how, may_repeat: may_repeat(plan, index), name });
+    }
+    let names = || checks.iter().map(|check| check.name.as_str());
+    for name in expect.sinks.keys().filter(|name| names().all(|known| known != name.as_str())) {
+        let hint = DidYouMean(nearest(name, names()));
+        wrong.push(format!("chaos.expect.sinks.{name}: the topology has no such sink{hint}"));
+    }
+    if wrong.is_empty() { Ok(checks) } else { Err(Error::new(ErrorKind::Config, wrong)) }
+}
+
+/// Returns for each operator whose state is not compared why not.
+pub fn states_not_compared(plan: &Plan) -> Vec<(String, String)> {
+    let follows = follows(plan);
+    let mut not = Vec::new();
+    for (index, node) in plan.nodes.iter().enumerate() {
+        if !matches!(node.kind, NodeKind::Operator(_)) {
+            continue;
+        }
+        let unclear = plan.inputs(index).find(|edge| follows[edge.from] != Follows::Rows);
+        if let Some(edge) = unclear {
+            let from = &plan.nodes[edge.from].name;
+            not.push((node.name.to_string(), format!("what \"{from}\" emits depends on how its input was cut")));
+        }
+    }
+    not
+}
+
+fn inputs_that_do_not_end(plan: &Plan) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for node in &plan.nodes {
+        let NodeKind::Source(blueprint, _) = &node.kind else { continue };
+        let (name, type_name) = (&node.name, &node.type_name);
+        if !blueprint.replayable {
+            wrong.push(format!(
+                "source \"{name}\" ({type_name}) cannot be read twice, so there is nothing to compare with: give it a file"
+            ));
+        } else if blueprint.endless {
+            wrong.push(format!(
+                "the input of source \"{name}\" ({type_name}) never ends, so two runs cannot be compared: give it an end{}",
+                if type_name == "generate" { format!(", as in `--set sources.{name}.rows=100000`") } else { String::new() }
+            ));
+        }
+    }
+    wrong
+}
+
+fn may_repeat(plan: &Plan, sink: usize) -> Option<String> {
+    if plan.settings.chaos.expect.output == Mode::AtLeastOnce {
+        return Some("[chaos.expect] output = \"at-least-once\"".into());
+    }
+    let mut paths = plan.guarantees().into_iter().filter(|path| path.nodes.last() == Some(&sink));
+    paths.find(|path| path.guarantee != Guarantee::ExactlyOnce).map(|path| path.reason)
+}
+
+/// Returns for each node how much of what it emits (or, for a sink, takes) follows from the input.
+fn follows(plan: &Plan) -> Vec<Follows> {
+    let mut follows: Vec<Follows> = Vec::with_capacity(plan.nodes.len());
+    // Each comes after all that it reads.
+    for (index, node) in plan.nodes.iter().enumerate() {
+        let inputs: Vec<&Edge> = plan.inputs(index).collect();
+        let unclear = inputs.iter().find(|edge| follows[edge.from] != Follows::Rows);
+        let taken = match unclear {
+            None => Follows::Rows,
+            Some(edge) => behind(plan, edge, inputs.len(), &follows[edge.from]),
+        };
+        follows.push(match &node.kind {
+            NodeKind::Source(..) | NodeKind::Sink(_) => taken,
+            NodeKind::Operator(blueprint) => emitted(&node.name, blueprint, taken),
+        });
+    }
+    follows
+}
+
+/// Returns what is known at the end of an edge: the last row of a key is the last one only if all rows of that key come
+/// by the same subtask, in order.
+fn behind(plan: &Plan, edge: &Edge, inputs: usize, from: &Follows) -> Follows {
+    let name = &plan.nodes[edge.from].name;
+    match from {
+        Follows::Latest(_) if inputs > 1 => {
+            Follows::Unknown(format!("the running values of \"{name}\" are mixed with other rows"))
+        }
+        Follows::Latest(_) if edge.partition != Partition::Forward && plan.nodes[edge.to].parallelism > 1 => {
+            Follows::Unknown(format!("the running values of \"{name}\" are spread over several subtasks"))
+        }
+        other => other.clone(),
+    }
+}
+
+fn emitted(name: &str, blueprint: &OperatorBlueprint, taken: Follows) -> Follows {
+    match (taken, &blueprint.latest_by, &blueprint.passes) {
+        (Follows::Rows, None, _) => Follows::Rows,
+        (Follows::Rows, Some(columns), _) => Follows::Latest(columns.clone()),
+        (Follows::Latest(columns), None, Some(passes)) => {
+            let renamed = |column: &String| passes.iter().find(|(from, _)| from == column).map(|(_, to)| to.clone());
+            match columns.iter().map(renamed).collect() {
+                Some(columns) => Follows::Latest(columns),
+                None => {
+                    Follows::Unknown(format!("\"{name}\" does not pass on the key of the running values that it reads"))
+                }
+            }
+        }
+        (Follows::Latest(_), _, _) => Follows::Unknown(format!(
+            "what \"{name}\" makes of running values depends on how rows were cut into batches"
+        )),
+        (unknown @ Follows::Unknown(_), _, _) => unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::testing::plan as planned;
+
+    const JOB: &str = "[sources.numbers]\ntype = \"numbers\"\nlimit = 1\n[operators.count]\ntype = \"count\"\n\
+                       inputs = [\"numbers\"]\n[operators.scale]\ntype = \"scale\"\ninputs = [\"count\"]\n\
+                       [sinks.out]\ntype = \"keep\"\ninputs = [\"scale\"]\n";
+
+    fn wrong(text: &str) -> String {
+        let error = sinks(&planned(text)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        error.to_string()
+    }
+
+    /// The job, its sink one that makes files, with `count` one that emits running values, and `scale` what is said.
+    fn how(job: &str, change: impl Fn(&mut OperatorBlueprint)) -> How {
+        let mut plan = planned(job);
+        for node in &mut plan.nodes {
+            match &mut node.kind {
+                NodeKind::Operator(blueprint) if &*node.name == "count" => blueprint.latest_by = Some(vec!["k".into()]),
+                NodeKind::Operator(blueprint) => change(blueprint),
+                NodeKind::Sink(blueprint) => blueprint.folder = Some("/out".into()),
+                NodeKind::Source(..) => {}
+            }
+        }
+        sinks(&plan).unwrap().remove(0).how
+    }
+
+    #[test]
+    fn the_last_row_counts_as_far_as_it_is_known_to_be_the_last() {
+        let passes = |columns: &[(&str, &str)]| {
+            let columns: Vec<_> = columns.iter().map(|(from, to)| (from.to_string(), to.to_string())).collect();
+            move |blueprint: &mut OperatorBlueprint| blueprint.passes = Some(columns.clone())
+        };
+        assert_eq!(how(JOB, passes(&[("k", "key"), ("n", "n")])), How::Latest(vec!["key".into()]));
+        assert!(matches!(how(JOB, passes(&[("n", "n")])), How::Not(why) if why.contains("does not pass on the key")));
+        assert!(matches!(how(JOB, |_| {}), How::Not(why) if why.contains("\"scale\"")));
+        let spread = JOB.replace("[\"scale\"]", "[\"scale\"]\nparallelism = 2");
+        assert!(matches!(how(&spread, passes(&[("k", "k")])), How::Not(why) if why.contains("spread")));
+        let asked = format!("{JOB}[chaos.expect]\nsinks.out = \"rows\"\n");
+        assert_eq!(how(&asked, |_| {}), How::Rows);
+    }
+
+    #[test]
+    fn state_made_of_running_values_is_not_compared() {
+        let mut plan = planned(JOB);
+        assert_eq!(states_not_compared(&plan), []);
+        let count = plan.node("count").unwrap();
+        let NodeKind::Operator(blueprint) = &mut plan.nodes[count].kind else { unreachable!() };
+        blueprint.latest_by = Some(Vec::new());
+        let not = states_not_compared(&plan);
+        assert_eq!(not.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["scale"]);
+    }
+
+    #[test]
+    fn what_cannot_be_compared_is_refused() {
+        assert!(wrong(JOB).contains("sink \"out\" (keep) writes somewhere that is not known"));
+        let pipe = JOB.replace("type = \"numbers\"\nlimit = 1", "type = \"pipe\"");
+        assert!(wrong(&pipe).contains("source \"numbers\" (pipe) cannot be read twice"));
+        let typo = format!("{JOB}[chaos.expect]\nsinks.uot = \"no\"\n");
+        assert!(wrong(&typo).contains("no such sink; did you mean \"out\"?"), "{}", wrong(&typo));
+    }
+
+    #[test]
+    fn what_may_repeat_is_compared_for_loss_only() {
+        let may = |text: &str| sinks(&planned(text)).unwrap().remove(0).may_repeat;
+        let no = "[chaos.expect]\nsinks.out = \"no\"\n";
+        assert_eq!(may(&format!("{JOB}{no}")), None);
+        assert!(may(&format!("{JOB}{no}output = \"at-least-once\"\n")).is_some());
+        assert!(may(&format!("{JOB}{no}[checkpoint]\nmode = \"at-least-once\"\n")).is_some());
+        assert!(may(&format!("{}{no}", JOB.replace("keep", "show"))).is_some());
+    }
+}

@@ -1,0 +1,138 @@
+//! What two runs remember in the end, and what they have set aside: read with the commands that anybody has.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::chaos::invariants::{InvariantId, Violation};
+use crate::chaos::live::process::Runner;
+use crate::chaos::report;
+use crate::chaos::rows::is_same_value;
+use crate::error::{Error, Result};
+
+/// The keyed state of a job: of each operator and key what it has.
+type Kept = BTreeMap<(String, String), Value>;
+
+/// Compares the state of two runs.
+///
+/// # Errors
+/// If one of them cannot be read.
+pub(super) fn compare(
+    golden: &Runner,
+    broken: &Runner,
+    not_compared: &[(String, String)],
+) -> Result<(report::State, Vec<Violation>)> {
+    let skipped: BTreeSet<&str> = not_compared.iter().map(|(name, _)| name.as_str()).collect();
+    let (mut golden, mut broken) = (export(golden)?, export(broken)?);
+    let has_state = |name: &str| golden.keys().chain(broken.keys()).any(|(operator, _)| operator == name);
+    let not_compared: Vec<(String, String)> =
+        not_compared.iter().filter(|(name, _)| has_state(name)).cloned().collect();
+    for kept in [&mut golden, &mut broken] {
+        kept.retain(|(operator, _), _| !skipped.contains(operator.as_str()));
+    }
+    let (differing, first) = differences(&golden, &broken);
+    let violations = first.map(|first| {
+        let keys = golden.len().max(broken.len());
+        InvariantId::StateComplete.broken(format!("the state of {differing} of {keys} keys differs: {first}"))
+    });
+    let operators: BTreeSet<&String> = golden.keys().map(|(operator, _)| operator).collect();
+    let state = report::State { operators: operators.len() as u64, keys: golden.len() as u64, differing, not_compared };
+    Ok((state, violations.into_iter().collect()))
+}
+
+fn export(runner: &Runner) -> Result<Kept> {
+    let mut kept = Kept::new();
+    for line in runner.ask(&["state", "export"])?.lines() {
+        let value = read(line)?;
+        let operator = value["operator"].as_str().unwrap_or_default().to_string();
+        let key = match value.get("key") {
+            Some(key) => key.to_string(),
+            // Values that belong to no key belong to a subtask.
+            None => format!("subtask {}", value["subtask"]),
+        };
+        let mut parts = value;
+        if let Some(parts) = parts.as_object_mut() {
+            parts.retain(|name, _| ["state", "timers", "local"].contains(&name.as_str()));
+        }
+        kept.insert((operator, key), parts);
+    }
+    Ok(kept)
+}
+
+/// Returns how many keys differ, and the first of them in words.
+fn differences(golden: &Kept, broken: &Kept) -> (u64, Option<String>) {
+    let mut differing = 0;
+    let mut first = None;
+    for ((operator, key), value) in golden {
+        let other = broken.get(&(operator.clone(), key.clone()));
+        if other.is_some_and(|other| is_same_value(value, other)) {
+            continue;
+        }
+        differing += 1;
+        first.get_or_insert_with(|| match other {
+            Some(other) => format!("operator \"{operator}\", key {key}: {other}, not {value}"),
+            None => format!("operator \"{operator}\", key {key}: nothing, not {value}"),
+        });
+    }
+    for ((operator, key), value) in broken {
+        if !golden.contains_key(&(operator.clone(), key.clone())) {
+            differing += 1;
+            first.get_or_insert_with(|| {
+                format!("operator \"{operator}\", key {key}: {value}, where there should be nothing")
+            });
+        }
+    }
+    (differing, first)
+}
+
+/// Compares the records that two runs have set aside.
+///
+/// # Errors
+/// If they cannot be read.
+pub(super) fn compare_letters(golden: &Runner, broken: &Runner) -> Result<(report::Letters, Vec<Violation>)> {
+    let (golden, broken) = (letters(golden)?, letters(broken)?);
+    let count = |letters: &BTreeMap<String, u64>| letters.values().sum();
+    let report = report::Letters { golden: count(&golden), committed: count(&broken) };
+    let wrong = golden.keys().chain(broken.keys()).find(|letter| golden.get(*letter) != broken.get(*letter));
+    let violation = wrong.map(|letter| {
+        let times = |letters: &BTreeMap<String, u64>| letters.get(letter).copied().unwrap_or(0);
+        let message = format!("set aside {} times, not {}: {letter}", times(&broken), times(&golden));
+        InvariantId::LettersExactlyOnce.broken(message)
+    });
+    Ok((report, violation.into_iter().collect()))
+}
+
+/// Returns by whom which records were set aside, and how often. When that was is a matter of the run.
+fn letters(runner: &Runner) -> Result<BTreeMap<String, u64>> {
+    let mut letters = BTreeMap::new();
+    for line in runner.ask(&["deadletters", "export"])?.lines() {
+        let value = read(line)?;
+        *letters.entry(format!("{} {}", value["operator"], value["record"])).or_default() += 1;
+    }
+    Ok(letters)
+}
+
+fn read(line: &str) -> Result<Value> {
+    serde_json::from_str(line).map_err(|error| Error::failed(format!("`{line}` is no JSON: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn kept(entries: &[(&str, Value)]) -> Kept {
+        entries.iter().map(|(key, value)| (("count".to_string(), key.to_string()), value.clone())).collect()
+    }
+
+    #[test]
+    fn every_key_that_differs_counts_and_the_first_is_shown() {
+        let golden = kept(&[("a", json!({ "n": 1 })), ("b", json!({ "mean": 0.3 })), ("c", json!({ "n": 3 }))]);
+        let broken = kept(&[("a", json!({ "n": 2 })), ("b", json!({ "mean": 0.30000000000000004 })), ("d", json!({}))]);
+        let (differing, first) = differences(&golden, &broken);
+        assert_eq!(differing, 3);
+        assert_eq!(first.unwrap(), "operator \"count\", key a: {\"n\":2}, not {\"n\":1}");
+        assert_eq!(differences(&golden, &golden), (0, None));
+    }
+}
