@@ -63,6 +63,8 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ids;
 pub mod protocol;
 pub mod runtime;

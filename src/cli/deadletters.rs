@@ -143,6 +143,12 @@ fn show(letters: &[Letter], wanted: &Wanted, plan: &Plan) -> Result {
     print(&parts.join("\n"))
 }
 
+/// Returns a letter of a region as `show` prints it, and as `export` does.
+pub(crate) fn printed(region: &str, letter: &DeadLetter) -> (String, String) {
+    let found = Letter { region: region.to_owned(), letter: letter.clone() };
+    (describe(&found), line(letter))
+}
+
 fn describe(found: &Letter) -> String {
     let Letter { region, letter } = found;
     let indented = |text: &str| text.lines().map(|line| format!("    {line}\n")).collect::<String>();

@@ -7,7 +7,7 @@
 mod args;
 mod chaos;
 mod checkpoints;
-mod deadletters;
+pub(crate) mod deadletters;
 mod diff;
 mod events;
 mod inspect;

@@ -46,6 +46,10 @@ pub(crate) struct Layered<'a> {
 /// The origin of the values of the file.
 const FILE: &str = "file";
 
+/// How many parts the path of an override may have. A file is nested no deeper than its parser allows; of an override,
+/// every part is a table in a table, and whoever walks through them needs room for each.
+const DEEPEST: usize = 32;
+
 impl<'a> Layered<'a> {
     /// Parses the text and lays the overrides over it. `known` are the tables that there can be.
     pub(crate) fn read(
@@ -70,7 +74,11 @@ impl<'a> Layered<'a> {
         let mut layers = vec![Layer::new(&file, FILE)];
         for (name, value) in &overrides.environment {
             let Some(path) = name.strip_prefix("PITON__") else { continue };
-            let path = path.split("__").map(|part| part.to_lowercase()).collect();
+            let path: Vec<String> = path.split("__").map(|part| part.to_lowercase()).collect();
+            if path.len() > DEEPEST {
+                problems.in_override(format!("environment variable {}", beginning_of(name)), too_deep(&path));
+                continue;
+            }
             let path = spell_as_in(&file, path);
             layers.push(layered.override_at(&path, value, format!("environment variable {name}")));
         }
@@ -81,6 +89,10 @@ impl<'a> Layered<'a> {
                 continue;
             };
             let path: Vec<String> = path.trim().split('.').map(str::to_string).collect();
+            if path.len() > DEEPEST {
+                problems.in_override(format!("--set {}", beginning_of(assignment)), too_deep(&path));
+                continue;
+            }
             layers.push(layered.override_at(&path, value.trim(), format!("--set {}", path.join("."))));
         }
         layered.merge(layers, known, problems);
@@ -268,6 +280,17 @@ fn parse_value(text: &str) -> Option<Value> {
         return None;
     }
     document.remove("value")
+}
+
+/// Says that the path of an override has too many parts.
+fn too_deep(path: &[String]) -> String {
+    format!("the path has {} parts, and no option has more than {DEEPEST}; write \"table.option\"", path.len())
+}
+
+/// Returns as much of a long text as tells which one it is.
+fn beginning_of(text: &str) -> String {
+    let beginning: String = text.chars().take(40).collect();
+    format!("{beginning}…")
 }
 
 /// Spells the parts of an environment variable's path as the file does: an environment has no lower case and no `-`.

@@ -47,9 +47,10 @@ impl Manifest {
         self.subtasks.iter().flat_map(SubtaskSnapshot::parts).flatten()
     }
 
-    /// Returns the number of bytes of state that it refers to or holds.
+    /// Returns the number of bytes of state that it refers to or holds; as many as a number can tell, if the lengths that
+    /// it lists are no true ones.
     pub fn bytes(&self) -> u64 {
-        self.chunks().map(ChunkRef::len).sum()
+        self.chunks().map(ChunkRef::len).fold(0, u64::saturating_add)
     }
 }
 
@@ -91,7 +92,7 @@ impl SubtaskSnapshot {
     /// Returns how many records were under way to it.
     pub fn under_way(&self) -> u64 {
         let channels = self.in_flight.iter().flat_map(|in_flight| &in_flight.channels);
-        channels.map(|channel| channel.records).sum()
+        channels.map(|channel| channel.records).fold(0, u64::saturating_add)
     }
 
     /// Returns the chunks of each operator, and then those of what was under way, if anything was.
@@ -282,4 +283,52 @@ pub struct JoinedOutput {
     /// What becomes visible with the commit, as the sink encodes it.
     #[serde(with = "serde_bytes")]
     pub output: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever lists checkpoints counts them before anybody has held the lengths against the files.
+    #[test]
+    fn lengths_that_are_no_true_ones_can_be_counted() {
+        let id = ChunkId {
+            region: "a".to_owned(),
+            operator: "b".to_owned(),
+            index: 0,
+            fence: Fence::default(),
+            sequence: 1,
+        };
+        let chunk = ChunkRef::Blob { id, len: u64::MAX - 1, checksum: 0 };
+        let origin = Origin { operator: "in".to_owned(), index: 0, port: 0, spread: Spread::Keyed };
+        let channel = InFlightChannel { origin, records: u64::MAX };
+        let snapshot = SubtaskSnapshot {
+            subtask: SubtaskId::new("b", 0),
+            finished: false,
+            watermark: 0,
+            channel_watermarks: Vec::new(),
+            cursors: Vec::new(),
+            read: 0,
+            written: 0,
+            set_aside: 0,
+            letters: Vec::new(),
+            operators: vec![OperatorSnapshot { chunks: vec![chunk.clone(), chunk], ..OperatorSnapshot::empty("b") }],
+            within: None,
+            in_flight: Some(InFlightSnapshot { channels: vec![channel.clone(), channel], chunks: Vec::new() }),
+        };
+        assert_eq!(snapshot.under_way(), u64::MAX);
+        let manifest = Manifest {
+            job: "job".to_owned(),
+            region: "a".to_owned(),
+            window: WindowId(1),
+            fence: Fence::default(),
+            triggered_ms: 0,
+            completed_ms: 0,
+            finished: false,
+            topology: Vec::new(),
+            copy_of: WindowId::NONE,
+            subtasks: vec![snapshot],
+        };
+        assert_eq!(manifest.bytes(), u64::MAX);
+    }
 }

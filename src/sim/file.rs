@@ -8,8 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Overrides;
 use crate::error::{Error, Result};
-use crate::sim::{FaultPlan, Options, Simulation};
+use crate::sim::{Act, Fault, FaultPlan, Options, Planned, Simulation};
 use crate::topology::{Plan, Registry, load};
+
+/// How often a fault of a file may strike at most. What a seed draws is far below, and a number that is far above would
+/// have a run make room for it.
+const MOST_TIMES: u64 = 10_000;
+
+/// How long a fault of a file may take at most, in ms: an hour of virtual time.
+const MOST_MS: u64 = 3_600_000;
 
 /// A run to be played again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,10 +46,26 @@ impl Found {
     pub fn read(file: &Path) -> Result<Found> {
         let text = std::fs::read_to_string(file)
             .map_err(|error| Error::config(format!("cannot read \"{}\": {error}", file.display())))?;
-        let wrong = |error: toml::de::Error| {
-            Error::config(format!("\"{}\" is no plan of faults: {}", file.display(), error.message()))
+        let wrong = |reason| Error::config(format!("\"{}\" is no plan of faults: {reason}", file.display()));
+        Found::parse(&text).map_err(wrong)
+    }
+
+    /// Reads it as it was written by [`Found::to_toml`].
+    ///
+    /// # Errors
+    /// Why the text is no such run, or would be one without end.
+    pub fn parse(text: &str) -> std::result::Result<Found, String> {
+        let found: Found = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+        let exceeds = |planned: &&Planned| {
+            let (times, ms) = extent(&planned.fault);
+            times > MOST_TIMES || ms > MOST_MS
         };
-        toml::from_str(&text).map_err(wrong)
+        match found.faults.faults.iter().find(exceeds) {
+            None => Ok(found),
+            Some(Planned { fault, .. }) => Err(format!(
+                "a fault is out of proportion: {fault} (no number may be above {MOST_TIMES}, and no time above {MOST_MS} ms)"
+            )),
+        }
     }
 
     /// Checks that the faults are for a job.
@@ -57,6 +80,23 @@ impl Found {
             }
         }
         Ok(())
+    }
+}
+
+/// Returns how often a fault may strike, or what it lets pass before, and how long it takes in ms.
+fn extent(fault: &Fault) -> (u64, u64) {
+    match *fault {
+        Fault::Hook { act: Act::Unavailable(times), after, .. } => (times.max(after).into(), 0),
+        Fault::Hook { after, .. } => (after.into(), 0),
+        Fault::CrashInStorage { call, .. } => (call, 0),
+        Fault::Disk { after, calls } => (after.max(calls), 0),
+        Fault::RefuseWrites { jobs } => (jobs, 0),
+        Fault::Decay { bits } => (bits.into(), 0),
+        Fault::SlowStorage { jobs, ms } => (jobs, ms),
+        Fault::FailCommits { commits, ms, .. } => (commits, ms),
+        Fault::SlowMessages { messages, ms } => (messages, ms),
+        Fault::Stall { ms, .. } => (0, ms),
+        Fault::Crash { .. } | Fault::Lose { .. } | Fault::Stop | Fault::Trigger => (0, 0),
     }
 }
 
@@ -86,5 +126,33 @@ pub fn check(file: impl AsRef<Path>, registry: &Registry, seeds: u64) {
         let broken = shrunk.violation.map(|violation| violation.to_string()).unwrap_or_default();
         let found = Found { seed, rows: ROWS, faults: shrunk.faults };
         panic!("seed {seed} of {}: {broken}\n\n{}", file.as_ref().display(), found.to_toml(&broken));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(fault: &str) -> std::result::Result<Found, String> {
+        Found::parse(&format!("seed = 1\nrows = 9\n[[fault]]\nstep = 3\n{fault}\n"))
+    }
+
+    #[test]
+    fn a_fault_out_of_proportion_is_refused_rather_than_played() {
+        let most = u64::MAX / 2;
+        for (fault, word) in [
+            (format!("kind = \"disk\"\nafter = 0\ncalls = {most}"), "failing calls of the disk"),
+            (format!("kind = \"disk\"\nafter = {most}\ncalls = 1"), "failing calls of the disk"),
+            (format!("kind = \"decay\"\nbits = {}", u32::MAX), "bits flip"),
+            (format!("kind = \"crash_in_storage\"\ncall = {most}\npower = false"), "kill at call"),
+            (format!("kind = \"refuse_writes\"\njobs = {most}"), "cannot be written"),
+            (format!("kind = \"slow_messages\"\nmessages = 1\nms = {most}"), "1 messages take"),
+            (format!("kind = \"stall\"\nsubtask = \"a[0]\"\nms = {most}"), "a[0] stands still"),
+        ] {
+            let refused = parse(&fault).unwrap_err();
+            assert!(refused.contains("out of proportion") && refused.contains(word), "{refused}");
+        }
+        let found = parse("kind = \"disk\"\nafter = 15\ncalls = 10").unwrap();
+        assert_eq!(Found::parse(&found.to_toml("a promise")).as_ref(), Ok(&found));
     }
 }

@@ -37,3 +37,15 @@ fn a_mistake_in_the_environment() {
     let place = "environment variable PITON__CHECKPOINT__INTERVAL: ";
     check_with(GOOD, &overrides, &[(place, &["`10` has no unit"])]);
 }
+
+/// Every part is a table in a table: without a limit, whoever walks through them runs out of stack.
+#[test]
+fn an_override_that_is_nested_without_end() {
+    let deep = vec!["a"; 50_000];
+    let words: &[&str] = &["has 50000 parts", "table.option"];
+    check_with(GOOD, &Overrides::default().set(format!("{}=1", deep.join("."))), &[("--set a.a.a", words)]);
+    let words: &[&str] = &["has 50001 parts"];
+    let environment = [(format!("PITON__X__{}", deep.join("__")), "1".to_string())].into();
+    let overrides = Overrides { environment, set: Vec::new() };
+    check_with(GOOD, &overrides, &[("environment variable PITON__X__a", words)]);
+}

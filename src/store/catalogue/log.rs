@@ -55,8 +55,8 @@ impl<D: Disk> Catalogue<D> for LogCatalogue<D> {
         let mut at = 0;
         while let Some((sequence, payload)) = record(&content[at..]) {
             // The first record of a compacted log stands for all before it.
-            let expected = if at == 0 { sequence } else { catalogue.sequence + 1 };
-            let Some(changes) = decode(payload).filter(|_| sequence == expected) else { break };
+            let expected = if at == 0 { Some(sequence) } else { catalogue.sequence.checked_add(1) };
+            let Some(changes) = decode(payload).filter(|_| Some(sequence) == expected) else { break };
             catalogue.sequence = sequence;
             catalogue.remember(changes);
             at += HEADER + payload.len();
@@ -74,7 +74,9 @@ impl<D: Disk> Catalogue<D> for LogCatalogue<D> {
 
     fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
         let path = self.dir.join(FILE);
-        let next = self.sequence + 1;
+        let next = self.sequence.checked_add(1).ok_or_else(|| {
+            StoreError::Damaged(format!("{}: it has been written more often than anybody can", path.display()))
+        })?;
         let appended = encode(next, batch.changes());
         self.remember(batch.into_changes());
         self.sequence = next;
@@ -209,6 +211,19 @@ mod tests {
         assert_eq!(expected.len(), 6);
         assert_eq!(open(&disk).unwrap().scan(b"").unwrap(), expected);
         assert!(disk.files()[0].1 < 2 * COMPACT_ABOVE, "the log is written anew as it grows");
+    }
+
+    #[test]
+    fn a_record_that_nothing_could_follow_is_the_last() {
+        let disk = SimDisk::new(1);
+        drop(open(&disk).unwrap());
+        let log = encode(u64::MAX, put(b"a", b"1").changes());
+        disk.write_new(Path::new("/log"), &[&log, &encode(0, put(b"b", b"2").changes())]).unwrap();
+        assert!(matches!(open(&disk), Err(StoreError::Damaged(_))));
+        disk.write_new(Path::new("/log"), &[&log]).unwrap();
+        let mut catalogue = open(&disk).unwrap();
+        assert_eq!(catalogue.get(b"a").unwrap(), Some(b"1".to_vec()));
+        assert!(matches!(catalogue.apply(put(b"b", b"2")), Err(StoreError::Damaged(_))));
     }
 
     #[test]

@@ -22,9 +22,10 @@ const FRAME: usize = 256 << 10;
 /// How much of a file is in memory at a time when it is only checked.
 const CHECKED_AT_ONCE: u64 = 4 << 20;
 
-/// Returns the length of the file for a chunk of some length.
+/// Returns the length of the file for a chunk of some length; one that no file has, if no chunk has the length either.
 pub(super) fn file_len(len: u64) -> u64 {
-    HEADER as u64 + len + len.div_ceil(FRAME as u64) * 4 + TRAILER as u64
+    let frames = len.div_ceil(FRAME as u64) * 4;
+    len.saturating_add(HEADER as u64 + frames + TRAILER as u64)
 }
 
 /// Writes a chunk to a new file and returns its checksum; the content is durable then, the name is not.
@@ -173,6 +174,18 @@ mod tests {
         let error = read(&disk, path, &id(1), len, checksum).unwrap_err();
         assert!(error.to_string().contains("/blob") && error.to_string().contains("byte 262144"), "{error}");
         check(&disk, path, &id(1), len, checksum).unwrap_err();
+    }
+
+    #[test]
+    fn a_chunk_that_cannot_be_has_no_file() {
+        let disk = SimDisk::new(1);
+        let path = Path::new("/blob");
+        let checksum = write(&disk, path, &id(1), &[7; 100]).unwrap();
+        for len in [u64::MAX, u64::MAX - 100, u64::MAX / 2] {
+            assert_ne!(file_len(len), disk.files()[0].1);
+            assert!(matches!(read(&disk, path, &id(1), len, checksum), Err(StoreError::Damaged(_))), "{len}");
+            assert!(matches!(check(&disk, path, &id(1), len, checksum), Err(StoreError::Damaged(_))), "{len}");
+        }
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl<D: Disk> Opening<'_, D> {
             incarnation = incarnation.max(root.incarnation);
             if is_damaged && trust == Trust::Damaged {
                 // The slot that cannot be read may have been about the next one.
-                incarnation += 1;
+                incarnation = incarnation.saturating_add(1);
             }
         } else if trust == Trust::Damaged && !self.options.allow_rollback {
             return Err(StoreError::Damaged(format!(

@@ -21,9 +21,10 @@ pub(super) fn region(number: u32) -> Vec<u8> {
     [REGIONS, &number.to_be_bytes()].concat()
 }
 
-/// Returns the number in a key of [`region`].
+/// Returns the number in a key of [`region`]. There is one behind each, for the next region.
 pub(super) fn region_number(key: &[u8]) -> Option<u32> {
-    Some(u32::from_be_bytes(key.strip_prefix(REGIONS)?.try_into().ok()?))
+    let number = u32::from_be_bytes(key.strip_prefix(REGIONS)?.try_into().ok()?);
+    (number < u32::MAX).then_some(number)
 }
 
 /// The head of a region: its window.
@@ -132,6 +133,7 @@ mod tests {
     #[test]
     fn keys_tell_their_numbers() {
         assert_eq!(region_number(&region(3)), Some(3));
+        assert_eq!(region_number(&region(u32::MAX)), None, "there would be no number for another region");
         assert_eq!(place_window(&place(3, WindowId(5))), Some(WindowId(5)));
         let (key, _) = pieces(&joined_output(3, WindowId(5), 1), b"x").next().unwrap();
         assert_eq!(joined_numbers(&key), Some((WindowId(5), 1)));

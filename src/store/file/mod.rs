@@ -86,6 +86,18 @@ impl OpenReport {
     }
 }
 
+/// Returns the letters of a log, each with the window whose commit has brought it, and what is wrong with the log.
+pub(crate) fn read_letter_log(bytes: &[u8]) -> (Vec<(WindowId, DeadLetter)>, Vec<String>) {
+    let (letters, damage) = letter_log::decode(bytes);
+    (letters.into_values().map(|kept| (kept.commit, kept.letter)).collect(), damage)
+}
+
+/// Returns the log that some letters make; see [`read_letter_log`].
+pub(crate) fn write_letter_log(letters: Vec<(WindowId, DeadLetter)>) -> Vec<u8> {
+    let kept = |(commit, letter)| (letter_log::identity(&letter), letter_log::Kept { commit, letter });
+    letter_log::encode(&letters.into_iter().map(kept).collect())
+}
+
 /// The default store: files, and a catalogue in sled.
 pub type SledStore = FileStore<RealDisk, SledCatalogue<RealDisk>>;
 
@@ -271,7 +283,10 @@ impl<D: Disk, C: Catalogue<D>> CheckpointStore for FileStore<D, C> {
 
     fn claim_incarnation(&mut self) -> Result<u64, StoreError> {
         self.usable()?;
-        let next = self.root.incarnation + 1;
+        let next = self.root.incarnation.checked_add(1).ok_or_else(|| {
+            let path = self.dir.join(names::ROOT);
+            StoreError::Damaged(format!("{}: nobody can have started a job so often", path.display()))
+        })?;
         // The catalogue first, as in a commit: only damage leaves it behind its witness.
         let mut batch = Batch::default();
         batch.put(keys::incarnation(), next.to_be_bytes().to_vec());

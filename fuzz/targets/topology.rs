@@ -1,0 +1,4 @@
+//! See `checks/topology.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| piton_fuzz::checks::topology::check(input));
