@@ -96,7 +96,7 @@ fn extent(fault: &Fault) -> (u64, u64) {
         Fault::FailCommits { commits, ms, .. } => (commits, ms),
         Fault::SlowMessages { messages, ms } => (messages, ms),
         Fault::Stall { ms, .. } => (0, ms),
-        Fault::Crash { .. } | Fault::Lose { .. } | Fault::Stop | Fault::Trigger => (0, 0),
+        Fault::Crash { .. } | Fault::Lose { .. } | Fault::Stop | Fault::Rescale | Fault::Trigger => (0, 0),
     }
 }
 
