@@ -662,7 +662,9 @@ impl<'a> World<'a> {
             Fault::RefuseWrites { jobs } => self.refused_writes += jobs,
             Fault::Decay { bits } => (0..bits).for_each(|_| self.storage.decay()),
             Fault::SlowStorage { jobs, ms } => self.slow_storage = (jobs, ms),
-            Fault::FailCommits { commits, ms, failure } => self.failing_commits = Some((commits, ms, failure)),
+            Fault::FailCommits { commits, ms, failure } => {
+                self.failing_commits = (commits > 0).then_some((commits, ms, failure));
+            }
             Fault::SlowMessages { messages, ms } => self.slow_messages = (messages, ms),
             Fault::Stall { subtask, ms } => {
                 let until = self.now + ms as i64;
