@@ -22,6 +22,7 @@ use crate::batch::{AnyBatch, Batch, Output, OutputBuffer, Scatter, unshown};
 use crate::context::Context;
 use crate::feed::Feed;
 use crate::record::{Inputs, RecordType};
+use crate::side::{SideOutput, SideOutputDeclared};
 use crate::time::Timestamp;
 use scatter::TableScatter;
 pub(crate) use text::Encoding;
@@ -297,6 +298,26 @@ impl Context<Table> {
     /// Emits the rows of a table, which carry their own event times.
     pub fn emit_table(&mut self, table: Table) {
         self.output().push(table);
+    }
+}
+
+impl<Out: Output> Context<Out> {
+    /// Emits the rows of a table, which carry their own event times, to a side output.
+    ///
+    /// # Errors
+    /// As [`emit_to`](Context::emit_to).
+    pub fn emit_table_to(&mut self, output: SideOutput<Table>, table: Table) -> crate::Result {
+        if let Some(buffer) = self.sides.buffer(output, &self.subtask.operator)? {
+            buffer.push(table);
+        }
+        Ok(())
+    }
+}
+
+impl SideOutput<Table> {
+    /// Declares it as one of batches of this schema.
+    pub fn with_schema(self, schema: SchemaRef) -> SideOutputDeclared {
+        self.carrying(RecordType::Table(schema))
     }
 }
 

@@ -11,7 +11,7 @@
 
 use piton_actors::{Batch, Timestamp};
 
-use crate::protocol::chain::{Entry, Routed, What};
+use crate::protocol::chain::{Entry, Exit, Routed, What};
 use crate::protocol::mutant::{self, Mutant};
 use crate::protocol::room::Room;
 
@@ -29,12 +29,13 @@ pub(crate) enum Replays {
 /// Something that the operators saw, and what came out of it, if that is kept.
 struct Noted {
     seen: Seen,
-    outputs: Option<Vec<Batch>>,
+    outputs: Option<Vec<(Exit, Batch)>>,
 }
 
 impl Noted {
     fn new(seen: Seen, outputs: Option<&[Routed]>) -> Noted {
-        let outputs = outputs.map(|outputs| outputs.iter().map(|routed| Batch::clone(&routed.batch)).collect());
+        let kept = |routed: &Routed| (routed.exit, Batch::clone(&routed.batch));
+        let outputs = outputs.map(|outputs| outputs.iter().map(kept).collect());
         Noted { seen, outputs }
     }
 
@@ -44,7 +45,7 @@ impl Noted {
             Seen::Entry(Entry { what: What::Batch(_, batch), .. }) | Seen::SetAside(batch) => batch.memory(),
             Seen::Entry(_) | Seen::Records(..) => 0,
         };
-        let outputs = self.outputs.iter().flatten().map(|batch| batch.memory()).sum::<usize>();
+        let outputs = self.outputs.iter().flatten().map(|(_, batch)| batch.memory()).sum::<usize>();
         size_of::<Noted>() + input + outputs
     }
 }
@@ -207,7 +208,8 @@ impl Journal {
     /// Compares what a replay gave with what was sent.
     pub(crate) fn compare(&self, number: usize, outputs: &[Routed]) -> Result<(), Different> {
         let sent = self.noted.get(number).and_then(|noted| noted.outputs.as_deref()).unwrap_or_default();
-        let same = sent.len() == outputs.len() && sent.iter().zip(outputs).all(|(sent, now)| sent.same(&*now.batch));
+        let is_same = |((exit, sent), now): (&(Exit, Batch), &Routed)| *exit == now.exit && sent.same(&*now.batch);
+        let same = sent.len() == outputs.len() && sent.iter().zip(outputs).all(is_same);
         if same || mutant::is(Mutant::ComparisonSkipped) { Ok(()) } else { Err(Different) }
     }
 }

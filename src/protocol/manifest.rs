@@ -132,8 +132,11 @@ pub struct InFlightChannel {
 /// Where an input channel of a subtask comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// The operator that sends: the last one of its chain.
+    /// The operator that sends: the last one of its chain, unless it is a side output.
     pub operator: String,
+    /// The side output, if it is one; checkpoints of earlier versions know none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
     /// The index of its subtask.
     pub index: u32,
     /// The input port of the receiver.
@@ -300,7 +303,7 @@ mod tests {
             sequence: 1,
         };
         let chunk = ChunkRef::Blob { id, len: u64::MAX - 1, checksum: 0 };
-        let origin = Origin { operator: "in".to_owned(), index: 0, port: 0, spread: Spread::Keyed };
+        let origin = Origin { operator: "in".to_owned(), output: None, index: 0, port: 0, spread: Spread::Keyed };
         let channel = InFlightChannel { origin, records: u64::MAX };
         let snapshot = SubtaskSnapshot {
             subtask: SubtaskId::new("b", 0),

@@ -87,7 +87,8 @@ impl Workshop for Shop {
 
 fn chain(calls: &Calls) -> Box<Chain> {
     let names = vec!["head".to_string(), "tail".to_string()];
-    Box::new(Chain::new(names, Vec::new(), Arc::new(Shop(Arc::clone(calls)))).unwrap())
+    let spec = ChainSpec { names, ..ChainSpec::default() };
+    Box::new(Chain::new(spec, Arc::new(Shop(Arc::clone(calls)))).unwrap())
 }
 
 type Called = (Box<Chain>, Result<Vec<u64>, ChainFailure>);
