@@ -213,3 +213,28 @@ impl Journal {
         if same || mutant::is(Mutant::ComparisonSkipped) { Ok(()) } else { Err(Different) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use piton_actors::Rows;
+
+    use super::*;
+    use crate::protocol::chain::MAIN;
+
+    fn routed(exit: Exit, records: &[u64]) -> Routed {
+        Routed { exit, batch: Arc::new(Rows::new(records.to_vec())), hashes: Vec::new() }
+    }
+
+    #[test]
+    fn a_replay_must_give_the_same_by_every_way_out() {
+        let mut journal = Journal::new(1 << 20, Replays::Compared);
+        journal.note(Entry { now: 0, what: What::Timers }, &[routed(MAIN, &[1]), routed(1, &[2])]);
+        let same = |outputs: &[Routed]| journal.compare(0, outputs).is_ok();
+        assert!(same(&[routed(MAIN, &[1]), routed(1, &[2])]));
+        assert!(!same(&[routed(MAIN, &[1])]), "less was sent aside");
+        assert!(!same(&[routed(MAIN, &[1]), routed(1, &[3])]), "something else");
+        assert!(!same(&[routed(MAIN, &[1]), routed(2, &[2])]), "to another output");
+    }
+}

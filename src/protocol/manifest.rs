@@ -292,6 +292,26 @@ pub struct JoinedOutput {
 mod tests {
     use super::*;
 
+    #[test]
+    fn where_a_channel_comes_from_is_written_as_before_there_were_side_outputs() {
+        let origin = Origin { operator: "in".to_owned(), output: None, index: 0, port: 1, spread: Spread::Keyed };
+        #[derive(Serialize, Deserialize)]
+        struct Before {
+            operator: String,
+            index: u32,
+            port: usize,
+            spread: Spread,
+        }
+        let before = Before { operator: "in".to_owned(), index: 0, port: 1, spread: Spread::Keyed };
+        let bytes = rmp_serde::to_vec_named(&before).unwrap();
+        assert_eq!(rmp_serde::from_slice::<Origin>(&bytes).unwrap(), origin);
+        assert_eq!(rmp_serde::to_vec_named(&origin).unwrap(), bytes);
+        let aside = Origin { output: Some("late".to_owned()), ..origin };
+        let bytes = rmp_serde::to_vec_named(&aside).unwrap();
+        assert_eq!(rmp_serde::from_slice::<Origin>(&bytes).unwrap(), aside);
+        assert!(rmp_serde::from_slice::<Before>(&bytes).is_ok(), "an earlier version can read it");
+    }
+
     /// Whoever lists checkpoints counts them before anybody has held the lengths against the files.
     #[test]
     fn lengths_that_are_no_true_ones_can_be_counted() {
