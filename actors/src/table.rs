@@ -392,6 +392,37 @@ mod tests {
     }
 
     #[test]
+    fn whole_tables_are_sent_aside() {
+        const ASIDE: SideOutput<Table> = SideOutput::new("aside");
+
+        struct Part;
+
+        impl crate::Operator for Part {
+            type In = Table;
+            type Out = Table;
+
+            fn side_outputs(&self) -> Vec<SideOutputDeclared> {
+                vec![ASIDE.with_schema(numbers(&[], None).schema())]
+            }
+
+            fn process(&mut self, _row: TableRow<'_>, _ctx: &mut Context<Table>) -> crate::Result {
+                Ok(())
+            }
+
+            fn process_batch(&mut self, table: Arc<Table>, ctx: &mut Context<Table>) -> crate::Result {
+                ctx.emit_table(Table::slice(&table, 0, 1));
+                ctx.emit_table_to(ASIDE, Table::slice(&table, 1, table.rows() - 1))
+            }
+        }
+
+        let mut harness = crate::harness::Harness::new(|| Part);
+        harness.push_batch(0, Arc::new(numbers(&[1, 2, 3], Some(&[10, 20, 30])))).unwrap();
+        assert_eq!(harness.output_batches().iter().map(values).collect::<Vec<_>>(), [(vec![1], Some(vec![10]))]);
+        let aside: Vec<_> = harness.side_output_batches("aside").iter().map(values).collect();
+        assert_eq!(aside, [(vec![2, 3], Some(vec![20, 30]))]);
+    }
+
+    #[test]
     fn filter_and_take_keep_times_with_their_rows() {
         let table = numbers(&[1, 2, 3], Some(&[10, 20, 30]));
         let mask = BooleanArray::from(vec![Some(true), None, Some(true)]);
