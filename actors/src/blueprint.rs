@@ -195,6 +195,13 @@ pub trait OperatorKind: Send + Sync {
         site: &Site,
     ) -> Result<OperatorBlueprint, Vec<Fault>>;
 
+    /// Returns what each input port reads, the last of them for all further inputs, too; any Arrow schema is written as
+    /// none. What an input carries becomes that on its way, where that is possible: [`plan`](OperatorKind::plan) is asked
+    /// with what arrives. Without ports, as here, it arrives as it is.
+    fn ports(&self) -> Vec<Option<RecordType>> {
+        Vec::new()
+    }
+
     /// Returns the names of the side outputs that operators of this kind have, for `piton list`; those that a plan has are
     /// in its [`OperatorBlueprint`].
     fn side_outputs(&self) -> Vec<&'static str> {
@@ -219,6 +226,11 @@ pub trait SinkKind: Send + Sync {
     /// # Errors
     /// Everything that is wrong, at once.
     fn plan(&self, options: &mut Options<'_>, inputs: &[RecordType], site: &Site) -> Result<SinkBlueprint, Vec<Fault>>;
+
+    /// Returns what each input reads, like [`OperatorKind::ports`].
+    fn ports(&self) -> Vec<Option<RecordType>> {
+        Vec::new()
+    }
 
     /// Returns what is wrong with the options alone, like [`OperatorKind::check`].
     fn check(&self, options: &mut Options<'_>, site: &Site) -> Vec<Fault> {
@@ -268,6 +280,22 @@ pub fn check_inputs<I: Inputs>(inputs: &[RecordType]) -> Result<(), Vec<Fault>> 
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
+/// Plans what stands between the two ends of an edge, so that a reader of rows of one type, or of Arrow batches (none),
+/// can read it; nothing if it can without, or if there is nothing that would help.
+///
+/// # Errors
+/// Why what is carried cannot become what is read: which column, and of which type.
+pub fn conversion(carried: &RecordType, read: Option<&RecordType>) -> Result<Option<OperatorBlueprint>, String> {
+    #[cfg(feature = "sql")]
+    match (carried, read) {
+        (RecordType::Rows { joint, .. }, None) => return joint.to_tables().map(Some),
+        (RecordType::Table(schema), Some(RecordType::Rows { joint, .. })) => return joint.to_rows(schema).map(Some),
+        _ => {}
+    }
+    let (_, _) = (carried, read);
+    Ok(None)
+}
+
 /// The kind of operator whose options are the fields of `O` itself.
 pub struct OperatorOf<O> {
     doc: KindDoc,
@@ -298,6 +326,10 @@ where
         let prototype: O = read_options(options)?;
         check_inputs::<O::In>(inputs)?;
         operator_blueprint(Arc::new(move || Ok(prototype.clone())))
+    }
+
+    fn ports(&self) -> Vec<Option<RecordType>> {
+        O::In::ports()
     }
 
     /// Asks an operator with made-up options, if they can be made up.

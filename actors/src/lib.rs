@@ -47,7 +47,7 @@ pub use record::{Either, Inputs, Record, RecordType, short_type_name};
 pub use side::{SideOutput, SideOutputDeclared};
 pub use state::{ListState, LocalState, MapState, ValueState};
 #[cfg(feature = "sql")]
-pub use table::{Table, TableBuffer, TableRow, table};
+pub use table::{Joint, Table, TableBuffer, TableRow, table};
 pub use time::{Timer, TimerKind, Timestamp, WATERMARK_MAX, WATERMARK_MIN};
 
 /// What a file of operators imports.

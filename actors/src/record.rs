@@ -10,6 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::batch::{AnyBatch, Batch, Rows, rows, unpack_rows};
+#[cfg(feature = "sql")]
+use crate::table::Joint;
 use crate::time::Timestamp;
 
 /// A type of which values can travel on an edge. Derive it: `#[derive(Clone, Serialize, Deserialize, Record)]`.
@@ -54,6 +56,9 @@ pub enum RecordType {
         id: TypeId,
         /// For messages only: it differs between compilers and is never stored.
         name: &'static str,
+        /// How they become Arrow batches, and back.
+        #[cfg(feature = "sql")]
+        joint: Joint,
     },
     /// Arrow batches of one schema.
     #[cfg(feature = "sql")]
@@ -63,7 +68,12 @@ pub enum RecordType {
 impl RecordType {
     /// Returns the type of rows of `T`.
     pub fn rows<T: Record>() -> RecordType {
-        RecordType::Rows { id: TypeId::of::<T>(), name: std::any::type_name::<T>() }
+        RecordType::Rows {
+            id: TypeId::of::<T>(),
+            name: std::any::type_name::<T>(),
+            #[cfg(feature = "sql")]
+            joint: Joint::of::<T>(),
+        }
     }
 
     /// Returns whether a batch of this type can be read as one of `other`.

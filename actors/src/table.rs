@@ -4,6 +4,7 @@
 //! event time of each of its rows; everything in it is shared, so that a copy, a slice and a projection cost nothing.
 //! A table is not a [`Record`](crate::Record): a record is one row of a Rust type, a table is a whole batch of rows.
 
+mod joint;
 mod scatter;
 mod text;
 
@@ -25,6 +26,7 @@ use crate::record::{Inputs, RecordType};
 use crate::side::{SideOutput, SideOutputDeclared};
 use crate::time::Timestamp;
 use scatter::TableScatter;
+pub use joint::Joint;
 pub(crate) use text::Encoding;
 
 /// One Arrow batch with the event time of each row, if its rows have one.

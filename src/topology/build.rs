@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use piton_actors::blueprint::{Fault, KindDoc, Site};
+use piton_actors::blueprint::{Fault, KindDoc, OperatorBlueprint, Site, conversion};
 use piton_actors::{Delivery, RecordType, SideOutputDeclared};
 
 use crate::config::{DidYouMean, Layered, Mode, Problems, Settings, join, nearest};
@@ -81,6 +81,10 @@ impl Builder<'_, '_> {
             self.check_options(spec);
             return;
         };
+        let Some(producers) = self.converted(spec, producers, built) else {
+            self.check_options(spec);
+            return;
+        };
         let inherited = producers.iter().map(|producer| built.nodes[producer.node].parallelism).max();
         let fallback = match (spec.role, inherited) {
             (Role::Sink, Some(inherited)) => inherited,
@@ -111,6 +115,37 @@ impl Builder<'_, '_> {
         }
         self.planned.insert(index, to);
         built.nodes.push(node);
+    }
+
+    /// Puts conversions between producers and a node that reads something else than they emit; nothing if there is none,
+    /// which is noted.
+    fn converted(&mut self, spec: &NodeSpec, producers: Vec<Producer>, built: &mut Built) -> Option<Vec<Producer>> {
+        let type_name = spec.type_name.as_deref().unwrap_or_default();
+        let ports = match spec.role {
+            Role::Source => Vec::new(),
+            Role::Operator => self.registry.operators().get(type_name).map(|kind| kind.ports()).unwrap_or_default(),
+            Role::Sink => self.registry.sinks().get(type_name).map(|kind| kind.ports()).unwrap_or_default(),
+        };
+        let mut converted = Vec::with_capacity(producers.len());
+        for (number, producer) in producers.into_iter().enumerate() {
+            let planned = match ports.get(number).or(ports.last()) {
+                Some(port) => conversion(&producer.emits, port.as_ref()),
+                None => Ok(None),
+            };
+            match planned {
+                Ok(None) => converted.push(Some(producer)),
+                Ok(Some(blueprint)) => {
+                    let reader = ports.get(number).or(ports.last()).and_then(Option::as_ref).map(|_| spec.name.as_str());
+                    converted.push(Some(put_between(producer, reader, blueprint, built)));
+                }
+                Err(why) => {
+                    let path = format!("{}[{number}]", join(&spec.path, "inputs"));
+                    self.problems.value(path, format!("{}: \"{}\" {why}", spec.title(), spec.inputs[number]));
+                    converted.push(None);
+                }
+            }
+        }
+        converted.into_iter().collect()
     }
 
     /// Returns what an input reads, or nothing if that is not known; notes an output that there is not.
@@ -324,6 +359,33 @@ impl Builder<'_, '_> {
             None => Some(Partition::Rebalance),
         }
     }
+}
+
+/// Adds a node that makes of what a producer emits what its reader reads: Arrow batches if no reader is named, which all
+/// readers of Arrow batches then share.
+fn put_between(producer: Producer, reader: Option<&str>, blueprint: OperatorBlueprint, built: &mut Built) -> Producer {
+    let from = &built.nodes[producer.node];
+    let output = producer.output.as_deref().map(|output| format!(".{output}")).unwrap_or_default();
+    let (name, type_name) = match reader {
+        None => (format!("{}{output}.table", from.name), "as_table"),
+        Some(reader) => (format!("{}{output}.for.{reader}", from.name), "as_rows"),
+    };
+    let emits = blueprint.output.clone();
+    if let Some(node) = built.nodes.iter().position(|node| *node.name == *name) {
+        return Producer { node, output: None, emits };
+    }
+    let node = Node {
+        name: Arc::from(name),
+        type_name: type_name.to_owned(),
+        kind: NodeKind::Operator(blueprint),
+        parallelism: from.parallelism,
+        dedicated: false,
+        renamed_from: None,
+    };
+    let to = built.nodes.len();
+    built.edges.push(Edge { from: producer.node, output: producer.output, to, port: 0, partition: Partition::Forward });
+    built.nodes.push(node);
+    Producer { node: to, output: None, emits }
 }
 
 fn documented(doc: &KindDoc) -> Vec<&'static str> {

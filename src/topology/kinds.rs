@@ -61,6 +61,10 @@ where
         sink_blueprint(move || Ok(prototype.clone()))
     }
 
+    fn ports(&self) -> Vec<Option<RecordType>> {
+        S::In::ports()
+    }
+
     fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {
         read_options::<S>(options).err().unwrap_or_default()
     }

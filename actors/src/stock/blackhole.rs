@@ -60,6 +60,10 @@ impl SinkKind for BlackholeKind {
         })
     }
 
+    fn ports(&self) -> Vec<Option<RecordType>> {
+        vec![None]
+    }
+
     fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {
         read::<Settings>(options, &self.doc()).err().unwrap_or_default()
     }

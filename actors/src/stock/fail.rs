@@ -168,6 +168,10 @@ impl OperatorKind for FailKind {
         Ok(table_operator(schema, false, Arc::new(move || Ok(fail.clone()))))
     }
 
+    fn ports(&self) -> Vec<Option<RecordType>> {
+        vec![None]
+    }
+
     fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {
         read::<Settings>(options, &self.doc()).err().unwrap_or_default()
     }

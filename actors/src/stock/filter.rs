@@ -76,6 +76,10 @@ impl OperatorKind for FilterKind {
         Ok(table_operator(schema, false, Arc::new(move || Ok(filter.clone()))))
     }
 
+    fn ports(&self) -> Vec<Option<RecordType>> {
+        vec![None]
+    }
+
     fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {
         read::<Settings>(options, &self.doc()).err().unwrap_or_default()
     }

@@ -14,7 +14,7 @@ mod fail;
 mod filter;
 mod functions;
 mod generate;
-mod options;
+pub(crate) mod options;
 mod pace;
 mod print;
 mod select;
@@ -103,7 +103,7 @@ fn columns_of(schema: &SchemaRef) -> String {
 }
 
 /// Plans an operator on tables.
-fn table_operator<O: Operator<Out = Table>>(output: SchemaRef, keyed: bool, factory: Factory<O>) -> OperatorBlueprint {
+pub(crate) fn table_operator<O: Operator<Out = Table>>(output: SchemaRef, keyed: bool, factory: Factory<O>) -> OperatorBlueprint {
     OperatorBlueprint {
         output: RecordType::Table(output),
         // A factory that fails says so when an instance is made.

@@ -34,7 +34,7 @@ pub(super) fn read<C: DeserializeOwned>(options: &mut Options<'_>, doc: &KindDoc
 }
 
 /// Says that something does not exist, what was probably meant, and what does exist.
-pub(super) fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+pub(crate) fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     let meant = nearest(name, known).map_or_else(String::new, |near| format!(", did you mean `{near}`?"));
     format!("unknown {what} `{name}`{meant} ({what}s: {})", known.join(", "))
 }

@@ -100,6 +100,10 @@ impl OperatorKind for SelectKind {
         Ok(OperatorBlueprint { passes: Some(passes), ..blueprint })
     }
 
+    fn ports(&self) -> Vec<Option<RecordType>> {
+        vec![None]
+    }
+
     fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {
         read::<Settings>(options, &self.doc()).err().unwrap_or_default()
     }

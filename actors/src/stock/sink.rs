@@ -73,6 +73,10 @@ impl SinkKind for FilesKind {
         file_sink(&settings.path, self.extension, TableFormat { encoding: self.encoding, schema }, site)
     }
 
+    fn ports(&self) -> Vec<Option<RecordType>> {
+        vec![None]
+    }
+
     fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {
         read::<Settings>(options, &self.doc()).err().unwrap_or_default()
     }

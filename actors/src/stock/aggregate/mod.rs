@@ -139,6 +139,10 @@ impl OperatorKind for AggregateKind {
         })
     }
 
+    fn ports(&self) -> Vec<Option<RecordType>> {
+        vec![None]
+    }
+
     fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {
         read::<Settings>(options, &self.doc()).err().unwrap_or_default()
     }
