@@ -177,7 +177,7 @@ impl Operator for Hoard {
     fn process(&mut self, row: &Row, ctx: &mut Context<Row>) -> Result {
         let (spoiled, count) = ctx.state(HOARDED).update(|(count, text)| {
             let length = if *count == 0 { 0 } else { HOARD };
-            let spoiled = text.len() != length || text.bytes().any(|byte| byte != letter(*count));
+            let spoiled = text.len() != length || text.bytes().fold(0, |odd, byte| odd | (byte ^ letter(*count))) > 0;
             *count += 1;
             *text = char::from(letter(*count)).to_string().repeat(HOARD);
             (spoiled, *count)
