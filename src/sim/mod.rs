@@ -113,6 +113,8 @@ pub struct Stats {
     pub doubled: u64,
     /// How much virtual time passed, in ms.
     pub virtual_ms: u64,
+    /// How many steps a run that came to its end took behind its last fault; of several runs, the most.
+    pub calm_steps: u64,
 }
 
 impl Stats {
@@ -132,6 +134,7 @@ impl Stats {
         self.rows += other.rows;
         self.doubled += other.doubled;
         self.virtual_ms += other.virtual_ms;
+        self.calm_steps = self.calm_steps.max(other.calm_steps);
     }
 }
 

@@ -219,6 +219,7 @@ impl<'a> World<'a> {
         if self.refused.is_some() {
             return Ok(self.refused.take());
         }
+        self.stats.calm_steps = self.step - self.last_fault.1;
         self.look()?;
         self.expected.ended(&self.set_aside, &self.common.ladder)?;
         let skips = self.common.ladder.on_poison == OnPoison::Skip;
