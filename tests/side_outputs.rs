@@ -210,7 +210,9 @@ fn both_outputs_are_exact_whatever_fails_and_whichever_rung_mends_it() {
             let folder = tempfile::tempdir().unwrap();
             let (outcome, restarts) = run(folder.path(), &job(&name, scope, chaining, ""));
             assert!(outcome.finished && outcome.failures.is_empty(), "{name}: {outcome:?}");
-            assert!(restarts.get(scope).is_some_and(|times| *times >= 7), "{name}: {restarts:?}");
+            // Eight panics. A region is restarted once for those that come while it is being halted.
+            let least = if scope == "region" { 2 } else { 8 };
+            assert!(restarts.get(scope).is_some_and(|times| *times >= least), "{name}: {restarts:?}");
             check(&name);
         }
     }
