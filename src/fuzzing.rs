@@ -10,7 +10,9 @@ use std::sync::Arc;
 use crate::cli::deadletters;
 use crate::ids::WindowId;
 use crate::protocol::capture::InFlight;
-use crate::protocol::chain::{Chain, ChainAnswer, ChainCall, First, Packed, PackedChannel, Work, WrittenDown};
+use crate::protocol::chain::{
+    Chain, ChainAnswer, ChainCall, ChainSpec, First, Packed, PackedChannel, Work, WrittenDown,
+};
 use crate::protocol::manifest::DeadLetter;
 use crate::protocol::workshop::Workshop;
 use crate::store::file;
@@ -58,7 +60,8 @@ pub fn write_in_flight(
 }
 
 fn call(name: &str, workshop: Arc<dyn Workshop>, work: Work) -> Result<ChainAnswer, String> {
-    let chain = Chain::new(vec![name.to_owned()], Vec::new(), workshop).map_err(|failure| failure.to_string())?;
+    let spec = ChainSpec { names: vec![name.to_owned()], ..ChainSpec::default() };
+    let chain = Chain::new(spec, workshop).map_err(|failure| failure.to_string())?;
     let (_, answer) = Box::new(chain).call(ChainCall { first: First::Nothing, work, undoable: false });
     answer.map_err(|failure| failure.failure.to_string())
 }

@@ -290,7 +290,7 @@ impl<T: Record> RowBuffer<T> {
 }
 
 /// What collects the output of an operator: rows of a Rust type, or Arrow batches.
-pub trait OutputBuffer: Send {
+pub trait OutputBuffer: Send + 'static {
     /// Makes an empty buffer whose batches hold up to `rows` records.
     fn with_rows(rows: usize) -> Self;
 

@@ -14,6 +14,7 @@ use crate::host::{AnyOperator, AnySink, AnySource, Factory, Hooks, Hosted, Hoste
 use crate::ids::Subtask;
 use crate::operator::{Delivery, Operator, Sink, Source};
 use crate::record::{Inputs, RecordType};
+use crate::side::SideOutputDeclared;
 use crate::state::Declared;
 use crate::{Error, Key, Result, feed::Feed};
 
@@ -115,6 +116,8 @@ pub type Unpack = fn(usize, &[u8]) -> Result<Batch>;
 pub struct OperatorBlueprint {
     /// What it emits.
     pub output: RecordType,
+    /// What it emits beside that.
+    pub side_outputs: Vec<SideOutputDeclared>,
     /// Whether records are partitioned by a key on their way to it.
     pub keyed: bool,
     /// What its state was made for, in words, if that follows from more than its type: state is refused by an operator
@@ -191,6 +194,12 @@ pub trait OperatorKind: Send + Sync {
         inputs: &[RecordType],
         site: &Site,
     ) -> Result<OperatorBlueprint, Vec<Fault>>;
+
+    /// Returns the names of the side outputs that operators of this kind have, for `piton list`; those that a plan has are
+    /// in its [`OperatorBlueprint`].
+    fn side_outputs(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
 
     /// Returns what is wrong with the options alone. Asked instead of [`plan`](OperatorKind::plan) when what the
     /// inputs carry is not known, because something upstream is wrong: its mistakes are then told all the same.
@@ -291,6 +300,11 @@ where
         operator_blueprint(Arc::new(move || Ok(prototype.clone())))
     }
 
+    /// Asks an operator with made-up options, if they can be made up.
+    fn side_outputs(&self) -> Vec<&'static str> {
+        crate::probe::side_outputs::<O>()
+    }
+
     fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {
         read_options::<O>(options).err().unwrap_or_default()
     }
@@ -308,6 +322,7 @@ where
     let hooks = Arc::<Hooks>::default();
     Ok(OperatorBlueprint {
         output: O::Out::record_type(),
+        side_outputs: prototype.side_outputs(),
         keyed: prototype.is_keyed(),
         state: None,
         states: prototype.states(),

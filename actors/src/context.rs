@@ -10,6 +10,7 @@ use crate::ids::Subtask;
 use crate::key::{Key, mix};
 use crate::pulse::Pulse;
 use crate::record::Record;
+use crate::side::{SideOutput, Sides};
 use crate::state::{
     ListEntry, ListState, LocalEntry, LocalState, MapEntry, MapState, StateStore, StateValue, ValueEntry, ValueState,
 };
@@ -20,6 +21,7 @@ pub struct Context<Out: Output> {
     pub(crate) subtask: Subtask,
     pub(crate) state: StateStore,
     pub(crate) out: Out::Buffer,
+    pub(crate) sides: Sides,
     pub(crate) now: Timestamp,
     pub(crate) watermark: Timestamp,
     pub(crate) time: Option<Timestamp>,
@@ -41,6 +43,7 @@ impl<Out: Output> Context<Out> {
             subtask,
             state,
             out: Out::Buffer::with_rows(rows),
+            sides: Sides::default(),
             now: 0,
             watermark: WATERMARK_MIN,
             time: None,
@@ -165,6 +168,30 @@ impl<Out: Output> Context<Out> {
     /// Returns what collects the output, for operators that emit whole batches.
     pub fn output(&mut self) -> &mut Out::Buffer {
         &mut self.out
+    }
+
+    /// Emits a record to a side output. It inherits the event time of the current record or timer.
+    ///
+    /// # Errors
+    /// If the operator has not declared it; see [`Operator::side_outputs`](crate::Operator::side_outputs).
+    #[inline]
+    pub fn emit_to<T: Record>(&mut self, output: SideOutput<T>, record: T) -> crate::Result {
+        if let Some(buffer) = self.sides.buffer(output, &self.subtask.operator)? {
+            buffer.push(record, self.time);
+        }
+        Ok(())
+    }
+
+    /// Emits a record to a side output with another event time than the current one, in ms.
+    ///
+    /// # Errors
+    /// As [`emit_to`](Context::emit_to).
+    #[inline]
+    pub fn emit_to_at<T: Record>(&mut self, output: SideOutput<T>, time: Timestamp, record: T) -> crate::Result {
+        if let Some(buffer) = self.sides.buffer(output, &self.subtask.operator)? {
+            buffer.push(record, Some(time));
+        }
+        Ok(())
     }
 }
 

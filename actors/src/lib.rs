@@ -27,6 +27,7 @@ mod probe;
 mod pulse;
 mod record;
 mod rows;
+mod side;
 pub mod state;
 #[cfg(feature = "sql")]
 pub mod stock;
@@ -43,6 +44,7 @@ pub use key::{Key, group_of, groups_of, subtask_of};
 pub use operator::{Delivery, InputRef, NoPosition, Operator, Progress, Sink, Source};
 pub use piton_derive::Record;
 pub use record::{Either, Inputs, Record, RecordType, short_type_name};
+pub use side::{SideOutput, SideOutputDeclared};
 pub use state::{ListState, LocalState, MapState, ValueState};
 #[cfg(feature = "sql")]
 pub use table::{Table, TableBuffer, TableRow, table};
@@ -52,6 +54,6 @@ pub use time::{Timer, TimerKind, Timestamp, WATERMARK_MAX, WATERMARK_MIN};
 pub mod prelude {
     pub use crate::{
         Context, Either, Error, Feed, Inputs, Key, ListState, LocalState, MapState, Operator, Progress, Record, Result,
-        Sink, Source, Subtask, Timer, ValueState, WindowId,
+        SideOutput, SideOutputDeclared, Sink, Source, Subtask, Timer, ValueState, WindowId,
     };
 }

@@ -9,6 +9,7 @@ use crate::ids::{Subtask, WindowId};
 use crate::key::Key;
 use crate::record::Inputs;
 use crate::rows::ByRow;
+use crate::side::SideOutputDeclared;
 use crate::state::Declared;
 use crate::time::Timer;
 use crate::{Error, Result, feed::Feed};
@@ -79,6 +80,14 @@ pub trait Operator: Send + Sized + 'static {
     /// [`Migration`](crate::state::Migration). State that is not declared is found out where it is first used, while the
     /// job runs, and is not migrated.
     fn states(&self) -> Vec<Declared> {
+        Vec::new()
+    }
+
+    /// Returns the outputs that it has beside its main one: `vec![LATE.into()]`.
+    ///
+    /// Others read them as `inputs = ["NAME.late"]`. It emits to them by [`Context::emit_to`]; to one that is not among
+    /// them, nothing can be emitted.
+    fn side_outputs(&self) -> Vec<SideOutputDeclared> {
         Vec::new()
     }
 

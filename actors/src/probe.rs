@@ -25,6 +25,14 @@ pub(crate) fn is_keyed<O: Operator>(operator: &O) -> bool {
     })
 }
 
+/// Returns the names of the side outputs that an operator declares whose options are made up; none if it cannot be made, or
+/// fails.
+pub(crate) fn side_outputs<O: Operator + DeserializeOwned>() -> Vec<&'static str> {
+    let Some(operator) = made_up::<O>() else { return Vec::new() };
+    let declared = catch_unwind(AssertUnwindSafe(|| operator.side_outputs())).unwrap_or_default();
+    declared.iter().map(crate::SideOutputDeclared::name).collect()
+}
+
 /// Records nest no deeper than this; what does holds itself, and cannot be made up.
 const DEPTH: u32 = 64;
 

@@ -22,6 +22,7 @@ use crate::batch::{AnyBatch, Batch, Output, OutputBuffer, Scatter, unshown};
 use crate::context::Context;
 use crate::feed::Feed;
 use crate::record::{Inputs, RecordType};
+use crate::side::{SideOutput, SideOutputDeclared};
 use crate::time::Timestamp;
 use scatter::TableScatter;
 pub(crate) use text::Encoding;
@@ -300,6 +301,26 @@ impl Context<Table> {
     }
 }
 
+impl<Out: Output> Context<Out> {
+    /// Emits the rows of a table, which carry their own event times, to a side output.
+    ///
+    /// # Errors
+    /// As [`emit_to`](Context::emit_to).
+    pub fn emit_table_to(&mut self, output: SideOutput<Table>, table: Table) -> crate::Result {
+        if let Some(buffer) = self.sides.buffer(output, &self.subtask.operator)? {
+            buffer.push(table);
+        }
+        Ok(())
+    }
+}
+
+impl SideOutput<Table> {
+    /// Declares it as one of batches of this schema.
+    pub fn with_schema(self, schema: SchemaRef) -> SideOutputDeclared {
+        self.carrying(RecordType::Table(schema))
+    }
+}
+
 impl Feed<Table> {
     /// Emits the rows of a table.
     pub fn push_table(&mut self, table: Table) {
@@ -368,6 +389,37 @@ mod tests {
             assert!(unpacked.same(&batch));
         }
         assert!(Table::unpack(0, b"nonsense").is_err());
+    }
+
+    #[test]
+    fn whole_tables_are_sent_aside() {
+        const ASIDE: SideOutput<Table> = SideOutput::new("aside");
+
+        struct Part;
+
+        impl crate::Operator for Part {
+            type In = Table;
+            type Out = Table;
+
+            fn side_outputs(&self) -> Vec<SideOutputDeclared> {
+                vec![ASIDE.with_schema(numbers(&[], None).schema())]
+            }
+
+            fn process(&mut self, _row: TableRow<'_>, _ctx: &mut Context<Table>) -> crate::Result {
+                Ok(())
+            }
+
+            fn process_batch(&mut self, table: Arc<Table>, ctx: &mut Context<Table>) -> crate::Result {
+                ctx.emit_table(Table::slice(&table, 0, 1));
+                ctx.emit_table_to(ASIDE, Table::slice(&table, 1, table.rows() - 1))
+            }
+        }
+
+        let mut harness = crate::harness::Harness::new(|| Part);
+        harness.push_batch(0, Arc::new(numbers(&[1, 2, 3], Some(&[10, 20, 30])))).unwrap();
+        assert_eq!(harness.output_batches().iter().map(values).collect::<Vec<_>>(), [(vec![1], Some(vec![10]))]);
+        let aside: Vec<_> = harness.side_output_batches("aside").iter().map(values).collect();
+        assert_eq!(aside, [(vec![2, 3], Some(vec![20, 30]))]);
     }
 
     #[test]

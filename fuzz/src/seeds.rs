@@ -154,13 +154,13 @@ fn a_manifest() -> Manifest {
         parallelism: 2,
         state: Some("of u64".into()),
     };
-    let edge = EdgePrint { from: "in".into(), to: "count".into(), port: 0, partition: "keyed".into() };
+    let edge = EdgePrint { from: "in".into(), output: None, to: "count".into(), port: 0, partition: "keyed".into() };
     let operators = [("count".to_string(), print)].into();
     manifest.topology = Fingerprint { key_groups: 1024, operators, edges: vec![edge] }.encode();
     let snapshot = &mut manifest.subtasks[0];
     snapshot.letters = vec![letter(&snapshot.subtask, 1, 6, 10)];
     snapshot.within = Some(Within { ended: WindowId(6), channels: vec![WindowId(6), WindowId(7)] });
-    let origin = Origin { operator: "in".into(), index: 0, port: 0, spread: Spread::Keyed };
+    let origin = Origin { operator: "in".into(), output: None, index: 0, port: 0, spread: Spread::Keyed };
     let channels = vec![InFlightChannel { origin, records: 3 }];
     snapshot.in_flight = Some(InFlightSnapshot { channels, chunks });
     snapshot.operators[0].max_time = Some(-1);

@@ -25,6 +25,21 @@ enum Follows {
     Unknown(String),
 }
 
+/// How much of what a node emits follows from the input; for a sink, of what it takes.
+struct Emits {
+    main: Follows,
+    /// To its side outputs.
+    aside: Follows,
+}
+
+impl Emits {
+    /// Returns what is known of what goes over an edge.
+    fn over<'f>(all: &'f [Emits], edge: &Edge) -> &'f Follows {
+        let Emits { main, aside } = &all[edge.from];
+        if edge.output.is_some() { aside } else { main }
+    }
+}
+
 /// How the output of a sink is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum How {
@@ -72,7 +87,7 @@ pub fn sinks(plan: &Plan) -> Result<Vec<SinkCheck>> {
                 node.type_name
             ));
         }
-        let how = match (asked, &follows[index]) {
+        let how = match (asked, &follows[index].main) {
             (Some(Compare::No), _) => How::Not("[chaos.expect] says so".into()),
             _ if blueprint.folder.is_none() => How::Not(format!("{} keeps nothing", node.type_name)),
             (Some(Compare::Rows), _) | (None, Follows::Rows) => How::Rows,
@@ -97,9 +112,9 @@ pub fn states_not_compared(plan: &Plan) -> Vec<(String, String)> {
         if !matches!(node.kind, NodeKind::Operator(_)) {
             continue;
         }
-        let unclear = plan.inputs(index).find(|edge| follows[edge.from] != Follows::Rows);
+        let unclear = plan.inputs(index).find(|edge| *Emits::over(&follows, edge) != Follows::Rows);
         if let Some(edge) = unclear {
-            let from = &plan.nodes[edge.from].name;
+            let from = plan.emitter(edge);
             not.push((node.name.to_string(), format!("what \"{from}\" emits depends on how its input was cut")));
         }
     }
@@ -134,19 +149,21 @@ fn may_repeat(plan: &Plan, sink: usize) -> Option<String> {
 }
 
 /// Returns for each node how much of what it emits (or, for a sink, takes) follows from the input.
-fn follows(plan: &Plan) -> Vec<Follows> {
-    let mut follows: Vec<Follows> = Vec::with_capacity(plan.nodes.len());
+fn follows(plan: &Plan) -> Vec<Emits> {
+    let mut follows: Vec<Emits> = Vec::with_capacity(plan.nodes.len());
     // Each comes after all that it reads.
     for (index, node) in plan.nodes.iter().enumerate() {
         let inputs: Vec<&Edge> = plan.inputs(index).collect();
-        let unclear = inputs.iter().find(|edge| follows[edge.from] != Follows::Rows);
+        let unclear = inputs.iter().find(|edge| *Emits::over(&follows, edge) != Follows::Rows);
         let taken = match unclear {
             None => Follows::Rows,
-            Some(edge) => behind(plan, edge, inputs.len(), &follows[edge.from]),
+            Some(edge) => behind(plan, edge, inputs.len(), Emits::over(&follows, edge)),
         };
         follows.push(match &node.kind {
-            NodeKind::Source(..) | NodeKind::Sink(_) => taken,
-            NodeKind::Operator(blueprint) => emitted(&node.name, blueprint, taken),
+            NodeKind::Source(..) | NodeKind::Sink(_) => Emits { main: taken, aside: Follows::Rows },
+            NodeKind::Operator(blueprint) => {
+                Emits { aside: sent_aside(&node.name, &taken), main: emitted(&node.name, blueprint, taken) }
+            }
         });
     }
     follows
@@ -162,6 +179,16 @@ fn behind(plan: &Plan, edge: &Edge, inputs: usize, from: &Follows) -> Follows {
         }
         Follows::Latest(_) if edge.partition != Partition::Forward && plan.nodes[edge.to].parallelism > 1 => {
             Follows::Unknown(format!("the running values of \"{name}\" are spread over several subtasks"))
+        }
+        other => other.clone(),
+    }
+}
+
+/// Rows that are sent aside are some of those that come in, or as good as: nobody sends running values there.
+fn sent_aside(name: &str, taken: &Follows) -> Follows {
+    match taken {
+        Follows::Latest(_) => {
+            Follows::Unknown(format!("what \"{name}\" sends aside of running values depends on how rows were cut"))
         }
         other => other.clone(),
     }

@@ -218,6 +218,14 @@ impl AnyOperator for FragileOperator {
         self.inner.drain(batches);
     }
 
+    fn collect(&mut self, side_outputs: &[&str]) {
+        self.inner.collect(side_outputs);
+    }
+
+    fn drain_sides(&mut self, batches: &mut Vec<(usize, Batch)>) {
+        self.inner.drain_sides(batches);
+    }
+
     fn cut(&mut self) -> Result<Vec<u8>> {
         self.fragile.call(Hook::Cut, || self.inner.cut())
     }

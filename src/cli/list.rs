@@ -38,7 +38,9 @@ fn one(name: &str, registry: &Registry) -> Result<String> {
     let types = types(registry);
     let mut parts = Vec::new();
     for (role, _, doc) in types.iter().filter(|(_, other, _)| *other == name) {
-        parts.push(describe(*role, name, doc));
+        let kind = registry.operators().get(name).filter(|_| *role == Role::Operator);
+        let aside = kind.map(|kind| kind.side_outputs()).unwrap_or_default();
+        parts.push(describe(*role, name, doc, &aside));
     }
     if parts.is_empty() {
         let hint = DidYouMean(nearest(name, types.iter().map(|(_, name, _)| *name)));
@@ -47,7 +49,7 @@ fn one(name: &str, registry: &Registry) -> Result<String> {
     Ok(parts.join("\n"))
 }
 
-fn describe(role: Role, name: &str, doc: &KindDoc) -> String {
+fn describe(role: Role, name: &str, doc: &KindDoc, aside: &[&str]) -> String {
     let mut text = format!("{role} {name}");
     if !doc.doc.is_empty() {
         text.push_str(&format!(": {}", doc.doc));
@@ -60,6 +62,10 @@ fn describe(role: Role, name: &str, doc: &KindDoc) -> String {
             table.row([option.name.to_string(), default.to_string(), option.doc.to_string()]);
         }
         text.push_str(&table.to_text("  "));
+    }
+    if !aside.is_empty() {
+        let inputs: Vec<String> = aside.iter().map(|output| format!("\"NAME.{output}\"")).collect();
+        text.push_str(&format!("  side outputs, read as inputs = [{}]\n", inputs.join(", ")));
     }
     let is_told = |name: &str| name == "type" || doc.options.iter().any(|option| option.name == name);
     let engine: Vec<&str> = role.engine_options().iter().copied().filter(|option| !is_told(option)).collect();
@@ -77,5 +83,11 @@ mod tests {
         let error = one("genrate", &registry).unwrap_err();
         assert_eq!(error.kind().exit_code(), 2);
         assert!(error.to_string().contains("there is no type \"genrate\""), "{error}");
+    }
+
+    #[test]
+    fn side_outputs_are_told() {
+        let told = one("part", &crate::topology::testing::registry()).unwrap();
+        assert!(told.contains("side outputs, read as inputs = [\"NAME.large\", \"NAME.odd\"]"), "{told}");
     }
 }

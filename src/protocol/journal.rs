@@ -11,7 +11,7 @@
 
 use piton_actors::{Batch, Timestamp};
 
-use crate::protocol::chain::{Entry, Routed, What};
+use crate::protocol::chain::{Entry, Exit, Routed, What};
 use crate::protocol::mutant::{self, Mutant};
 use crate::protocol::room::Room;
 
@@ -29,12 +29,13 @@ pub(crate) enum Replays {
 /// Something that the operators saw, and what came out of it, if that is kept.
 struct Noted {
     seen: Seen,
-    outputs: Option<Vec<Batch>>,
+    outputs: Option<Vec<(Exit, Batch)>>,
 }
 
 impl Noted {
     fn new(seen: Seen, outputs: Option<&[Routed]>) -> Noted {
-        let outputs = outputs.map(|outputs| outputs.iter().map(|routed| Batch::clone(&routed.batch)).collect());
+        let kept = |routed: &Routed| (routed.exit, Batch::clone(&routed.batch));
+        let outputs = outputs.map(|outputs| outputs.iter().map(kept).collect());
         Noted { seen, outputs }
     }
 
@@ -44,7 +45,7 @@ impl Noted {
             Seen::Entry(Entry { what: What::Batch(_, batch), .. }) | Seen::SetAside(batch) => batch.memory(),
             Seen::Entry(_) | Seen::Records(..) => 0,
         };
-        let outputs = self.outputs.iter().flatten().map(|batch| batch.memory()).sum::<usize>();
+        let outputs = self.outputs.iter().flatten().map(|(_, batch)| batch.memory()).sum::<usize>();
         size_of::<Noted>() + input + outputs
     }
 }
@@ -207,7 +208,33 @@ impl Journal {
     /// Compares what a replay gave with what was sent.
     pub(crate) fn compare(&self, number: usize, outputs: &[Routed]) -> Result<(), Different> {
         let sent = self.noted.get(number).and_then(|noted| noted.outputs.as_deref()).unwrap_or_default();
-        let same = sent.len() == outputs.len() && sent.iter().zip(outputs).all(|(sent, now)| sent.same(&*now.batch));
+        let is_same = |((exit, sent), now): (&(Exit, Batch), &Routed)| *exit == now.exit && sent.same(&*now.batch);
+        let same = sent.len() == outputs.len() && sent.iter().zip(outputs).all(is_same);
         if same || mutant::is(Mutant::ComparisonSkipped) { Ok(()) } else { Err(Different) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use piton_actors::Rows;
+
+    use super::*;
+    use crate::protocol::chain::MAIN;
+
+    fn routed(exit: Exit, records: &[u64]) -> Routed {
+        Routed { exit, batch: Arc::new(Rows::new(records.to_vec())), hashes: Vec::new() }
+    }
+
+    #[test]
+    fn a_replay_must_give_the_same_by_every_way_out() {
+        let mut journal = Journal::new(1 << 20, Replays::Compared);
+        journal.note(Entry { now: 0, what: What::Timers }, &[routed(MAIN, &[1]), routed(1, &[2])]);
+        let same = |outputs: &[Routed]| journal.compare(0, outputs).is_ok();
+        assert!(same(&[routed(MAIN, &[1]), routed(1, &[2])]));
+        assert!(!same(&[routed(MAIN, &[1])]), "less was sent aside");
+        assert!(!same(&[routed(MAIN, &[1]), routed(1, &[3])]), "something else");
+        assert!(!same(&[routed(MAIN, &[1]), routed(2, &[2])]), "to another output");
     }
 }

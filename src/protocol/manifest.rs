@@ -132,8 +132,11 @@ pub struct InFlightChannel {
 /// Where an input channel of a subtask comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// The operator that sends: the last one of its chain.
+    /// The operator that sends: the last one of its chain, unless it is a side output.
     pub operator: String,
+    /// The side output, if it is one; checkpoints of earlier versions know none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
     /// The index of its subtask.
     pub index: u32,
     /// The input port of the receiver.
@@ -289,6 +292,26 @@ pub struct JoinedOutput {
 mod tests {
     use super::*;
 
+    #[test]
+    fn where_a_channel_comes_from_is_written_as_before_there_were_side_outputs() {
+        let origin = Origin { operator: "in".to_owned(), output: None, index: 0, port: 1, spread: Spread::Keyed };
+        #[derive(Serialize, Deserialize)]
+        struct Before {
+            operator: String,
+            index: u32,
+            port: usize,
+            spread: Spread,
+        }
+        let before = Before { operator: "in".to_owned(), index: 0, port: 1, spread: Spread::Keyed };
+        let bytes = rmp_serde::to_vec_named(&before).unwrap();
+        assert_eq!(rmp_serde::from_slice::<Origin>(&bytes).unwrap(), origin);
+        assert_eq!(rmp_serde::to_vec_named(&origin).unwrap(), bytes);
+        let aside = Origin { output: Some("late".to_owned()), ..origin };
+        let bytes = rmp_serde::to_vec_named(&aside).unwrap();
+        assert_eq!(rmp_serde::from_slice::<Origin>(&bytes).unwrap(), aside);
+        assert!(rmp_serde::from_slice::<Before>(&bytes).is_ok(), "an earlier version can read it");
+    }
+
     /// Whoever lists checkpoints counts them before anybody has held the lengths against the files.
     #[test]
     fn lengths_that_are_no_true_ones_can_be_counted() {
@@ -300,7 +323,7 @@ mod tests {
             sequence: 1,
         };
         let chunk = ChunkRef::Blob { id, len: u64::MAX - 1, checksum: 0 };
-        let origin = Origin { operator: "in".to_owned(), index: 0, port: 0, spread: Spread::Keyed };
+        let origin = Origin { operator: "in".to_owned(), output: None, index: 0, port: 0, spread: Spread::Keyed };
         let channel = InFlightChannel { origin, records: u64::MAX };
         let snapshot = SubtaskSnapshot {
             subtask: SubtaskId::new("b", 0),

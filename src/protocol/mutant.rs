@@ -69,6 +69,10 @@ pub enum Mutant {
     JournalCutShort,
     /// What a replay gives is not compared with what was sent.
     ComparisonSkipped,
+    /// What a failed batch has sent to side outputs is not taken back.
+    SidesNotTakenBack,
+    /// What a replay sends to side outputs is sent again.
+    SidesSentAgain,
     /// Fresh operators that go on within a window are not told that it has begun.
     WindowNotBegunAgain,
     /// A restart alone leaves out what was cut and is not durable yet.
@@ -139,6 +143,8 @@ impl Mutant {
         Mutant::NothingUndone,
         Mutant::JournalCutShort,
         Mutant::ComparisonSkipped,
+        Mutant::SidesNotTakenBack,
+        Mutant::SidesSentAgain,
         Mutant::WindowNotBegunAgain,
         Mutant::UnwrittenForgotten,
         Mutant::LetterForgotten,

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use piton_actors::{Batch, Scatter, Timestamp, WindowId, group_of, subtask_of};
 
-use crate::protocol::chain::Routed;
+use crate::protocol::chain::{Exit, Routed};
 use crate::protocol::element::{Element, Marker};
 use crate::protocol::mutant::{self, Mutant};
 
@@ -28,6 +28,8 @@ pub enum Partition {
 
 /// One output edge of a subtask, as it is to be made.
 pub struct OutputSpec {
+    /// The way out of the subtask's chain that it begins at.
+    pub exit: Exit,
     /// How records are spread.
     pub partition: Partition,
     /// How many channels it has: one for each subtask of the consumer, or one if it is a forward edge.
@@ -37,6 +39,7 @@ pub struct OutputSpec {
 }
 
 struct Edge {
+    exit: Exit,
     partition: Partition,
     first: usize,
     channels: usize,
@@ -61,13 +64,14 @@ pub(crate) struct Outputs {
 }
 
 impl Outputs {
-    pub(crate) fn new(specs: Vec<OutputSpec>, mut scatter: impl FnMut(usize) -> Box<dyn Scatter>) -> Outputs {
+    pub(crate) fn new(specs: Vec<OutputSpec>, mut scatter: impl FnMut(Exit, usize) -> Box<dyn Scatter>) -> Outputs {
         let mut edges = Vec::with_capacity(specs.len());
         let mut first = 0;
         for spec in specs {
             let spreads = matches!(spec.partition, Partition::Keyed { .. } | Partition::Rebalance);
             edges.push(Edge {
-                scatter: (spreads && spec.channels > 1).then(|| scatter(spec.channels)),
+                exit: spec.exit,
+                scatter: (spreads && spec.channels > 1).then(|| scatter(spec.exit, spec.channels)),
                 partition: spec.partition,
                 first,
                 channels: spec.channels,
@@ -88,11 +92,14 @@ impl Outputs {
         }
     }
 
-    /// Sends a batch over every edge.
+    /// Sends a batch over every edge that begins where it comes out.
     pub(crate) fn send(&mut self, routed: &Routed) {
         let mut hashes = routed.hashes.iter();
         for index in 0..self.edges.len() {
             let edge = &self.edges[index];
+            if edge.exit != routed.exit {
+                continue;
+            }
             let keyed = matches!(edge.partition, Partition::Keyed { .. }) && edge.scatter.is_some();
             let hashes = if keyed { hashes.next().map_or(&[][..], Vec::as_slice) } else { &[] };
             self.send_over(index, &routed.batch, hashes);

@@ -10,6 +10,7 @@ use piton_actors::host::{AnyOperator, AnySink, AnySource, Keyer};
 use piton_actors::{Batch, Error as UserError};
 
 use crate::ids::{Fence, SubtaskId};
+use crate::protocol::chain::{Exit, MAIN, SideExit};
 use crate::protocol::failure::Failure;
 use crate::protocol::ladder::LadderSettings;
 use crate::protocol::manifest::{Origin, Spread};
@@ -24,6 +25,8 @@ use crate::topology::{self as plan, Chain, Fingerprint, Mapping, NodeKind, Plan}
 pub(crate) struct Link {
     pub(crate) from: usize,
     pub(crate) to: usize,
+    /// By which way out of `from` its records come.
+    pub(crate) exit: Exit,
     /// The input port of the first operator of `to`.
     pub(crate) port: usize,
     pub(crate) route: Spread,
@@ -36,6 +39,8 @@ pub(crate) struct ChainBlueprint {
     /// With its name and how late its records may come, in ms.
     pub(crate) source: Option<(String, SourceBlueprint, i64)>,
     pub(crate) operators: Vec<(String, OperatorBlueprint)>,
+    /// The side outputs of the operators that somebody reads: ways out of the chain beside that at its end.
+    pub(crate) sides: Vec<SideExit>,
     pub(crate) sink: Option<(String, SinkBlueprint)>,
     /// Whether each of its subtasks needs a thread of its own.
     pub(crate) dedicated: bool,
@@ -53,6 +58,26 @@ impl ChainBlueprint {
     fn reader(&self) -> &str {
         let operator = self.operators.first().map(|(name, _)| name.as_str());
         operator.or(self.sink.as_ref().map(|(name, _)| name.as_str())).unwrap_or(&self.name)
+    }
+
+    /// Returns the name of the operator (or source) whose records come by a way out, and of its side output if it is one.
+    fn sender(&self, exit: Exit) -> (&str, Option<&str>) {
+        match exit.checked_sub(MAIN + 1).map(|side| &self.sides[side]) {
+            Some(side) => (&self.operators[side.operator].0, Some(side.output.name())),
+            None => (self.names().last().unwrap_or_default(), None),
+        }
+    }
+
+    /// Returns the way out that a side output of an operator is; it is one from now on.
+    fn exit_of(&mut self, operator: &str, output: &str) -> Option<Exit> {
+        let operator = self.operators.iter().position(|(name, _)| name == operator)?;
+        let is_it = |side: &SideExit| side.operator == operator && side.output.name() == output;
+        if let Some(known) = self.sides.iter().position(is_it) {
+            return Some(MAIN + 1 + known);
+        }
+        let declared = self.operators[operator].1.side_outputs.iter().find(|declared| declared.name() == output)?;
+        self.sides.push(SideExit { operator, output: declared.clone() });
+        Some(MAIN + self.sides.len())
     }
 }
 
@@ -134,7 +159,8 @@ impl RegionBlueprint {
     /// Reads a region of a plan.
     pub(crate) fn of_plan(plan: &Plan, region: usize) -> RegionBlueprint {
         let (topology, region) = (plan.fingerprint(region), &plan.regions[region]);
-        let chains = region.chains.iter().map(|chain| chain_of(plan, &plan.chains[*chain])).collect();
+        let mut chains: Vec<ChainBlueprint> =
+            region.chains.iter().map(|chain| chain_of(plan, &plan.chains[*chain])).collect();
         let within = |node: usize| region.chains.iter().position(|chain| plan.chains[*chain].nodes.contains(&node));
         let mut links = Vec::new();
         for edge in &plan.edges {
@@ -148,7 +174,9 @@ impl RegionBlueprint {
                 plan::Partition::Rebalance => Spread::Rebalance,
                 plan::Partition::Broadcast => Spread::Broadcast,
             };
-            links.push(Link { from, to, port: edge.port, route });
+            let exit = edge.output.as_deref().map(|output| chains[from].exit_of(&plan.nodes[edge.from].name, output));
+            let exit = exit.map_or(MAIN, |exit| exit.expect("side outputs were looked up when the plan was made"));
+            links.push(Link { from, to, exit, port: edge.port, route });
         }
         RegionBlueprint { name: region.name.to_string(), chains, links, topology, mapping: Mapping::default() }
     }
@@ -248,7 +276,12 @@ impl RegionBlueprint {
                 let info = named(&self.info(consumer, 0, fence, common), name);
                 bench.keyers.insert(outputs.len(), (info, blueprint.clone(), link.port));
             }
-            outputs.push(OutputSpec { partition, channels: targets.len(), consumer: consumer.reader().to_string() });
+            outputs.push(OutputSpec {
+                exit: link.exit,
+                partition,
+                channels: targets.len(),
+                consumer: consumer.reader().to_string(),
+            });
             let first = self.first_subtask(link.to);
             for target in targets {
                 let channel = self.channel(link.to, number, subtask);
@@ -261,6 +294,7 @@ impl RegionBlueprint {
             fence,
             source: chain.source.as_ref().map(|(name, _, out_of_order)| (name.clone(), *out_of_order)),
             operators: chain.operators.iter().map(|(name, _)| name.clone()).collect(),
+            sides: chain.sides.clone(),
             sink: chain.sink.as_ref().map(|(name, _)| name.clone()),
             workshop: Arc::new(bench),
             info,
@@ -299,9 +333,10 @@ impl RegionBlueprint {
     /// Returns where each input channel of a subtask comes from.
     pub(crate) fn origins(&self, chain: usize, index: u32) -> Vec<Origin> {
         let origin = |(port, link, producer): (usize, usize, u32)| {
-            let Link { from, route: spread, .. } = self.links[link];
-            let operator = self.chains[from].names().last().unwrap_or_default().to_string();
-            Origin { operator, index: if spread == Spread::Forward { index } else { producer }, port, spread }
+            let Link { from, exit, route: spread, .. } = self.links[link];
+            let (operator, output) = self.chains[from].sender(exit);
+            let index = if spread == Spread::Forward { index } else { producer };
+            Origin { operator: operator.to_string(), output: output.map(String::from), index, port, spread }
         };
         self.inputs(chain).into_iter().map(origin).collect()
     }
@@ -335,6 +370,7 @@ fn chain_of(plan: &Plan, chain: &Chain) -> ChainBlueprint {
         parallelism: chain.parallelism,
         source: None,
         operators: Vec::new(),
+        sides: Vec::new(),
         sink: None,
         dedicated: chain.nodes.iter().any(|node| plan.nodes[*node].dedicated),
     };

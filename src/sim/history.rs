@@ -21,7 +21,7 @@ pub(crate) use self::life::Call;
 use self::life::{Digest, Life, fingerprints};
 use crate::chaos::invariants::{InvariantId, Verdict, Violation};
 use crate::ids::SubtaskId;
-use crate::protocol::chain::{ChainAnswer, ChainCall};
+use crate::protocol::chain::{ChainAnswer, ChainCall, Exit, MAIN};
 use crate::protocol::manifest::Spread;
 use crate::runtime::build::Common;
 use crate::sim::happening::read_all;
@@ -108,7 +108,7 @@ impl History {
             let Some((sink, _)) = &chain.sink else { continue };
             if !is_bare(&variants[0].plain, region, to) {
                 self.shows_in_order(variants, region, (to, sink), head)?;
-                if let Some(given) = self.given_by(variants, region, to, head) {
+                if let Some(given) = self.given_by(variants, region, (to, MAIN), head) {
                     self.shows(sink, given, head)?;
                 }
                 continue;
@@ -122,7 +122,7 @@ impl History {
                     return None;
                 }
                 let times = if link.route == Spread::Broadcast { u64::from(chain.parallelism) } else { 1 };
-                let (more, of) = self.given_by(variants, region, link.from, head)?;
+                let (more, of) = self.given_by(variants, region, (link.from, link.exit), head)?;
                 Some((rows + more * times, sum.wrapping_add(of.wrapping_mul(times))))
             });
             if let Some(given) = given {
@@ -132,14 +132,20 @@ impl History {
         Ok(())
     }
 
-    /// Returns how many rows a chain had given by a checkpoint, and a sum that stands for them; nothing if it is not known
-    /// of each of its subtasks.
-    fn given_by(&self, variants: &[Variant], region: usize, chain: usize, head: WindowId) -> Option<(u64, u64)> {
+    /// Returns how many rows had come out of a chain by one of its ways out, by a checkpoint, and a sum that stands for them;
+    /// nothing if it is not known of each of its subtasks.
+    fn given_by(
+        &self,
+        variants: &[Variant],
+        region: usize,
+        (chain, exit): (usize, Exit),
+        head: WindowId,
+    ) -> Option<(u64, u64)> {
         let last = self.eras.len() - 1;
         let mut all = (0, 0u64);
         for (number, era) in self.eras.iter().enumerate() {
             for (_, life) in era.of_chain(&variants[era.variant].plain.layouts[region], region, chain) {
-                let given = if number == last { life.given_by(head)? } else { life.given };
+                let given = if number == last { life.given_by(exit, head)? } else { life.given.by(exit) };
                 all = (all.0 + given.rows, all.1.wrapping_add(given.sum));
             }
         }
@@ -166,7 +172,7 @@ impl History {
         for (number, life) in era.of_chain(layout, region, chain) {
             let id = SubtaskId::new(sink, layout.subtasks[number].index);
             let shown = self.shown.get(&id).map_or(Digest::default(), |(digest, _)| *digest);
-            match life.given_by(head) {
+            match life.given_by(MAIN, head) {
                 Some(given) if given != shown => return Err(not_shown(&id, head, shown.rows, given.rows)),
                 _ => {}
             }
@@ -215,7 +221,7 @@ impl History {
     }
 
     fn shows_all(&self, is: &Plain<'_>, region: usize, (chain, sink): (usize, &str)) -> Verdict {
-        let given: u64 = self.lives(is, region, chain).map(|life| life.given.rows).sum();
+        let given: u64 = self.lives(is, region, chain).map(|life| life.given.by(MAIN).rows).sum();
         let of_sink = self.shown.iter().filter(|(id, _)| *id.operator == *sink);
         let shown: u64 = of_sink.map(|(_, (shown, _))| shown.rows).sum();
         if shown == given {
@@ -272,7 +278,7 @@ impl History {
                     let read = numbers.filter_map(|number| inputs[number].as_ref());
                     read.flatten().for_each(|batch| balance.add(batch, times));
                 } else {
-                    let given = self.lives(is, region, link.from).flat_map(Life::all_given);
+                    let given = self.lives(is, region, link.from).flat_map(|life| life.all_given(link.exit));
                     given.for_each(|batch| balance.add(batch, times));
                 }
             }

@@ -185,6 +185,17 @@ fn a_failing_plan_shrinks_to_one_that_fails() {
 }
 
 #[test]
+fn seeds_make_jobs_that_send_rows_aside() {
+    let jobs: Vec<String> = (0..200).map(|seed| made_up().describe(seed)).collect();
+    let aside = jobs.iter().filter(|job| job.contains("(aside, 1)")).count();
+    let from_within = |job: &&String| {
+        job.lines().any(|chain| chain.split_once(" Split").is_some_and(|(_, behind)| behind.contains(", sink ")))
+    };
+    let into_two = jobs.iter().filter(from_within).count();
+    assert!(aside > 20 && into_two > 5, "{aside} of 200 jobs, {into_two} of them with a sink of its own behind");
+}
+
+#[test]
 fn seeds_make_different_jobs() {
     let jobs: std::collections::BTreeSet<String> = (0..50).map(|seed| made_up().describe(seed)).collect();
     assert!(jobs.len() > 45, "{} jobs", jobs.len());

@@ -119,6 +119,14 @@ impl AnyOperator for Watched {
         self.inner.drain(batches);
     }
 
+    fn collect(&mut self, side_outputs: &[&str]) {
+        self.inner.collect(side_outputs);
+    }
+
+    fn drain_sides(&mut self, batches: &mut Vec<(usize, Batch)>) {
+        self.inner.drain_sides(batches);
+    }
+
     fn cut(&mut self) -> Result<Vec<u8>> {
         self.inner.cut()
     }

@@ -6,14 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use piton_actors::blueprint::{Fault, KindDoc, Site};
-use piton_actors::{Delivery, RecordType};
+use piton_actors::{Delivery, RecordType, SideOutputDeclared};
 
 use crate::config::{DidYouMean, Layered, Mode, Problems, Settings, join, nearest};
 use crate::topology::graph::Graph;
 use crate::topology::options::ask;
 use crate::topology::plan::{Edge, EventTime, Node, NodeKind, Partition};
 use crate::topology::registry::Registry;
-use crate::topology::spec::{Asked, NodeSpec, Role};
+use crate::topology::spec::{Asked, Input, NodeSpec, Role, is_name, no_such_output};
 
 /// Nodes and edges as they came out.
 #[derive(Default)]
@@ -47,6 +47,15 @@ pub(crate) fn build(
     built
 }
 
+/// What an input reads.
+struct Producer {
+    /// A node that is planned.
+    node: usize,
+    /// Its side output, if it is one.
+    output: Option<Arc<str>>,
+    emits: RecordType,
+}
+
 struct Builder<'b, 'l> {
     specs: &'b [NodeSpec],
     layered: &'b Layered<'l>,
@@ -59,23 +68,26 @@ struct Builder<'b, 'l> {
 }
 
 impl Builder<'_, '_> {
-    fn plan(&mut self, index: usize, inputs: &[Option<usize>], built: &mut Built) {
+    fn plan(&mut self, index: usize, inputs: &[Option<Input>], built: &mut Built) {
         let spec = &self.specs[index];
-        let producers: Option<Vec<usize>> =
-            inputs.iter().map(|input| input.and_then(|input| self.planned.get(&input).copied())).collect();
+        let mut read = Vec::with_capacity(inputs.len());
+        for (number, input) in inputs.iter().enumerate() {
+            let found = input.as_ref().and_then(|input| self.find(spec, number, input, built));
+            read.push(found);
+        }
+        let producers: Option<Vec<Producer>> = read.into_iter().collect();
         let Some(producers) = producers.filter(|producers| spec.role == Role::Source || !producers.is_empty()) else {
             // What it reads is not known: its own options can be checked nevertheless.
             self.check_options(spec);
             return;
         };
-        let inherited = producers.iter().map(|producer| built.nodes[*producer].parallelism).max();
+        let inherited = producers.iter().map(|producer| built.nodes[producer.node].parallelism).max();
         let fallback = match (spec.role, inherited) {
             (Role::Sink, Some(inherited)) => inherited,
             _ => self.settings.job.parallelism.max(1),
         };
         let parallelism = spec.parallelism.unwrap_or(fallback).max(1);
-        let types: Vec<RecordType> =
-            producers.iter().filter_map(|producer| output(&built.nodes[*producer]).cloned()).collect();
+        let types: Vec<RecordType> = producers.iter().map(|producer| producer.emits.clone()).collect();
         let planned = match spec.role {
             Role::Source => self.plan_source(spec, parallelism),
             Role::Operator => self.plan_operator(spec, &types, parallelism).map(|kind| (kind, parallelism)),
@@ -92,13 +104,33 @@ impl Builder<'_, '_> {
         };
         self.check_key_groups(spec, &node);
         let to = built.nodes.len();
-        for (port, from) in producers.into_iter().enumerate() {
+        for (port, Producer { node: from, output, .. }) in producers.into_iter().enumerate() {
             if let Some(partition) = self.partition(spec, &built.nodes[from], &node) {
-                built.edges.push(Edge { from, to, port, partition });
+                built.edges.push(Edge { from, output, to, port, partition });
             }
         }
         self.planned.insert(index, to);
         built.nodes.push(node);
+    }
+
+    /// Returns what an input reads, or nothing if that is not known; notes an output that there is not.
+    fn find(&mut self, spec: &NodeSpec, number: usize, input: &Input, built: &Built) -> Option<Producer> {
+        let node = *self.planned.get(&input.node)?;
+        let (emits, aside) = match &built.nodes[node].kind {
+            NodeKind::Source(blueprint, _) => (&blueprint.output, &[][..]),
+            NodeKind::Operator(blueprint) => (&blueprint.output, &blueprint.side_outputs[..]),
+            NodeKind::Sink(_) => return None,
+        };
+        let Some(output) = &input.output else { return Some(Producer { node, output: None, emits: emits.clone() }) };
+        if let Some(declared) = aside.iter().find(|declared| declared.name() == output) {
+            let (output, emits) = (Some(Arc::from(output.as_str())), declared.carries().clone());
+            return Some(Producer { node, output, emits });
+        }
+        let known: Vec<&str> = aside.iter().map(SideOutputDeclared::name).collect();
+        let why = no_such_output(&self.specs[input.node], output, &known);
+        let path = format!("{}[{number}]", join(&spec.path, "inputs"));
+        self.problems.value(path, format!("{} reads \"{}\", {why}", spec.title(), spec.inputs[number]));
+        None
     }
 
     fn plan_source(&mut self, spec: &NodeSpec, parallelism: u32) -> Option<(NodeKind, u32)> {
@@ -137,6 +169,7 @@ impl Builder<'_, '_> {
         let site = self.site(spec, parallelism);
         let known = documented(&kind.doc());
         let plan = ask(spec, self.layered, &known, self.problems, |options| kind.plan(options, inputs, &site));
+        self.check_side_outputs(spec, plan.as_ref().map(|plan| &plan.side_outputs[..]).unwrap_or_default());
         plan.map(NodeKind::Operator)
     }
 
@@ -220,6 +253,24 @@ impl Builder<'_, '_> {
         None
     }
 
+    /// Notes side outputs that could not be told apart, or not be written in a file.
+    fn check_side_outputs(&mut self, spec: &NodeSpec, declared: &[SideOutputDeclared]) {
+        for (number, name) in declared.iter().map(SideOutputDeclared::name).enumerate() {
+            if !is_name(name) {
+                let message = format!(
+                    "{}: its type declares the side output \"{name}\", a name that is not made of letters, digits, \"_\" \
+                     and \"-\"",
+                    spec.title()
+                );
+                self.problems.value(join(&spec.path, "type"), message);
+            }
+            if declared[..number].iter().any(|earlier| earlier.name() == name) {
+                let message = format!("{}: its type declares the side output \"{name}\" twice", spec.title());
+                self.problems.value(join(&spec.path, "type"), message);
+            }
+        }
+    }
+
     fn check_key_groups(&mut self, spec: &NodeSpec, node: &Node) {
         let groups = self.settings.job.key_groups;
         if node.is_keyed() && node.parallelism > groups && spec.parallelism.is_some() {
@@ -277,12 +328,4 @@ impl Builder<'_, '_> {
 
 fn documented(doc: &KindDoc) -> Vec<&'static str> {
     doc.options.iter().map(|option| option.name).collect()
-}
-
-fn output(node: &Node) -> Option<&RecordType> {
-    match &node.kind {
-        NodeKind::Source(blueprint, _) => Some(&blueprint.output),
-        NodeKind::Operator(blueprint) => Some(&blueprint.output),
-        NodeKind::Sink(_) => None,
-    }
 }

@@ -7,8 +7,9 @@ use crate::topology::plan::{Chain, Edge, Node, Partition, Region};
 
 /// Divides the nodes into chains.
 ///
-/// A node joins its producer's chain if it reads nothing else, nothing else reads the producer, and record by record
-/// they are on the same subtask anyway.
+/// A node joins its producer's chain if it reads nothing else, nothing else reads the producer's main output, and record
+/// by record they are on the same subtask anyway. Side outputs leave a chain, wherever in it they are emitted: what reads
+/// one is in a subtask of its own.
 pub(crate) fn chains(nodes: &[Node], edges: &[Edge], chaining: Chaining) -> Vec<Chain> {
     let mut chains: Vec<Chain> = Vec::new();
     // Producers come before their consumers, so that the chain to join is there already.
@@ -30,7 +31,8 @@ pub(crate) fn chains(nodes: &[Node], edges: &[Edge], chaining: Chaining) -> Vec<
 fn joins(node: usize, nodes: &[Node], edges: &[Edge]) -> Option<usize> {
     let mut inputs = edges.iter().filter(|edge| edge.to == node);
     let (Some(edge), None) = (inputs.next(), inputs.next()) else { return None };
-    let is_only_output = edges.iter().filter(|other| other.from == edge.from).count() == 1;
+    let is_main = |other: &Edge| other.from == edge.from && other.output.is_none();
+    let is_only_output = edge.output.is_none() && edges.iter().filter(|other| is_main(other)).count() == 1;
     let is_forward = edge.partition == Partition::Forward;
     let is_dedicated = nodes[edge.from].dedicated || nodes[node].dedicated;
     (is_forward && is_only_output && !is_dedicated).then_some(edge.from)

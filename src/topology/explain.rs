@@ -64,7 +64,8 @@ impl Plan {
         }
         writeln!(out, "\nguarantees")?;
         for path in self.guarantees() {
-            let names: Vec<&str> = path.nodes.iter().map(|node| &*self.nodes[*node].name).collect();
+            let mut names: Vec<String> = path.edges.iter().map(|edge| self.emitter(&self.edges[*edge])).collect();
+            names.extend(path.nodes.last().map(|sink| self.nodes[*sink].name.to_string()));
             writeln!(out, "  {}: {}", names.join(" -> "), path.guarantee)?;
             writeln!(out, "    {}", path.reason)?;
         }
@@ -86,7 +87,7 @@ impl Plan {
             writeln!(out, "    {} {}: {}{}", node.role(), node.name, node.type_name, details(node, self))?;
         }
         for edge in self.inputs(chain.head()) {
-            writeln!(out, "    reads {} by {}", self.nodes[edge.from].name, route(edge, self))?;
+            writeln!(out, "    reads {} by {}", self.emitter(edge), route(edge, self))?;
         }
         Ok(())
     }
@@ -136,8 +137,10 @@ impl Plan {
         Ok(())
     }
 
-    fn label(&self, edge: &Edge) -> &'static str {
-        if self.chain_of(edge.from) == self.chain_of(edge.to) { "chained" } else { edge.partition.name() }
+    fn label(&self, edge: &Edge) -> String {
+        let is_chained = self.chain_of(edge.from) == self.chain_of(edge.to);
+        let how = if is_chained { "chained" } else { edge.partition.name() };
+        edge.output.as_ref().map_or_else(|| how.to_string(), |output| format!("{output}: {how}"))
     }
 }
 
@@ -161,7 +164,9 @@ fn details(node: &Node, plan: &Plan) -> String {
                 true => format!(", keyed ({least} or {most} key groups each)"),
                 false => String::new(),
             };
-            format!(", emits {}{keyed}", blueprint.output)
+            let aside = blueprint.side_outputs.iter();
+            let aside = aside.map(|output| format!(", to \"{}\" {}", output.name(), output.carries()));
+            format!(", emits {}{}{keyed}", blueprint.output, aside.collect::<String>())
         }
         NodeKind::Sink(blueprint) => match &blueprint.folder {
             Some(folder) => format!(", into {}", folder.display()),

@@ -24,6 +24,9 @@ pub struct Fingerprint {
 pub struct EdgePrint {
     /// The node that emits.
     pub from: String,
+    /// The side output that it emits to, if it is one; checkpoints of earlier versions know none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
     /// The node that reads.
     pub to: String,
     /// Which of the reader's inputs it is.
@@ -115,6 +118,7 @@ impl Plan {
         let edges = self.edges.iter().filter(|edge| operators.contains_key(&*self.nodes[edge.to].name));
         let edges = edges.map(|edge| EdgePrint {
             from: name(edge.from),
+            output: edge.output.as_deref().map(String::from),
             to: name(edge.to),
             port: edge.port,
             partition: edge.partition.name().to_string(),

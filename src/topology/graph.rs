@@ -1,13 +1,13 @@
 //! The graph of a topology: who reads whom, in which order to plan, and where it bites its own tail.
 
 use crate::config::{Problems, join};
-use crate::topology::spec::{NodeSpec, Role, resolve};
+use crate::topology::spec::{Input, NodeSpec, Role, resolve};
 
 /// Who reads whom.
 #[derive(Debug)]
 pub(crate) struct Graph {
     /// For each node its inputs in the order of `inputs = […]`; nothing where an input could not be found.
-    pub(crate) inputs: Vec<Vec<Option<usize>>>,
+    pub(crate) inputs: Vec<Vec<Option<Input>>>,
 }
 
 impl Graph {
@@ -18,7 +18,7 @@ impl Graph {
             let mut found = Vec::with_capacity(spec.inputs.len());
             for (index, input) in spec.inputs.iter().enumerate() {
                 found.push(match resolve(input, specs) {
-                    Ok(node) => Some(node),
+                    Ok(input) => Some(input),
                     Err(why) => {
                         let path = format!("{}[{index}]", join(&spec.path, "inputs"));
                         problems.value(path, format!("{} reads \"{input}\", {why}", spec.title()));
@@ -37,7 +37,8 @@ impl Graph {
         let mut done = vec![false; self.inputs.len()];
         let mut order = Vec::with_capacity(self.inputs.len());
         loop {
-            let ready = |node: &usize| !done[*node] && self.inputs[*node].iter().flatten().all(|input| done[*input]);
+            let ready =
+                |node: &usize| !done[*node] && self.inputs[*node].iter().flatten().all(|input| done[input.node]);
             let Some(next) = (0..self.inputs.len()).find(ready) else { break };
             done[next] = true;
             order.push(next);
@@ -55,8 +56,8 @@ impl Graph {
             while !visited[node] {
                 visited[node] = true;
                 path.push(node);
-                let undone = self.inputs[node].iter().flatten().find(|input| !done[**input]);
-                node = *undone.expect("a node is left over because one of its inputs is");
+                let undone = self.inputs[node].iter().flatten().map(|input| input.node).find(|input| !done[*input]);
+                node = undone.expect("a node is left over because one of its inputs is");
             }
             let Some(at) = path.iter().position(|earlier| *earlier == node) else { continue };
             // Walked against the stream; told along it.
@@ -75,10 +76,12 @@ impl Graph {
             problems.key("sources", "the topology has no source; write [sources.NAME]");
         }
         for (index, spec) in specs.iter().enumerate() {
-            let is_read = self.inputs.iter().flatten().any(|input| *input == Some(index));
-            if spec.role != Role::Sink && !is_read {
-                problems.warn(&spec.path, format!("nothing reads {}: what it emits is dropped", spec.title()));
+            let readers = || self.inputs.iter().flatten().flatten().filter(|input| input.node == index);
+            if spec.role == Role::Sink || readers().any(|input| input.output.is_none()) {
+                continue;
             }
+            let but = if readers().next().is_some() { ", only what it sends aside" } else { "" };
+            problems.warn(&spec.path, format!("nothing reads {}{but}: what it emits is dropped", spec.title()));
         }
     }
 }

@@ -38,6 +38,8 @@ impl fmt::Display for Guarantee {
 pub struct Path {
     /// The nodes of a shortest way. What holds depends on its two ends and on the settings only.
     pub nodes: Vec<usize>,
+    /// The edges between them, as indexes into those of the plan.
+    pub edges: Vec<usize>,
     /// What holds.
     pub guarantee: Guarantee,
     /// Why.
@@ -51,27 +53,28 @@ impl Plan {
         for (source, node) in self.nodes.iter().enumerate() {
             let NodeKind::Source(blueprint, _) = &node.kind else { continue };
             for (sink, way) in self.ways_from(source).into_iter().enumerate() {
-                let (NodeKind::Sink(into), Some(nodes)) = (&self.nodes[sink].kind, way) else { continue };
+                let (NodeKind::Sink(into), Some(edges)) = (&self.nodes[sink].kind, way) else { continue };
+                let nodes = edges.iter().map(|edge| self.edges[*edge].from).chain([sink]).collect();
                 let names = (&*node.name, &*self.nodes[sink].name);
                 let mode = self.settings.checkpoint.mode;
                 let (guarantee, reason) = explain(names, blueprint.replayable, mode, into);
-                paths.push(Path { nodes, guarantee, reason });
+                paths.push(Path { nodes, edges, guarantee, reason });
             }
         }
         paths
     }
 
-    /// Returns for each node a shortest way to it.
+    /// Returns for each node the edges of a shortest way to it.
     fn ways_from(&self, source: usize) -> Vec<Option<Vec<usize>>> {
         let mut ways: Vec<Option<Vec<usize>>> = vec![None; self.nodes.len()];
-        ways[source] = Some(vec![source]);
+        ways[source] = Some(Vec::new());
         let mut next = VecDeque::from([source]);
         while let Some(node) = next.pop_front() {
             let way = ways[node].clone().unwrap_or_default();
-            for edge in self.outputs(node) {
+            for (number, edge) in self.edges.iter().enumerate().filter(|(_, edge)| edge.from == node) {
                 if ways[edge.to].is_none() {
                     let mut longer = way.clone();
-                    longer.push(edge.to);
+                    longer.push(number);
                     ways[edge.to] = Some(longer);
                     next.push_back(edge.to);
                 }

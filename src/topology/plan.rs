@@ -91,10 +91,12 @@ pub struct EventTime {
 }
 
 /// A connection: `to` reads what `from` emits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edge {
     /// The node that emits.
     pub from: usize,
+    /// The side output that it emits them to; nothing if that is its main one.
+    pub output: Option<Arc<str>>,
     /// The node that reads.
     pub to: usize,
     /// Which of the reader's inputs it is, in the order of `inputs = […]`.
@@ -162,6 +164,12 @@ impl Plan {
     /// Returns the node of a name.
     pub fn node(&self, name: &str) -> Option<usize> {
         self.nodes.iter().position(|node| &*node.name == name)
+    }
+
+    /// Returns what an edge reads as the file calls it: `NAME`, or `NAME.late`.
+    pub fn emitter(&self, edge: &Edge) -> String {
+        let name = &self.nodes[edge.from].name;
+        edge.output.as_ref().map_or_else(|| name.to_string(), |output| format!("{name}.{output}"))
     }
 
     /// Returns the edges into a node, by port.

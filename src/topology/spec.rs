@@ -196,11 +196,15 @@ impl Engine<'_, '_> {
     }
 }
 
+/// Returns whether a text can be the name of a node, or of a side output.
+pub(crate) fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}
+
 fn check_names(specs: &[NodeSpec], problems: &mut Problems) {
     let mut seen: BTreeMap<&str, &NodeSpec> = BTreeMap::new();
     for spec in specs {
-        let valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if spec.name.is_empty() || !spec.name.chars().all(valid) {
+        if !is_name(&spec.name) {
             let message = format!("the name \"{}\" is not made of letters, digits, \"_\" and \"-\"", spec.name);
             problems.key(&spec.path, message);
         }
@@ -228,10 +232,19 @@ fn check_renames(specs: &[NodeSpec], problems: &mut Problems) {
     }
 }
 
-/// Returns the index of the node that an input names, or says why there is none.
-pub(crate) fn resolve(input: &str, specs: &[NodeSpec]) -> Result<usize, String> {
+/// What an input names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Input {
+    /// The node.
+    pub(crate) node: usize,
+    /// Its side output, if it is one: whether the node has it is known when that is planned.
+    pub(crate) output: Option<String>,
+}
+
+/// Returns what an input names, or says why that is nothing. Names have no dots, so that the first one ends the node's.
+pub(crate) fn resolve(input: &str, specs: &[NodeSpec]) -> Result<Input, String> {
     let (name, output) = match input.split_once('.') {
-        Some((name, output)) => (name, Some(output)),
+        Some((name, output)) => (name, Some(output.to_string())),
         None => (input, None),
     };
     let Some(index) = specs.iter().position(|spec| spec.name == name) else {
@@ -245,9 +258,18 @@ pub(crate) fn resolve(input: &str, specs: &[NodeSpec]) -> Result<usize, String> 
         return Err("which is a sink: nothing comes out of a sink".to_string());
     }
     match output {
-        None => Ok(index),
-        Some(output) => {
-            Err(format!("but {} has no output \"{output}\"; it has one output, named \"{name}\"", specs[index].title()))
-        }
+        Some(output) if specs[index].role == Role::Source => Err(no_such_output(&specs[index], &output, &[])),
+        output => Ok(Input { node: index, output }),
     }
+}
+
+/// Says that a node does not have a side output, but only these.
+pub(crate) fn no_such_output(spec: &NodeSpec, output: &str, known: &[&str]) -> String {
+    let (title, name) = (spec.title(), &spec.name);
+    if known.is_empty() {
+        return format!("but {title} has no output \"{output}\"; it has one output, named \"{name}\"");
+    }
+    let hint = DidYouMean(nearest(output, known.iter().copied()));
+    let known: Vec<String> = known.iter().map(|output| format!("{name}.{output}")).collect();
+    format!("but {title} has no output \"{output}\"{hint} (it has: {name}, {})", known.join(", "))
 }

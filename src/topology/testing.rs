@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use piton_actors::{
-    Context, Delivery, Either, Feed, InputRef, Key, NoPosition, Operator, Progress, Result, Sink, Source, Subtask,
-    WindowId,
+    Context, Delivery, Either, Feed, InputRef, Key, NoPosition, Operator, Progress, Result, SideOutput,
+    SideOutputDeclared, Sink, Source, Subtask, WindowId,
 };
 use serde::Deserialize;
 
@@ -121,6 +121,35 @@ impl Operator for Pair {
     }
 }
 
+/// An operator with side outputs.
+#[derive(Clone, Deserialize)]
+pub(crate) struct Part;
+
+const LARGE: SideOutput<u64> = SideOutput::new("large");
+const ODD: SideOutput<String> = SideOutput::new("odd");
+
+impl Operator for Part {
+    type In = u64;
+    type Out = u64;
+
+    fn is_keyed(&self) -> bool {
+        false
+    }
+
+    fn side_outputs(&self) -> Vec<SideOutputDeclared> {
+        vec![LARGE.into(), ODD.into()]
+    }
+
+    fn process(&mut self, record: &u64, ctx: &mut Context<u64>) -> Result {
+        match record {
+            large if *large > 1_000 => ctx.emit_to(LARGE, *large)?,
+            odd if odd % 2 == 1 => ctx.emit_to(ODD, odd.to_string())?,
+            record => ctx.emit(*record),
+        }
+        Ok(())
+    }
+}
+
 /// A sink that shows its rows with the commit, or at once.
 #[derive(Clone, Deserialize)]
 pub(crate) struct Keep<const AT_ONCE: bool>;
@@ -150,7 +179,7 @@ impl<const AT_ONCE: bool> Sink for Keep<AT_ONCE> {
 pub(crate) fn registry() -> Registry {
     let mut registry = Registry::new();
     registry.source::<Numbers>("numbers").source::<Pipe>("pipe");
-    registry.operator::<Scale>("scale").operator::<Count>("count").operator::<Pair>("pair");
+    registry.operator::<Scale>("scale").operator::<Count>("count").operator::<Pair>("pair").operator::<Part>("part");
     registry.sink::<Keep<false>>("keep").sink::<Keep<true>>("show");
     registry
 }

@@ -190,6 +190,74 @@ fn explain_names_chains_edges_and_guarantees() {
     assert!(mermaid.starts_with("flowchart LR") && mermaid.contains("n1 -->|keyed| n2"), "{mermaid}");
 }
 
+/// As `WORDS`, with an operator in the middle of a chain that sends some of its records to a sink.
+fn parted(input: &str) -> String {
+    let chained = WORDS
+        .replace("type = \"count\"", "type = \"scale\"")
+        .replace("\"scale\"\ninputs = [\"ticks\"]", "\"part\"\ninputs = [\"ticks\"]");
+    format!("{}\n[sinks.large]\ntype = \"keep\"\ninputs = [{input}]", chained.replace("factor = 2\n", ""))
+}
+
+#[test]
+fn a_side_output_leaves_a_chain_that_the_main_output_goes_on_with() {
+    let plan = plan(&parted("\"scaled.large\""));
+    assert_eq!(chains(&plan), ["ticks+scaled+counts+out", "large"]);
+    assert_eq!(
+        plan.nodes[plan.node("large").unwrap()].parallelism,
+        2,
+        "a sink inherits the parallelism of what it reads"
+    );
+    let aside = plan.edges.last().unwrap();
+    assert_eq!((plan.emitter(aside).as_str(), aside.partition), ("scaled.large", Partition::Forward));
+    let explained = plan.explain(Format::Text);
+    for expected in [
+        "operator scaled: part, emits u64, to \"large\" u64, to \"odd\" String",
+        "reads scaled.large by forward (each to its own)",
+        "ticks -> scaled.large -> large: exactly-once",
+        "ticks -> scaled -> counts -> out: exactly-once",
+    ] {
+        assert!(explained.contains(expected), "{expected} is not in\n{explained}");
+    }
+    assert!(plan.explain(Format::Dot).contains("\"scaled\" -> \"large\" [label = \"large: forward\"]"));
+    assert!(plan.explain(Format::Mermaid).contains("n1 -->|large: forward| n"), "{}", plan.explain(Format::Mermaid));
+    assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
+}
+
+#[test]
+fn a_side_output_is_an_input_like_others() {
+    let both = plan(&parted("\"scaled\", \"scaled.large\", \"ticks\""));
+    assert_eq!(chains(&both), ["ticks", "scaled", "counts+out", "large"]);
+    let read: Vec<String> = both.inputs(both.node("large").unwrap()).map(|edge| both.emitter(edge)).collect();
+    assert_eq!(read, ["scaled", "scaled.large", "ticks"]);
+    let only_aside = plan(&parted("\"scaled.large\"").replace("inputs = [\"scaled\"]", "inputs = [\"scaled.large\"]"));
+    assert_eq!(only_aside.warnings.len(), 1);
+    let warning = "nothing reads operator \"scaled\", only what it sends aside: what it emits is dropped";
+    assert!(only_aside.warnings[0].ends_with(warning), "{:?}", only_aside.warnings);
+}
+
+#[test]
+fn an_output_that_there_is_not_is_told_with_the_nearest() {
+    let error = wrong(&parted("\"scaled.lage\""));
+    let expected = "sink \"large\" reads \"scaled.lage\", but operator \"scaled\" has no output \"lage\"; did you mean \
+                    \"large\"? (it has: scaled, scaled.large, scaled.odd)";
+    assert!(error.lines().len() == 1 && error.lines()[0].ends_with(expected), "{error}");
+    assert!(error.lines()[0].starts_with("/jobs/job.toml:24:11: "), "{error}");
+    let of_another_type = wrong(&parted("\"scaled.odd\""));
+    assert!(of_another_type.lines()[0].contains("carries String, but u64 is needed"), "{of_another_type}");
+}
+
+#[test]
+fn a_checkpoint_remembers_which_output_was_read() {
+    let of = |text: &str| plan(text).fingerprint(0);
+    let aside = of(&parted("\"scaled.large\""));
+    assert_eq!(Fingerprint::decode(&aside.encode()).unwrap(), aside);
+    assert_ne!(aside.encode(), of(&parted("\"scaled\"")).encode());
+    // Where there is no side output, it is what earlier versions have written: nothing counts as changed.
+    let encoded = of(WORDS).encode();
+    assert!(!encoded.windows(6).any(|bytes| bytes == b"output"));
+    assert_eq!(Fingerprint::decode(&encoded).unwrap().edges[0].output, None);
+}
+
 /// Plans a text and has it go on from checkpoints of another.
 fn go_on(new: &str, old: &str, unmapped: Unmapped) -> Result<Continuation, Vec<String>> {
     let old = plan(old);

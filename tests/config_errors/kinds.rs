@@ -7,7 +7,8 @@ use piton_actors::blueprint::{
     Fault, KindDoc, OptionDoc, Options, Site, SourceBlueprint, SourceKind, read_options, source_blueprint,
 };
 use piton_actors::{
-    Context, Either, Feed, InputRef, Key, Operator, Progress, Result, Rows, Sink, Source, Subtask, WindowId,
+    Context, Either, Feed, InputRef, Key, Operator, Progress, Result, Rows, SideOutput, SideOutputDeclared, Sink,
+    Source, Subtask, WindowId,
 };
 use serde::Deserialize;
 
@@ -124,9 +125,15 @@ impl Operator for Split {
 #[derive(Clone, Deserialize)]
 struct Count;
 
+const RARE: SideOutput<String> = SideOutput::new("rare");
+
 impl Operator for Count {
     type In = String;
     type Out = u64;
+
+    fn side_outputs(&self) -> Vec<SideOutputDeclared> {
+        vec![RARE.into()]
+    }
 
     fn key(&self, record: &String) -> Key {
         Key::from(record)

@@ -57,6 +57,24 @@ fn a_sink_as_an_input() {
 fn an_output_that_there_is_not() {
     let words: &[&str] = &["reads \"words.late\"", "operator \"words\" has no output \"late\"", "\"words\""];
     broken("inputs = [\"words\"]", "inputs = [\"words.late\"]", &[("job.toml:14:11", words)]);
+    let of_a_source = "operator \"words\" reads \"ticks.late\", but source \"ticks\" has no output \"late\"";
+    broken("inputs = [\"ticks\"]", "inputs = [\"ticks.late\"]", &[("job.toml:10:11", &[of_a_source])]);
+}
+
+#[test]
+fn a_side_output_that_there_is_not() {
+    let words: &[&str] = &[
+        "sink \"out\" reads \"counts.rrae\", but operator \"counts\" has no output \"rrae\"",
+        "did you mean \"rare\"?",
+        "(it has: counts, counts.rare)",
+    ];
+    broken("inputs = [\"counts\"]", "inputs = [\"counts\", \"counts.rrae\"]", &[("job.toml:17:21", words)]);
+}
+
+#[test]
+fn a_side_output_of_another_type() {
+    let words: &[&str] = &["sink \"out\"", "carries String, but u64 is needed"];
+    broken("inputs = [\"counts\"]", "inputs = [\"counts.rare\"]", &[("job.toml:17:11", words)]);
 }
 
 #[test]

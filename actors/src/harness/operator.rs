@@ -9,6 +9,7 @@ use crate::host::{AnyOperator, Factory, Hosted};
 use crate::ids::{Subtask, WindowId};
 use crate::operator::Operator;
 use crate::record::{Either, Record};
+use crate::side::SideOutput;
 use crate::state::check_declared;
 use crate::time::{Timestamp, WATERMARK_MAX, WATERMARK_MIN};
 use crate::{Error, Result};
@@ -25,6 +26,7 @@ pub struct Harness<O: Operator> {
     /// The window that is open.
     window: WindowId,
     output: Vec<Batch>,
+    sides: Vec<Side>,
     /// The state as it was cut: one chunk per checkpoint.
     chunks: Vec<Vec<u8>>,
     base: Base,
@@ -38,6 +40,14 @@ struct Base {
     entry: u64,
     /// How many batches of output will stay.
     batches: usize,
+}
+
+/// What was emitted to one of the side outputs.
+struct Side {
+    name: &'static str,
+    batches: Vec<Batch>,
+    /// How many of them will stay, whatever crashes.
+    kept: usize,
 }
 
 impl<O: Operator> Harness<O> {
@@ -55,6 +65,7 @@ impl<O: Operator> Harness<O> {
             now: 0,
             window: WindowId::NONE.next(),
             output: Vec::new(),
+            sides: Vec::new(),
             chunks: Vec::new(),
             base: Base { window: WindowId::NONE, watermark: WATERMARK_MIN, entry: 0, batches: 0 },
         }
@@ -72,6 +83,7 @@ impl<O: Operator> Harness<O> {
     fn instance(&mut self) -> Result<&mut Hosted<O>> {
         if self.instance.is_none() {
             let mut instance = Hosted::new(Arc::clone(&self.factory), self.subtask.clone(), ROWS)?;
+            self.collect_sides(&mut instance)?;
             instance.restore(self.chunks.clone(), self.base.watermark)?;
             instance.context().entry = self.base.entry;
             instance.begin_entry(self.now);
@@ -81,10 +93,31 @@ impl<O: Operator> Harness<O> {
             }
             self.window = self.base.window.next();
             instance.begin_window(self.window)?;
-            instance.drain(&mut self.output);
             self.instance = Some(instance);
+            self.drain();
         }
         self.instance.as_mut().ok_or_else(|| Error::failed("the operator did not open"))
+    }
+
+    fn collect_sides(&mut self, instance: &mut Hosted<O>) -> Result {
+        if self.sides.is_empty() {
+            let declared = (self.factory)()?.side_outputs();
+            let side = |name| Side { name, batches: Vec::new(), kept: 0 };
+            self.sides = declared.iter().map(|declared| side(declared.name())).collect();
+        }
+        instance.collect(&self.sides.iter().map(|side| side.name).collect::<Vec<_>>());
+        Ok(())
+    }
+
+    /// Takes what the instance has emitted.
+    fn drain(&mut self) {
+        let Some(instance) = &mut self.instance else { return };
+        instance.drain(&mut self.output);
+        let mut emitted = Vec::new();
+        instance.drain_sides(&mut emitted);
+        for (side, batch) in emitted {
+            self.sides[side].batches.push(batch);
+        }
     }
 
     /// Goes on from the last checkpoint with another program's operator, as a job does that is stopped and started again:
@@ -107,9 +140,7 @@ impl<O: Operator> Harness<O> {
         let instance = self.instance()?;
         instance.begin_entry(now);
         let done = step(instance);
-        if let Some(instance) = &mut self.instance {
-            instance.drain(&mut self.output);
-        }
+        self.drain();
         done.map(|()| self)
     }
 
@@ -167,6 +198,7 @@ impl<O: Operator> Harness<O> {
             self.chunks.push(chunk);
         }
         self.base = Base { window, watermark, entry, batches: self.output.len() };
+        self.sides.iter_mut().for_each(|side| side.kept = side.batches.len());
         let instance = self.instance()?;
         instance.checkpointed(window)?;
         instance.committed(window)?;
@@ -182,6 +214,7 @@ impl<O: Operator> Harness<O> {
     pub fn crash(&mut self) -> Result<&mut Self> {
         self.instance = None;
         self.output.truncate(self.base.batches);
+        self.sides.iter_mut().for_each(|side| side.batches.truncate(side.kept));
         self.open()
     }
 
@@ -206,6 +239,24 @@ impl<O: Operator> Harness<O> {
     /// Returns the batches that were emitted and not rolled back.
     pub fn output_batches(&self) -> &[Batch] {
         &self.output
+    }
+
+    /// Returns the batches that were emitted to a side output and not rolled back.
+    pub fn side_output_batches(&self, name: &str) -> &[Batch] {
+        let side = self.sides.iter().find(|side| side.name == name);
+        side.map(|side| &side.batches[..]).unwrap_or_default()
+    }
+
+    /// Returns what was emitted to a side output and not rolled back.
+    pub fn side_output<T: Record>(&self, output: SideOutput<T>) -> Vec<T> {
+        records(self.side_output_batches(output.name()))
+    }
+
+    /// Returns what was emitted to a side output and not rolled back, and forgets it.
+    pub fn take_side_output<T: Record>(&mut self, output: SideOutput<T>) -> Vec<T> {
+        let Some(side) = self.sides.iter_mut().find(|side| side.name == output.name()) else { return Vec::new() };
+        side.kept = 0;
+        records(&std::mem::take(&mut side.batches))
     }
 }
 
@@ -277,5 +328,52 @@ impl<L: Record, R: Record, O: Operator<In = Either<L, R>>> Harness<O> {
     /// As `open`.
     pub fn push_right_at(&mut self, time: Timestamp, record: R) -> Result<&mut Self> {
         self.push_batch(1, Arc::new(Rows::with_times(vec![record], vec![time])))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::prelude::*;
+
+    use super::*;
+
+    const ODD: SideOutput<String> = SideOutput::new("odd");
+    const UNKNOWN: SideOutput<u64> = SideOutput::new("unknown");
+
+    /// Sends odd numbers aside.
+    struct Part;
+
+    impl Operator for Part {
+        type In = u64;
+        type Out = u64;
+
+        fn side_outputs(&self) -> Vec<SideOutputDeclared> {
+            vec![ODD.into()]
+        }
+
+        fn process(&mut self, number: &u64, ctx: &mut Context<u64>) -> Result {
+            match number {
+                13 => ctx.emit_to(UNKNOWN, 13)?,
+                odd if odd % 2 == 1 => ctx.emit_to(ODD, odd.to_string())?,
+                even => ctx.emit(*even),
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_sent_aside_is_rolled_back_with_the_rest() {
+        let mut harness = Harness::new(|| Part);
+        harness.push(1).unwrap().push(2).unwrap().checkpoint().unwrap().push(3).unwrap();
+        assert_eq!(harness.side_output(ODD), ["1", "3"]);
+        harness.crash().unwrap().push(5).unwrap();
+        assert_eq!((harness.output(), harness.take_side_output(ODD)), (vec![2], vec!["1".to_string(), "5".into()]));
+        assert!(harness.crash().unwrap().side_output(ODD).is_empty());
+    }
+
+    #[test]
+    fn an_output_that_was_not_declared_is_told() {
+        let error = Harness::new(|| Part).push(13).err().unwrap().to_string();
+        assert!(error.contains("operator \"test\" emits u64 to output \"unknown\""), "{error}");
     }
 }

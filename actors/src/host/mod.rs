@@ -89,8 +89,16 @@ pub trait AnyOperator: Send {
     /// As `open`.
     fn close(&mut self) -> Result;
 
-    /// Moves what was emitted to the end of `batches`.
+    /// Moves what was emitted to its main output to the end of `batches`.
     fn drain(&mut self, batches: &mut Vec<Batch>);
+
+    /// From now on, collects what is emitted to these side outputs. What is emitted to others is dropped, as all of it is
+    /// before this is called.
+    fn collect(&mut self, side_outputs: &[&str]);
+
+    /// Moves what was emitted to the side outputs that are collected to the end of `batches`, each with the place of its
+    /// output among them.
+    fn drain_sides(&mut self, batches: &mut Vec<(usize, Batch)>);
 
     /// Encodes what changed in its state since the last cut as one chunk; empty if nothing did.
     ///
@@ -126,7 +134,7 @@ pub trait AnyOperator: Send {
     fn settle(&mut self);
 
     /// Takes back everything since `begin`: state (values, the order of keys, local values, what the next cut writes),
-    /// timers, watermark, number of the entry, and what was emitted and not drained; and puts a fresh instance of the
+    /// timers, watermark, number of the entry, and what was emitted, to whichever output, and not drained; and puts a fresh instance of the
     /// factory's into the place of the operator, on which `open` has not been called.
     ///
     /// Returns false if there is no way back: nothing that is left is of use, so a state has to be restored. It is so
@@ -245,6 +253,7 @@ impl<O: Operator> Hosted<O> {
         let (operator, mut context) = (factory()?, Context::new(subtask, rows));
         context.state.set_keyed(operator.is_keyed());
         context.state.declare(operator.states());
+        context.sides.declare(operator.side_outputs(), rows);
         Ok(Hosted { operator, context, factory, before: None, hooks: Arc::default() })
     }
 
@@ -267,6 +276,7 @@ impl<O: Operator> Hosted<O> {
             return false;
         }
         self.context.out.rewind(output);
+        self.context.sides.rewind();
         // `entered` stays: it names the record to blame.
         (self.context.watermark, self.context.entry, self.context.time) = (watermark, entry, None);
         true
@@ -351,6 +361,14 @@ impl<O: Operator> AnyOperator for Hosted<O> {
         self.context.out.drain(batches);
     }
 
+    fn collect(&mut self, side_outputs: &[&str]) {
+        self.context.sides.collect(side_outputs);
+    }
+
+    fn drain_sides(&mut self, batches: &mut Vec<(usize, Batch)>) {
+        self.context.sides.drain(batches);
+    }
+
     fn cut(&mut self) -> Result<Vec<u8>> {
         self.context.state.cut()
     }
@@ -368,6 +386,7 @@ impl<O: Operator> AnyOperator for Hosted<O> {
     fn begin(&mut self) {
         let Context { watermark, entry, .. } = self.context;
         self.context.state.begin();
+        self.context.sides.mark();
         self.before = Some(Before { watermark, entry, output: self.context.out.mark() });
     }
 

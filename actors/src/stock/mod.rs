@@ -106,6 +106,8 @@ fn columns_of(schema: &SchemaRef) -> String {
 fn table_operator<O: Operator<Out = Table>>(output: SchemaRef, keyed: bool, factory: Factory<O>) -> OperatorBlueprint {
     OperatorBlueprint {
         output: RecordType::Table(output),
+        // A factory that fails says so when an instance is made.
+        side_outputs: factory().map(|operator| operator.side_outputs()).unwrap_or_default(),
         keyed,
         state: None,
         states: Vec::new(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use piton_actors::{Batch, Timestamp, WindowId};
 
+use super::Exit;
 use crate::protocol::capture::InFlight;
 use crate::protocol::failure::Failure;
 use crate::protocol::manifest::SubtaskSnapshot;
@@ -121,8 +122,10 @@ pub enum Work {
     Tell(Notice),
 }
 
-/// A batch of output and, for each keyed edge in the order of the edges, the hashes of its records' keys.
+/// A batch of output and, for each keyed edge of its way out in the order of the edges, the hashes of its records' keys.
 pub struct Routed {
+    /// By which way out it comes.
+    pub exit: Exit,
     /// The records.
     pub batch: Batch,
     /// The hashes.
@@ -131,6 +134,8 @@ pub struct Routed {
 
 /// A record of the output that its consumer cannot tell the key of.
 pub struct Refused {
+    /// By which way out it would have come.
+    pub exit: Exit,
     /// The batch, of one record.
     pub batch: Batch,
     /// What its consumer's `key` did.
@@ -140,7 +145,7 @@ pub struct Refused {
 /// What a call gives.
 #[derive(Default)]
 pub struct ChainAnswer {
-    /// What came out at the end of the chain.
+    /// What came out of the chain: at its end first, then by its other ways out.
     pub outputs: Vec<Routed>,
     /// The chunk of each operator, after [`Work::Cut`]; empty where nothing has changed.
     pub chunks: Vec<Vec<u8>>,

@@ -7,11 +7,15 @@
 //! A call is a transaction. Nothing that it emits leaves the chain before all of it is done; if it fails, the chain
 //! can take it back ([`First::Undo`]) or be made anew from a snapshot ([`First::Restore`]).
 //!
+//! There is one way out at the end of the chain, [`MAIN`], and one more for each side output of an operator that somebody
+//! reads, wherever in the chain it stands.
+//!
 //! Whoever has to know whether the code in there gets anywhere looks at the chain's [`Pulse`]. Only calls of user code
 //! count: to restore or to write down a large state takes as long as it takes. The places that it names are the
 //! operators by their number, then the keyed output edges by theirs.
 
 mod call;
+mod link;
 mod packing;
 #[cfg(test)]
 mod tests;
@@ -19,45 +23,58 @@ mod tests;
 use std::sync::Arc;
 
 use piton_actors::host::{AnyOperator, Keyer, Pulse};
-use piton_actors::{Batch, Result as UserResult, Scatter, Timestamp};
+use piton_actors::{Batch, Result as UserResult, Scatter, SideOutputDeclared, Timestamp};
 
 pub use self::call::{
     Base, ChainAnswer, ChainCall, ChainFailure, Entry, First, Notice, Packed, PackedChannel, Refused, Renewal, Routed,
     Take, What, Work, WrittenDown,
 };
+use self::link::{Link, Out, pass_on, process_from, watched};
 use crate::protocol::failure::{Failure, drop_quietly, guard};
 use crate::protocol::mutant::{self, Mutant};
 use crate::protocol::workshop::Workshop;
 
-/// One operator of a chain.
-struct Link {
-    name: String,
-    /// Its place in the pulse: how many operators stand before it.
-    place: usize,
-    pulse: Arc<Pulse>,
-    operator: Box<dyn AnyOperator>,
-    /// What it has emitted and the next has not yet taken; empty between calls.
-    emitted: Vec<Batch>,
+/// A way out of a chain, by its number.
+pub type Exit = usize;
+
+/// The way out at the end of a chain; those of side outputs follow it in the order of [`ChainSpec::sides`].
+pub const MAIN: Exit = 0;
+
+/// A side output of an operator of a chain that somebody reads.
+#[derive(Clone, Debug)]
+pub struct SideExit {
+    /// The operator, counted from the head of the chain.
+    pub operator: usize,
+    /// The output.
+    pub output: SideOutputDeclared,
 }
 
-impl Link {
-    /// Calls code of the user's while somebody may be watching.
-    fn call<T>(&mut self, call: impl FnOnce(&mut dyn AnyOperator) -> UserResult<T>) -> Result<T, Failure> {
-        watched(&self.pulse, self.place, || guard(&self.name, || call(&mut *self.operator)))
-    }
+/// What a chain is made of.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ChainSpec {
+    /// The names of the operators, head first.
+    pub(crate) names: Vec<String>,
+    /// The side outputs that somebody reads.
+    pub(crate) sides: Vec<SideExit>,
+    /// The keyed output edges with more than one channel, in the order of the edges.
+    pub(crate) keyed: Vec<KeyedEdge>,
 }
 
-/// Does something that calls code of the user's, with a pulse that shows it.
-fn watched<T>(pulse: &Pulse, place: usize, call: impl FnOnce() -> T) -> T {
-    pulse.enter(place);
-    let answer = call();
-    pulse.leave();
-    answer
+/// An output edge for which keys are computed.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyedEdge {
+    /// Its number among the output edges.
+    pub(crate) edge: usize,
+    /// The way out that it begins at.
+    pub(crate) exit: Exit,
+    /// The operator that it leads to: a panic in its `key` is its own.
+    pub(crate) consumer: String,
 }
 
 /// What computes the keys for one output edge.
 struct Keying {
     edge: usize,
+    exit: Exit,
     /// The operator that the edge leads to: a panic in its `key` is its own.
     consumer: String,
     keyer: Box<dyn Keyer>,
@@ -65,11 +82,11 @@ struct Keying {
 
 /// The operators of one subtask. There may be none: a source that leads straight to a sink.
 pub struct Chain {
-    names: Vec<String>,
+    spec: ChainSpec,
     links: Vec<Link>,
-    /// The keyed output edges with more than one channel, and their consumers.
-    edges: Vec<(usize, String)>,
     keying: Vec<Keying>,
+    /// What has come out of the call under way.
+    out: Out,
     workshop: Arc<dyn Workshop>,
     /// Whether an operator may hold in its fields what records left there, as far as that is known.
     holds: Vec<Option<bool>>,
@@ -80,25 +97,22 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Makes a chain of fresh operators. `edges` are the output edges for which keys are computed, with their consumers.
+    /// Makes a chain of fresh operators.
     ///
     /// # Errors
     /// The factory's.
-    pub(crate) fn new(
-        names: Vec<String>,
-        edges: Vec<(usize, String)>,
-        workshop: Arc<dyn Workshop>,
-    ) -> Result<Chain, Failure> {
-        let mut chain = Chain::hollow(names, edges, workshop);
+    pub(crate) fn new(spec: ChainSpec, workshop: Arc<dyn Workshop>) -> Result<Chain, Failure> {
+        let mut chain = Chain::hollow(spec, workshop);
         chain.make()?;
         Ok(chain)
     }
 
     /// Makes a chain without its operators: nothing but [`First::Restore`] can be done with it.
-    pub(crate) fn hollow(names: Vec<String>, edges: Vec<(usize, String)>, workshop: Arc<dyn Workshop>) -> Chain {
-        let holds = vec![None; names.len()];
+    pub(crate) fn hollow(spec: ChainSpec, workshop: Arc<dyn Workshop>) -> Chain {
+        let holds = vec![None; spec.names.len()];
         let (links, keying, spare) = (Vec::new(), Vec::new(), Vec::new());
-        Chain { names, links, edges, keying, workshop, holds, open: false, spare, pulse: Arc::default() }
+        let (out, pulse) = (Out::default(), Arc::default());
+        Chain { spec, links, keying, out, workshop, holds, open: false, spare, pulse }
     }
 
     /// Shows with this pulse, from now on, whether the code in the chain gets anywhere.
@@ -116,12 +130,15 @@ impl Chain {
     /// Makes all operators anew.
     fn make(&mut self) -> Result<(), Failure> {
         self.let_go();
-        for (place, name) in self.names.iter().enumerate() {
+        for (place, name) in self.spec.names.iter().enumerate() {
             let mut operator = watched(&self.pulse, place, || guard(name, || self.workshop.operator(place)))?;
             self.holds[place] = self.holds[place].or(operator.holds_rows());
             operator.show(&self.pulse);
+            let sides = self.spec.sides.iter().zip(MAIN + 1..).filter(|(side, _)| side.operator == place);
+            let (outputs, sides): (Vec<&str>, Vec<Exit>) = sides.map(|(side, exit)| (side.output.name(), exit)).unzip();
+            operator.collect(&outputs);
             let (name, pulse) = (name.clone(), Arc::clone(&self.pulse));
-            self.links.push(Link { name, place, pulse, operator, emitted: Vec::new() });
+            self.links.push(Link { name, place, pulse, operator, emitted: Vec::new(), sides });
         }
         self.make_keyers()
     }
@@ -129,10 +146,10 @@ impl Chain {
     fn make_keyers(&mut self) -> Result<(), Failure> {
         let keying = std::mem::take(&mut self.keying);
         drop_quietly(keying);
-        for (edge, consumer) in &self.edges {
-            let place = self.names.len() + self.keying.len();
+        for KeyedEdge { edge, exit, consumer } in &self.spec.keyed {
+            let place = self.spec.names.len() + self.keying.len();
             let keyer = watched(&self.pulse, place, || guard(consumer, || self.workshop.keyer(*edge)))?;
-            self.keying.push(Keying { edge: *edge, consumer: consumer.clone(), keyer });
+            self.keying.push(Keying { edge: *edge, exit: *exit, consumer: consumer.clone(), keyer });
         }
         Ok(())
     }
@@ -147,17 +164,17 @@ impl Chain {
 
     /// Returns whether nothing has to be called for a batch to pass.
     pub(crate) fn is_empty(&self) -> bool {
-        self.names.is_empty() && self.edges.is_empty()
+        self.spec.names.is_empty() && self.spec.keyed.is_empty()
     }
 
     /// Returns the names of the operators.
     pub(crate) fn names(&self) -> &[String] {
-        &self.names
+        &self.spec.names
     }
 
     /// Returns the number of operators.
     pub(crate) fn operators(&self) -> usize {
-        self.names.len()
+        self.spec.names.len()
     }
 
     /// Returns whether a replay is needed to make its state anew.
@@ -177,7 +194,7 @@ impl Chain {
     /// The operator that does, if that is known; nothing if it is not.
     pub(crate) fn holds_nothing(&self) -> Result<(), Option<&str>> {
         if let Some(place) = self.holds.iter().position(|holds| *holds == Some(true)) {
-            return Err(Some(&self.names[place]));
+            return Err(Some(&self.spec.names[place]));
         }
         if self.holds.contains(&None) { Err(None) } else { Ok(()) }
     }
@@ -238,6 +255,9 @@ impl Chain {
         self.open = false;
         for link in &mut self.links {
             link.emitted.clear();
+            if mutant::is(Mutant::SidesNotTakenBack) {
+                link.send_aside(&mut self.out);
+            }
             if mutant::is(Mutant::NothingUndone) {
                 link.operator.settle();
                 continue;
@@ -286,9 +306,11 @@ impl Chain {
                 if let Some(base) = base {
                     self.restore(*base)?;
                 }
-                let out = self.open(now)?;
-                if !ended {
-                    self.route(out, &mut answer)?;
+                self.open(now)?;
+                if ended {
+                    self.begin_out();
+                } else {
+                    self.route(&mut answer)?;
                 }
                 self.unpack(&packed, &mut answer)?;
             }
@@ -300,16 +322,14 @@ impl Chain {
             Work::Pack(channels) => answer.packed = self.pack(&channels)?,
             Work::Entry(entry) => {
                 self.begin(undoable);
-                let out = self.see(entry)?;
-                self.route(out, &mut answer)?;
+                self.see(entry)?;
+                self.route(&mut answer)?;
                 self.settle();
             }
             Work::Sifted(entry) => {
                 self.begin(undoable);
-                let out = self.see(entry)?;
-                for batch in out {
-                    self.sift(batch, &mut answer);
-                }
+                self.see(entry)?;
+                self.sift(&mut answer);
                 self.settle();
             }
             Work::Cut(_) => {
@@ -344,8 +364,16 @@ impl Chain {
         }
     }
 
-    fn open(&mut self, now: Timestamp) -> Result<Vec<Batch>, ChainFailure> {
-        let mut out = Vec::new();
+    /// Begins a call that emits: what another one has left, because it failed, is nobody's.
+    fn begin_out(&mut self) {
+        self.out.main.clear();
+        if !mutant::is(Mutant::SidesNotTakenBack) {
+            self.out.aside.clear();
+        }
+    }
+
+    fn open(&mut self, now: Timestamp) -> Result<(), ChainFailure> {
+        self.begin_out();
         // The last one first: what one emits finds the later ones open.
         for index in (0..self.links.len()).rev() {
             let (link, rest) = self.links[index..].split_first_mut().expect("the index is in range");
@@ -353,18 +381,18 @@ impl Chain {
                 operator.begin_entry(now);
                 operator.open()
             })?;
-            pass_on(link, rest, now, &mut out)?;
+            pass_on(link, rest, now, &mut self.out)?;
         }
-        Ok(out)
+        Ok(())
     }
 
-    fn see(&mut self, entry: Entry) -> Result<Vec<Batch>, ChainFailure> {
+    fn see(&mut self, entry: Entry) -> Result<(), ChainFailure> {
         let now = entry.now;
-        let mut out = Vec::new();
+        self.begin_out();
         match entry.what {
             What::Batch(port, batch) => {
                 let rows = batch.len();
-                let passed = process_from(&mut self.links, port, batch, now, &mut out);
+                let passed = process_from(&mut self.links, port, batch, now, &mut self.out);
                 if let Err(failure) = passed {
                     // The first operator knows at which record it was; the others see what it has made of many.
                     let head = self.links.first().filter(|link| link.name == failure.operator);
@@ -372,20 +400,20 @@ impl Chain {
                     return Err(ChainFailure { row, ..ChainFailure::lost(failure) });
                 }
             }
-            What::Watermark(watermark) => self.each(now, &mut out, |operator| operator.advance_watermark(watermark))?,
-            What::Timers => self.each(now, &mut out, |operator| operator.fire_processing_timers())?,
-            What::BeginWindow(window) => self.each(now, &mut out, |operator| operator.begin_window(window))?,
+            What::Watermark(watermark) => self.each(now, |operator| operator.advance_watermark(watermark))?,
+            What::Timers => self.each(now, |operator| operator.fire_processing_timers())?,
+            What::BeginWindow(window) => self.each(now, |operator| operator.begin_window(window))?,
             What::EndWindow(window) => {
-                self.each(now, &mut out, |operator| operator.end_window(window))?;
+                self.each(now, |operator| operator.end_window(window))?;
                 self.learn();
             }
             What::BeforeCheckpoint(window) => {
-                self.each(now, &mut out, |operator| operator.before_checkpoint(window))?;
+                self.each(now, |operator| operator.before_checkpoint(window))?;
                 self.learn();
             }
-            What::Close => self.each(now, &mut out, |operator| operator.close())?,
+            What::Close => self.each(now, |operator| operator.close())?,
         }
-        Ok(out)
+        Ok(())
     }
 
     fn learn(&mut self) {
@@ -398,7 +426,6 @@ impl Chain {
     fn each(
         &mut self,
         now: Timestamp,
-        out: &mut Vec<Batch>,
         mut hook: impl FnMut(&mut dyn AnyOperator) -> UserResult,
     ) -> Result<(), Failure> {
         for index in 0..self.links.len() {
@@ -407,26 +434,35 @@ impl Chain {
                 operator.begin_entry(now);
                 hook(operator)
             })?;
-            pass_on(link, rest, now, out)?;
+            pass_on(link, rest, now, &mut self.out)?;
         }
         Ok(())
+    }
+
+    /// Takes what has come out: at the end of the chain first, then by the other ways.
+    fn take_out(&mut self) -> impl Iterator<Item = (Exit, Batch)> + use<> {
+        let Out { main, aside } = std::mem::take(&mut self.out);
+        main.into_iter().map(|batch| (MAIN, batch)).chain(aside)
     }
 
     /// Computes the keys of what has come out.
-    fn route(&mut self, out: Vec<Batch>, answer: &mut ChainAnswer) -> Result<(), ChainFailure> {
-        for batch in out {
-            let hashes = self.hashes(&batch)?;
-            answer.outputs.push(Routed { batch, hashes });
+    fn route(&mut self, answer: &mut ChainAnswer) -> Result<(), ChainFailure> {
+        for (exit, batch) in self.take_out() {
+            let hashes = self.hashes(exit, &batch)?;
+            answer.outputs.push(Routed { exit, batch, hashes });
         }
         Ok(())
     }
 
-    fn hashes(&mut self, batch: &Batch) -> Result<Vec<Vec<u64>>, ChainFailure> {
+    fn hashes(&mut self, exit: Exit, batch: &Batch) -> Result<Vec<Vec<u64>>, ChainFailure> {
         let mut all = Vec::with_capacity(self.keying.len());
         for (number, keying) in self.keying.iter().enumerate() {
             debug_assert!(all.len() <= keying.edge, "the keyed edges are in the order of the edges");
+            if keying.exit != exit {
+                continue;
+            }
             let mut hashes = self.spare.pop().unwrap_or_default();
-            let place = self.names.len() + number;
+            let place = self.spec.names.len() + number;
             watched(&self.pulse, place, || guard(&keying.consumer, || keying.keyer.hashes(batch, &mut hashes)))
                 .map_err(|failure| ChainFailure { routing: true, ..ChainFailure::lost(failure) })?;
             if hashes.len() != batch.len() {
@@ -439,45 +475,15 @@ impl Chain {
     }
 
     /// As `route`, record by record, leaving out those whose keys cannot be computed.
-    fn sift(&mut self, batch: Batch, answer: &mut ChainAnswer) {
-        for row in 0..batch.len() {
-            let one = batch.slice(row..row + 1);
-            match self.hashes(&one) {
-                Ok(hashes) => answer.outputs.push(Routed { batch: one, hashes }),
-                Err(ChainFailure { failure, .. }) => answer.refused.push(Refused { batch: one, failure }),
+    fn sift(&mut self, answer: &mut ChainAnswer) {
+        for (exit, batch) in self.take_out() {
+            for row in 0..batch.len() {
+                let one = batch.slice(row..row + 1);
+                match self.hashes(exit, &one) {
+                    Ok(hashes) => answer.outputs.push(Routed { exit, batch: one, hashes }),
+                    Err(ChainFailure { failure, .. }) => answer.refused.push(Refused { exit, batch: one, failure }),
+                }
             }
         }
     }
-}
-
-fn process_from(
-    links: &mut [Link],
-    port: usize,
-    batch: Batch,
-    now: Timestamp,
-    out: &mut Vec<Batch>,
-) -> Result<(), Failure> {
-    let Some((link, rest)) = links.split_first_mut() else {
-        out.push(batch);
-        return Ok(());
-    };
-    link.call(|operator| {
-        operator.begin_entry(now);
-        operator.process(port, &batch)
-    })?;
-    // The input goes before its output is passed on: its buffer can then be filled again further up.
-    drop(batch);
-    pass_on(link, rest, now, out)
-}
-
-fn pass_on(link: &mut Link, rest: &mut [Link], now: Timestamp, out: &mut Vec<Batch>) -> Result<(), Failure> {
-    if rest.is_empty() {
-        link.operator.drain(out);
-        return Ok(());
-    }
-    link.operator.drain(&mut link.emitted);
-    for batch in link.emitted.drain(..) {
-        process_from(rest, 0, batch, now, out)?;
-    }
-    Ok(())
 }

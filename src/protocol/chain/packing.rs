@@ -26,7 +26,7 @@ enum Written {
 impl Chain {
     /// Who is blamed for what its records do: the first operator, or whoever else reads.
     fn reader(&self) -> &str {
-        self.names.first().map_or("", String::as_str)
+        self.spec.names.first().map_or("", String::as_str)
     }
 
     /// Encodes what is under way in each channel; nothing if there is nothing.

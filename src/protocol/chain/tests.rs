@@ -9,8 +9,9 @@ use super::*;
 type Calls = Arc<Mutex<Vec<String>>>;
 
 const SEEN: LocalState<u64> = LocalState::new("seen");
+const ODD: SideOutput<u64> = SideOutput::new("odd");
 
-/// Emits when it is opened, counts in its state, and writes down what it is called for.
+/// Emits when it is opened, counts in its state, copies odd numbers aside, and writes down what it is called for.
 struct Eager {
     name: &'static str,
     calls: Calls,
@@ -27,6 +28,10 @@ impl Operator for Eager {
     type Out = u64;
 
     const HOLDS_ROWS: Option<bool> = Some(false);
+
+    fn side_outputs(&self) -> Vec<SideOutputDeclared> {
+        vec![ODD.into()]
+    }
 
     fn open(&mut self, ctx: &mut Context<u64>) -> UserResult {
         self.write("open");
@@ -46,8 +51,11 @@ impl Operator for Eager {
             *seen += 1;
             *seen
         })?;
-        if *record == 13 {
-            return Err(Error::failed("not 13"));
+        if record % 2 == 1 {
+            ctx.emit_to(ODD, *record)?;
+        }
+        if *record == 13 || record / 100 == 99 {
+            return Err(Error::failed("not 13, nor what the head makes of 99"));
         }
         ctx.emit(record * 100 + seen);
         Ok(())
@@ -87,7 +95,8 @@ impl Workshop for Shop {
 
 fn chain(calls: &Calls) -> Box<Chain> {
     let names = vec!["head".to_string(), "tail".to_string()];
-    Box::new(Chain::new(names, Vec::new(), Arc::new(Shop(Arc::clone(calls)))).unwrap())
+    let spec = ChainSpec { names, ..ChainSpec::default() };
+    Box::new(Chain::new(spec, Arc::new(Shop(Arc::clone(calls)))).unwrap())
 }
 
 type Called = (Box<Chain>, Result<Vec<u64>, ChainFailure>);
@@ -163,4 +172,46 @@ fn fresh_operators_go_on_from_a_snapshot() {
     let renewal = Renewal { told: WindowId::NONE, window: None };
     let (_, out) = call(chain, First::Restore(Box::new(base), renewal), batch(&[5]));
     assert_eq!(out.unwrap(), [50_405], "three and one of the head, which the tail has seen, and one at the opening");
+}
+
+/// Returns what comes out by each way, of a chain of which some side outputs are read, by their operators.
+fn by_exit(answer: ChainAnswer) -> Vec<(Exit, Vec<u64>)> {
+    let records = |routed: Routed| (routed.exit, rows::<u64>(&routed.batch).unwrap().to_vec());
+    answer.outputs.into_iter().map(records).collect()
+}
+
+fn with_sides(calls: &Calls, operators: &[usize]) -> Box<Chain> {
+    let names = vec!["head".to_string(), "tail".to_string()];
+    let sides = operators.iter().map(|operator| SideExit { operator: *operator, output: ODD.into() }).collect();
+    let chain = Chain::new(ChainSpec { names, sides, keyed: Vec::new() }, Arc::new(Shop(Arc::clone(calls))));
+    chain.map(Box::new).unwrap()
+}
+
+fn undoable(chain: Box<Chain>, first: First, work: Work) -> (Box<Chain>, Result<ChainAnswer, ChainFailure>) {
+    chain.call(ChainCall { first, work, undoable: true })
+}
+
+#[test]
+fn side_outputs_leave_the_chain_where_they_are_emitted() {
+    let calls = Calls::default();
+    let (chain, _) = undoable(with_sides(&calls, &[1, 0]), First::Nothing, open(true));
+    let (_, out) = undoable(chain, First::Nothing, batch(&[3, 4]));
+    assert_eq!(by_exit(out.unwrap()), [(MAIN, vec![30_102, 40_203]), (2, vec![3]), (1, vec![301])]);
+    let (chain, _) = undoable(with_sides(&calls, &[]), First::Nothing, open(true));
+    let (_, out) = undoable(chain, First::Nothing, batch(&[3, 4]));
+    assert_eq!(by_exit(out.unwrap()), [(MAIN, vec![30_102, 40_203])], "nobody reads what goes aside");
+}
+
+#[test]
+fn what_a_failed_call_has_sent_aside_is_taken_back_wherever_it_failed() {
+    let renewal = Renewal { told: WindowId::NONE, window: None };
+    // The head fails, or the tail, when the head has sent its records aside.
+    for failing in [[3, 13], [3, 99]] {
+        let calls = Calls::default();
+        let (chain, _) = undoable(with_sides(&calls, &[0]), First::Nothing, open(true));
+        let (chain, failed) = undoable(chain, First::Nothing, batch(&failing));
+        assert!(failed.is_err());
+        let (_, out) = undoable(chain, First::Undo(renewal), batch(&[5]));
+        assert_eq!(by_exit(out.unwrap()), [(MAIN, vec![50_102]), (1, vec![5])]);
+    }
 }

@@ -9,7 +9,7 @@ use piton_actors::{Result as UserResult, Timestamp, WindowId};
 use super::Restart;
 use crate::ids::{Fence, SubtaskId};
 use crate::protocol::capture::InFlight;
-use crate::protocol::chain::{Chain, ChainAnswer, ChainCall, ChainFailure, Packed};
+use crate::protocol::chain::{Chain, ChainAnswer, ChainCall, ChainFailure, Packed, SideExit};
 use crate::protocol::element::{Alignment, Behind, Element, Marker};
 use crate::protocol::failure::Failure;
 use crate::protocol::ladder::LadderSettings;
@@ -31,6 +31,8 @@ pub struct SubtaskSpec {
     pub source: Option<(String, i64)>,
     /// The names of the operators, head first.
     pub operators: Vec<String>,
+    /// The side outputs of the operators that somebody reads.
+    pub sides: Vec<SideExit>,
     /// The name of the sink at the end.
     pub sink: Option<String>,
     /// Makes them.

@@ -3,6 +3,7 @@
 use piton_actors::{Timestamp, WindowId};
 
 use super::{Counters, Recovery, Subtask};
+use crate::protocol::chain::ChainSpec;
 use crate::protocol::element::Element;
 use crate::protocol::manifest::PendingOutput;
 use crate::protocol::sink::SinkTail;
@@ -20,9 +21,9 @@ impl Subtask {
 
     /// Returns the name of whoever stands at this place of the pulse of its operators, or its own if nobody does.
     pub fn name_at(&self, place: usize) -> &str {
-        let (operators, edges) = &self.made_of;
-        let consumer = || edges.get(place.checked_sub(operators.len())?).map(|(_, consumer)| consumer);
-        operators.get(place).or_else(consumer).map_or(&*self.id.operator, String::as_str)
+        let ChainSpec { names, keyed, .. } = &self.made_of;
+        let consumer = || keyed.get(place.checked_sub(names.len())?).map(|edge| &edge.consumer);
+        names.get(place).or_else(consumer).map_or(&*self.id.operator, String::as_str)
     }
 
     /// Returns the number of input channels.

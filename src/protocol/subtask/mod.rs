@@ -39,7 +39,7 @@ use self::recovery::{Outer, Recovery, Report};
 use self::stream::Step;
 use crate::ids::{Fence, SubtaskId};
 use crate::protocol::align::Aligner;
-use crate::protocol::chain::{Base, Chain, Entry, Notice, Routed};
+use crate::protocol::chain::{Base, Chain, ChainSpec, Entry, KeyedEdge, MAIN, Notice, Routed};
 use crate::protocol::element::{Alignment, Behind, Marker};
 use crate::protocol::failure::{Failure, guard};
 use crate::protocol::journal::{Journal, Replays};
@@ -71,8 +71,8 @@ pub struct Subtask {
     steps: VecDeque<Step>,
     /// Hooks that are to be called as soon as the chain is here, whatever waits in `steps`.
     notices: VecDeque<(Notice, Option<Box<Cut>>)>,
-    /// The names of the operators, and the output edges whose keys are computed with their consumers.
-    made_of: (Vec<String>, Vec<(usize, String)>),
+    /// What the chain is made of.
+    made_of: ChainSpec,
     /// Where the way back of the operators begins, but for the chunks.
     base: Base,
     /// The window that the operators were in there, if one had begun.
@@ -173,9 +173,10 @@ impl Subtask {
             .iter()
             .enumerate()
             .filter(|(_, edge)| matches!(edge.partition, Partition::Keyed { .. }) && edge.channels > 1);
-        let edges: Vec<(usize, String)> = keyed.map(|(index, edge)| (index, edge.consumer.clone())).collect();
-        let made_of = (spec.operators.clone(), edges.clone());
-        let chain = Chain::new(spec.operators.clone(), edges, Arc::clone(&workshop))?;
+        let keyed =
+            keyed.map(|(index, edge)| KeyedEdge { edge: index, exit: edge.exit, consumer: edge.consumer.clone() });
+        let made_of = ChainSpec { names: spec.operators.clone(), sides: spec.sides.clone(), keyed: keyed.collect() };
+        let chain = Chain::new(made_of.clone(), Arc::clone(&workshop))?;
         let mut replays = Replays::Compared;
         let sink = match &spec.sink {
             None => None,
@@ -186,10 +187,11 @@ impl Subtask {
             }),
         };
         let rows = spec.batch_rows;
-        let outputs = Outputs::new(spec.outputs, |channels| match (chain.scatter(channels, rows), &source) {
-            (Some(scatter), _) => scatter,
-            (None, Some(source)) => source.scatter(channels, rows),
-            (None, None) => unreachable!("only a sink can be without operators and source, and it has no outputs"),
+        let outputs = Outputs::new(spec.outputs, |exit, channels| {
+            let side = exit.checked_sub(MAIN + 1).map(|side| spec.sides[side].output.scatter(channels, rows));
+            let end = || chain.scatter(channels, rows).or(source.as_ref().map(|source| source.scatter(channels, rows)));
+            let scatter = side.or_else(end);
+            scatter.expect("only a sink can be without operators and source, and it has no outputs")
         });
         let names = spec.source.iter().map(|(name, _)| name.clone()).chain(spec.operators).chain(spec.sink);
         Ok(Subtask {
@@ -429,15 +431,15 @@ impl Subtask {
         Ok(false)
     }
 
-    /// Sends what has come out of the operators on its way.
+    /// Sends what has come out of the operators on its way: to the sink, or to others.
     fn deliver(&mut self, port: usize, outputs: Vec<Routed>) {
         for mut routed in outputs {
             match &mut self.sink {
-                Some(sink) => {
+                Some(sink) if routed.exit == MAIN => {
                     self.counters.written += routed.batch.len() as u64;
                     sink.write(port, Batch::clone(&routed.batch));
                 }
-                None => self.outputs.send(&routed),
+                _ => self.outputs.send(&routed),
             }
             if let Some(chain) = &mut self.chain {
                 chain.recycle(routed.hashes.drain(..));

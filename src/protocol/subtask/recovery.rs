@@ -111,8 +111,7 @@ pub(super) struct Outer {
 impl Subtask {
     /// Makes what stands for operators that are lost.
     pub(super) fn hollow(&self) -> Chain {
-        let (names, edges) = &self.made_of;
-        Chain::hollow(names.clone(), edges.clone(), Arc::clone(&self.workshop))
+        Chain::hollow(self.made_of.clone(), Arc::clone(&self.workshop))
     }
 
     /// A call of the operators has failed.
@@ -291,7 +290,7 @@ impl Subtask {
                 }
                 // Of the operators alone: the source stands before them, the sink behind.
                 let first = usize::from(self.source.is_some());
-                let operators = self.made_of.0.len();
+                let operators = self.made_of.names.len();
                 recovery.phase = Phase::Restore(states.into_iter().skip(first).take(operators).collect());
             }
             Err(reason) => {

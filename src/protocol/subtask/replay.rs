@@ -1,6 +1,7 @@
 //! A subtask goes through what its operators have seen since its last cut again.
 //!
-//! Where others have what the operators emitted, a replay must give the same, and it is dropped. Where a sink of its own
+//! Where others have what the operators emitted, a replay must give the same, and it is dropped; so it is where others have
+//! no more than what went to a side output. Where only a sink of its own
 //! has it, that can throw away what it has not prepared: a fresh one takes what the replay gives, so nothing has to be
 //! kept of that, and nothing has to be the same. If there is a source of its own as well, one that can go back, nothing
 //! of the subtask's input or output is kept at all: as a whole, it goes back to its cut.
@@ -17,7 +18,7 @@ use piton_actors::{Batch, Delivery};
 use super::recovery::Phase;
 use super::stream::Step;
 use super::{Away, Subtask, SubtaskSpec};
-use crate::protocol::chain::{ChainAnswer, Entry, First, Routed, What, Work};
+use crate::protocol::chain::{ChainAnswer, Entry, First, MAIN, Routed, What, Work};
 use crate::protocol::failure::{Failure, guard};
 use crate::protocol::journal::{Replays, Seen};
 use crate::protocol::ladder::Ladder;
@@ -27,7 +28,10 @@ use crate::protocol::source::{Again, SourceHead};
 
 /// Returns how a subtask with this source goes through things again, if its sink delivers in this way.
 pub(super) fn replays(spec: &SubtaskSpec, source: Option<&SourceHead>, sink: Option<Delivery>) -> Replays {
-    let takes_back = matches!(sink, Some(Delivery::Staged | Delivery::Joined)) && Ladder::new(spec.ladder).replays();
+    let goes_nowhere_else = spec.outputs.is_empty();
+    let takes_back = matches!(sink, Some(Delivery::Staged | Delivery::Joined))
+        && goes_nowhere_else
+        && Ladder::new(spec.ladder).replays();
     if takes_back && source.is_some_and(SourceHead::replayable) {
         Replays::ReadAgain
     } else if takes_back && !spec.operators.is_empty() {
@@ -116,7 +120,7 @@ impl Subtask {
         match &entry.what {
             // There are no operators that could see it.
             What::Batch(0, batch) if self.chain.as_ref().is_some_and(|chain| chain.is_empty()) => {
-                let outputs = vec![Routed { batch: Batch::clone(batch), hashes: Vec::new() }];
+                let outputs = vec![Routed { exit: MAIN, batch: Batch::clone(batch), hashes: Vec::new() }];
                 self.entered = Some(entry);
                 self.replayed(number, seen, ChainAnswer { outputs, ..ChainAnswer::default() })?;
                 Ok(true)
@@ -153,13 +157,16 @@ impl Subtask {
                 return Ok(());
             }
             let failure = recovery.report.failure.clone();
-            let names = self.made_of.0.join("\", \"");
+            let names = self.made_of.names.join("\", \"");
             let why = format!("a replay of \"{names}\" gave something else than before: it is not deterministic");
             self.give_up(failure, Some(why));
             return Ok(());
         }
         if mutant::is(Mutant::ReplaySent) {
             self.deliver(0, answer.outputs);
+        } else if mutant::is(Mutant::SidesSentAgain) {
+            let aside = answer.outputs.into_iter().filter(|routed| routed.exit != MAIN);
+            self.deliver(0, aside.collect());
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use piton_actors::{Batch, Result as UserResult, Timestamp, WATERMARK_MIN, Window
 use super::{Away, Command, Subtask};
 use crate::protocol::capture::InFlight;
 use crate::protocol::chain::{
-    Base, ChainAnswer, ChainCall, ChainFailure, Entry, First, Notice, Packed, Routed, What, Work,
+    Base, ChainAnswer, ChainCall, ChainFailure, Entry, First, MAIN, Notice, Packed, Routed, What, Work,
 };
 use crate::protocol::element::{Alignment, Element, Marker};
 use crate::protocol::failure::Failure;
@@ -69,7 +69,7 @@ impl Subtask {
                 if self.chain.as_ref().is_some_and(|chain| chain.is_empty()) {
                     if let What::Batch(port, batch) = what {
                         let (port, batch) = (*port, Batch::clone(batch));
-                        let outputs = vec![Routed { batch: Batch::clone(&batch), hashes: Vec::new() }];
+                        let outputs = vec![Routed { exit: MAIN, batch: Batch::clone(&batch), hashes: Vec::new() }];
                         if self.journal.replays() == Replays::ReadAgain {
                             self.journal.note(Entry { now, what: What::Batch(port, batch) }, &outputs);
                         }
@@ -180,7 +180,8 @@ impl Subtask {
                 self.base.entries = self.chain.as_ref().map(|chain| chain.entries()).unwrap_or_default();
                 self.overtaking.restore(unpacked);
                 if let Some(sink) = &mut self.sink {
-                    outputs.iter().for_each(|routed| sink.keep(0, Batch::clone(&routed.batch)));
+                    let to_sink = outputs.iter().filter(|routed| routed.exit == MAIN);
+                    to_sink.for_each(|routed| sink.keep(0, Batch::clone(&routed.batch)));
                 }
             }
             Step::BeginAgain(window) => self.begun = Some(*window),

@@ -68,7 +68,9 @@ fn place_channel(
     let Some(chain) = chain else {
         return Err(homeless(held, head, "they share a subtask now"));
     };
-    let leads_here = |origin: &Origin| origin.operator == sender && origin.port == held.origin.port;
+    let leads_here = |origin: &Origin| {
+        origin.operator == sender && origin.output == held.origin.output && origin.port == held.origin.port
+    };
     let channels = blueprint.origins(chain, 0);
     let Some(spread) = channels.iter().find(|origin| leads_here(origin)).map(|origin| origin.spread) else {
         return Err(homeless(held, head, "the edge between them is another one now"));

@@ -200,7 +200,7 @@ fn subtasks_of_which_only_some_have_ended_keep_their_number_if_they_remember_som
 fn under_way(source: u32, counts: u32, of: u32) -> Manifest {
     let mut manifest = manifest(source, counts, &[]);
     let snapshot = &mut manifest.subtasks[(source + of) as usize];
-    let origin = |index| Origin { operator: "ticks".into(), index, port: 0, spread: Spread::Keyed };
+    let origin = |index| Origin { operator: "ticks".into(), output: None, index, port: 0, spread: Spread::Keyed };
     let channels = (0..source).map(|index| InFlightChannel { origin: origin(index), records: 1 }).collect();
     snapshot.in_flight = Some(InFlightSnapshot { channels, chunks: chunk("under way") });
     snapshot.channel_watermarks = (0..source).map(|index| 40 - i64::from(index)).collect();

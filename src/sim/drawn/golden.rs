@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::sim::drawn::flow::Flow;
 use crate::sim::drawn::operators::{Row, TIME_WINDOW_MS, time_window};
-use crate::sim::drawn::topology::{Flow, Topology};
+use crate::sim::drawn::topology::Topology;
 use crate::sim::random::mix;
 
 /// Returns a row of a source partition and its event time in ms.
@@ -70,8 +71,8 @@ impl Golden {
         }
         for (operator, flow) in &topology.counters {
             for (origin, times) in &flow.origins {
-                for made in &golden.origins[origin] {
-                    *golden.counted.entry((*operator, made.key)).or_default() += times;
+                for made in golden.origins[origin].iter().filter(|made| times.of(made.number) > 0) {
+                    *golden.counted.entry((*operator, made.key)).or_default() += times.of(made.number);
                 }
             }
         }
@@ -81,8 +82,8 @@ impl Golden {
     fn tumble(&self, flow: &Flow) -> Vec<Made> {
         let mut counts: BTreeMap<(i64, u64), u64> = BTreeMap::new();
         for (origin, times) in &flow.origins {
-            for made in &self.origins[origin] {
-                *counts.entry((time_window(made.time), made.key)).or_default() += times;
+            for made in self.origins[origin].iter().filter(|made| times.of(made.number) > 0) {
+                *counts.entry((time_window(made.time), made.key)).or_default() += times.of(made.number);
             }
         }
         let made = |((window, key), value): ((i64, u64), u64)| Made {

@@ -2,6 +2,7 @@
 //! the knowledge of what that must be.
 
 mod data;
+mod flow;
 mod golden;
 mod operators;
 mod oracle;
@@ -14,12 +15,13 @@ use piton_actors::blueprint::{OperatorBlueprint, SinkBlueprint, SourceBlueprint,
 use piton_actors::{Batch, Delivery, Inputs, WindowId};
 
 use self::data::{Data, SimSource};
-use self::operators::Row;
+use self::operators::{ASIDE, Row};
 use self::oracle::Oracle;
-use self::topology::{OperatorKind, OperatorNode, RegionPlan, SinkNode, SourceNode, Topology, Vertex};
+use self::topology::{Edge, OperatorKind, OperatorNode, RegionPlan, SinkNode, SourceNode, Topology, Vertex};
 use crate::chaos::invariants::{InvariantId, Verdict};
 use crate::config::{Mode, OnPoison};
 use crate::ids::SubtaskId;
+use crate::protocol::chain::SideExit;
 use crate::protocol::ladder::LadderSettings;
 use crate::protocol::manifest::Manifest;
 use crate::runtime::build::{ChainBlueprint, Link, RegionBlueprint};
@@ -27,7 +29,6 @@ use crate::sim::history::History;
 use crate::sim::job::{Job, Poison};
 use crate::sim::judge::Judge;
 use crate::sim::outside::Outside;
-use crate::sim::random::Random;
 use crate::sim::recorder::recorder;
 use crate::topology::{Fingerprint, Mapping, OperatorPrint, Role};
 
@@ -41,13 +42,13 @@ pub(crate) struct Drawn {
 
 /// Describes the job that a seed stands for, one line for each chain.
 pub(crate) fn describe(seed: u64) -> String {
-    Topology::draw(&mut Random::new(seed, "topology")).to_string()
+    Topology::draw(seed).to_string()
 }
 
 impl Drawn {
     /// Makes up the job of a seed.
     pub(crate) fn new(seed: u64, mode: Mode) -> Drawn {
-        let topology = Topology::draw(&mut Random::new(seed, "topology"));
+        let topology = Topology::draw(seed);
         let data = Data::new(Oracle::new(&topology, mode));
         let fickle = |vertex: &Vertex| vertex.operators.iter().any(|node| node.kind == OperatorKind::Fickle);
         let regions = topology.regions.iter().enumerate();
@@ -81,6 +82,7 @@ impl Drawn {
                 parallelism: vertex.parallelism,
                 source: vertex.source.as_ref().map(|node| (node.name.clone(), self.source(node), node.disorder)),
                 operators: vertex.operators.iter().map(|node| (node.name.clone(), self.operator(node))).collect(),
+                sides: vertex.sides.iter().map(|operator| side_exit(*operator)).collect(),
                 sink: vertex.sink.as_ref().map(|node| (node.name.clone(), self.sink(node, outside))),
                 dedicated: false,
             };
@@ -89,7 +91,10 @@ impl Drawn {
                 name: region.name.clone(),
                 chains: region.vertices.iter().map(chain).collect(),
                 links: links
-                    .map(|edge| Link { from: edge.from, to: edge.to, port: edge.port, route: edge.kind })
+                    .map(|edge| {
+                        let Edge { from, exit, to, port, kind: route } = *edge;
+                        Link { from, to, exit, port, route }
+                    })
                     .collect(),
                 topology: Fingerprint {
                     key_groups: self.topology.key_groups,
@@ -188,6 +193,10 @@ impl Judge for Drawn {
         let operators = &self.topology.regions[region].vertices[chain].operators;
         operators.iter().any(|node| node.kind == OperatorKind::Fickle)
     }
+}
+
+fn side_exit(operator: usize) -> SideExit {
+    SideExit { operator, output: ASIDE.into() }
 }
 
 /// Returns what a checkpoint remembers of a chain: enough to see that it has another parallelism.

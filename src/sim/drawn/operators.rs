@@ -9,6 +9,7 @@ use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
 use crate::sim::drawn::data::Data;
+use crate::sim::drawn::flow::goes_aside;
 use crate::sim::drawn::topology::OperatorKind;
 
 /// What travels on every edge of a simulated job.
@@ -86,6 +87,7 @@ pub(crate) fn blueprint(id: u32, kind: OperatorKind, data: &Data) -> OperatorBlu
         OperatorKind::Tumble => operator_blueprint(Arc::new(move || Ok(Tumble(id, 0)))),
         OperatorKind::Dice => operator_blueprint(Arc::new(|| Ok(Dice { whims: None, window: 0 }))),
         OperatorKind::Fickle => operator_blueprint(Arc::new(move || Ok(Dice { whims: Some(data.clone()), window: 0 }))),
+        OperatorKind::Split => operator_blueprint(Arc::new(|| Ok(Split(0)))),
         OperatorKind::Linger => operator_blueprint(Arc::new(|| Ok(Linger { buffer: Vec::new(), window: 0 }))),
     };
     planned.expect("a factory that never fails")
@@ -107,6 +109,42 @@ impl Operator for Stamp {
         let by = ctx.subtask().index;
         row.taste();
         ctx.emit(Row { stamp: self.0, stamped_by: by, ..row.sent_on(self.1) });
+        Ok(())
+    }
+
+    fn is_keyed(&self) -> bool {
+        false
+    }
+}
+
+/// What a splitting operator sends aside.
+pub(crate) const ASIDE: SideOutput<Row> = SideOutput::new("aside");
+
+/// Sends some rows aside, and the others on.
+struct Split(u64);
+
+impl Operator for Split {
+    type In = Row;
+    type Out = Row;
+
+    fn side_outputs(&self) -> Vec<SideOutputDeclared> {
+        vec![ASIDE.into()]
+    }
+
+    fn begin_window(&mut self, window: WindowId, _ctx: &mut Context<Row>) -> Result {
+        self.0 = window.0;
+        Ok(())
+    }
+
+    fn process(&mut self, row: &Row, ctx: &mut Context<Row>) -> Result {
+        let sent_on = row.sent_on(self.0);
+        if goes_aside(row.number) {
+            ctx.emit_to(ASIDE, sent_on)?;
+        } else {
+            ctx.emit(sent_on);
+        }
+        // It has gone out already, and must not be seen if this is poison.
+        row.taste();
         Ok(())
     }
 

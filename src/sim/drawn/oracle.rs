@@ -6,6 +6,7 @@ use piton_actors::WindowId;
 
 use crate::chaos::invariants::{AtLeast, Counts, InvariantId, Times, Verdict};
 use crate::config::Mode;
+use crate::sim::drawn::flow::Often;
 use crate::sim::drawn::golden::Golden;
 use crate::sim::drawn::operators::Row;
 use crate::sim::drawn::topology::{FIRST_OPERATOR, Topology};
@@ -57,7 +58,7 @@ struct SinkView {
     /// How often each count of a counter comes by.
     counters: BTreeMap<u32, u64>,
     /// How often each row of a source partition comes by, and how many were seen.
-    partitions: BTreeMap<u32, (u64, u64)>,
+    partitions: BTreeMap<u32, (Often, u64)>,
 }
 
 /// See the module.
@@ -85,7 +86,7 @@ impl Oracle {
             let mut rows = Seen::new(mode);
             for (origin, times) in &sink.flow.origins {
                 for made in &golden.origins[origin] {
-                    rows.want((*origin, made.number, made.key, made.value), *times);
+                    rows.want((*origin, made.number, made.key, made.value), times.of(made.number));
                 }
             }
             let partitions = sink.flow.origins.iter().filter(|(origin, _)| **origin < FIRST_OPERATOR);
@@ -161,7 +162,7 @@ impl Oracle {
                 continue;
             }
             for (partition, (times, seen)) in &sink.partitions {
-                let wanted = self.committed[*partition as usize] * times;
+                let wanted = times.of_first(self.committed[*partition as usize]);
                 if *seen > wanted || (*seen < wanted && !self.under_way[region]) {
                     let message = format!(
                         "sink {number} shows {seen} rows of partition {partition}, of which {wanted} are committed"

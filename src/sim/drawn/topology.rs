@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use piton_actors::Delivery;
 
+use crate::protocol::chain::{Exit, MAIN};
 use crate::protocol::manifest::Spread;
+use crate::sim::drawn::flow::{Flow, Often};
 use crate::sim::random::Random;
 
 /// Operators that make rows of their own have numbers from here on; below are the partitions of sources.
@@ -58,6 +60,8 @@ pub(crate) struct Vertex {
     pub(crate) parallelism: u32,
     pub(crate) source: Option<SourceNode>,
     pub(crate) operators: Vec<OperatorNode>,
+    /// Those of the operators whose side outputs are read, by their places.
+    pub(crate) sides: Vec<usize>,
     pub(crate) sink: Option<SinkNode>,
     pub(crate) inputs: Vec<usize>,
     pub(crate) outputs: Vec<usize>,
@@ -92,6 +96,7 @@ pub(crate) enum OperatorKind {
     Linger,
     Dice,
     Fickle,
+    Split,
 }
 
 impl OperatorKind {
@@ -102,41 +107,17 @@ impl OperatorKind {
 
 pub(crate) struct Edge {
     pub(crate) from: usize,
+    pub(crate) exit: Exit,
     pub(crate) to: usize,
     pub(crate) port: usize,
     pub(crate) kind: Spread,
 }
 
-/// What comes by at one place of a job.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Flow {
-    /// How often each row of an origin comes by.
-    pub(crate) origins: BTreeMap<u32, u64>,
-    /// How often each count of a counter comes by.
-    pub(crate) counters: BTreeMap<u32, u64>,
-    /// Whether rows may be held back, so that a checkpoint does not show all of its prefix.
-    pub(crate) lingers: bool,
-}
-
-impl Flow {
-    fn add(&mut self, other: &Flow) {
-        for (origin, times) in &other.origins {
-            *self.origins.entry(*origin).or_default() += times;
-        }
-        for (counter, times) in &other.counters {
-            *self.counters.entry(*counter).or_default() += times;
-        }
-        self.lingers |= other.lingers;
-    }
-
-    fn times(&self, factor: u64) -> Flow {
-        let scale = |map: &BTreeMap<u32, u64>| map.iter().map(|(id, times)| (*id, times * factor)).collect();
-        Flow { origins: scale(&self.origins), counters: scale(&self.counters), lingers: self.lingers }
-    }
-}
-
 impl Topology {
-    pub(crate) fn draw(random: &mut Random) -> Topology {
+    pub(crate) fn draw(seed: u64) -> Topology {
+        // What is sent aside is drawn apart, so that most jobs are what they were before anything was.
+        let (random, aside) = (&mut Random::new(seed, "topology"), &mut Random::new(seed, "aside"));
+        let splits = aside.percent(40);
         let regions = if random.percent(15) { 2 } else { 1 };
         let mut topology = Topology {
             key_groups: random.pick(&[8, 16, 128]),
@@ -150,7 +131,15 @@ impl Topology {
             poisoned: false,
         };
         for region in 0..regions {
-            let plan = Drawing { random, job: &mut topology, number: region, vertices: Vec::new(), edges: Vec::new() };
+            let plan = Drawing {
+                random,
+                aside: splits.then_some(&mut *aside),
+                job: &mut topology,
+                number: region,
+                vertices: Vec::new(),
+                edges: Vec::new(),
+                sent_aside: Vec::new(),
+            };
             let plan = plan.draw();
             topology.regions.push(plan);
         }
@@ -202,6 +191,9 @@ impl std::fmt::Display for Topology {
                 }
                 for edge in vertex.inputs.iter().map(|edge| &region.edges[*edge]) {
                     write!(f, " <- {} {:?}.{}", region.vertices[edge.from].name, edge.kind, edge.port)?;
+                    if edge.exit != MAIN {
+                        write!(f, " (aside, {})", edge.exit)?;
+                    }
                 }
                 for operator in &vertex.operators {
                     write!(f, ", {} {:?}", operator.id, operator.kind)?;
@@ -220,6 +212,7 @@ impl std::fmt::Display for Topology {
 #[derive(Clone)]
 struct Stream {
     vertex: usize,
+    exit: Exit,
     flow: Flow,
     used: bool,
     /// Whether its rows come straight from the poll of a source, in the order of their numbers.
@@ -230,10 +223,14 @@ struct Stream {
 
 struct Drawing<'a> {
     random: &'a mut Random,
+    /// For jobs with operators that send rows aside.
+    aside: Option<&'a mut Random>,
     job: &'a mut Topology,
     number: usize,
     vertices: Vec<Vertex>,
     edges: Vec<Edge>,
+    /// Streams of side outputs that are to be read.
+    sent_aside: Vec<Stream>,
 }
 
 impl Drawing<'_> {
@@ -242,10 +239,12 @@ impl Drawing<'_> {
         for source in 0..self.random.pick(&[1, 1, 2, 2, 3]) {
             let stream = self.source(source);
             streams.push(stream);
+            streams.append(&mut self.sent_aside);
         }
         for stage in 0..self.random.pick(&[0, 1, 1, 2, 2, 3]) {
             let stream = self.stage(stage, &mut streams);
             streams.push(stream);
+            streams.append(&mut self.sent_aside);
         }
         self.sinks(&mut streams);
         RegionPlan { name: self.vertices[0].name.to_string(), vertices: self.vertices, edges: self.edges }
@@ -263,7 +262,7 @@ impl Drawing<'_> {
         for partition in 0..parallelism {
             let rows = self.random.between(0, 40);
             self.job.partitions.push(Partition { rows, disorder });
-            flow.origins.insert(first_partition + partition, 1);
+            flow.origins.insert(first_partition + partition, Often::ONCE);
         }
         let name = self.name("source", number);
         self.vertices.push(Vertex {
@@ -271,12 +270,19 @@ impl Drawing<'_> {
             parallelism,
             source: Some(SourceNode { name, first_partition, disorder }),
             operators: Vec::new(),
+            sides: Vec::new(),
             sink: None,
             inputs: Vec::new(),
             outputs: Vec::new(),
         });
-        let mut stream =
-            Stream { vertex: self.vertices.len() - 1, flow, used: false, plain: true, keyed: parallelism == 1 };
+        let mut stream = Stream {
+            vertex: self.vertices.len() - 1,
+            exit: MAIN,
+            flow,
+            used: false,
+            plain: true,
+            keyed: parallelism == 1,
+        };
         if self.random.percent(25) {
             self.chain(&mut stream);
         }
@@ -293,13 +299,22 @@ impl Drawing<'_> {
             }
         }
         let kind = self.random.pick(&kinds);
+        let kind = self.or_split(kind, stream.flow.counters.is_empty());
         self.operator(stream, kind, "chained", false);
+    }
+
+    /// Has an operator send rows aside instead of what it would do, now and then. It is not done with rows that were counted:
+    /// which counts there are at one place would not be known.
+    fn or_split(&mut self, kind: OperatorKind, may: bool) -> OperatorKind {
+        let splits = self.aside.as_mut().is_some_and(|random| random.percent(50));
+        if splits && may { OperatorKind::Split } else { kind }
     }
 
     fn operator(&mut self, stream: &mut Stream, kind: OperatorKind, what: &str, robin: bool) {
         let vertex = stream.vertex;
         let name = self.name(what, vertex * 10 + self.vertices[vertex].operators.len());
-        let id = FIRST_OPERATOR + (self.number * 100 + vertex * 10 + self.vertices[vertex].operators.len()) as u32;
+        let operators = self.vertices[vertex].operators.len();
+        let id = FIRST_OPERATOR + (self.number * 100 + vertex * 10 + operators) as u32;
         let parallelism = self.vertices[vertex].parallelism;
         match kind {
             // Only behind a round-robin edge from a source is it known which subtask a row passes.
@@ -313,7 +328,19 @@ impl Drawing<'_> {
             }
             OperatorKind::Tumble => {
                 self.job.windows.insert(id, stream.flow.clone());
-                stream.flow = Flow { origins: BTreeMap::from([(id, 1)]), ..Flow::default() };
+                stream.flow = Flow { origins: BTreeMap::from([(id, Often::ONCE)]), ..Flow::default() };
+            }
+            OperatorKind::Split => {
+                let (kept, aside) = stream.flow.split();
+                stream.flow = kept;
+                // Sometimes nobody reads it.
+                if self.aside.as_mut().is_some_and(|random| random.percent(85)) {
+                    let sides = &mut self.vertices[vertex].sides;
+                    sides.push(operators);
+                    let exit = MAIN + sides.len();
+                    let aside = Stream { vertex, exit, flow: aside, used: false, plain: false, keyed: stream.keyed };
+                    self.sent_aside.push(aside);
+                }
             }
             OperatorKind::Linger | OperatorKind::Dice | OperatorKind::Fickle => stream.flow.lingers = true,
         }
@@ -338,6 +365,8 @@ impl Drawing<'_> {
             kinds.extend([OperatorKind::Merge; 2]);
         }
         let kind = self.random.pick(&kinds);
+        let counts = |stream: usize| !streams[stream].flow.counters.is_empty();
+        let kind = self.or_split(kind, !counts(first) && !second.is_some_and(counts));
         let mut parallelism = self.random.pick(&[1, 2, 2, 3, 4]);
         let mut edge = match kind {
             _ if kind.is_keyed() => Spread::Keyed,
@@ -353,6 +382,7 @@ impl Drawing<'_> {
         let robin = edge == Spread::Rebalance && second.is_none() && streams[first].plain;
         let mut stream = Stream {
             vertex,
+            exit: MAIN,
             flow: Flow::default(),
             used: false,
             plain: false,
@@ -376,6 +406,7 @@ impl Drawing<'_> {
             parallelism,
             source: None,
             operators: Vec::new(),
+            sides: Vec::new(),
             sink: None,
             inputs: Vec::new(),
             outputs: Vec::new(),
@@ -389,7 +420,7 @@ impl Drawing<'_> {
         let edge = self.edges.len();
         self.vertices[from.vertex].outputs.push(edge);
         self.vertices[to].inputs.push(edge);
-        self.edges.push(Edge { from: from.vertex, to, port, kind });
+        self.edges.push(Edge { from: from.vertex, exit: from.exit, to, port, kind });
         match kind {
             Spread::Broadcast => from.flow.times(u64::from(self.vertices[to].parallelism)),
             Spread::Forward | Spread::Keyed | Spread::Rebalance => from.flow.clone(),
@@ -422,7 +453,7 @@ impl Drawing<'_> {
             let sink = self.job.sinks.len();
             let delivery = self.random.pick(&[Delivery::Staged, Delivery::Staged, Delivery::Joined]);
             let node = SinkNode { name: self.name("sink", sink), id: sink };
-            let flow = if self.random.percent(40) {
+            let flow = if self.random.percent(40) && stream.exit == MAIN {
                 self.vertices[stream.vertex].sink = Some(node);
                 stream.used = true;
                 stream.flow.clone()

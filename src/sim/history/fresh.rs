@@ -4,8 +4,9 @@ use piton_actors::blueprint::OperatorBlueprint;
 use piton_actors::host::AnyOperator;
 use piton_actors::{Batch, Result, Subtask, Timestamp, WindowId};
 
+use super::life::Gave;
 use crate::ids::SubtaskId;
-use crate::protocol::chain::{Base, Entry, What};
+use crate::protocol::chain::{Base, Entry, Exit, MAIN, What};
 use crate::runtime::build::{ChainBlueprint, Common};
 
 /// Returns what user code is told about itself.
@@ -25,9 +26,24 @@ pub(super) fn subtask_of(name: &str, chain: &ChainBlueprint, index: u32, common:
 pub(super) struct Fresh {
     names: Vec<String>,
     links: Vec<Box<dyn AnyOperator>>,
+    /// For each operator, where its side outputs lead that are read.
+    sides: Vec<Vec<Exit>>,
 }
 
-type Given = Result<Vec<Batch>>;
+/// What has come out: at the end, and by side outputs.
+#[derive(Default)]
+struct Out {
+    main: Gave,
+    aside: Gave,
+}
+
+impl Out {
+    fn all(self) -> Gave {
+        self.main.into_iter().chain(self.aside).collect()
+    }
+}
+
+type Given = Result<Gave>;
 
 impl Fresh {
     pub(super) fn of(chain: &ChainBlueprint, id: &SubtaskId, common: &Common) -> Fresh {
@@ -35,12 +51,20 @@ impl Fresh {
             (blueprint.make)(subtask_of(name, chain, id.index, common), common.batch_rows).ok()
         };
         let names = chain.operators.iter().map(|(name, _)| name.clone()).collect();
-        Fresh { names, links: chain.operators.iter().filter_map(make).collect() }
+        let mut links: Vec<_> = chain.operators.iter().filter_map(make).collect();
+        let mut sides = Vec::new();
+        for (number, link) in links.iter_mut().enumerate() {
+            let read = chain.sides.iter().zip(MAIN + 1..).filter(|(side, _)| side.operator == number);
+            let (outputs, exits): (Vec<&str>, _) = read.map(|(side, exit)| (side.output.name(), exit)).unzip();
+            link.collect(&outputs);
+            sides.push(exits);
+        }
+        Fresh { names, links, sides }
     }
 
     /// Opens them, from a snapshot if there is one.
     pub(super) fn open(&mut self, now: Timestamp, base: Option<&Base>) -> Given {
-        let mut out = Vec::new();
+        let mut out = Out::default();
         if let Some(base) = base {
             let mut states = base.states.iter();
             for (name, link) in self.names.iter().zip(&mut self.links) {
@@ -56,7 +80,7 @@ impl Fresh {
             self.links[index].open()?;
             self.pass_on(index, now, &mut out)?;
         }
-        Ok(out)
+        Ok(out.all())
     }
 
     /// Others were made in their place, and opened: they count their entries anew.
@@ -76,10 +100,10 @@ impl Fresh {
     }
 
     pub(super) fn see(&mut self, entry: &Entry) -> Given {
-        let mut out = Vec::new();
+        let mut out = Out::default();
         if let What::Batch(port, batch) = &entry.what {
             self.process(0, *port, batch, entry.now, &mut out)?;
-            return Ok(out);
+            return Ok(out.all());
         }
         for index in 0..self.links.len() {
             let link = &mut self.links[index];
@@ -95,12 +119,12 @@ impl Fresh {
             }
             self.pass_on(index, entry.now, &mut out)?;
         }
-        Ok(out)
+        Ok(out.all())
     }
 
-    fn process(&mut self, index: usize, port: usize, batch: &Batch, now: Timestamp, out: &mut Vec<Batch>) -> Result {
+    fn process(&mut self, index: usize, port: usize, batch: &Batch, now: Timestamp, out: &mut Out) -> Result {
         let Some(link) = self.links.get_mut(index) else {
-            out.push(batch.clone());
+            out.main.push((MAIN, batch.clone()));
             return Ok(());
         };
         link.begin_entry(now);
@@ -108,7 +132,10 @@ impl Fresh {
         self.pass_on(index, now, out)
     }
 
-    fn pass_on(&mut self, index: usize, now: Timestamp, out: &mut Vec<Batch>) -> Result {
+    fn pass_on(&mut self, index: usize, now: Timestamp, out: &mut Out) -> Result {
+        let mut aside = Vec::new();
+        self.links[index].drain_sides(&mut aside);
+        out.aside.extend(aside.into_iter().map(|(side, batch)| (self.sides[index][side], batch)));
         let mut emitted = Vec::new();
         self.links[index].drain(&mut emitted);
         for batch in emitted {

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use super::fresh::Fresh;
 use crate::chaos::invariants::{InvariantId, Verdict};
 use crate::ids::SubtaskId;
-use crate::protocol::chain::{Base, ChainAnswer, ChainCall, Entry, First, What, Work};
+use crate::protocol::chain::{Base, ChainAnswer, ChainCall, Entry, Exit, First, MAIN, What, Work};
 use crate::runtime::build::{ChainBlueprint, Common};
 
 /// What a call does to a history, as far as it is known before it is made.
@@ -47,20 +47,23 @@ impl Call {
     }
 }
 
+/// What came out of a chain, and by which way.
+pub(super) type Gave = Vec<(Exit, Batch)>;
+
 /// Something that a subtask has lived through.
 enum Step {
     /// Its operators were opened: from nothing, or from the snapshot that its history begins with.
-    Opened { now: Timestamp, base: Option<Box<Base>>, gave: Vec<Batch> },
+    Opened { now: Timestamp, base: Option<Box<Base>>, gave: Gave },
     /// They were made anew from a snapshot that lies within its history, and opened.
-    OpenedAgain { now: Timestamp, gave: Vec<Batch> },
+    OpenedAgain { now: Timestamp, gave: Gave },
     /// They were told of a window that had begun when the snapshot was taken that its history begins with.
     BegunAgain(WindowId),
     /// They have seen this, and this came of it; some of which could not be sent on.
-    Seen { entry: Entry, gave: Vec<Batch>, refused: Vec<Batch> },
+    Seen { entry: Entry, gave: Gave, refused: Gave },
 }
 
 impl Step {
-    fn gave(&self) -> &[Batch] {
+    fn gave(&self) -> &[(Exit, Batch)] {
         match self {
             Step::Opened { gave, .. } | Step::OpenedAgain { gave, .. } | Step::Seen { gave, .. } => gave,
             Step::BegunAgain(_) => &[],
@@ -73,17 +76,17 @@ struct Lived {
     /// How many entries the operators had seen behind it.
     entries: Vec<u64>,
     /// What had come out by then.
-    given: Digest,
+    given: Given,
 }
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Life {
     steps: Vec<Lived>,
-    /// Where each snapshot was taken, and what had come out at the end of the chain by then.
-    cuts: BTreeMap<WindowId, (usize, Digest)>,
-    /// All that has come out at the end of the chain.
-    pub(super) given: Digest,
+    /// Where each snapshot was taken, and what had come out of the chain by then.
+    cuts: BTreeMap<WindowId, (usize, Given)>,
+    /// All that has come out of the chain.
+    pub(super) given: Given,
 }
 
 /// Stands for a sequence of rows.
@@ -105,6 +108,24 @@ impl Digest {
     }
 }
 
+/// Stands for what has come out of a chain, by each of its ways out.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Given(Vec<Digest>);
+
+impl Given {
+    /// Returns what has come out by one of them.
+    pub(super) fn by(&self, exit: Exit) -> Digest {
+        self.0.get(exit).copied().unwrap_or_default()
+    }
+
+    fn add(&mut self, exit: Exit, batch: &Batch) {
+        if self.0.len() <= exit {
+            self.0.resize(exit + 1, Digest::default());
+        }
+        fingerprints(batch).for_each(|row| self.0[exit].add(row));
+    }
+}
+
 /// Returns a number for each row of a batch that stands for it.
 pub(super) fn fingerprints(batch: &Batch) -> impl Iterator<Item = u64> + '_ {
     (0..batch.len()).map(|row| xxh3_64(batch.show(row).as_bytes()))
@@ -116,13 +137,13 @@ impl Life {
         if let Some(entries) = call.restored {
             self.back_within(&entries);
         }
-        let gave = || answer.outputs.iter().map(|routed| routed.batch.clone()).collect::<Vec<_>>();
+        let gave = || answer.outputs.iter().map(|routed| (routed.exit, routed.batch.clone())).collect::<Gave>();
         match call.work {
             Kept::Nothing => {}
             Kept::Open { from, now, ended, base } => {
                 self.back_to(from);
                 if self.steps.is_empty() {
-                    self.cuts = BTreeMap::from([(from, (0, Digest::default()))]);
+                    self.cuts = BTreeMap::from([(from, (0, Given::default()))]);
                 }
                 let gave = if ended { Vec::new() } else { gave() };
                 let again = from > WindowId::NONE && !self.steps.is_empty();
@@ -135,24 +156,24 @@ impl Life {
                 }
             }
             Kept::Entry(entry) => {
-                let refused = answer.refused.iter().map(|refused| refused.batch.clone()).collect();
+                let refused = answer.refused.iter().map(|refused| (refused.exit, refused.batch.clone())).collect();
                 self.add(Step::Seen { entry, gave: gave(), refused }, entries);
             }
-            Kept::Cut(window) => _ = self.cuts.insert(window, (self.steps.len(), self.given)),
+            Kept::Cut(window) => _ = self.cuts.insert(window, (self.steps.len(), self.given.clone())),
         }
     }
 
     fn add(&mut self, step: Step, entries: Vec<u64>) {
-        for batch in step.gave() {
-            fingerprints(batch).for_each(|row| self.given.add(row));
+        for (exit, batch) in step.gave() {
+            self.given.add(*exit, batch);
         }
-        self.steps.push(Lived { step, entries, given: self.given });
+        self.steps.push(Lived { step, entries, given: self.given.clone() });
     }
 
     /// Goes back to the snapshot of a window.
     pub(super) fn back_to(&mut self, window: WindowId) {
         let (steps, given) = match self.cuts.get(&window) {
-            Some(cut) => *cut,
+            Some(cut) => cut.clone(),
             None => self.at_end(window).unwrap_or_default(),
         };
         self.cut_back(steps, given);
@@ -163,31 +184,35 @@ impl Life {
         let is_opening = |lived: &Lived| matches!(lived.step, Step::Opened { .. } | Step::OpenedAgain { .. });
         let opened = self.steps.iter().rposition(is_opening).unwrap_or(0);
         let found = self.steps[opened..].iter().rposition(|lived| lived.entries == entries);
-        let given = found.map_or(Digest::default(), |place| self.steps[opened + place].given);
+        let given = found.map_or(Given::default(), |place| self.steps[opened + place].given.clone());
         self.cut_back(found.map_or(opened, |place| opened + place + 1), given);
     }
 
-    fn cut_back(&mut self, steps: usize, given: Digest) {
+    fn cut_back(&mut self, steps: usize, given: Given) {
         self.steps.truncate(steps);
         self.given = given;
         self.cuts.retain(|_, (at, _)| *at <= steps);
     }
 
     /// Returns the end of a history that was over before a window.
-    fn at_end(&self, window: WindowId) -> Option<(usize, Digest)> {
+    fn at_end(&self, window: WindowId) -> Option<(usize, Given)> {
         let last = self.steps.last().map(|lived| &lived.step);
         let is_over = matches!(last, Some(Step::Seen { entry: Entry { what: What::Close, .. }, .. }));
-        (is_over && window > WindowId::NONE).then_some((self.steps.len(), self.given))
+        (is_over && window > WindowId::NONE).then(|| (self.steps.len(), self.given.clone()))
     }
 
-    /// Returns what had come out by the snapshot of a window, if it knows of that.
-    pub(super) fn given_by(&self, window: WindowId) -> Option<Digest> {
-        self.cuts.get(&window).copied().or_else(|| self.at_end(window)).map(|(_, given)| given)
+    /// Returns what had come out by a way by the snapshot of a window, if it knows of that.
+    pub(super) fn given_by(&self, exit: Exit, window: WindowId) -> Option<Digest> {
+        match self.cuts.get(&window) {
+            Some((_, given)) => Some(given.by(exit)),
+            None => self.at_end(window).map(|(_, given)| given.by(exit)),
+        }
     }
 
-    /// Returns everything that has come out at the end of the chain.
-    pub(super) fn all_given(&self) -> impl Iterator<Item = &Batch> {
-        self.steps.iter().flat_map(|lived| lived.step.gave())
+    /// Returns everything that has come out by a way.
+    pub(super) fn all_given(&self, by: Exit) -> impl Iterator<Item = &Batch> {
+        let gave = self.steps.iter().flat_map(|lived| lived.step.gave());
+        gave.filter(move |(exit, _)| *exit == by).map(|(_, batch)| batch)
     }
 
     /// Returns what was taken from an input port.
@@ -229,13 +254,15 @@ impl Life {
 }
 
 /// Compares what is given now with what was given, and was refused then; returns the first row that differs.
-fn same(gives: &[Batch], gave: &[Batch], refused: &[Batch]) -> Result<(), (String, String)> {
-    if refused.is_empty() && gives.len() == gave.len() && gives.iter().zip(gave).all(|(one, other)| one.same(&**other))
-    {
+fn same(gives: &[(Exit, Batch)], gave: &[(Exit, Batch)], refused: &[(Exit, Batch)]) -> Result<(), (String, String)> {
+    let alike = |(one, other): (&(Exit, Batch), &(Exit, Batch))| one.0 == other.0 && one.1.same(&*other.1);
+    if refused.is_empty() && gives.len() == gave.len() && gives.iter().zip(gave).all(alike) {
         return Ok(());
     }
-    let shown = |batches: &[Batch]| -> Vec<String> {
-        batches.iter().flat_map(|batch| (0..batch.len()).map(|row| batch.show(row))).collect()
+    let show = |exit: Exit, row: String| if exit == MAIN { row } else { format!("{row} (aside, {exit})") };
+    let shown = |batches: &[(Exit, Batch)]| -> Vec<String> {
+        let rows = batches.iter().flat_map(|(exit, batch)| (0..batch.len()).map(|row| show(*exit, batch.show(row))));
+        rows.collect()
     };
     let (mut gives, mut had) = (shown(gives), shown(gave));
     if !refused.is_empty() {
