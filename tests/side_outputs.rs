@@ -210,7 +210,11 @@ fn both_outputs_are_exact_whatever_fails_and_whichever_rung_mends_it() {
             let folder = tempfile::tempdir().unwrap();
             let (outcome, restarts) = run(folder.path(), &job(&name, scope, chaining, ""));
             assert!(outcome.finished && outcome.failures.is_empty(), "{name}: {outcome:?}");
-            assert!(restarts.get(scope).is_some_and(|times| *times >= 7), "{name}: {restarts:?}");
+            // Eight panics. A call is taken back as soon as it is known that operators hold nothing in their fields, until then
+            // they are replayed; a region is restarted once for all panics that come while it is being halted.
+            let all: u64 = restarts.values().sum();
+            let is_mended = if scope == "region" { (2..=8).contains(&all) } else { all == 8 };
+            assert!(is_mended && restarts.contains_key(scope), "{name}: {restarts:?}");
             check(&name);
         }
     }

@@ -96,7 +96,7 @@ fn seeds_that_have_found_something_find_nothing_any_more() {
 /// Combines the traces of some seeds.
 fn combined_trace() -> u64 {
     let simulation = Simulation::made_up(Mode::ExactlyOnce);
-    (0..200).fold(0, |hash: u64, seed| hash.rotate_left(5) ^ simulation.run(seed, &Options::default()).trace_hash)
+    (0..1_000).fold(0, |hash: u64, seed| hash.rotate_left(5) ^ simulation.run(seed, &Options::default()).trace_hash)
 }
 
 #[test]

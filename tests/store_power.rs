@@ -18,7 +18,7 @@ const OPTIONS: OpenOptions = OpenOptions { retain: 2, allow_rollback: false };
 
 #[test]
 fn a_power_cut_at_any_sync_loses_nothing_acknowledged() {
-    let cuts = rounds(200);
+    let cuts = rounds(500);
     let real = scratch();
     let images = scratch();
     let disk = ShadowDisk::new(real.path());

@@ -49,7 +49,7 @@ use crate::sim::job::{Job, Variant};
 use crate::sim::judge::Judge;
 use crate::sim::outside::Outside;
 use crate::sim::random::Random;
-use crate::sim::world::World;
+use crate::sim::world::{Patience, World};
 use crate::topology::Plan;
 
 /// What is simulated.
@@ -70,6 +70,16 @@ pub struct Options {
     pub faults: Option<FaultPlan>,
     /// Whether to keep every event in words, not only the last ones.
     pub trace: bool,
+}
+
+/// All that decides a run of a job.
+pub(crate) struct Course {
+    pub(crate) seed: u64,
+    pub(crate) faults: FaultPlan,
+    /// Whether to keep every event in words, not only the last ones.
+    pub(crate) trace: bool,
+    /// A job that has not ended then counts as stuck.
+    pub(crate) patience: Patience,
 }
 
 /// What was counted in a run.
@@ -103,6 +113,8 @@ pub struct Stats {
     pub doubled: u64,
     /// How much virtual time passed, in ms.
     pub virtual_ms: u64,
+    /// How many steps a run that came to its end took behind its last fault; of several runs, the most.
+    pub calm_steps: u64,
 }
 
 impl Stats {
@@ -122,6 +134,7 @@ impl Stats {
         self.rows += other.rows;
         self.doubled += other.doubled;
         self.virtual_ms += other.virtual_ms;
+        self.calm_steps = self.calm_steps.max(other.calm_steps);
     }
 }
 
@@ -198,6 +211,11 @@ impl Simulation {
 
     /// Runs a seed.
     pub fn run(&self, seed: u64, options: &Options) -> Outcome {
+        self.run_for(seed, options, Patience::FULL)
+    }
+
+    /// Runs a seed with this patience.
+    fn run_for(&self, seed: u64, options: &Options, patience: Patience) -> Outcome {
         match &self.subject {
             Subject::MadeUp => {
                 let mut drawn = Drawn::new(seed, self.mode);
@@ -208,7 +226,8 @@ impl Simulation {
                     FaultPlan::draw(random, &variants[0].job, variants.len() > 1, &[0, 1, 2, 4, 6, 8, 12, 16])
                 };
                 let faults = options.faults.clone().unwrap_or_else(|| draw(&mut Random::new(seed, "faults")));
-                self.play(seed, &variants, &mut drawn, outside, faults, options.trace)
+                let course = Course { seed, faults, trace: options.trace, patience };
+                self.play(&variants, &mut drawn, outside, course)
             }
             Subject::Given(given) => {
                 let outside = Outside::new(given.regions());
@@ -217,21 +236,14 @@ impl Simulation {
                     given.allow(FaultPlan::draw(random, &variants[0].job, variants.len() > 1, &[0, 4, 12, 24, 48]))
                 };
                 let faults = options.faults.clone().unwrap_or_else(|| draw(&mut Random::new(seed, "faults")));
-                self.play(seed, &variants, &mut ByHistory::new(), outside, faults, options.trace)
+                let course = Course { seed, faults, trace: options.trace, patience };
+                self.play(&variants, &mut ByHistory::new(), outside, course)
             }
         }
     }
 
-    fn play(
-        &self,
-        seed: u64,
-        variants: &[Variant],
-        expected: &mut dyn Judge,
-        outside: Outside,
-        faults: FaultPlan,
-        everything: bool,
-    ) -> Outcome {
-        let mut world = World::new(variants, expected, outside, seed, &faults, self.mode, everything);
+    fn play(&self, variants: &[Variant], expected: &mut dyn Judge, outside: Outside, course: Course) -> Outcome {
+        let mut world = World::new(variants, expected, outside, &course, self.mode);
         let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
         let (violation, refused) = match ran {
             Ok(Ok(refused)) => (None, refused),
@@ -241,14 +253,14 @@ impl Simulation {
             }
         };
         Outcome {
-            seed,
+            seed: course.seed,
             violation,
             refused,
             stats: world.stats(),
             coverage: std::mem::take(&mut world.coverage),
             trace_hash: world.trace.hash(),
             events: world.trace.lines(),
-            faults,
+            faults: course.faults,
         }
     }
 

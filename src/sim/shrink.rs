@@ -1,5 +1,7 @@
 //! Cuts a failing plan down to the faults that matter.
 
+use crate::chaos::invariants::InvariantId;
+use crate::sim::world::Patience;
 use crate::sim::{FaultPlan, Options, Outcome, Simulation};
 
 /// How many runs are spent at most.
@@ -10,8 +12,27 @@ const MOST_RUNS: u32 = 300;
 ///
 /// Returns the last failing run and how many runs it took. A promise may be broken in another way with fewer faults;
 /// that is as good.
+///
+/// A job that is stuck fails only when patience is at its end. So the faults of such a run are spared with little of it,
+/// and what is left is run once more with all of it; if that does not fail, the guess was wrong, and all begins anew.
 pub(crate) fn shrink(simulation: &Simulation, failing: Outcome) -> (Outcome, u32) {
-    let mut shrinking = Shrinking { simulation, best: failing, runs: 0 };
+    let is_stuck = |outcome: &Outcome| matches!(&outcome.violation, Some(of) if of.invariant == InvariantId::Liveness);
+    let mut spent = 0;
+    if is_stuck(&failing) {
+        let (guess, runs) = shrink_with(simulation, failing.clone(), Patience::SHORT);
+        spent = runs + 1;
+        let options = Options { faults: Some(guess.faults), ..Options::default() };
+        let confirmed = simulation.run(guess.seed, &options);
+        if confirmed.violation.is_some() {
+            return (confirmed, spent);
+        }
+    }
+    let (shrunk, runs) = shrink_with(simulation, failing, Patience::FULL);
+    (shrunk, spent + runs)
+}
+
+fn shrink_with(simulation: &Simulation, failing: Outcome, patience: Patience) -> (Outcome, u32) {
+    let mut shrinking = Shrinking { simulation, patience, best: failing, runs: 0 };
     let mut length = shrinking.faults().div_ceil(2);
     while length > 1 {
         shrinking.spare_parts(length);
@@ -24,6 +45,7 @@ pub(crate) fn shrink(simulation: &Simulation, failing: Outcome) -> (Outcome, u32
 
 struct Shrinking<'a> {
     simulation: &'a Simulation,
+    patience: Patience,
     best: Outcome,
     runs: u32,
 }
@@ -77,7 +99,8 @@ impl Shrinking<'_> {
         for fault in some.iter().rev() {
             plan.faults.remove(*fault);
         }
-        let outcome = self.simulation.run(self.best.seed, &Options { faults: Some(plan), ..Options::default() });
+        let options = Options { faults: Some(plan), ..Options::default() };
+        let outcome = self.simulation.run_for(self.best.seed, &options, self.patience);
         let fails = outcome.violation.is_some();
         if fails {
             self.best = outcome;

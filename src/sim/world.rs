@@ -19,10 +19,10 @@ use crate::protocol::restart::RestartPolicy;
 use crate::protocol::subtask;
 use crate::runtime::build::Common;
 use crate::runtime::restore;
-use crate::sim::Stats;
+use crate::sim::{Course, Stats};
 use crate::sim::attempt::{Running, Targets};
 use crate::sim::coverage::{Coverage, Phase};
-use crate::sim::faults::{CommitFailure, Fault, FaultPlan, Planned};
+use crate::sim::faults::{CommitFailure, Fault, Planned};
 use crate::sim::happening::Happening;
 use crate::sim::history::Plain;
 use crate::sim::job::{Job, Poison, Variant};
@@ -39,11 +39,21 @@ const BEGIN: i64 = 1_000_000;
 /// After so long without a fault, in ms, nothing is slow any more.
 const SETTLE_MS: i64 = 5_000;
 
-/// After so long without a fault, in ms, the job must have ended.
-const PATIENCE_MS: i64 = 200_000;
+/// How long after the last fault the job must have ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// In virtual time, in ms.
+    ms: i64,
+    steps: u64,
+}
 
-/// After so many steps without a fault the job must have ended.
-const PATIENCE_STEPS: u64 = 60_000;
+impl Patience {
+    /// What a verdict takes.
+    pub(crate) const FULL: Patience = Patience { ms: 200_000, steps: 60_000 };
+
+    /// What a guess takes: nearly all sound runs have ended by then.
+    pub(crate) const SHORT: Patience = Patience { ms: 200_000, steps: 6_000 };
+}
 
 /// See the module.
 pub(crate) struct World<'a> {
@@ -89,6 +99,7 @@ pub(crate) struct World<'a> {
     pub(crate) coverage: Coverage,
     /// When something went wrong last, and at which step.
     pub(crate) last_fault: (i64, u64),
+    patience: Patience,
     over: bool,
     refused: Option<String>,
 }
@@ -133,12 +144,10 @@ impl<'a> World<'a> {
         variants: &'a [Variant],
         expected: &'a mut dyn Judge,
         outside: Outside,
-        seed: u64,
-        plan: &FaultPlan,
+        course: &Course,
         mode: Mode,
-        everything: bool,
     ) -> World<'a> {
-        let job = &variants[0].job;
+        let (job, seed) = (&variants[0].job, course.seed);
         let settings = Settings::draw(&mut Random::new(seed, "settings"), mode);
         let common = Common {
             key_groups: job.key_groups,
@@ -164,7 +173,7 @@ impl<'a> World<'a> {
             common,
             outside,
             storage: Storage::new(seed),
-            trace: Trace::new(everything),
+            trace: Trace::new(course.trace),
             schedule: Random::new(seed, "schedule"),
             now: BEGIN,
             step: 0,
@@ -181,9 +190,10 @@ impl<'a> World<'a> {
             letters: BTreeMap::new(),
             shown: BTreeMap::new(),
             set_aside: BTreeMap::new(),
-            faults: plan.faults.iter().cloned().collect(),
+            faults: course.faults.faults.iter().cloned().collect(),
             coverage: Coverage::default(),
             last_fault: (BEGIN, 0),
+            patience: course.patience,
             over: false,
             refused: None,
             job,
@@ -209,6 +219,7 @@ impl<'a> World<'a> {
         if self.refused.is_some() {
             return Ok(self.refused.take());
         }
+        self.stats.calm_steps = self.step - self.last_fault.1;
         self.look()?;
         self.expected.ended(&self.set_aside, &self.common.ladder)?;
         let skips = self.common.ladder.on_poison == OnPoison::Skip;
@@ -251,7 +262,7 @@ impl<'a> World<'a> {
             let phases = self.phases();
             struck.into_iter().for_each(|act| self.coverage.note(act.kind(), &phases));
         }
-        if self.now > self.last_fault.0 + PATIENCE_MS || self.step > self.last_fault.1 + PATIENCE_STEPS {
+        if self.now > self.last_fault.0 + self.patience.ms || self.step > self.last_fault.1 + self.patience.steps {
             let message = format!("{} ms after the last fault the job has not ended", self.now - self.last_fault.0);
             if self.storage.may_refuse() {
                 // A checkpoint that needs what is damaged never completes.

@@ -215,7 +215,7 @@ impl Operator for Hoard {
     fn process(&mut self, row: &Row, ctx: &mut Context<Row>) -> Result {
         let (spoiled, count) = ctx.state(HOARDED).update(|(count, text)| {
             let length = if *count == 0 { 0 } else { HOARD };
-            let spoiled = text.len() != length || text.bytes().any(|byte| byte != letter(*count));
+            let spoiled = text.len() != length || text.bytes().fold(0, |odd, byte| odd | (byte ^ letter(*count))) > 0;
             *count += 1;
             *text = char::from(letter(*count)).to_string().repeat(HOARD);
             (spoiled, *count)
@@ -261,7 +261,8 @@ fn next(count: &mut u64) -> u64 {
     *count
 }
 
-const WINDOWS: MapState<i64, u64> = MapState::new("windows");
+/// How many rows, and the newest window that one of them came behind the end of.
+const WINDOWS: MapState<i64, (u64, u64)> = MapState::new("windows");
 
 /// Counts the rows of each key and time window, and emits the count when the watermark has passed the window.
 struct Tumble(u32, u64);
@@ -290,11 +291,11 @@ impl Operator for Tumble {
             ctx.emit(Row { late: true, ..row.sent_on(self.1) });
             return Ok(());
         }
-        if row.sent_on(self.1).behind > 0 {
-            ctx.emit(row.sent_on(self.1));
-        }
         let window = time_window(time);
-        ctx.map_state(WINDOWS).update(window, next)?;
+        ctx.map_state(WINDOWS).update(window, |(count, behind)| {
+            *count += 1;
+            *behind = row.sent_on(self.1).behind.max(*behind);
+        })?;
         ctx.timer_at((window + 1) * TIME_WINDOW_MS - 1)?;
         row.taste();
         Ok(())
@@ -302,9 +303,9 @@ impl Operator for Tumble {
 
     fn on_timer(&mut self, timer: Timer, ctx: &mut Context<Row>) -> Result {
         let window = time_window(timer.at);
-        let value = ctx.map_state(WINDOWS).remove(&window)?.unwrap_or_default();
+        let (value, behind) = ctx.map_state(WINDOWS).remove(&window)?.unwrap_or_default();
         let key = timer.key.as_u64().ok_or_else(|| Error::failed("a timer without a key"))?;
-        ctx.emit(Row { origin: self.0, number: window as u64, key, value, window: self.1, ..Row::default() });
+        ctx.emit(Row { origin: self.0, number: window as u64, key, value, window: self.1, behind, ..Row::default() });
         Ok(())
     }
 }
