@@ -2,7 +2,8 @@
 //!
 //! A record cut off at the end of the log may be a batch that was under way in a crash, or damage to one that was
 //! acknowledged. The log cannot tell, so it opens without that record and leaves the judgement to whoever holds the
-//! other witness. A bad record with a good one after it is damage for certain.
+//! other witness. A bad record with a good one after it is damage for certain, and so is
+//! a good one that does not follow the one before it.
 //!
 //! Opening writes the log anew: what an earlier life wrote may be readable without being durable, because it was
 //! killed before the sync or because the sync failed, and nothing but writing it again makes it so.
@@ -61,12 +62,9 @@ impl<D: Disk> Catalogue<D> for LogCatalogue<D> {
             catalogue.remember(changes);
             at += HEADER + payload.len();
         }
-        let is_followed = (at + 1..content.len()).any(|from| record(&content[from..]).is_some());
-        if is_followed {
-            return Err(StoreError::Damaged(format!(
-                "{}: the record at byte {at} is damaged, later ones are whole",
-                path.display()
-            )));
+        if let Some(whole) = (at..content.len()).find(|from| record(&content[*from..]).is_some()) {
+            let why = if whole == at { "does not follow the one before it" } else { "is damaged, later ones are whole" };
+            return Err(StoreError::Damaged(format!("{}: the record at byte {at} {why}", path.display())));
         }
         catalogue.replace(&path)?;
         Ok(catalogue)
