@@ -2,8 +2,8 @@
 //!
 //! A record cut off at the end of the log may be a batch that was under way in a crash, or damage to one that was
 //! acknowledged. The log cannot tell, so it opens without that record and leaves the judgement to whoever holds the
-//! other witness. A bad record with a good one after it is damage for certain, and so is
-//! a good one that does not follow the one before it.
+//! other witness. A bad record with a good one after it is damage for certain, and so is a good one that does not follow the
+//! one before it.
 //!
 //! Opening writes the log anew: what an earlier life wrote may be readable without being durable, because it was
 //! killed before the sync or because the sync failed, and nothing but writing it again makes it so.
