@@ -5,7 +5,9 @@ use serde::Deserialize;
 use super::grid::{clamped, in_range};
 use crate::batch::Output;
 use crate::context::Context;
-use crate::time::{Timer, TimerKind, Timestamp};
+#[cfg(feature = "sql")]
+use crate::time::TimerKind;
+use crate::time::{Timer, Timestamp};
 use crate::{Error, Result};
 
 /// Which time a time window goes by.
@@ -20,10 +22,12 @@ pub enum Time {
 }
 
 impl Time {
-    pub(crate) fn timers(self) -> TimerKind {
+    /// Returns the kind of timers, and the time until which they are due now.
+    #[cfg(feature = "sql")]
+    pub(crate) fn due<O: Output>(self, ctx: &Context<O>) -> (TimerKind, Timestamp) {
         match self {
-            Time::Event => TimerKind::Event,
-            Time::Processing => TimerKind::Processing,
+            Time::Event => (TimerKind::Event, ctx.watermark()),
+            Time::Processing => (TimerKind::Processing, ctx.now()),
         }
     }
 
@@ -53,14 +57,6 @@ impl Time {
         match self {
             Time::Event => ctx.timer_at(last),
             Time::Processing => ctx.timer_at_processing_time(last + 1),
-        }
-    }
-
-    /// Takes such a timer back.
-    pub(crate) fn unset<O: Output>(self, last: Timestamp, ctx: &mut Context<O>) -> Result {
-        match self {
-            Time::Event => ctx.delete_timer(TimerKind::Event, last),
-            Time::Processing => ctx.delete_timer(TimerKind::Processing, last + 1),
         }
     }
 

@@ -29,6 +29,7 @@ mod rules;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod windowed;
 
 pub use aggregate::Aggregate;
@@ -37,3 +38,17 @@ pub use descriptor::{Global, Session, Sliding, TimeWindow, TimeWindows, Tumbling
 pub use kind::WindowedOf;
 pub use rules::Timing;
 pub use windowed::Windowed;
+
+/// What the stock operator `aggregate` shares with these.
+#[cfg(feature = "sql")]
+pub(crate) mod shared {
+    pub(crate) use super::clock::no_event_time;
+    pub(crate) use super::descriptor::Span;
+    pub(crate) use super::few::Few;
+    pub(crate) use super::grid::in_range;
+    pub(crate) use super::late::count_late;
+    pub(crate) use super::panes::{Arrival, Panes};
+    pub(crate) use super::rules::{Kind, Rules, option_docs};
+    pub(crate) use super::sessions::{Live, Sessions};
+    pub(crate) use super::timers::{COUNTED, Counted, Emits, Kept, PANES, SESSIONS};
+}

@@ -122,6 +122,7 @@ impl Rules {
     }
 
     /// Returns whether a window may emit more than once.
+    #[cfg(feature = "sql")]
     pub(crate) fn emits_again(&self) -> bool {
         let lateness = match self.kind {
             Kind::Panes(panes) => panes.lateness,

@@ -46,7 +46,7 @@ impl Aggregate for SumUp {
     }
 
     fn add(&self, sum: &mut Sum, row: &Row) {
-        sum.count += 1;
+        sum.count += 1 - self.ignored;
         sum.value += row.value;
         sum.share += 1.0 / row.value as f64;
     }

@@ -9,14 +9,14 @@ use super::merges::{Merges, Order, Slices, sum_of_all};
 use super::panes::{Arrival, Panes};
 use super::rules::{Kind, Rules, Timing};
 use super::sessions::{Live, Sessions};
+use super::timers::{Counted, Emits, Kept};
 use crate::blueprint::Fault;
 use crate::context::Context;
 use crate::key::Key;
 use crate::operator::Operator;
-use crate::state::{Declared, MapState, ValueState};
+use crate::state::Declared;
 use crate::time::{Timer, TimerKind, Timestamp};
 use crate::{Error, Result};
-use serde::{Deserialize, Serialize};
 
 /// The operator that computes an [`Aggregate`] of each key in each time window.
 ///
@@ -33,39 +33,7 @@ pub struct Windowed<A: Aggregate> {
     merges: Merges<A::Sum>,
 }
 
-/// The records of a key that do not make a whole window yet.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Counted<S> {
-    pub(crate) records: u64,
-    pub(crate) live: Live<S>,
-}
-
-impl<S: Default> Default for Counted<S> {
-    fn default() -> Self {
-        let nothing = TimeWindow { start: Timestamp::MAX, end: Timestamp::MIN };
-        Counted { records: 0, live: Live::new(nothing, S::default()) }
-    }
-}
-
-impl<S> Counted<S> {
-    /// Counts records of some times.
-    pub(crate) fn count(&mut self, records: u64, first: Timestamp, last: Timestamp) {
-        let window = self.live.window();
-        self.records += records;
-        self.live.set_window(TimeWindow { start: window.start.min(first), end: window.end.max(last + 1) });
-    }
-}
-
-/// What the state of time windows is called, whatever the sums are.
-pub(crate) const PANES: &str = "panes";
-pub(crate) const SESSIONS: &str = "sessions";
-pub(crate) const COUNTED: &str = "counted";
-
 impl<A: Aggregate> Windowed<A> {
-    const PANES: MapState<Timestamp, A::Sum> = MapState::new(PANES);
-    const SESSIONS: ValueState<Few<Live<A::Sum>>> = ValueState::new(SESSIONS);
-    const COUNTED: ValueState<Counted<A::Sum>> = ValueState::new(COUNTED);
-
     /// Makes the operator.
     ///
     /// # Errors
@@ -92,14 +60,6 @@ impl<A: Aggregate> Windowed<A> {
     }
 
     #[inline]
-    fn set_early(&self, window: TimeWindow, passed: Timestamp, ctx: &mut Context<A::Out>) -> Result {
-        match self.rules.early_timer(window, passed) {
-            Some(mark) => self.rules.time.set(mark, ctx),
-            None => Ok(()),
-        }
-    }
-
-    #[inline]
     fn decide(&mut self, panes: Panes, time: Timestamp, passed: Timestamp) -> Arrival {
         match self.recent {
             Some(arrival) if arrival.holds(time, passed) => arrival,
@@ -108,7 +68,7 @@ impl<A: Aggregate> Windowed<A> {
     }
 
     fn into_pane(&mut self, panes: Panes, record: &A::In, ctx: &mut Context<A::Out>) -> Result {
-        let Rules { time: by, .. } = self.rules;
+        let by = self.rules.time;
         let (time, passed) = (by.of(ctx)?, by.passed(ctx));
         let arrival = self.decide(panes, time, passed);
         if arrival.is_late {
@@ -120,10 +80,10 @@ impl<A: Aggregate> Windowed<A> {
             A::Sum::default()
         };
         let add = |sum: &mut A::Sum| aggregate.add(sum, record);
-        ctx.map_state(Self::PANES).update_or(arrival.slice.start, make, add)?;
+        ctx.map_state(Kept::<A::Sum>::PANES).update_or(arrival.slice.start, make, add)?;
         if is_new {
             by.set(arrival.timer, ctx)?;
-            self.set_early(arrival.slice, passed, ctx)?;
+            self.rules.set_early(arrival.slice, passed, ctx)?;
         }
         if time > passed {
             return Ok(());
@@ -140,51 +100,11 @@ impl<A: Aggregate> Windowed<A> {
         Ok(())
     }
 
-    fn pane_timer(&mut self, panes: Panes, key: &Key, last: Timestamp, ctx: &mut Context<A::Out>) -> Result {
-        let ending = panes.grid.ending_with(last);
-        if let Some(window) = ending
-            && panes.is_simple()
-        {
-            if let Some(sum) = ctx.map_state(Self::PANES).remove(&window.start)? {
-                self.emit(key, window, &sum, ctx);
-            }
-            return Ok(());
-        }
-        if let Some(window) = ending {
-            let slices = &mut InContext { aggregate: &self.aggregate, ctx };
-            if let Some(sum) = self.merges.sum(key, window, &panes.grid, slices)? {
-                self.emit(key, window, &sum, ctx);
-            }
-        } else if self.rules.is_early(last) {
-            let window = panes.grid.last_with(last);
-            if let Some(sum) = ctx.map_state(Self::PANES).get(&window.start)? {
-                let result = self.aggregate.result(key, window, sum);
-                ctx.emit_at(last, result);
-                self.set_early(window, last, ctx)?;
-            }
-        }
-        if panes.is_simple() {
-            return Ok(());
-        }
-        loop {
-            let Some(first) = ctx.map_state(Self::PANES).iter()?.next().map(|(start, _)| *start) else {
-                self.merges.forget(key);
-                return Ok(());
-            };
-            if panes.is_over(first, last) {
-                ctx.map_state(Self::PANES).remove(&first)?;
-                continue;
-            }
-            let open = ctx.map_state(Self::PANES).range(panes.first_open(last)..)?.next().map(|(start, _)| *start);
-            return self.rules.time.set(panes.next(last, first, open), ctx);
-        }
-    }
-
     fn into_session(&mut self, sessions: Sessions, record: &A::In, ctx: &mut Context<A::Out>) -> Result {
         let by = self.rules.time;
         let (time, passed) = (by.of(ctx)?, by.passed(ctx));
         if sessions.is_over(sessions.alone(time), passed) {
-            let live = ctx.state(Self::SESSIONS).get()?.map_or(&[][..], Few::as_slice);
+            let live = ctx.state(Kept::<A::Sum>::SESSIONS).get()?.map_or(&[][..], Few::as_slice);
             let place = sessions.place(time, passed, live.iter().map(Live::window));
             if sessions.is_over(place.window, passed) {
                 return self.late(record, ctx);
@@ -196,53 +116,20 @@ impl<A: Aggregate> Windowed<A> {
             aggregate.add(joined(aggregate, live, place.merged.clone(), place.window), record);
             place
         };
-        let place = ctx.state(Self::SESSIONS).update(join)?;
+        let place = ctx.state(Kept::<A::Sum>::SESSIONS).update(join)?;
         let last = place.window.last();
-        self.set_early(place.window, passed, ctx)?;
+        self.rules.set_early(place.window, passed, ctx)?;
         if last > passed {
             return if place.has_timer { Ok(()) } else { by.set(last, ctx) };
         }
         // It has emitted already, but still takes records.
         let key = ctx.key();
-        let live = ctx.state(Self::SESSIONS).get()?.map_or(&[][..], Few::as_slice);
+        let live = ctx.state(Kept::<A::Sum>::SESSIONS).get()?.map_or(&[][..], Few::as_slice);
         if let Some(live) = live.iter().find(|live| live.window() == place.window) {
             let result = self.aggregate.result(&key, place.window, &live.2);
             ctx.emit_at(last, result);
         }
         by.set(sessions.next(place.window, passed), ctx)
-    }
-
-    fn session_timer(&mut self, sessions: Sessions, key: &Key, last: Timestamp, ctx: &mut Context<A::Out>) -> Result {
-        let (mut left, mut over, mut next) = (0, 0, Timestamp::MAX);
-        for index in 0.. {
-            let live = ctx.state(Self::SESSIONS).get()?.and_then(|live| live.as_slice().get(index));
-            let Some(live) = live else { break };
-            let window = live.window();
-            let is_early = self.rules.is_early(last) && window.start <= last && last < window.last();
-            let result =
-                (window.last() == last || is_early).then(|| self.aggregate.result(key, window, &live.2));
-            if let Some(result) = result {
-                ctx.emit_at(last, result);
-                self.set_early(window, last, ctx)?;
-            }
-            if sessions.is_over(window, last) {
-                over += 1;
-            } else {
-                left += 1;
-                next = next.min(sessions.next(window, last));
-            }
-        }
-        if left == 0 {
-            ctx.state(Self::SESSIONS).take()?;
-            return Ok(());
-        }
-        if over > 0 {
-            let clean = |live: &mut Few<Live<A::Sum>>| {
-                live.change(|live| live.retain(|live| !sessions.is_over(live.window(), last)));
-            };
-            ctx.state(Self::SESSIONS).update(clean)?;
-        }
-        self.rules.time.set(next, ctx)
     }
 
     fn into_count(&mut self, whole: u64, record: &A::In, ctx: &mut Context<A::Out>) -> Result {
@@ -253,10 +140,10 @@ impl<A: Aggregate> Windowed<A> {
         let aggregate = &self.aggregate;
         let count = |counted: &mut Counted<A::Sum>| {
             aggregate.add(&mut counted.live.2, record);
-            counted.count(1, time, time);
+            counted.count(time);
             counted.records
         };
-        if ctx.state(Self::COUNTED).update(count)? < whole {
+        if ctx.state(Kept::<A::Sum>::COUNTED).update(count)? < whole {
             return Ok(());
         }
         self.emit_counted(ctx)
@@ -264,7 +151,7 @@ impl<A: Aggregate> Windowed<A> {
 
     fn emit_counted(&mut self, ctx: &mut Context<A::Out>) -> Result {
         let key = ctx.key();
-        if let Some(counted) = ctx.state(Self::COUNTED).take()? {
+        if let Some(counted) = ctx.state(Kept::<A::Sum>::COUNTED).take()? {
             self.emit(&key, counted.live.window(), &counted.live.2, ctx);
         }
         Ok(())
@@ -301,7 +188,7 @@ struct InContext<'a, A: Aggregate> {
 
 impl<A: Aggregate> Slices<A::Sum> for InContext<'_, A> {
     fn each(&mut self, within: TimeWindow, order: Order, mut each: impl FnMut(Timestamp, &A::Sum)) -> Result {
-        let slices = self.ctx.map_state(Windowed::<A>::PANES).range(within.start..within.end)?;
+        let slices = self.ctx.map_state(Kept::<A::Sum>::PANES).range(within.start..within.end)?;
         match order {
             Order::Forward => slices.for_each(|(start, sum)| each(*start, sum)),
             Order::Backward => slices.rev().for_each(|(start, sum)| each(*start, sum)),
@@ -311,6 +198,41 @@ impl<A: Aggregate> Slices<A::Sum> for InContext<'_, A> {
 
     fn merge(&self, into: &mut A::Sum, from: &A::Sum) {
         self.aggregate.merge(into, from);
+    }
+}
+
+/// Makes what windows emit.
+struct Making<'a, A: Aggregate> {
+    aggregate: &'a A,
+    merges: &'a mut Merges<A::Sum>,
+    kind: Kind,
+}
+
+impl<A: Aggregate> Emits<A::Sum, A::Out> for Making<'_, A> {
+    type Made = A::Out;
+
+    fn make(&mut self, key: &Key, window: TimeWindow, sum: &A::Sum) -> A::Out {
+        self.aggregate.result(key, window, sum)
+    }
+
+    fn make_of_slices(
+        &mut self,
+        key: &Key,
+        window: TimeWindow,
+        ctx: &mut Context<A::Out>,
+    ) -> Result<Option<A::Out>> {
+        let Kind::Panes(panes) = self.kind else { return Ok(None) };
+        let slices = &mut InContext { aggregate: self.aggregate, ctx };
+        let sum = self.merges.sum(key, window, &panes.grid, slices)?;
+        Ok(sum.map(|sum| self.aggregate.result(key, window, &sum)))
+    }
+
+    fn emit(&mut self, at: Timestamp, made: A::Out, ctx: &mut Context<A::Out>) {
+        ctx.emit_at(at, made);
+    }
+
+    fn forget(&mut self, key: &Key) {
+        self.merges.forget(key);
     }
 }
 
@@ -332,9 +254,9 @@ impl<A: Aggregate> Operator for Windowed<A> {
 
     fn states(&self) -> Vec<Declared> {
         vec![match self.rules.kind {
-            Kind::Panes(_) => Self::PANES.into(),
-            Kind::Sessions(_) => Self::SESSIONS.into(),
-            Kind::Counted(_) => Self::COUNTED.into(),
+            Kind::Panes(_) => Kept::<A::Sum>::PANES.into(),
+            Kind::Sessions(_) => Kept::<A::Sum>::SESSIONS.into(),
+            Kind::Counted(_) => Kept::<A::Sum>::COUNTED.into(),
         }]
     }
 
@@ -348,11 +270,8 @@ impl<A: Aggregate> Operator for Windowed<A> {
 
     fn on_timer(&mut self, timer: Timer, ctx: &mut Context<A::Out>) -> Result {
         let last = self.rules.time.last_of(&timer);
-        match self.rules.kind {
-            Kind::Panes(panes) => self.pane_timer(panes, &timer.key, last, ctx),
-            Kind::Sessions(sessions) => self.session_timer(sessions, &timer.key, last, ctx),
-            Kind::Counted(_) => Ok(()),
-        }
+        let mut making = Making { aggregate: &self.aggregate, merges: &mut self.merges, kind: self.rules.kind };
+        self.rules.on_timer(&timer.key, last, ctx, &mut making)
     }
 
     fn close(&mut self, ctx: &mut Context<A::Out>) -> Result {

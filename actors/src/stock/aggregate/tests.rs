@@ -14,9 +14,9 @@ struct Store(BTreeMap<Vec<u8>, Packed>);
 struct InStore<'a>(&'a mut Store, Vec<Key>);
 
 impl Kept for InStore<'_> {
-    fn load(&mut self, group: usize, bytes: &mut Vec<u8>) -> Result {
+    fn load(&mut self, group: usize, saved: &mut Saved) -> Result {
         if let Some(state) = self.0.0.get(self.1[group].as_bytes().unwrap()) {
-            bytes.extend_from_slice(&state.0);
+            saved.push(group, state);
         }
         Ok(())
     }
@@ -50,11 +50,11 @@ fn flights(rows: &[(Option<&str>, Option<i64>, f64)]) -> Table {
 }
 
 fn plan(by: &[&str], columns: &[&str]) -> Plan {
-    Plan::new(&texts(by), &texts(columns), &flights(&[]).schema()).unwrap()
+    Plan::new(&texts(by), &texts(columns), &flights(&[]).schema(), Adds::Nothing).unwrap()
 }
 
 fn faults(by: &[&str], columns: &[&str]) -> Vec<(String, String)> {
-    let faults = Plan::new(&texts(by), &texts(columns), &flights(&[]).schema()).err().unwrap();
+    let faults = Plan::new(&texts(by), &texts(columns), &flights(&[]).schema(), Adds::Nothing).err().unwrap();
     faults.into_iter().map(|fault| (fault.option, fault.message)).collect()
 }
 
