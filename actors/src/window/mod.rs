@@ -23,7 +23,7 @@ mod kind;
 mod late;
 mod merges;
 #[cfg(test)]
-mod model;
+pub(crate) mod model;
 mod panes;
 mod rules;
 mod sessions;

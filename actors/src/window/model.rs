@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rand::RngExt;
+use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 
 use super::*;
-use crate::Record;
+use crate::host::AnyOperator;
+use crate::{Batch, Record, WATERMARK_MAX, WATERMARK_MIN};
 
 /// A record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Record)]
@@ -25,6 +28,121 @@ pub(crate) struct Out {
 }
 
 impl Record for TimeWindow {}
+
+/// What happens to an operator.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Batch(Vec<Row>),
+    Watermark(i64),
+}
+
+/// Makes records that are mostly in order, some of them far too late, and watermarks behind them.
+pub(crate) fn steps(rng: &mut Pcg64Mcg, rows_of_batch: usize) -> Vec<Step> {
+    let (mut time, mut watermark) = (rng.random_range(-50..50), i64::MIN);
+    let mut steps = Vec::new();
+    for _ in 0..rng.random_range(5..60) {
+        if rng.random_bool(0.4) {
+            watermark = watermark.max(time - rng.random_range(0..15));
+            steps.push(Step::Watermark(watermark));
+            continue;
+        }
+        let row = |rng: &mut Pcg64Mcg, time: i64| {
+            let back = if rng.random_bool(0.2) { 60 } else { 8 };
+            Row { time: time - rng.random_range(0..back), key: rng.random_range(0..3), value: rng.random_range(1..100) }
+        };
+        let rows = (0..rng.random_range(1..=rows_of_batch)).map(|_| {
+            time += if rng.random_bool(0.05) { rng.random_range(20..80) } else { rng.random_range(0..4) };
+            row(rng, time)
+        });
+        steps.push(Step::Batch(rows.collect()));
+    }
+    steps
+}
+
+/// Runs an operator through some steps and the end of its input; returns what comes out of each. With `rng`, calls are
+/// taken back, and the operator crashes and begins again from its last snapshot.
+pub(crate) fn run(
+    make: &dyn Fn() -> Box<dyn AnyOperator>,
+    batch_of: &dyn Fn(&[Row]) -> Batch,
+    steps: &[Step],
+    mut rng: Option<&mut Pcg64Mcg>,
+) -> Vec<Vec<Batch>> {
+    let (mut operator, mut watermark) = (make(), WATERMARK_MIN);
+    operator.open().unwrap();
+    let (mut chunks, mut saved, mut next) = (Vec::new(), (0, WATERMARK_MIN), 0);
+    let mut outputs = Vec::new();
+    while next <= steps.len() {
+        let mut chance = |percent: u32| rng.as_mut().is_some_and(|rng| rng.random_range(0..100) < percent);
+        let (is_saved, is_crash, is_undone) = (chance(10), chance(10), chance(20));
+        if is_saved {
+            let chunk = operator.cut().unwrap();
+            if !chunk.is_empty() {
+                chunks.push(chunk);
+            }
+            saved = (next, watermark);
+        }
+        if is_crash {
+            operator = make();
+            (next, watermark) = saved;
+            operator.restore(chunks.clone(), watermark).unwrap();
+            operator.open().unwrap();
+            outputs.truncate(next);
+        }
+        let mut output = Vec::new();
+        for attempt in 0..1 + u32::from(is_undone) {
+            operator.begin();
+            operator.begin_entry(0);
+            match steps.get(next) {
+                Some(Step::Batch(rows)) => operator.process(0, &batch_of(rows)).unwrap(),
+                Some(Step::Watermark(watermark)) => operator.advance_watermark(*watermark).unwrap(),
+                None => {
+                    operator.advance_watermark(WATERMARK_MAX).unwrap();
+                    operator.close().unwrap();
+                }
+            }
+            if attempt < u32::from(is_undone) {
+                assert!(operator.undo().unwrap(), "there is a way back");
+                operator.open().unwrap();
+                continue;
+            }
+            operator.settle();
+            operator.drain(&mut output);
+        }
+        if let Some(Step::Watermark(at)) = steps.get(next) {
+            watermark = watermark.max(*at);
+        }
+        outputs.push(output);
+        next += 1;
+    }
+    outputs
+}
+
+/// Returns timings of every kind.
+pub(crate) fn timings() -> Vec<Timing> {
+    let ms = std::time::Duration::from_millis;
+    let windows: Vec<TimeWindows> = vec![
+        Tumbling::of(ms(10)).into(),
+        Tumbling { size: ms(7), offset: ms(3) }.into(),
+        Sliding::of(ms(10), ms(2)).into(),
+        Sliding::of(ms(20), ms(1)).into(),
+        Sliding { size: ms(10), every: ms(4), offset: ms(1) }.into(),
+        Sliding::of(ms(10), ms(10)).into(),
+        Session { gap: ms(6) }.into(),
+        Global { count: 4 }.into(),
+    ];
+    let mut timings = Vec::new();
+    for windows in windows {
+        for lateness in [0, 1, 9, 40] {
+            for early in [None, Some(ms(3))] {
+                let timing = Timing { allowed_lateness: ms(lateness), early, ..Timing::of(windows) };
+                if timing.rules().is_ok() {
+                    timings.push(timing);
+                }
+            }
+        }
+    }
+    timings
+}
 
 /// Windows of event time.
 pub(crate) struct Model {
@@ -62,6 +180,17 @@ impl Model {
         };
         let starts = (time - size + 1..=time).filter(|start| (start - offset).rem_euclid(every) == 0);
         starts.map(|start| TimeWindow { start, end: start + size }).collect()
+    }
+
+    /// Returns what windows that take late records are after a batch of them.
+    #[cfg(feature = "sql")]
+    pub(crate) fn rows_at_once(&mut self, rows: &[Row]) -> Vec<Out> {
+        let mut outs = self.rows(rows);
+        if !matches!(self.timing.window, TimeWindows::Global(_)) {
+            outs.retain(|out| self.windows.contains_key(&(out.key, out.window)) && *out == self.out(out.key, out.window));
+            outs.dedup();
+        }
+        outs
     }
 
     pub(crate) fn rows(&mut self, rows: &[Row]) -> Vec<Out> {
@@ -159,6 +288,14 @@ impl Model {
             return self.windows.keys().map(|(key, window)| self.out(*key, *window)).collect();
         }
         self.watermark(i64::MAX / 4)
+    }
+
+    /// Returns what a step gives.
+    pub(crate) fn step(&mut self, step: &Step) -> Vec<Out> {
+        match step {
+            Step::Batch(rows) => self.rows(rows),
+            Step::Watermark(watermark) => self.watermark(*watermark),
+        }
     }
 
     /// Returns how many keys have windows that still take records.

@@ -8,11 +8,12 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 
-use super::model::{Model, Out, Row};
+use super::model::{Model, Out, Row, Step, run, steps, timings};
 use super::*;
 use crate::batch::Rows;
 use crate::blueprint::{KindDoc, OperatorKind, Site};
 use crate::harness::Harness;
+use crate::host::{AnyOperator, Factory, Hosted};
 use crate::{Key, Record, RecordType, Result};
 
 /// Counts and sums up, in a floating-point number that shows in which order it was made.
@@ -63,13 +64,6 @@ impl Aggregate for SumUp {
     }
 }
 
-/// What happens to an operator.
-#[derive(Clone, Debug)]
-enum Step {
-    Batch(Vec<Row>),
-    Watermark(i64),
-}
-
 fn harness(timing: Timing) -> Harness<Windowed<SumUp>> {
     Harness::new(move || Windowed::new(SumUp { ignored: 0 }, timing).unwrap())
 }
@@ -86,55 +80,6 @@ fn apply(step: &Step, harness: &mut Harness<Windowed<SumUp>>) {
     }
 }
 
-/// Makes records that are mostly in order, some of them far too late, and watermarks behind them.
-fn steps(rng: &mut Pcg64Mcg) -> Vec<Step> {
-    let (mut time, mut watermark) = (rng.random_range(-50..50), i64::MIN);
-    let mut steps = Vec::new();
-    for _ in 0..rng.random_range(5..60) {
-        if rng.random_bool(0.4) {
-            watermark = watermark.max(time - rng.random_range(0..15));
-            steps.push(Step::Watermark(watermark));
-            continue;
-        }
-        let row = |rng: &mut Pcg64Mcg, time: i64| {
-            let back = if rng.random_bool(0.2) { 60 } else { 8 };
-            Row { time: time - rng.random_range(0..back), key: rng.random_range(0..3), value: rng.random_range(1..100) }
-        };
-        let rows = (0..rng.random_range(1..6)).map(|_| {
-            time += if rng.random_bool(0.05) { rng.random_range(20..80) } else { rng.random_range(0..4) };
-            row(rng, time)
-        });
-        steps.push(Step::Batch(rows.collect()));
-    }
-    steps
-}
-
-fn timings() -> Vec<Timing> {
-    let ms = Duration::from_millis;
-    let windows: Vec<TimeWindows> = vec![
-        Tumbling::of(ms(10)).into(),
-        Tumbling { size: ms(7), offset: ms(3) }.into(),
-        Sliding::of(ms(10), ms(2)).into(),
-        Sliding::of(ms(20), ms(1)).into(),
-        Sliding { size: ms(10), every: ms(4), offset: ms(1) }.into(),
-        Sliding::of(ms(10), ms(10)).into(),
-        Session { gap: ms(6) }.into(),
-        Global { count: 4 }.into(),
-    ];
-    let mut timings = Vec::new();
-    for windows in windows {
-        for lateness in [0, 1, 9, 40] {
-            for early in [None, Some(ms(3))] {
-                let timing = Timing { allowed_lateness: ms(lateness), early, ..Timing::of(windows) };
-                if timing.rules().is_ok() {
-                    timings.push(timing);
-                }
-            }
-        }
-    }
-    timings
-}
-
 /// Sorts what came out in one step, where keys come in an order that the model does not know, and windows in that of
 /// time where no late record was there.
 fn outs(summed: &[Summed]) -> Vec<Out> {
@@ -148,7 +93,7 @@ fn windows_are_those_of_the_model_whatever_crashes() {
     for timing in timings() {
         for seed in 0..60 {
             let rng = &mut Pcg64Mcg::seed_from_u64(seed);
-            let steps = steps(rng);
+            let steps = steps(rng, 5);
             let mut model = Model::new(timing);
             let mut calm = harness(timing);
             let mut broken = harness(timing);
@@ -157,10 +102,7 @@ fn windows_are_those_of_the_model_whatever_crashes() {
             for step in &steps {
                 apply(step, &mut calm);
                 let got = calm.take_output();
-                let expected = match step {
-                    Step::Batch(rows) => model.rows(rows),
-                    Step::Watermark(watermark) => model.watermark(*watermark),
-                };
+                let expected = model.step(step);
                 assert_eq!(outs(&got), expected, "{timing:?}, seed {seed}, {step:?}");
                 if let Step::Watermark(_) = step {
                     let times: Vec<i64> = got.iter().map(|summed| summed.out.window.end).collect();
@@ -195,6 +137,30 @@ fn windows_are_those_of_the_model_whatever_crashes() {
             }
             broken.close().unwrap();
             assert_eq!(broken.output(), whole.output(), "{timing:?}, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_call_that_is_taken_back_has_never_been() {
+    for timing in timings() {
+        for seed in 0..30 {
+            let rng = &mut Pcg64Mcg::seed_from_u64(seed);
+            let steps = steps(rng, 5);
+            let factory: Factory<Windowed<SumUp>> = Arc::new(move || Windowed::new(SumUp { ignored: 0 }, timing));
+            let make = || -> Box<dyn AnyOperator> {
+                Box::new(Hosted::new(Arc::clone(&factory), crate::Subtask::single("w"), 8).unwrap())
+            };
+            let batch_of = |rows: &[Row]| -> crate::Batch {
+                Arc::new(Rows::with_times(rows.to_vec(), rows.iter().map(|row| row.time).collect()))
+            };
+            let calm = run(&make, &batch_of, &steps, None);
+            let broken = run(&make, &batch_of, &steps, Some(rng));
+            assert_eq!(calm.len(), broken.len());
+            for (step, (calm, broken)) in calm.iter().zip(&broken).enumerate() {
+                let same = calm.len() == broken.len() && calm.iter().zip(broken).all(|(calm, broken)| calm.same(&**broken));
+                assert!(same, "{timing:?}, seed {seed}, step {step}: {calm:?} {broken:?}");
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, Str
 use arrow::datatypes::{DataType, Float64Type};
 use serde_json::json;
 
-use super::super::tests::{Bench, int_table, ints, plan_operator};
+use crate::stock::tests::{Bench, int_table, ints, plan_operator};
 use super::*;
 
 /// Keeps states in a map, as the engine's store does.
@@ -37,7 +37,7 @@ fn texts(values: &[&str]) -> Vec<String> {
     values.iter().map(|text| text.to_string()).collect()
 }
 
-fn flights(rows: &[(Option<&str>, Option<i64>, f64)]) -> Table {
+pub(super) fn flights(rows: &[(Option<&str>, Option<i64>, f64)]) -> Table {
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("carrier", Arc::new(StringArray::from(rows.iter().map(|row| row.0).collect::<Vec<_>>()))),
         ("delay", Arc::new(Int64Array::from(rows.iter().map(|row| row.1).collect::<Vec<_>>()))),
@@ -142,7 +142,7 @@ fn expressions_go_into_and_over_aggregates() {
     assert_eq!(ints(&table, "COUNT(delay)"), [Some(3)]);
 }
 
-const EVERYTHING: &[&str] = &[
+pub(super) const EVERYTHING: &[&str] = &[
     "count(*) AS a",
     "sum(x) AS b",
     "avg(x) AS c",

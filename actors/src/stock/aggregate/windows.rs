@@ -418,3 +418,6 @@ impl InWindows {
         self.emit(fired, ctx)
     }
 }
+
+#[cfg(test)]
+mod tests;
