@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
@@ -10,6 +11,7 @@ use super::super::super::tests::{Bench, int_table, ints, plan_operator};
 use super::super::AggregateKind;
 use crate::blueprint::OperatorKind;
 use crate::host::AnyOperator;
+use crate::state::{StateReader, Written};
 use crate::table::{Table, table};
 use crate::window::model::{Model, Out, Row, Step, run, steps, timings};
 use crate::{Batch, Subtask, TimeWindow, TimeWindows, Timing, WATERMARK_MAX};
@@ -20,8 +22,6 @@ fn rows_table(rows: &[Row]) -> Table {
     let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap();
     Table::with_times(batch, Some(rows.iter().map(|row| row.time).collect::<Vec<_>>().into()))
 }
-
-use std::sync::Arc;
 
 fn options(timing: &Timing) -> Value {
     let ms = |duration: Duration| format!("{}ms", duration.as_millis());
@@ -156,7 +156,8 @@ fn every_function_can_be_merged() {
         for table in tables {
             for row in (0..table.rows()).filter(|row| times(table, "window_start")[*row] == start) {
                 let row = table.slice(row, 1);
-                let cells = row.schema().fields().iter().zip(row.batch().columns()).filter(|(field, _)| !field.name().starts_with("window_")).map(|(_, column)| {
+                let schema = row.schema();
+                let cells = schema.fields().iter().zip(row.batch().columns()).filter(|(field, _)| !field.name().starts_with("window_")).map(|(_, column)| {
                     match column.as_primitive_opt::<Float64Type>() {
                         // Which additions come first differs.
                         Some(floats) => format!("{:.9}", floats.value(0)),
@@ -249,14 +250,17 @@ fn the_state_names_its_windows_and_is_shown() {
         bench.push(&input);
         let chunk = bench.operator().cut().unwrap();
         let show = plan_operator(&AggregateKind, options(window), &input).unwrap().show_state.unwrap();
-        let reader = crate::state::StateReader::new(&[chunk]).unwrap();
+        let chunks = [chunk];
         let mut shown = Vec::new();
-        for key in reader.keys().unwrap() {
+        let see = |key: crate::state::KeyState<'_>| -> crate::Result {
             for (of, written) in key.values {
                 assert_eq!(of, name);
-                shown.push(show(&of, &written).unwrap());
+                let Written::MessagePack(bytes) = written else { panic!("{written:?}") };
+                shown.push(show(of, bytes).unwrap());
             }
-        }
+            Ok(())
+        };
+        StateReader::open(&chunks, Subtask::single("tested").key_groups).unwrap().each(see).unwrap();
         let shown: Vec<Value> = shown.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
         assert_eq!(shown, [expected]);
     }
