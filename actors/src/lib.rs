@@ -55,7 +55,7 @@ pub use window::{
 /// What a file of operators imports.
 pub mod prelude {
     pub use crate::{
-        Aggregate, Context, Either, Error, Feed, Inputs, Key, ListState, LocalState, MapState, Operator, Progress, Record, Result,
-        Sink, Source, Subtask, TimeWindow, Timer, ValueState, WindowId,
+        Aggregate, Context, Either, Error, Feed, Inputs, Key, ListState, LocalState, MapState, Operator, Progress,
+        Record, Result, Sink, Source, Subtask, TimeWindow, Timer, ValueState, WindowId,
     };
 }

@@ -175,7 +175,11 @@ mod tests {
                     .filter(|start| *start <= time && time < start + size as i64)
                     .collect();
                 let (first, last) = (grid.first_over(time), grid.last_with(time));
-                assert_eq!((first.start, last.start), (with[0], with[with.len() - 1]), "{size} {every} {offset} {time}");
+                assert_eq!(
+                    (first.start, last.start),
+                    (with[0], with[with.len() - 1]),
+                    "{size} {every} {offset} {time}"
+                );
                 let slice = grid.slice_of(time);
                 assert!(slice.start <= time && time < slice.end);
                 assert_eq!(grid.start_of(grid.number(slice.start)), slice.start);

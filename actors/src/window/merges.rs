@@ -225,7 +225,8 @@ mod tests {
     #[test]
     fn a_window_takes_three_merges_whatever_its_length() {
         let grid = grid(100);
-        let mut texts = Texts { slices: (0..1200).map(|slice| (slice * 10, String::new())).collect(), ..Texts::default() };
+        let mut texts =
+            Texts { slices: (0..1200).map(|slice| (slice * 10, String::new())).collect(), ..Texts::default() };
         let mut merges = Merges::default();
         for start in 0..1000 {
             let window = TimeWindow { start: start * 10, end: (start + 100) * 10 };

@@ -187,7 +187,9 @@ impl Model {
     pub(crate) fn rows_at_once(&mut self, rows: &[Row]) -> Vec<Out> {
         let mut outs = self.rows(rows);
         if !matches!(self.timing.window, TimeWindows::Global(_)) {
-            outs.retain(|out| self.windows.contains_key(&(out.key, out.window)) && *out == self.out(out.key, out.window));
+            outs.retain(|out| {
+                self.windows.contains_key(&(out.key, out.window)) && *out == self.out(out.key, out.window)
+            });
             outs.dedup();
         }
         outs

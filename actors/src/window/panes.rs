@@ -55,10 +55,8 @@ impl Panes {
         let Arrival { slice, passed, last, .. } = *arrival;
         let (every, lateness) = (self.grid.every(), self.lateness);
         let first = self.grid.first_over(slice.start);
-        let windows = (0..).map(move |number| TimeWindow {
-            start: first.start + number * every,
-            end: first.end + number * every,
-        });
+        let windows = (0..)
+            .map(move |number| TimeWindow { start: first.start + number * every, end: first.end + number * every });
         let has_emitted = move |window: &TimeWindow| window.start <= last.start && window.last() <= passed;
         windows.take_while(has_emitted).filter(move |window| window.last() + lateness > passed)
     }

@@ -114,7 +114,11 @@ fn windows_are_those_of_the_model_whatever_crashes() {
             let rest = calm.output();
             assert_eq!(outs(&rest), model.end(), "{timing:?}, seed {seed}");
             assert!(calm.context().unwrap().keys().is_empty(), "{timing:?}, seed {seed}: nothing is left");
-            assert_eq!(*calm.context().unwrap().local(late::LATE).get().unwrap(), model.late, "{timing:?}, seed {seed}");
+            assert_eq!(
+                *calm.context().unwrap().local(late::LATE).get().unwrap(),
+                model.late,
+                "{timing:?}, seed {seed}"
+            );
 
             let mut whole = harness(timing);
             steps.iter().for_each(|step| apply(step, &mut whole));
@@ -158,7 +162,8 @@ fn a_call_that_is_taken_back_has_never_been() {
             let broken = run(&make, &batch_of, &steps, Some(rng));
             assert_eq!(calm.len(), broken.len());
             for (step, (calm, broken)) in calm.iter().zip(&broken).enumerate() {
-                let same = calm.len() == broken.len() && calm.iter().zip(broken).all(|(calm, broken)| calm.same(&**broken));
+                let same =
+                    calm.len() == broken.len() && calm.iter().zip(broken).all(|(calm, broken)| calm.same(&**broken));
                 assert!(same, "{timing:?}, seed {seed}, step {step}");
             }
         }
@@ -192,7 +197,8 @@ fn processing_time_needs_no_event_time_and_ends_with_the_input() -> Result {
     harness.at(103)?.push(row.clone())?.at(109)?.push(row.clone())?;
     assert!(harness.output().is_empty());
     harness.at(110)?.push(row.clone())?.checkpoint()?.crash()?;
-    let out = |start, count| Out { key: 1, window: TimeWindow { start, end: start + 10 }, count, value: 5 * count as i64 };
+    let out =
+        |start, count| Out { key: 1, window: TimeWindow { start, end: start + 10 }, count, value: 5 * count as i64 };
     assert_eq!(outs(&harness.output()), [out(100, 2)]);
     harness.close()?;
     assert_eq!(outs(&harness.output()), [out(100, 2), out(110, 1)]);

@@ -215,12 +215,7 @@ impl<A: Aggregate> Emits<A::Sum, A::Out> for Making<'_, A> {
         self.aggregate.result(key, window, sum)
     }
 
-    fn make_of_slices(
-        &mut self,
-        key: &Key,
-        window: TimeWindow,
-        ctx: &mut Context<A::Out>,
-    ) -> Result<Option<A::Out>> {
+    fn make_of_slices(&mut self, key: &Key, window: TimeWindow, ctx: &mut Context<A::Out>) -> Result<Option<A::Out>> {
         let Kind::Panes(panes) = self.kind else { return Ok(None) };
         let slices = &mut InContext { aggregate: self.aggregate, ctx };
         let sum = self.merges.sum(key, window, &panes.grid, slices)?;

@@ -18,8 +18,8 @@ use super::super::select::twice;
 use super::groups::{Keys, canonical};
 use super::state::{Aggregates, Kept, Packed};
 use crate::blueprint::Fault;
-use crate::{Result, TimeWindow};
 use crate::table::Table;
+use crate::{Result, TimeWindow};
 
 /// The columns that a time window adds behind those of the key.
 pub(super) const WINDOW_COLUMNS: [&str; 2] = ["window_start", "window_end"];
@@ -73,7 +73,11 @@ impl Plan {
             }
         }
         for (index, column) in parsed.iter().filter(|(_, column)| names.contains(&column.name.as_str())) {
-            let whose = if WINDOW_COLUMNS.contains(&&*column.name) && adds == Adds::Window { "the window's" } else { "in `by`" };
+            let whose = if WINDOW_COLUMNS.contains(&&*column.name) && adds == Adds::Window {
+                "the window's"
+            } else {
+                "in `by`"
+            };
             let message = format!("`{}` is {whose} and comes out by itself; leave it away, or use AS", column.name);
             faults.push(Fault::new(format!("columns[{index}]"), message));
         }
@@ -126,7 +130,8 @@ impl Plan {
         let described = described.map(|field| format!("{}: {}", field.name(), field.data_type()));
         let described = described.collect::<Vec<String>>().join(", ");
         let state = format!("by [{described}], columns [{}]", aggregates.described);
-        let output = Schema::new(of_key.into_iter().chain(columns.iter().map(Expression::field)).collect::<Vec<Field>>());
+        let output =
+            Schema::new(of_key.into_iter().chain(columns.iter().map(Expression::field)).collect::<Vec<Field>>());
         Ok(Plan { keys, by, aggregates, inner, columns, output: Arc::new(output), state })
     }
 
@@ -258,7 +263,9 @@ impl Bare {
             if let Err(message) = check(function) {
                 wrong.get_or_insert(message);
             }
-            if let Some(used) = self.not_in_rows.iter().find(|name| part.column_refs().iter().any(|used| used.name == **name)) {
+            if let Some(used) =
+                self.not_in_rows.iter().find(|name| part.column_refs().iter().any(|used| used.name == **name))
+            {
                 let name = function.func.name();
                 wrong.get_or_insert(format!("`{used}` is the window's, not a row's: `{name}` cannot be applied to it"));
             }

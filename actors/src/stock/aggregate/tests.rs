@@ -4,8 +4,8 @@ use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, Str
 use arrow::datatypes::{DataType, Float64Type};
 use serde_json::json;
 
-use crate::stock::tests::{Bench, int_table, ints, plan_operator};
 use super::*;
+use crate::stock::tests::{Bench, int_table, ints, plan_operator};
 
 /// Keeps states in a map, as the engine's store does.
 #[derive(Default)]

@@ -193,7 +193,13 @@ impl InWindows {
         self.emit(fired, ctx)
     }
 
-    fn into_sessions(&self, sessions: Sessions, table: &Table, times: &[Timestamp], ctx: &mut Context<Table>) -> Result {
+    fn into_sessions(
+        &self,
+        sessions: Sessions,
+        table: &Table,
+        times: &[Timestamp],
+        ctx: &mut Context<Table>,
+    ) -> Result {
         let passed = self.rules.time.passed(ctx);
         let Groups { keys, of_row, .. } = self.plan.keys.groups(table)?;
         let mut sorted = Sorted::with_rows(table.rows());

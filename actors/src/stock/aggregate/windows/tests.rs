@@ -17,7 +17,8 @@ use crate::window::model::{Model, Out, Row, Step, run, steps, timings};
 use crate::{Batch, Subtask, TimeWindow, TimeWindows, Timing, WATERMARK_MAX};
 
 fn rows_table(rows: &[Row]) -> Table {
-    let column = |value: fn(&Row) -> i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(rows.iter().map(value))) };
+    let column =
+        |value: fn(&Row) -> i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(rows.iter().map(value))) };
     let columns = [("key", column(|row| row.key as i64)), ("value", column(|row| row.value))];
     let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap();
     Table::with_times(batch, Some(rows.iter().map(|row| row.time).collect::<Vec<_>>().into()))
@@ -54,7 +55,8 @@ fn outs(batches: &[Batch]) -> Vec<Out> {
     let mut outs = Vec::new();
     for batch in batches {
         let table = table(batch).unwrap();
-        let column = |name: &str| table.batch().column_by_name(name).unwrap().as_primitive::<Int64Type>().values().to_vec();
+        let column =
+            |name: &str| table.batch().column_by_name(name).unwrap().as_primitive::<Int64Type>().values().to_vec();
         let (keys, counts, totals) = (column("key"), column("n"), column("total"));
         let (starts, ends) = (times(&table, "window_start"), times(&table, "window_end"));
         for row in 0..table.rows() {
@@ -87,7 +89,8 @@ fn windows_are_those_of_the_model_whatever_crashes() {
             assert_eq!(outs(&calm[steps.len()]), model.end(), "{timing:?}, seed {seed}");
             let broken = run(&make, &batch_of, &steps, Some(rng));
             for (step, (calm, broken)) in calm.iter().zip(&broken).enumerate() {
-                let same = calm.len() == broken.len() && calm.iter().zip(broken).all(|(calm, broken)| calm.same(&**broken));
+                let same =
+                    calm.len() == broken.len() && calm.iter().zip(broken).all(|(calm, broken)| calm.same(&**broken));
                 assert!(same, "{timing:?}, seed {seed}, step {step}");
             }
         }
@@ -109,7 +112,10 @@ fn windowed(options: Value, input: &[Table]) -> Vec<Table> {
 #[test]
 fn rows_come_in_the_order_of_time_with_the_last_moment_as_theirs() {
     let input = int_table(&[("k", &[Some(2), None, Some(2), None])], Some(&[15, 3, 4, 9]));
-    let output = windowed(json!({ "by": ["k"], "columns": ["count(*) AS n", "window_end AS until"], "window": "10ms" }), &[input]);
+    let output = windowed(
+        json!({ "by": ["k"], "columns": ["count(*) AS n", "window_end AS until"], "window": "10ms" }),
+        &[input],
+    );
     assert_eq!(output.len(), 1);
     let names: Vec<_> = output[0].schema().fields().iter().map(|field| field.name().clone()).collect();
     assert_eq!(names, ["k", "window_start", "window_end", "n", "until"]);
@@ -135,7 +141,9 @@ fn without_a_key_there_is_one_group_for_each_window() {
 fn every_function_can_be_merged() {
     let columns: Vec<&str> = super::super::tests::EVERYTHING.to_vec();
     let rows: Vec<(Option<&str>, Option<i64>, f64)> = (0..40i64)
-        .map(|n| (Some(["UA", "DL"][n as usize % 2]), (n % 7 != 0).then_some(n * 37 % 11), (n as f64 * 0.7).sin() / 3.0))
+        .map(|n| {
+            (Some(["UA", "DL"][n as usize % 2]), (n % 7 != 0).then_some(n * 37 % 11), (n as f64 * 0.7).sin() / 3.0)
+        })
         .collect();
     let with_times = |rows: &[(Option<&str>, Option<i64>, f64)], first: i64| {
         let times: Vec<i64> = (first..).take(rows.len()).collect();
@@ -157,13 +165,18 @@ fn every_function_can_be_merged() {
             for row in (0..table.rows()).filter(|row| times(table, "window_start")[*row] == start) {
                 let row = table.slice(row, 1);
                 let schema = row.schema();
-                let cells = schema.fields().iter().zip(row.batch().columns()).filter(|(field, _)| !field.name().starts_with("window_")).map(|(_, column)| {
-                    match column.as_primitive_opt::<Float64Type>() {
-                        // Which additions come first differs.
-                        Some(floats) => format!("{:.9}", floats.value(0)),
-                        None => format!("{column:?}"),
-                    }
-                });
+                let cells = schema
+                    .fields()
+                    .iter()
+                    .zip(row.batch().columns())
+                    .filter(|(field, _)| !field.name().starts_with("window_"))
+                    .map(|(_, column)| {
+                        match column.as_primitive_opt::<Float64Type>() {
+                            // Which additions come first differs.
+                            Some(floats) => format!("{:.9}", floats.value(0)),
+                            None => format!("{column:?}"),
+                        }
+                    });
                 lines.push(cells.collect());
             }
         }
@@ -193,7 +206,12 @@ fn mistakes_are_told_with_their_options() {
         let mut all = json!({ "columns": ["count(*) AS n"] });
         options.as_object().unwrap().iter().for_each(|(name, value)| all[name] = value.clone());
         let faults = faults(all.clone());
-        assert!(faults.iter().any(|(of, message)| of.starts_with(option.split('.').next().unwrap()) && message.contains(part)), "{all}: {faults:?}");
+        assert!(
+            faults
+                .iter()
+                .any(|(of, message)| of.starts_with(option.split('.').next().unwrap()) && message.contains(part)),
+            "{all}: {faults:?}"
+        );
     }
     let input = int_table(&[("k", &[])], None);
     for (by, columns, option, part) in [
@@ -215,9 +233,15 @@ fn rows_without_event_times_are_told_what_to_do() {
     let batch: Batch = Arc::new(input.clone());
     let error = bench.operator().process(0, &batch).unwrap_err();
     assert!(error.message().contains("give its source an `event_time`"), "{error}");
-    let output = windowed(json!({ "columns": ["sum(n) AS n"], "window": "1s", "time": "processing" }), std::slice::from_ref(&input));
+    let output = windowed(
+        json!({ "columns": ["sum(n) AS n"], "window": "1s", "time": "processing" }),
+        std::slice::from_ref(&input),
+    );
     assert_eq!(ints(&output[0], "n"), [Some(1)]);
-    let output = windowed(json!({ "columns": ["sum(n) AS n"], "window": { "count": 2 } }), &[input.clone(), input.clone(), input]);
+    let output = windowed(
+        json!({ "columns": ["sum(n) AS n"], "window": { "count": 2 } }),
+        &[input.clone(), input.clone(), input],
+    );
     assert_eq!(ints(&output[0], "n"), [Some(1)], "the third row alone: the first two came out before");
 }
 
