@@ -13,6 +13,7 @@ use piton_actors::{Batch, Rows, Session, Sliding, TimeWindows, Timing, Tumbling,
 use serde::{Deserialize, Serialize};
 
 const BATCH: u64 = 1024;
+const ROUNDS: usize = 5;
 /// How many records there are in a millisecond of event time.
 const PER_MS: u64 = 100;
 
@@ -82,17 +83,21 @@ fn main() {
     let rows = numbers.first().copied().unwrap_or(10_000_000);
     let keys = numbers.get(1).copied().unwrap_or(100);
     let ms = Duration::from_millis;
-    let tumbling = Tumbling::of(ms(10_000)).into();
-    run(tumbling, rows / 10, keys);
-    let base = run(tumbling, rows, keys);
-    for (name, windows) in [
-        ("tumbling 10 s", tumbling),
+    let variants: [(&str, TimeWindows); 4] = [
+        ("tumbling 10 s", Tumbling::of(ms(10_000)).into()),
         ("sliding 10 s / 1 s", Sliding::of(ms(10_000), ms(1_000)).into()),
         ("sliding 10 s / 100 ms", Sliding::of(ms(10_000), ms(100)).into()),
         ("session 1 s", Session { gap: ms(1_000) }.into()),
-    ] {
-        let (took, out) = run(windows, rows, keys);
-        let (each, ratio) = (took.as_nanos() as f64 / rows as f64, took.as_secs_f64() / base.0.as_secs_f64());
+    ];
+    // The best of some rounds, taken in turns: on a machine that does other things, too, all others are too long.
+    let mut best = [(Duration::MAX, 0); 4];
+    for _ in 0..ROUNDS {
+        for (best, (_, windows)) in best.iter_mut().zip(variants) {
+            *best = (*best).min(run(windows, rows, keys));
+        }
+    }
+    for ((name, _), (took, out)) in variants.iter().zip(best) {
+        let (each, ratio) = (took.as_nanos() as f64 / rows as f64, took.as_secs_f64() / best[0].0.as_secs_f64());
         println!("{name:24} {each:7.1} ns/record  {ratio:5.2} x tumbling  {out} windows");
     }
 }
