@@ -29,6 +29,8 @@ fn topology(window: &str, parallelism: u32) -> String {
         interval = "10ms"
         [checkpoint]
         interval = "30ms"
+        [recovery]
+        initial_backoff = "5ms"
         [store]
         path = "state"
         [sources.numbers]
@@ -56,7 +58,7 @@ fn topology(window: &str, parallelism: u32) -> String {
         type = "fail"
         inputs = ["windows"]
         parallelism = {parallelism}
-        where = "from_ms % 7000 = 1000"
+        where = "key = 3 AND from_ms % 7000 = 1000"
         [sinks.results]
         type = "csv"
         inputs = ["after"]
