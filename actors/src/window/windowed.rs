@@ -67,7 +67,7 @@ impl<A: Aggregate> Windowed<A> {
         }
     }
 
-    fn into_pane(&mut self, panes: Panes, record: &A::In, ctx: &mut Context<A::Out>) -> Result {
+    fn take_by_slice(&mut self, panes: Panes, record: &A::In, ctx: &mut Context<A::Out>) -> Result {
         let by = self.rules.time;
         let (time, passed) = (by.of(ctx)?, by.passed(ctx));
         let arrival = self.decide(panes, time, passed);
@@ -100,7 +100,7 @@ impl<A: Aggregate> Windowed<A> {
         Ok(())
     }
 
-    fn into_session(&mut self, sessions: Sessions, record: &A::In, ctx: &mut Context<A::Out>) -> Result {
+    fn take_by_session(&mut self, sessions: Sessions, record: &A::In, ctx: &mut Context<A::Out>) -> Result {
         let by = self.rules.time;
         let (time, passed) = (by.of(ctx)?, by.passed(ctx));
         if sessions.is_over(sessions.alone(time), passed) {
@@ -132,7 +132,7 @@ impl<A: Aggregate> Windowed<A> {
         by.set(sessions.next(place.window, passed), ctx)
     }
 
-    fn into_count(&mut self, whole: u64, record: &A::In, ctx: &mut Context<A::Out>) -> Result {
+    fn take_by_count(&mut self, whole: u64, record: &A::In, ctx: &mut Context<A::Out>) -> Result {
         let time = match ctx.timestamp() {
             Some(time) if self.rules.time == Time::Event => time,
             _ => ctx.now(),
@@ -257,9 +257,9 @@ impl<A: Aggregate> Operator for Windowed<A> {
 
     fn process(&mut self, record: &A::In, ctx: &mut Context<A::Out>) -> Result {
         match self.rules.kind {
-            Kind::Panes(panes) => self.into_pane(panes, record, ctx),
-            Kind::Sessions(sessions) => self.into_session(sessions, record, ctx),
-            Kind::Counted(whole) => self.into_count(whole, record, ctx),
+            Kind::Panes(panes) => self.take_by_slice(panes, record, ctx),
+            Kind::Sessions(sessions) => self.take_by_session(sessions, record, ctx),
+            Kind::Counted(whole) => self.take_by_count(whole, record, ctx),
         }
     }
 

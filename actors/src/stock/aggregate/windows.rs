@@ -133,7 +133,7 @@ impl InWindows {
         Ok(())
     }
 
-    fn into_panes(&self, panes: Panes, table: &Table, times: &[Timestamp], ctx: &mut Context<Table>) -> Result {
+    fn take_by_slice(&self, panes: Panes, table: &Table, times: &[Timestamp], ctx: &mut Context<Table>) -> Result {
         let passed = self.rules.time.passed(ctx);
         let groups = self.plan.keys.groups(table)?;
         let mut sorted = Sorted::with_rows(table.rows());
@@ -193,7 +193,7 @@ impl InWindows {
         self.emit(fired, ctx)
     }
 
-    fn into_sessions(
+    fn take_by_session(
         &self,
         sessions: Sessions,
         table: &Table,
@@ -293,7 +293,7 @@ impl InWindows {
         self.emit(fired, ctx)
     }
 
-    fn into_counts(&self, whole: u64, table: &Table, times: &[Timestamp], ctx: &mut Context<Table>) -> Result {
+    fn take_by_count(&self, whole: u64, table: &Table, times: &[Timestamp], ctx: &mut Context<Table>) -> Result {
         let Groups { keys, of_row, .. } = self.plan.keys.groups(table)?;
         let mut sorted = Sorted::with_rows(table.rows());
         let mut saved = Saved::default();
@@ -379,9 +379,9 @@ impl Operator for InWindows {
             (Time::Event, _, None) => return Err(no_event_time()),
         };
         match self.rules.kind {
-            Kind::Panes(panes) => self.into_panes(panes, &table, &times, ctx),
-            Kind::Sessions(sessions) => self.into_sessions(sessions, &table, &times, ctx),
-            Kind::Counted(whole) => self.into_counts(whole, &table, &times, ctx),
+            Kind::Panes(panes) => self.take_by_slice(panes, &table, &times, ctx),
+            Kind::Sessions(sessions) => self.take_by_session(sessions, &table, &times, ctx),
+            Kind::Counted(whole) => self.take_by_count(whole, &table, &times, ctx),
         }
     }
 
