@@ -1,5 +1,5 @@
-//! Sums up what each user spends per minute of event time: keyed state, timers, and a watermark that waits for rows
-//! that come late.
+//! Sums up what each user spends per minute of event time: an aggregate in time windows, which wait for rows that come
+//! late.
 //!
 //! ```text
 //! cargo run --example spend_per_user -- run examples/spend_per_user.toml
@@ -17,37 +17,30 @@ use serde::{Deserialize, Serialize};
 
 const MINUTE: i64 = 60_000;
 
-/// Sums up per user and minute, and emits a sum when its minute is over.
+/// Sums up what each user spends. The topology file says in which windows.
 #[derive(Clone, Deserialize)]
 struct SpendPerUser {}
 
-/// What the current user has spent in the minutes that are not over, each by its last millisecond.
-const CENTS: MapState<i64, u64> = MapState::new("cents");
-
-impl Operator for SpendPerUser {
+impl Aggregate for SpendPerUser {
     type In = Purchase;
+    type Sum = u64;
     type Out = Spend;
 
     fn key(&self, purchase: &Purchase) -> Key {
         Key::from(&purchase.user)
     }
 
-    fn process(&mut self, purchase: &Purchase, ctx: &mut Context<Spend>) -> Result {
-        let last = purchase.at - purchase.at.rem_euclid(MINUTE) + MINUTE - 1;
-        if last <= ctx.watermark() {
-            // Its sum was emitted already: it comes later than `out_of_order` allows.
-            return Ok(());
-        }
-        ctx.map_state(CENTS).update(last, |cents| *cents += purchase.cents)?;
-        ctx.timer_at(last)
+    fn add(&self, cents: &mut u64, purchase: &Purchase) {
+        *cents += purchase.cents;
     }
 
-    fn on_timer(&mut self, timer: Timer, ctx: &mut Context<Spend>) -> Result {
-        if let Some(cents) = ctx.map_state(CENTS).remove(&timer.at)? {
-            let user = timer.key.as_str().unwrap_or_default().to_string();
-            ctx.emit(Spend { user, at: timer.at, cents });
-        }
-        Ok(())
+    fn merge(&self, cents: &mut u64, others: &u64) {
+        *cents += others;
+    }
+
+    fn result(&self, user: &Key, window: TimeWindow, cents: &u64) -> Spend {
+        let user = user.as_str().unwrap_or_default().to_string();
+        Spend { user, at: window.start, cents: *cents }
     }
 }
 
@@ -74,7 +67,7 @@ impl FromStr for Purchase {
     }
 }
 
-/// What a user has spent in the minute that `at` lies in.
+/// What a user has spent in the window that begins at `at`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Record)]
 struct Spend {
     user: String,
@@ -91,7 +84,7 @@ impl fmt::Display for Spend {
 
 fn main() -> ExitCode {
     let mut registry = piton::Registry::stock();
-    registry.operator::<SpendPerUser>("spend_per_user");
+    registry.aggregate::<SpendPerUser>("spend_per_user");
     registry.add_source_kind("purchases", Arc::new(LineSourceKind::<Purchase>::with_time(|purchase| purchase.at)));
     registry.add_sink_kind("spends", Arc::new(LineSinkKind::<Spend>::default()));
     piton::cli::main(registry)
@@ -99,14 +92,18 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use piton::harness::Harness;
+    use piton::{Timing, Tumbling, Windowed};
 
     use super::*;
 
     #[test]
     fn sums_and_timers_survive_a_crash() -> Result {
         let [first, second] = ["10:00:07 ada 1200", "10:00:59 ada 50"].map(|line| line.parse::<Purchase>().unwrap());
-        let spends = Harness::new(|| SpendPerUser {})
+        let minutes = Timing::of(Tumbling::of(Duration::from_secs(60)));
+        let spends = Harness::new(move || Windowed::new(SpendPerUser {}, minutes).expect("a minute is a window"))
             .push_at(first.at, first)?
             .checkpoint()?
             .crash()?

@@ -14,7 +14,7 @@ use crate::side::{SideOutput, Sides};
 use crate::state::{
     ListEntry, ListState, LocalEntry, LocalState, MapEntry, MapState, StateStore, StateValue, ValueEntry, ValueState,
 };
-use crate::time::{TimerKind, Timestamp, WATERMARK_MIN};
+use crate::time::{Timer, TimerKind, Timestamp, WATERMARK_MIN};
 
 /// The engine as one operator instance sees it. `Out` is what the operator emits.
 pub struct Context<Out: Output> {
@@ -163,6 +163,15 @@ impl<Out: Output> Context<Out> {
     /// If there is no current key.
     pub fn delete_timer(&mut self, kind: TimerKind, at: Timestamp) -> crate::Result {
         self.state.delete_timer(kind, at)
+    }
+
+    /// Takes the next timer of a kind that is due at `until`, and makes its key current: for operators that see to many
+    /// timers at once. It fires no more.
+    pub(crate) fn take_timer(&mut self, kind: TimerKind, until: Timestamp) -> Option<Timer> {
+        let timer = self.state.pop_due(kind, until)?;
+        self.come_to(self.entered + 1);
+        self.time = Some(timer.at);
+        Some(timer)
     }
 
     /// Returns what collects the output, for operators that emit whole batches.

@@ -34,6 +34,7 @@ pub mod stock;
 #[cfg(feature = "sql")]
 mod table;
 mod time;
+mod window;
 
 pub use batch::{AnyBatch, Batch, Output, OutputBuffer, RowBuffer, Rows, Scatter, rows};
 pub use context::Context;
@@ -49,11 +50,14 @@ pub use state::{ListState, LocalState, MapState, ValueState};
 #[cfg(feature = "sql")]
 pub use table::{Joint, Table, TableBuffer, TableRow, table};
 pub use time::{Timer, TimerKind, Timestamp, WATERMARK_MAX, WATERMARK_MIN};
+pub use window::{
+    Aggregate, Global, Session, Sliding, Time, TimeWindow, TimeWindows, Timing, Tumbling, Windowed, WindowedOf,
+};
 
 /// What a file of operators imports.
 pub mod prelude {
     pub use crate::{
-        Context, Either, Error, Feed, Inputs, Key, ListState, LocalState, MapState, Operator, Progress, Record, Result,
-        SideOutput, SideOutputDeclared, Sink, Source, Subtask, Timer, ValueState, WindowId,
+        Aggregate, Context, Either, Error, Feed, Inputs, Key, ListState, LocalState, MapState, Operator, Progress,
+        Record, Result, SideOutput, SideOutputDeclared, Sink, Source, Subtask, TimeWindow, Timer, ValueState, WindowId,
     };
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use piton_actors::blueprint::{KindDoc, OperatorKind, OperatorOf, SinkKind, SourceKind, TypedOutput};
-use piton_actors::{Feed, Inputs, Operator, Sink, Source};
+use piton_actors::{Aggregate, Feed, Inputs, Operator, Sink, Source, WindowedOf};
 use serde::de::DeserializeOwned;
 
 use crate::topology::kinds::{SinkOf, SourceOf};
@@ -57,6 +57,18 @@ impl Registry {
         O::Out: TypedOutput,
     {
         self.add_operator_kind(name, Arc::new(OperatorOf::<O>::new(KindDoc::default())))
+    }
+
+    /// Registers an aggregate in time windows: its options are its own fields, and those that say how time is cut into
+    /// windows (`window`, `allowed_lateness`, `early`, `time`).
+    ///
+    /// # Panics
+    /// If there is an operator of this name.
+    pub fn aggregate<A>(&mut self, name: &str) -> &mut Registry
+    where
+        A: Aggregate + DeserializeOwned + Clone + Sync,
+    {
+        self.add_operator_kind(name, Arc::new(WindowedOf::<A>::new(KindDoc::default())))
     }
 
     /// Registers a source whose options are its own fields.

@@ -6,6 +6,7 @@
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
+use std::ops::RangeBounds;
 
 use super::chunk::Kind;
 use super::handle::{Name, StateValue};
@@ -117,6 +118,16 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
         Ok(change(map.entry(key).or_default()))
     }
 
+    /// Changes the value under a key, or the one that `make` makes if there is none, and returns what `change` returns.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn update_or<R>(self, key: K, make: impl FnOnce() -> V, change: impl FnOnce(&mut V) -> R) -> Result<R> {
+        let part = |map: &BTreeMap<K, V>, price: &mut Price| Pair::of(map, &key, price);
+        let map = self.store.change_part(self.name, Kind::Map, BTreeMap::new, part)?;
+        Ok(change(map.entry(key).or_insert_with(make)))
+    }
+
     /// Takes the value under a key away and returns it.
     ///
     /// # Errors
@@ -148,6 +159,20 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
     /// As `get`.
     pub fn iter(self) -> Result<impl DoubleEndedIterator<Item = (&'a K, &'a V)> + use<'a, K, V>> {
         Ok(self.read()?.into_iter().flatten())
+    }
+
+    /// Returns the pairs whose keys lie in a range, in the order of their keys.
+    ///
+    /// # Errors
+    /// As `get`.
+    ///
+    /// # Panics
+    /// If the range ends before it begins.
+    pub fn range<B: RangeBounds<K>>(
+        self,
+        range: B,
+    ) -> Result<impl DoubleEndedIterator<Item = (&'a K, &'a V)> + use<'a, B, K, V>> {
+        Ok(self.read()?.map(|map| map.range(range)).into_iter().flatten())
     }
 
     /// Returns how many values there are.

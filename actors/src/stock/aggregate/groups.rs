@@ -73,6 +73,13 @@ impl Keys {
         Some(Table::new(row).show(0))
     }
 
+    /// Returns the columns of some of these keys.
+    pub(super) fn columns(&self, keys: &[Key]) -> Result<Vec<ArrayRef>> {
+        let parser = self.converter.parser();
+        let rows = keys.iter().filter(|_| !self.columns.is_empty());
+        Ok(self.converter.convert_rows(rows.filter_map(Key::as_bytes).map(|bytes| parser.parse(bytes)))?)
+    }
+
     /// Returns the groups of rows with the same key, in the order in which the keys come up.
     pub(super) fn groups(&self, table: &Table) -> Result<Groups> {
         let mut groups = Groups { keys: Vec::new(), first: Vec::new(), times: Vec::new(), of_row: Vec::new() };

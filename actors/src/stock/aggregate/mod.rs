@@ -1,6 +1,6 @@
-//! `aggregate`: the running values of aggregate functions for each key.
+//! `aggregate`: the values of aggregate functions for each key, in time windows or running.
 //!
-//! Each batch of input gives one row for each key in it, with the values of that key over everything seen so far, in
+//! With `window`, each key in each time window gives one row when the window is over, see `windows.rs`. Without, each batch of input gives one row for each key in it, with the values of that key over everything seen so far, in
 //! the order in which the keys come up. Rows whose key is NULL are a group like others; without key columns there is
 //! one group. The row carries the latest event time of the rows that it was made for.
 
@@ -9,8 +9,11 @@ mod moments;
 mod plan;
 mod state;
 mod sum;
+mod windows;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -19,9 +22,12 @@ use super::{input_schema, table_operator};
 use crate::blueprint::{Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
 use crate::record::RecordType;
 use crate::table::{Table, TableRow};
+use crate::window::shared::{COUNTED, Counted, Few, Live, PANES, Rules, SESSIONS, Span, option_docs};
 use crate::{Context, Key, Operator, Result, ValueState};
-use plan::Plan;
-use state::{Kept, Packed};
+use crate::{Time, TimeWindows, Timing};
+use plan::{Adds, Plan, WINDOW_COLUMNS};
+use state::{Kept, Packed, Saved};
+use windows::InWindows;
 
 /// The state of all aggregates of a key.
 const STATE: ValueState<Packed> = ValueState::new(STATE_NAME);
@@ -40,10 +46,10 @@ struct InContext<'a> {
 }
 
 impl Kept for InContext<'_> {
-    fn load(&mut self, group: usize, bytes: &mut Vec<u8>) -> Result {
+    fn load(&mut self, group: usize, saved: &mut Saved) -> Result {
         self.ctx.enter_key(self.keys[group].clone());
         if let Some(state) = self.ctx.state(STATE).get()? {
-            bytes.extend_from_slice(&state.0);
+            saved.push(group, state);
         }
         Ok(())
     }
@@ -97,19 +103,54 @@ struct Settings {
     #[serde(default)]
     by: Vec<String>,
     columns: Vec<String>,
+    window: Option<TimeWindows>,
+    allowed_lateness: Option<Span>,
+    early: Option<Span>,
+    time: Option<Time>,
+}
+
+impl Settings {
+    /// Returns when windows emit; nothing if there are none.
+    fn timing(&self) -> Result<Option<Timing>, Vec<Fault>> {
+        let Some(window) = self.window else {
+            let given = [
+                ("allowed_lateness", self.allowed_lateness.is_some()),
+                ("early", self.early.is_some()),
+                ("time", self.time.is_some()),
+            ];
+            let given = given.into_iter().filter(|(_, is_given)| *is_given);
+            let faults: Vec<Fault> =
+                given.map(|(option, _)| Fault::new(option, "belongs to a time window; give `window`, too")).collect();
+            return if faults.is_empty() { Ok(None) } else { Err(faults) };
+        };
+        Ok(Some(Timing {
+            window,
+            allowed_lateness: self.allowed_lateness.map_or(Duration::ZERO, |lateness| lateness.0),
+            early: self.early.map(|early| early.0),
+            time: self.time.unwrap_or_default(),
+        }))
+    }
+
+    /// Returns when windows emit, checked, and in words.
+    fn rules(&self) -> Result<Option<(Rules, String)>, Vec<Fault>> {
+        let Some(timing) = self.timing()? else { return Ok(None) };
+        Ok(Some((timing.rules()?, timing.described())))
+    }
 }
 
 impl OperatorKind for AggregateKind {
     fn doc(&self) -> KindDoc {
+        let mut options = vec![
+            option("by", "[]", "The columns of the key; without any, all rows are one group."),
+            required(
+                "columns",
+                "SQL expressions over aggregate functions and key columns, such as \"count(*) AS n\" or \"sum(x) / count(x) AS mean\".",
+            ),
+        ];
+        options.extend(option_docs(option("window", "", WINDOW_DOC)));
         KindDoc {
-            doc: "Computes the running values of aggregate functions for each key, and emits those of each key in a batch.",
-            options: vec![
-                option("by", "[]", "The columns of the key; without any, all rows are one group."),
-                required(
-                    "columns",
-                    "SQL expressions over aggregate functions and key columns, such as \"count(*) AS n\" or \"sum(x) / count(x) AS mean\".",
-                ),
-            ],
+            doc: "Computes the values of aggregate functions for each key: in each time window, or running.",
+            options,
         }
     }
 
@@ -120,22 +161,36 @@ impl OperatorKind for AggregateKind {
         _site: &Site,
     ) -> Result<OperatorBlueprint, Vec<Fault>> {
         let settings: Settings = read(options, &self.doc())?;
+        let rules = settings.rules();
         let input = input_schema(inputs)?;
-        let plan = Arc::new(Plan::new(&settings.by, &settings.columns, &input)?);
+        let adds = if settings.window.is_some() { Adds::Window } else { Adds::Nothing };
+        let plan = Plan::new(&settings.by, &settings.columns, &input, adds);
+        let (rules, plan) = match (rules, plan) {
+            (Ok(rules), Ok(plan)) => (rules, Arc::new(plan)),
+            (rules, plan) => return Err([rules.err(), plan.err()].into_iter().flatten().flatten().collect()),
+        };
         let output = Arc::clone(&plan.output);
-        let state = Some(plan.state.clone());
         let (of_keys, of_states) = (Arc::clone(&plan), Arc::clone(&plan));
-        let plan_keys = plan.key_names();
-        let aggregate = Aggregate { plan };
+        let (state, latest_by, blueprint) = match rules {
+            None => {
+                let (state, latest_by) = (plan.state.clone(), Some(plan.key_names()));
+                let aggregate = Aggregate { plan };
+                (state, latest_by, table_operator(output, true, Arc::new(move || Ok(aggregate.clone()))))
+            }
+            Some((rules, described)) => {
+                let state = format!("{}, window {described}", plan.state);
+                let columns = plan.key_names().into_iter().chain(WINDOW_COLUMNS.map(str::to_string));
+                let latest_by = rules.emits_again().then(|| columns.collect());
+                let aggregate = InWindows { plan, rules };
+                (state, latest_by, table_operator(output, true, Arc::new(move || Ok(aggregate.clone()))))
+            }
+        };
         Ok(OperatorBlueprint {
-            state,
-            latest_by: Some(plan_keys),
-            show_state: Some(Arc::new(move |name, written| {
-                let packed = (name == STATE_NAME).then(|| rmp_serde::from_slice::<Packed>(written).ok())?;
-                of_states.show(&packed?)
-            })),
+            state: Some(state),
+            latest_by,
+            show_state: Some(Arc::new(move |name, written| show(&of_states, name, written))),
             show_key: Some(Arc::new(move |key| of_keys.keys.show(key))),
-            ..table_operator(output, true, Arc::new(move || Ok(aggregate.clone())))
+            ..blueprint
         })
     }
 
@@ -144,8 +199,36 @@ impl OperatorKind for AggregateKind {
     }
 
     fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {
-        read::<Settings>(options, &self.doc()).err().unwrap_or_default()
+        match read::<Settings>(options, &self.doc()) {
+            Ok(settings) => settings.rules().err().unwrap_or_default(),
+            Err(faults) => faults,
+        }
     }
+}
+
+const WINDOW_DOC: &str = "How time is cut: \"60s\", { tumbling = \"1h\", offset = \"15m\" }, { sliding = \"10s\", every = \"2s\" }, { session = \"30m\" } or { count = 100 }; adds the columns `window_start` and `window_end`. Without it, each batch of input emits the running values of its keys.";
+
+/// Returns a piece of state as JSON: an object of aggregates, or a list of them with the times that they are of.
+fn show(plan: &Plan, name: &str, written: &[u8]) -> Option<String> {
+    let of_window = |(start, end): (i64, Option<i64>), sum: &Packed| {
+        let end = end.map_or(String::new(), |end| format!("\"window_end\":{end},"));
+        Some(format!("{{\"window_start\":{start},{end}{}", plan.show(sum)?.strip_prefix('{')?))
+    };
+    let of_live = |live: &Live<Packed>| of_window((live.window().start, Some(live.window().end)), &live.2);
+    let shown: Option<Vec<String>> = match name {
+        STATE_NAME => return plan.show(&rmp_serde::from_slice(written).ok()?),
+        PANES => {
+            let panes: BTreeMap<i64, Packed> = rmp_serde::from_slice(written).ok()?;
+            panes.iter().map(|(start, sum)| of_window((*start, None), sum)).collect()
+        }
+        SESSIONS => {
+            let sessions: Few<Live<Packed>> = rmp_serde::from_slice(written).ok()?;
+            sessions.as_slice().iter().map(of_live).collect()
+        }
+        COUNTED => Some(vec![of_live(&rmp_serde::from_slice::<Counted<Packed>>(written).ok()?.live)?]),
+        _ => None,
+    };
+    Some(format!("[{}]", shown?.join(",")))
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, RecordBatch, TimestampMillisecondArray, UInt32Array};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion_common::Column;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_expr::Expr;
@@ -17,17 +17,29 @@ use super::super::options::unknown;
 use super::super::select::twice;
 use super::groups::{Keys, canonical};
 use super::state::{Aggregates, Kept, Packed};
-use crate::Result;
 use crate::blueprint::Fault;
 use crate::table::Table;
+use crate::{Result, TimeWindow};
+
+/// The columns that a time window adds behind those of the key.
+pub(super) const WINDOW_COLUMNS: [&str; 2] = ["window_start", "window_end"];
+const WINDOW_TYPE: DataType = DataType::Timestamp(TimeUnit::Millisecond, None);
+
+/// What comes out beside the key and the columns that were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Adds {
+    Nothing,
+    /// Where the time window of a row begins and ends.
+    Window,
+}
 
 /// What an `aggregate` computes.
 pub(super) struct Plan {
     /// The key columns.
     pub keys: Keys,
     by: Vec<usize>,
-    aggregates: Aggregates,
-    /// The key columns and the bare aggregates, of which the output columns are computed.
+    pub aggregates: Aggregates,
+    /// The key columns, what is added to them and the bare aggregates, of which the output columns are computed.
     inner: SchemaRef,
     columns: Vec<Expression>,
     /// What comes out.
@@ -39,14 +51,19 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Makes the plan of the options `by` and `columns` on an input.
-    pub(super) fn new(by: &[String], columns: &[String], input: &SchemaRef) -> Result<Plan, Vec<Fault>> {
-        let scope = Scope::new(input).map_err(|message| vec![Fault::new("inputs", message)])?;
+    pub(super) fn new(by: &[String], columns: &[String], input: &SchemaRef, adds: Adds) -> Result<Plan, Vec<Fault>> {
+        let seen = if adds == Adds::Window { with_window(by, input)? } else { Arc::clone(input) };
+        let scope = Scope::new(&seen).map_err(|message| vec![Fault::new("inputs", message)])?;
         let by = key_columns(by, input)?;
         if columns.is_empty() {
             return Err(vec![Fault::new("columns", "name at least one column, such as \"count(*) AS n\"")]);
         }
-        let names: Vec<&str> = by.iter().map(|column| input.field(*column).name().as_str()).collect();
-        let mut bare = Bare { mark: mark(&names), found: Vec::new() };
+        let mut names: Vec<&str> = by.iter().map(|column| input.field(*column).name().as_str()).collect();
+        if adds == Adds::Window {
+            names.extend(WINDOW_COLUMNS);
+        }
+        let not_in_rows = seen.fields().iter().skip(input.fields().len()).map(|field| field.name().clone()).collect();
+        let mut bare = Bare { mark: mark(&names), found: Vec::new(), not_in_rows };
         let mut parsed = Vec::new();
         let mut faults = Vec::new();
         for (index, text) in columns.iter().enumerate() {
@@ -56,14 +73,19 @@ impl Plan {
             }
         }
         for (index, column) in parsed.iter().filter(|(_, column)| names.contains(&column.name.as_str())) {
-            let message = format!("`{}` is in `by` and comes out by itself; leave it away, or use AS", column.name);
+            let whose = if WINDOW_COLUMNS.contains(&&*column.name) && adds == Adds::Window {
+                "the window's"
+            } else {
+                "in `by`"
+            };
+            let message = format!("`{}` is {whose} and comes out by itself; leave it away, or use AS", column.name);
             faults.push(Fault::new(format!("columns[{index}]"), message));
         }
         faults.extend(twice(parsed.iter().map(|(index, column)| (*index, column.name.as_str()))));
         if !faults.is_empty() {
             return Err(faults);
         }
-        Plan::finish(&scope, input, by, &bare, parsed)
+        Plan::finish(&scope, &seen, by, &bare, (parsed, adds))
     }
 
     fn finish(
@@ -71,11 +93,15 @@ impl Plan {
         input: &SchemaRef,
         by: Vec<usize>,
         bare: &Bare,
-        parsed: Vec<(usize, Parsed)>,
+        (parsed, adds): (Vec<(usize, Parsed)>, Adds),
     ) -> Result<Plan, Vec<Fault>> {
         let of_columns = |message: String| vec![Fault::new("columns", message)];
         let mut lowered = Vec::new();
         let mut fields: Vec<Field> = by.iter().map(|column| input.field(*column).clone()).collect();
+        if adds == Adds::Window {
+            fields.extend(WINDOW_COLUMNS.map(|name| Field::new(name, WINDOW_TYPE, true)));
+        }
+        let of_key = fields.clone();
         for (number, aggregate) in bare.found.iter().enumerate() {
             let (props, context) = (ExecutionProps::new(), PhysicalPlanningContext::default());
             let built = LoweredAggregateBuilder::new(aggregate, scope.schema(), input, &props, &context)
@@ -104,8 +130,8 @@ impl Plan {
         let described = described.map(|field| format!("{}: {}", field.name(), field.data_type()));
         let described = described.collect::<Vec<String>>().join(", ");
         let state = format!("by [{described}], columns [{}]", aggregates.described);
-        let of_key = by.iter().map(|column| input.field(*column).clone());
-        let output = Schema::new(of_key.chain(columns.iter().map(Expression::field)).collect::<Vec<Field>>());
+        let output =
+            Schema::new(of_key.into_iter().chain(columns.iter().map(Expression::field)).collect::<Vec<Field>>());
         Ok(Plan { keys, by, aggregates, inner, columns, output: Arc::new(output), state })
     }
 
@@ -128,14 +154,60 @@ impl Plan {
         let first = UInt32Array::from(groups.first);
         let firsts = |column: &usize| Ok(canonical(&arrow::compute::take(table.column(*column), &first, None)?));
         let keys = self.by.iter().map(firsts).collect::<Result<Vec<ArrayRef>>>()?;
+        let times: Option<Vec<i64>> = groups.times.into_iter().collect();
+        Ok(Table::with_times(self.output_of(keys, values)?, times.map(Into::into)))
+    }
+
+    /// Returns what comes out for some keys and their time windows, with the values of the aggregates.
+    pub(super) fn windows(
+        &self,
+        keys: &[crate::Key],
+        windows: &[TimeWindow],
+        values: Vec<ArrayRef>,
+    ) -> Result<RecordBatch> {
+        let mut columns = self.keys.columns(keys)?;
+        let times = |time: fn(&TimeWindow) -> i64| -> ArrayRef {
+            Arc::new(TimestampMillisecondArray::from_iter_values(windows.iter().map(time)))
+        };
+        columns.push(times(|window| window.start));
+        columns.push(times(|window| window.end));
+        self.output_of(columns, values)
+    }
+
+    /// Computes the output columns from the key columns, and what is added to them, and the values of the aggregates.
+    fn output_of(&self, keys: Vec<ArrayRef>, values: Vec<ArrayRef>) -> Result<RecordBatch> {
         let inner = RecordBatch::try_new(Arc::clone(&self.inner), keys.iter().cloned().chain(values).collect())?;
         let mut columns = keys;
         for column in &self.columns {
             columns.push(column.evaluate(&inner)?);
         }
-        let times: Option<Vec<i64>> = groups.times.into_iter().collect();
-        Ok(Table::with_times(RecordBatch::try_new(Arc::clone(&self.output), columns)?, times.map(Into::into)))
+        Ok(RecordBatch::try_new(Arc::clone(&self.output), columns)?)
     }
+}
+
+/// Returns the columns that expressions may name where there are time windows: those of the input, and the window's.
+/// Where the input has such columns, too, aggregate functions are over the input's.
+fn with_window(by: &[String], input: &SchemaRef) -> Result<SchemaRef, Vec<Fault>> {
+    let mut fields: Vec<FieldRef> = input.fields().iter().cloned().collect();
+    let mut faults = Vec::new();
+    for name in WINDOW_COLUMNS {
+        if let Some(index) = by.iter().position(|by| by == name) {
+            let message = format!("the time window adds a column `{name}`; give this one another name with a `select`");
+            faults.push(Fault::new(format!("by[{index}]"), message));
+        }
+        match input.column_with_name(name) {
+            None => fields.push(Arc::new(Field::new(name, WINDOW_TYPE, true))),
+            Some((_, field)) if *field.data_type() == WINDOW_TYPE => {}
+            Some((_, field)) => {
+                let message = format!(
+                    "the time window adds a column `{name}`, but the input has one of type {}; give that another name with a `select`",
+                    field.data_type()
+                );
+                faults.push(Fault::new("window", message));
+            }
+        }
+    }
+    if faults.is_empty() { Ok(Arc::new(Schema::new(fields))) } else { Err(faults) }
 }
 
 fn key_columns(by: &[String], input: &SchemaRef) -> Result<Vec<usize>, Vec<Fault>> {
@@ -174,6 +246,8 @@ fn mark(names: &[&str]) -> String {
 struct Bare {
     mark: String,
     found: Vec<Expr>,
+    /// Columns that rows of the input do not have.
+    not_in_rows: Vec<String>,
 }
 
 impl Bare {
@@ -188,6 +262,12 @@ impl Bare {
             let Expr::AggregateFunction(function) = &part else { return Ok(Transformed::no(part)) };
             if let Err(message) = check(function) {
                 wrong.get_or_insert(message);
+            }
+            if let Some(used) =
+                self.not_in_rows.iter().find(|name| part.column_refs().iter().any(|used| used.name == **name))
+            {
+                let name = function.func.name();
+                wrong.get_or_insert(format!("`{used}` is the window's, not a row's: `{name}` cannot be applied to it"));
             }
             let number = self.found.iter().position(|known| *known == part).unwrap_or_else(|| {
                 self.found.push(part.clone());

@@ -31,8 +31,8 @@ pub(super) struct Packed(#[serde(with = "serde_bytes")] pub Vec<u8>);
 
 /// Where the states of keys are kept while no batch is worked on.
 pub(super) trait Kept {
-    /// Appends the state of the group's key to `bytes`; nothing if it has none.
-    fn load(&mut self, group: usize, bytes: &mut Vec<u8>) -> Result;
+    /// Appends the state of the group's key; nothing if it has none.
+    fn load(&mut self, group: usize, saved: &mut Saved) -> Result;
 
     /// Replaces the state of the group's key.
     fn save(&mut self, group: usize, state: Packed) -> Result;
@@ -69,21 +69,56 @@ enum Ours {
     Sum(Integers),
 }
 
-/// The states of the groups of a batch: those of the first `known` groups are saved, the others are new.
-struct TakenUp {
-    saved: Vec<ArrayRef>,
-    known: usize,
-    groups: usize,
+/// Rows that are added to groups.
+pub(super) struct Added<'a> {
+    pub batch: &'a RecordBatch,
+    /// The group of each row.
+    pub of_row: &'a [usize],
+}
+
+/// States that were kept, one after the other in some bytes, each with the group that it belongs to.
+#[derive(Default)]
+pub(super) struct Saved {
+    bytes: Vec<u8>,
+    /// The group of each, and where its bytes end.
+    ends: Vec<(usize, usize)>,
+}
+
+impl Saved {
+    /// Appends the state of a group. A group may have several, which are then merged in this order.
+    pub(super) fn push(&mut self, group: usize, state: &Packed) {
+        self.bytes.extend_from_slice(&state.0);
+        self.ends.push((group, self.bytes.len()));
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        let begins = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
+        self.ends.iter().zip(begins).map(|((group, end), begin)| (*group, &self.bytes[begin..*end]))
+    }
+}
+
+/// New states of groups.
+pub(super) struct Folded {
+    states: Vec<ArrayRef>,
+    /// The row of each group in the columns of the states.
+    place: UInt32Array,
 }
 
 impl One {
-    /// Adds the rows of a batch to the states that were taken up. Returns the new states and the new values.
-    fn advance(
+    /// Merges saved states, adds the rows of a batch, and returns the new states of the groups. Groups that have saved
+    /// states come before all others.
+    fn fold(
         &self,
-        batch: &RecordBatch,
-        of_row: &[usize],
-        taken_up: TakenUp,
-    ) -> DataFusionResult<(Vec<ArrayRef>, ArrayRef)> {
+        added: Option<&Added<'_>>,
+        saved: &[ArrayRef],
+        of_saved: &[usize],
+        groups: usize,
+    ) -> DataFusionResult<Vec<ArrayRef>> {
+        let mut accumulator = self.accumulator()?;
+        if let Some(last) = of_saved.iter().max() {
+            accumulator.merge_batch(saved, of_saved, last + 1)?;
+        }
+        let Some(Added { batch, of_row }) = added else { return accumulator.state(EmitTo::All) };
         let mut arguments = Vec::with_capacity(self.arguments.len());
         for argument in &self.arguments {
             arguments.push(argument.evaluate(batch)?.into_array(batch.num_rows())?);
@@ -91,19 +126,17 @@ impl One {
         let filter = self.filter.as_ref().map(|filter| filter.evaluate(batch)?.into_array(batch.num_rows()));
         let filter: Option<ArrayRef> = filter.transpose()?;
         let filter: Option<&BooleanArray> = filter.as_ref().map(|filter| filter.as_boolean());
-
-        let TakenUp { saved, known, groups } = taken_up;
-        let all: Vec<usize> = (0..groups).collect();
-        let mut accumulator = self.accumulator()?;
-        if known > 0 {
-            accumulator.merge_batch(&saved, &all[..known], known)?;
-        }
         accumulator.update_batch(&arguments, of_row, filter, groups)?;
-        let state = accumulator.state(EmitTo::All)?;
-        // Giving the state away has emptied the accumulator; the value is that of the state as it will be kept.
+        accumulator.state(EmitTo::All)
+    }
+
+    /// Returns the values of states.
+    fn values(&self, states: &[ArrayRef]) -> DataFusionResult<ArrayRef> {
+        let rows = states.first().map_or(0, |column| column.len());
+        let all: Vec<usize> = (0..rows).collect();
         let mut accumulator = self.accumulator()?;
-        accumulator.merge_batch(&state, &all, groups)?;
-        Ok((state, accumulator.evaluate(EmitTo::All)?))
+        accumulator.merge_batch(states, &all, rows)?;
+        accumulator.evaluate(EmitTo::All)
     }
 
     fn accumulator(&self) -> DataFusionResult<Box<dyn GroupsAccumulator>> {
@@ -170,35 +203,73 @@ impl Aggregates {
         groups: usize,
         kept: &mut impl Kept,
     ) -> Result<Vec<ArrayRef>> {
-        let (mut order, saved) = self.load(groups, kept)?;
+        let mut saved = Saved::default();
+        for group in 0..groups {
+            kept.load(group, &mut saved)?;
+        }
+        let folded = self.fold(Some(Added { batch, of_row }), &saved, groups)?;
+        for (group, state) in self.pack(&folded)?.into_iter().enumerate() {
+            kept.save(group, state)?;
+        }
+        self.values(&folded)
+    }
+
+    /// Merges the saved states of groups and adds the rows of a batch. Every group has a saved state, or a row.
+    pub(super) fn fold(&self, added: Option<Added<'_>>, saved: &Saved, groups: usize) -> Result<Folded> {
+        let mut has_saved = vec![false; groups];
+        let mut rows = Vec::with_capacity(saved.ends.len());
+        let parser = self.converter.parser();
+        for (group, bytes) in saved.iter() {
+            let Some(row) = bytes.strip_prefix(&self.layout) else {
+                return Err(Error::invalid(
+                    "its state was made for other `columns`; put the old ones back, or start anew with `--resume none`",
+                ));
+            };
+            has_saved[group] = true;
+            rows.push(parser.parse(row));
+        }
+        let columns = self.converter.convert_rows(rows)?;
         // An accumulator takes it for granted that no group before the last one it has seen is without rows. So the
         // groups that have a state come first here, and the new ones, which have rows in this batch, behind them.
-        let known = order.len();
-        let mut place = vec![usize::MAX; groups];
-        order.iter().enumerate().for_each(|(index, group)| place[*group] = index);
-        for (group, place) in place.iter_mut().enumerate().filter(|(_, place)| **place == usize::MAX) {
-            *place = order.len();
-            order.push(group);
-        }
-        let of_row: Vec<usize> = of_row.iter().map(|group| place[*group]).collect();
-        let place: UInt32Array = place.iter().map(|place| *place as u32).collect();
+        let order = (0..groups).filter(|group| has_saved[*group]).chain((0..groups).filter(|group| !has_saved[*group]));
+        let mut place = vec![0; groups];
+        order.enumerate().for_each(|(index, group)| place[group] = index);
+        let of_saved: Vec<usize> = saved.ends.iter().map(|(group, _)| place[*group]).collect();
+        let of_row: Option<Vec<usize>> =
+            added.as_ref().map(|added| added.of_row.iter().map(|group| place[*group]).collect());
+        let added = added.as_ref().zip(of_row.as_ref());
+        let added = added.map(|(added, of_row)| Added { batch: added.batch, of_row });
 
-        let mut saved = saved.into_iter();
+        let mut columns = columns.into_iter();
         let mut states = Vec::new();
-        let mut values = Vec::new();
         for one in &self.aggregates {
-            let saved: Vec<ArrayRef> = saved.by_ref().take(one.columns).collect();
-            let taken_up = TakenUp { saved, known, groups };
-            let (state, value) = one.advance(batch, &of_row, taken_up).map_err(|error| one.failed(&error))?;
-            states.extend(state);
-            values.push(take(&value, &place, None)?);
+            let saved: Vec<ArrayRef> = columns.by_ref().take(one.columns).collect();
+            let folded = one.fold(added.as_ref(), &saved, &of_saved, groups);
+            states.extend(folded.map_err(|error| one.failed(&error))?);
         }
-        let rows = self.converter.convert_columns(&states)?;
-        for (group, row) in order.into_iter().zip(rows.iter()) {
-            let mut bytes = Vec::with_capacity(self.layout.len() + row.as_ref().len());
-            bytes.extend_from_slice(&self.layout);
-            bytes.extend_from_slice(row.as_ref());
-            kept.save(group, Packed(bytes))?;
+        Ok(Folded { states, place: place.iter().map(|place| *place as u32).collect() })
+    }
+
+    /// Returns the states of all groups as they are kept.
+    pub(super) fn pack(&self, folded: &Folded) -> Result<Vec<Packed>> {
+        let rows = self.converter.convert_columns(&folded.states)?;
+        let pack = |place: &u32| {
+            let row = rows.row(*place as usize);
+            Packed([&self.layout, row.as_ref()].concat())
+        };
+        Ok(folded.place.values().iter().map(pack).collect())
+    }
+
+    /// Returns the value of each aggregate for each group.
+    pub(super) fn values(&self, folded: &Folded) -> Result<Vec<ArrayRef>> {
+        let mut columns = &folded.states[..];
+        let mut values = Vec::with_capacity(self.aggregates.len());
+        for one in &self.aggregates {
+            let (states, rest) = columns.split_at(one.columns);
+            // Giving the state away has emptied the accumulator; the value is that of the state as it will be kept.
+            let value = one.values(states).map_err(|error| one.failed(&error))?;
+            values.push(take(&value, &folded.place, None)?);
+            columns = rest;
         }
         Ok(values)
     }
@@ -211,28 +282,5 @@ impl Aggregates {
         let mut json = Vec::new();
         Encoding::Json.rows(&Table::new(batch), &mut json).ok()?;
         String::from_utf8(json).ok().map(|json| json.trim_end().to_string())
-    }
-
-    /// Returns the groups that have a state, and the columns of these states.
-    fn load(&self, groups: usize, kept: &mut impl Kept) -> Result<(Vec<usize>, Vec<ArrayRef>)> {
-        let mut bytes = Vec::new();
-        let mut known = Vec::new();
-        let mut ends = Vec::new();
-        for group in 0..groups {
-            let begin = bytes.len();
-            kept.load(group, &mut bytes)?;
-            if bytes.len() > begin {
-                if !bytes[begin..].starts_with(&self.layout) {
-                    return Err(Error::invalid(
-                        "its state was made for other `columns`; put the old ones back, or start anew with `--resume none`",
-                    ));
-                }
-                known.push(group);
-                ends.push((begin + self.layout.len(), bytes.len()));
-            }
-        }
-        let parser = self.converter.parser();
-        let rows = ends.iter().map(|(begin, end)| parser.parse(&bytes[*begin..*end]));
-        Ok((known, self.converter.convert_rows(rows)?))
     }
 }

@@ -4,8 +4,8 @@ use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, Str
 use arrow::datatypes::{DataType, Float64Type};
 use serde_json::json;
 
-use super::super::tests::{Bench, int_table, ints, plan_operator};
 use super::*;
+use crate::stock::tests::{Bench, int_table, ints, plan_operator};
 
 /// Keeps states in a map, as the engine's store does.
 #[derive(Default)]
@@ -14,9 +14,9 @@ struct Store(BTreeMap<Vec<u8>, Packed>);
 struct InStore<'a>(&'a mut Store, Vec<Key>);
 
 impl Kept for InStore<'_> {
-    fn load(&mut self, group: usize, bytes: &mut Vec<u8>) -> Result {
+    fn load(&mut self, group: usize, saved: &mut Saved) -> Result {
         if let Some(state) = self.0.0.get(self.1[group].as_bytes().unwrap()) {
-            bytes.extend_from_slice(&state.0);
+            saved.push(group, state);
         }
         Ok(())
     }
@@ -37,7 +37,7 @@ fn texts(values: &[&str]) -> Vec<String> {
     values.iter().map(|text| text.to_string()).collect()
 }
 
-fn flights(rows: &[(Option<&str>, Option<i64>, f64)]) -> Table {
+pub(super) fn flights(rows: &[(Option<&str>, Option<i64>, f64)]) -> Table {
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("carrier", Arc::new(StringArray::from(rows.iter().map(|row| row.0).collect::<Vec<_>>()))),
         ("delay", Arc::new(Int64Array::from(rows.iter().map(|row| row.1).collect::<Vec<_>>()))),
@@ -50,11 +50,11 @@ fn flights(rows: &[(Option<&str>, Option<i64>, f64)]) -> Table {
 }
 
 fn plan(by: &[&str], columns: &[&str]) -> Plan {
-    Plan::new(&texts(by), &texts(columns), &flights(&[]).schema()).unwrap()
+    Plan::new(&texts(by), &texts(columns), &flights(&[]).schema(), Adds::Nothing).unwrap()
 }
 
 fn faults(by: &[&str], columns: &[&str]) -> Vec<(String, String)> {
-    let faults = Plan::new(&texts(by), &texts(columns), &flights(&[]).schema()).err().unwrap();
+    let faults = Plan::new(&texts(by), &texts(columns), &flights(&[]).schema(), Adds::Nothing).err().unwrap();
     faults.into_iter().map(|fault| (fault.option, fault.message)).collect()
 }
 
@@ -142,7 +142,7 @@ fn expressions_go_into_and_over_aggregates() {
     assert_eq!(ints(&table, "COUNT(delay)"), [Some(3)]);
 }
 
-const EVERYTHING: &[&str] = &[
+pub(super) const EVERYTHING: &[&str] = &[
     "count(*) AS a",
     "sum(x) AS b",
     "avg(x) AS c",

@@ -1,0 +1,429 @@
+//! The values of aggregate functions for each key in each time window.
+//!
+//! A batch of input is taken as a whole: the windows that its rows belong to are found first, then the states of all of
+//! them are taken up, advanced and put down together, as without windows. Timers that are due together are seen to
+//! together, too, and give one batch of output: ordered by the ends of the windows, then as the keys came.
+//!
+//! A window that emits again because of rows that come late does so once for each batch in which there are some.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::BooleanArray;
+
+use super::groups::Groups;
+use super::plan::Plan;
+use super::state::{Added, Packed, Saved};
+use crate::table::{Table, TableRow};
+use crate::window::shared::{
+    Arrival, Counted, Emits, Few, Kept, Kind, Live, Panes, Rules, Sessions, count_late, in_range, no_event_time,
+};
+use crate::{Context, Key, Operator, Result, Time, TimeWindow, Timer, TimerKind, Timestamp};
+
+/// As many windows give one batch of output.
+const AT_ONCE: usize = 1024;
+
+/// Computes the values of aggregate functions for each key in each time window.
+#[derive(Clone)]
+pub(super) struct InWindows {
+    pub plan: Arc<Plan>,
+    pub rules: Rules,
+}
+
+/// Windows that emit, and the states that their values come from.
+#[derive(Default)]
+struct Fired {
+    keys: Vec<Key>,
+    windows: Vec<TimeWindow>,
+    at: Vec<Timestamp>,
+    saved: Saved,
+}
+
+impl Fired {
+    fn add(&mut self, key: &Key, window: TimeWindow) -> usize {
+        self.keys.push(key.clone());
+        self.windows.push(window);
+        self.keys.len() - 1
+    }
+}
+
+impl Emits<Packed, Table> for Fired {
+    type Made = ();
+
+    fn make(&mut self, key: &Key, window: TimeWindow, sum: &Packed) {
+        let group = self.add(key, window);
+        self.saved.push(group, sum);
+    }
+
+    fn make_of_slices(&mut self, key: &Key, window: TimeWindow, ctx: &mut Context<Table>) -> Result<Option<()>> {
+        let mut slices = ctx.map_state(Kept::<Packed>::PANES).range(window.start..window.end)?.peekable();
+        if slices.peek().is_none() {
+            return Ok(None);
+        }
+        let group = self.add(key, window);
+        slices.for_each(|(_, sum)| self.saved.push(group, sum));
+        Ok(Some(()))
+    }
+
+    fn emit(&mut self, at: Timestamp, (): (), _: &mut Context<Table>) {
+        self.at.push(at);
+    }
+}
+
+/// Which rows of a batch no window takes any more; and the group of each of the others.
+struct Sorted {
+    late: Vec<bool>,
+    of_row: Vec<usize>,
+}
+
+impl Sorted {
+    fn with_rows(rows: usize) -> Sorted {
+        Sorted { late: vec![false; rows], of_row: vec![0; rows] }
+    }
+}
+
+/// A session as it becomes by the rows of a batch.
+struct Becoming {
+    window: TimeWindow,
+    /// The group that its rows and states are in, before groups are made one.
+    group: usize,
+}
+
+impl InWindows {
+    /// What becomes of rows that no window takes any more.
+    #[cold]
+    fn late(&self, rows: &Table, ctx: &mut Context<Table>) -> Result {
+        count_late(rows.rows() as u64, ctx)
+    }
+
+    /// Merges the states of groups and adds the rows of a batch that are not late; sets those that are late aside.
+    fn fold(
+        &self,
+        table: &Table,
+        sorted: Sorted,
+        saved: &Saved,
+        groups: usize,
+        ctx: &mut Context<Table>,
+    ) -> Result<Vec<Packed>> {
+        let Sorted { late, mut of_row } = sorted;
+        if !late.contains(&true) {
+            let added = Added { batch: table.batch(), of_row: &of_row };
+            return self.plan.aggregates.pack(&self.plan.aggregates.fold(Some(added), saved, groups)?);
+        }
+        let mut rows = late.iter();
+        of_row.retain(|_| rows.next() == Some(&false));
+        self.late(&table.filter(&late.iter().copied().map(Some).collect())?, ctx)?;
+        if groups == 0 {
+            return Ok(Vec::new());
+        }
+        let table = table.filter(&late.iter().map(|late| Some(!late)).collect::<BooleanArray>())?;
+        let added = (!of_row.is_empty()).then_some(Added { batch: table.batch(), of_row: &of_row });
+        self.plan.aggregates.pack(&self.plan.aggregates.fold(added, saved, groups)?)
+    }
+
+    /// Emits what windows give.
+    fn emit(&self, fired: Fired, ctx: &mut Context<Table>) -> Result {
+        let Fired { keys, windows, at, saved } = fired;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let values = self.plan.aggregates.values(&self.plan.aggregates.fold(None, &saved, keys.len())?)?;
+        let batch = self.plan.windows(&keys, &windows, values)?;
+        ctx.emit_table(Table::with_times(batch, Some(at.into())));
+        Ok(())
+    }
+
+    fn take_by_slice(&self, panes: Panes, table: &Table, times: &[Timestamp], ctx: &mut Context<Table>) -> Result {
+        let passed = self.rules.time.passed(ctx);
+        let groups = self.plan.keys.groups(table)?;
+        let mut sorted = Sorted::with_rows(table.rows());
+        // Of each window that there are rows of: its key, and what becomes of these rows.
+        let mut found: Vec<(usize, Arrival)> = Vec::new();
+        let mut last_of_key: Vec<Option<usize>> = vec![None; groups.keys.len()];
+        let mut known: BTreeMap<(usize, Timestamp), usize> = BTreeMap::new();
+        let mut recent: Option<Arrival> = None;
+        for (row, time) in times.iter().enumerate() {
+            let time = in_range(*time)?;
+            let arrival = match recent {
+                Some(arrival) if arrival.holds(time, passed) => arrival,
+                _ => *recent.insert(panes.arrival(time, passed)),
+            };
+            if arrival.is_late {
+                sorted.late[row] = true;
+                continue;
+            }
+            let key = groups.of_row[row];
+            let group = match last_of_key[key] {
+                Some(group) if found[group].1.slice == arrival.slice => group,
+                _ => *known.entry((key, arrival.slice.start)).or_insert_with(|| {
+                    found.push((key, arrival));
+                    found.len() - 1
+                }),
+            };
+            last_of_key[key] = Some(group);
+            sorted.of_row[row] = group;
+        }
+        let mut saved = Saved::default();
+        for (group, (key, arrival)) in found.iter().enumerate() {
+            ctx.enter_key(groups.keys[*key].clone());
+            if let Some(state) = ctx.map_state(Kept::<Packed>::PANES).get(&arrival.slice.start)? {
+                saved.push(group, state);
+            }
+        }
+        let states = self.fold(table, sorted, &saved, found.len(), ctx)?;
+        for ((key, arrival), state) in found.iter().zip(states) {
+            ctx.enter_key(groups.keys[*key].clone());
+            if ctx.map_state(Kept::<Packed>::PANES).insert(arrival.slice.start, state)?.is_none() {
+                self.rules.time.set(arrival.timer, ctx)?;
+                self.rules.set_early(arrival.slice, passed, ctx)?;
+            }
+        }
+        let mut again: BTreeMap<(TimeWindow, usize), ()> = BTreeMap::new();
+        for (key, arrival) in found.iter().filter(|(_, arrival)| arrival.slice.start <= passed) {
+            again.extend(panes.again(arrival).map(|window| ((window, *key), ())));
+        }
+        let mut fired = Fired::default();
+        for (window, key) in again.into_keys() {
+            let key = &groups.keys[key];
+            ctx.enter_key(key.clone());
+            if let Some(made) = fired.make_of_slices(key, window, ctx)? {
+                fired.emit(window.last(), made, ctx);
+            }
+        }
+        self.emit(fired, ctx)
+    }
+
+    fn take_by_session(
+        &self,
+        sessions: Sessions,
+        table: &Table,
+        times: &[Timestamp],
+        ctx: &mut Context<Table>,
+    ) -> Result {
+        let passed = self.rules.time.passed(ctx);
+        let Groups { keys, of_row, .. } = self.plan.keys.groups(table)?;
+        let mut sorted = Sorted::with_rows(table.rows());
+        let mut saved = Saved::default();
+        let mut becoming: Vec<Vec<Becoming>> = Vec::with_capacity(keys.len());
+        // Groups that were made one point to an earlier one. To begin with, each session that is kept is one.
+        let mut parents: Vec<usize> = Vec::new();
+        let mut kept: Vec<Option<(TimeWindow, Packed)>> = Vec::new();
+        for key in &keys {
+            ctx.enter_key(key.clone());
+            let live = ctx.state(Kept::<Packed>::SESSIONS).get()?.map_or(&[][..], Few::as_slice);
+            let mut of_key = Vec::with_capacity(live.len() + 1);
+            for live in live {
+                of_key.push(Becoming { window: live.window(), group: parents.len() });
+                parents.push(parents.len());
+                kept.push(Some((live.window(), live.2.clone())));
+            }
+            becoming.push(of_key);
+        }
+        let mut touched = vec![false; parents.len()];
+        for (row, time) in times.iter().enumerate() {
+            let of_key = &mut becoming[of_row[row]];
+            let place = sessions.place(in_range(*time)?, passed, of_key.iter().map(|session| session.window));
+            if sessions.is_over(place.window, passed) {
+                sorted.late[row] = true;
+                continue;
+            }
+            let at = place.merged.start;
+            if place.merged.is_empty() {
+                of_key.insert(at, Becoming { window: place.window, group: parents.len() });
+                parents.push(parents.len());
+                kept.push(None);
+                touched.push(false);
+            }
+            let group = of_key[at].group;
+            let later: Vec<Becoming> = of_key.drain(at + 1..place.merged.end.max(at + 1)).collect();
+            later.iter().for_each(|later| parents[later.group] = group);
+            of_key[at].window = place.window;
+            touched[group] = true;
+            sorted.of_row[row] = group;
+        }
+        let root = |mut group: usize| {
+            while parents[group] != group {
+                group = parents[group];
+            }
+            group
+        };
+        let mut number = vec![usize::MAX; parents.len()];
+        let mut groups = 0;
+        for session in becoming.iter().flatten().filter(|session| touched[session.group]) {
+            number[session.group] = groups;
+            groups += 1;
+        }
+        let mut has_timer = vec![false; groups];
+        for (group, state) in kept.iter().enumerate() {
+            let number = number[root(group)];
+            if let (Some((window, state)), true) = (state, number < groups) {
+                has_timer[number] |= window.last() > passed;
+                saved.push(number, state);
+            }
+        }
+        for (row, group) in sorted.of_row.iter_mut().enumerate() {
+            *group = if sorted.late[row] { 0 } else { number[root(*group)] };
+        }
+        let mut states = self.fold(table, sorted, &saved, groups, ctx)?;
+        let mut fired = Fired::default();
+        for (key, of_key) in keys.iter().zip(&becoming).filter(|(_, of_key)| of_key.iter().any(|s| touched[s.group])) {
+            ctx.enter_key(key.clone());
+            let mut live = Vec::with_capacity(of_key.len());
+            for Becoming { window, group } in of_key {
+                if !touched[*group] {
+                    let state = kept[*group].take().map(|(_, state)| state);
+                    live.push(Live::new(*window, state.unwrap_or_default()));
+                    continue;
+                }
+                let number = number[*group];
+                let state = std::mem::take(&mut states[number]);
+                self.rules.set_early(*window, passed, ctx)?;
+                if window.last() <= passed {
+                    // It has emitted already, but still takes rows.
+                    fired.make(key, *window, &state);
+                    fired.emit(window.last(), (), ctx);
+                    self.rules.time.set(sessions.next(*window, passed), ctx)?;
+                } else if !has_timer[number] {
+                    self.rules.time.set(window.last(), ctx)?;
+                }
+                live.push(Live::new(*window, state));
+            }
+            ctx.state(Kept::<Packed>::SESSIONS).set(Few::from(live))?;
+        }
+        self.emit(fired, ctx)
+    }
+
+    fn take_by_count(&self, whole: u64, table: &Table, times: &[Timestamp], ctx: &mut Context<Table>) -> Result {
+        let Groups { keys, of_row, .. } = self.plan.keys.groups(table)?;
+        let mut sorted = Sorted::with_rows(table.rows());
+        let mut saved = Saved::default();
+        let mut current: Vec<usize> = Vec::with_capacity(keys.len());
+        let mut counted: Vec<(usize, Counted<Packed>)> = Vec::with_capacity(keys.len());
+        for (index, key) in keys.iter().enumerate() {
+            ctx.enter_key(key.clone());
+            let known = ctx.state(Kept::<Packed>::COUNTED).get()?.cloned();
+            if let Some(known) = &known {
+                saved.push(index, &known.live.2);
+            }
+            counted.push((index, known.unwrap_or_default()));
+            current.push(index);
+        }
+        let mut complete = Vec::new();
+        for (row, time) in times.iter().enumerate() {
+            let key = of_row[row];
+            if counted[current[key]].1.records == whole {
+                current[key] = counted.len();
+                counted.push((key, Counted::default()));
+            }
+            let window = &mut counted[current[key]].1;
+            window.count(in_range(*time)?);
+            if window.records == whole {
+                complete.push(current[key]);
+            }
+            sorted.of_row[row] = current[key];
+        }
+        let states = self.fold(table, sorted, &saved, counted.len(), ctx)?;
+        let mut fired = Fired::default();
+        for group in complete {
+            let (key, window) = (&keys[counted[group].0], counted[group].1.live.window());
+            fired.make(key, window, &states[group]);
+            fired.emit(window.last(), (), ctx);
+        }
+        for (key, group) in keys.into_iter().zip(current) {
+            ctx.enter_key(key);
+            let mut rest = counted[group].1.clone();
+            if rest.records == whole {
+                ctx.state(Kept::<Packed>::COUNTED).take()?;
+            } else {
+                rest.live.2 = states[group].clone();
+                ctx.state(Kept::<Packed>::COUNTED).set(rest)?;
+            }
+        }
+        self.emit(fired, ctx)
+    }
+}
+
+impl Operator for InWindows {
+    type In = Table;
+    type Out = Table;
+
+    const HOLDS_ROWS: Option<bool> = Some(false);
+
+    fn key(&self, row: TableRow<'_>) -> Key {
+        self.plan
+            .keys
+            .key(row.table, row.row)
+            .expect("the types of the key columns were checked when the plan was made")
+    }
+
+    fn key_hashes(&self, table: &Arc<Table>, hashes: &mut Vec<u64>) -> Result {
+        self.plan.keys.hashes(table.batch(), hashes)
+    }
+
+    fn is_keyed(&self) -> bool {
+        true
+    }
+
+    fn process(&mut self, row: TableRow<'_>, ctx: &mut Context<Table>) -> Result {
+        self.process_batch(Arc::new(row.table.slice(row.row, 1)), ctx)
+    }
+
+    fn process_batch(&mut self, table: Arc<Table>, ctx: &mut Context<Table>) -> Result {
+        if table.rows() == 0 {
+            return Ok(());
+        }
+        let now = || vec![ctx.now(); table.rows()].into();
+        let times = match (self.rules.time, self.rules.kind, table.shared_times()) {
+            (Time::Event, _, Some(times)) => times,
+            (Time::Event, Kind::Counted(_), None) | (Time::Processing, ..) => now(),
+            (Time::Event, _, None) => return Err(no_event_time()),
+        };
+        match self.rules.kind {
+            Kind::Panes(panes) => self.take_by_slice(panes, &table, &times, ctx),
+            Kind::Sessions(sessions) => self.take_by_session(sessions, &table, &times, ctx),
+            Kind::Counted(whole) => self.take_by_count(whole, &table, &times, ctx),
+        }
+    }
+
+    fn on_timer(&mut self, timer: Timer, ctx: &mut Context<Table>) -> Result {
+        let (kind, until) = self.rules.time.due(ctx);
+        self.on_timers(timer, kind, until, ctx)
+    }
+
+    fn close(&mut self, ctx: &mut Context<Table>) -> Result {
+        if matches!(self.rules.kind, Kind::Counted(_)) {
+            for keys in ctx.keys().chunks(AT_ONCE) {
+                let mut fired = Fired::default();
+                for key in keys {
+                    ctx.enter(key.clone(), None);
+                    if let Some(counted) = ctx.state(Kept::<Packed>::COUNTED).take()? {
+                        let window = counted.live.window();
+                        fired.make(key, window, &counted.live.2);
+                        fired.emit(window.last(), (), ctx);
+                    }
+                }
+                self.emit(fired, ctx)?;
+            }
+        }
+        // Those of event time are over: the watermark has come to the end of time.
+        while let Some(timer) = ctx.take_timer(TimerKind::Processing, Timestamp::MAX) {
+            self.on_timers(timer, TimerKind::Processing, Timestamp::MAX, ctx)?;
+        }
+        Ok(())
+    }
+}
+
+impl InWindows {
+    /// Sees to a timer, and to others that are due.
+    fn on_timers(&self, timer: Timer, kind: TimerKind, until: Timestamp, ctx: &mut Context<Table>) -> Result {
+        let (mut fired, mut next) = (Fired::default(), Some(timer));
+        while let Some(timer) = next {
+            self.rules.on_timer(&timer.key, self.rules.time.last_of(&timer), ctx, &mut fired)?;
+            next = if fired.keys.len() < AT_ONCE { ctx.take_timer(kind, until) } else { None };
+        }
+        self.emit(fired, ctx)
+    }
+}
+
+#[cfg(test)]
+mod tests;
