@@ -6,6 +6,7 @@
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
+use std::ops::RangeBounds;
 
 use super::chunk::Kind;
 use super::handle::{Name, StateValue};
@@ -148,6 +149,20 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
     /// As `get`.
     pub fn iter(self) -> Result<impl DoubleEndedIterator<Item = (&'a K, &'a V)> + use<'a, K, V>> {
         Ok(self.read()?.into_iter().flatten())
+    }
+
+    /// Returns the pairs whose keys lie in a range, in order.
+    ///
+    /// # Errors
+    /// As `get`.
+    ///
+    /// # Panics
+    /// If the range ends before it begins.
+    pub fn range<B: RangeBounds<K>>(
+        self,
+        keys: B,
+    ) -> Result<impl DoubleEndedIterator<Item = (&'a K, &'a V)> + use<'a, K, V, B>> {
+        Ok(self.read()?.map(|map| map.range(keys)).into_iter().flatten())
     }
 
     /// Returns how many values there are.
