@@ -213,7 +213,7 @@ impl Current {
             if size < position.offset || !same {
                 return Err(Error::invalid(format!(
                     "file `{name}` is not the one that was read before: {}; put the old file back, or start anew with `--resume none`",
-                    if same {
+                    if size < position.offset {
                         format!("it has {size} bytes, but {} were already read", position.offset)
                     } else {
                         "its beginning has changed".to_string()
