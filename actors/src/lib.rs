@@ -21,6 +21,7 @@ pub mod files;
 pub mod harness;
 pub mod host;
 mod ids;
+pub mod join;
 mod key;
 mod operator;
 mod probe;

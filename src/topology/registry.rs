@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use piton_actors::blueprint::{KindDoc, OperatorKind, OperatorOf, SinkKind, SourceKind, TypedOutput};
+use piton_actors::join::{Join, JoinOf};
 use piton_actors::{Aggregate, Feed, Inputs, Operator, Sink, Source, WindowedOf};
 use serde::de::DeserializeOwned;
 
@@ -69,6 +70,17 @@ impl Registry {
         A: Aggregate + DeserializeOwned + Clone + Sync,
     {
         self.add_operator_kind(name, Arc::new(WindowedOf::<A>::new(KindDoc::default())))
+    }
+
+    /// Registers a join of two inputs whose options are its own fields.
+    ///
+    /// # Panics
+    /// If there is an operator of this name.
+    pub fn join<J>(&mut self, name: &str) -> &mut Registry
+    where
+        J: Join + DeserializeOwned + Clone + Sync,
+    {
+        self.add_operator_kind(name, Arc::new(JoinOf::<J>::new(KindDoc::default())))
     }
 
     /// Registers a source whose options are its own fields.

@@ -7,6 +7,7 @@
 
 mod aggregate;
 mod blackhole;
+mod deduplicate;
 mod elsewhere;
 mod event_time;
 mod expression;
@@ -14,6 +15,7 @@ mod fail;
 mod filter;
 mod functions;
 mod generate;
+mod join;
 pub(crate) mod options;
 mod pace;
 mod print;
@@ -49,8 +51,10 @@ pub fn sources() -> Vec<(&'static str, Arc<dyn SourceKind>)> {
 pub fn operators() -> Vec<(&'static str, Arc<dyn OperatorKind>)> {
     vec![
         ("aggregate", Arc::new(aggregate::AggregateKind)),
+        ("deduplicate", Arc::new(deduplicate::DeduplicateKind)),
         ("fail", Arc::new(fail::FailKind)),
         ("filter", Arc::new(filter::FilterKind)),
+        ("join", Arc::new(join::JoinKind)),
         ("select", Arc::new(select::SelectKind)),
     ]
 }

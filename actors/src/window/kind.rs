@@ -14,13 +14,14 @@ use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
 
 use super::aggregate::Aggregate;
 use super::descriptor::{Span, TimeWindows};
+use super::late::LATE;
 use super::rules::{Timing, option_docs};
 use super::windowed::Windowed;
 use crate::blueprint::{
     Fault, KindDoc, OperatorBlueprint, OperatorKind, OptionDoc, Options, Site, check_inputs, operator_blueprint,
     read_options,
 };
-use crate::record::RecordType;
+use crate::record::{Inputs, RecordType};
 
 /// The kind of operator that computes an [`Aggregate`] in time windows: its options are the fields of `A`, and `window`,
 /// `allowed_lateness`, `early` and `time`.
@@ -58,6 +59,14 @@ impl<A: Aggregate + DeserializeOwned + Clone + Sync> OperatorKind for WindowedOf
         let aggregate = settings.aggregate;
         let blueprint = operator_blueprint(Arc::new(move || Ok(Windowed::of(aggregate.clone(), rules))))?;
         Ok(OperatorBlueprint { state: Some(state), ..blueprint })
+    }
+
+    fn ports(&self) -> Vec<Option<RecordType>> {
+        A::In::ports()
+    }
+
+    fn side_outputs(&self) -> Vec<&'static str> {
+        vec![LATE]
     }
 
     fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {

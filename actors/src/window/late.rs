@@ -5,10 +5,13 @@ use crate::batch::Output;
 use crate::context::Context;
 use crate::state::LocalState;
 
-/// How many records were late.
-pub(crate) const LATE: LocalState<u64> = LocalState::new("late");
+/// The side output that they leave by.
+pub(crate) const LATE: &str = "late";
 
-/// Counts records that are dropped because they are late.
+/// How many records were late.
+pub(super) const COUNT: LocalState<u64> = LocalState::new("late");
+
+/// Counts records that are late.
 pub(crate) fn count_late<O: Output>(records: u64, ctx: &mut Context<O>) -> Result {
-    ctx.local(LATE).update(|late| *late += records)
+    ctx.local(COUNT).update(|late| *late += records)
 }

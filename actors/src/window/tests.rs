@@ -115,7 +115,7 @@ fn windows_are_those_of_the_model_whatever_crashes() {
             assert_eq!(outs(&rest), model.end(), "{timing:?}, seed {seed}");
             assert!(calm.context().unwrap().keys().is_empty(), "{timing:?}, seed {seed}: nothing is left");
             assert_eq!(
-                *calm.context().unwrap().local(late::LATE).get().unwrap(),
+                *calm.context().unwrap().local(late::COUNT).get().unwrap(),
                 model.late,
                 "{timing:?}, seed {seed}"
             );

@@ -4,7 +4,7 @@ use super::aggregate::Aggregate;
 use super::clock::Time;
 use super::descriptor::TimeWindow;
 use super::few::Few;
-use super::late::count_late;
+use super::late::{LATE, count_late};
 use super::merges::{Merges, Order, Slices, sum_of_all};
 use super::panes::{Arrival, Panes};
 use super::rules::{Kind, Rules, Timing};
@@ -14,6 +14,7 @@ use crate::blueprint::Fault;
 use crate::context::Context;
 use crate::key::Key;
 use crate::operator::Operator;
+use crate::side::{SideOutput, SideOutputDeclared};
 use crate::state::Declared;
 use crate::time::{Timer, TimerKind, Timestamp};
 use crate::{Error, Result};
@@ -24,7 +25,7 @@ use crate::{Error, Result};
 /// what comes out; windows that are over at the same time emit in the order in which their keys came. What is kept of a
 /// window goes with it. At the end of the input, all windows are over.
 ///
-/// A record that comes when no window takes it any more is late.
+/// A record that comes when no window takes it any more is late, and leaves by the side output `late`.
 pub struct Windowed<A: Aggregate> {
     aggregate: A,
     rules: Rules,
@@ -48,10 +49,14 @@ impl<A: Aggregate> Windowed<A> {
         Windowed { aggregate, rules, recent: None, merges: Merges::default() }
     }
 
+    /// The records that no window takes any more.
+    const LATE: SideOutput<A::In> = SideOutput::new(LATE);
+
     /// What becomes of a record that no window takes any more.
     #[cold]
-    fn late(&self, _record: &A::In, ctx: &mut Context<A::Out>) -> Result {
-        count_late(1, ctx)
+    fn late(record: &A::In, ctx: &mut Context<A::Out>) -> Result {
+        count_late(1, ctx)?;
+        ctx.emit_to(Self::LATE, record.clone())
     }
 
     fn emit(&self, key: &Key, window: TimeWindow, sum: &A::Sum, ctx: &mut Context<A::Out>) {
@@ -72,7 +77,7 @@ impl<A: Aggregate> Windowed<A> {
         let (time, passed) = (by.of(ctx)?, by.passed(ctx));
         let arrival = self.decide(panes, time, passed);
         if arrival.is_late {
-            return self.late(record, ctx);
+            return Self::late(record, ctx);
         }
         let (aggregate, mut is_new) = (&self.aggregate, false);
         let make = || {
@@ -107,7 +112,7 @@ impl<A: Aggregate> Windowed<A> {
             let live = ctx.state(Kept::<A::Sum>::SESSIONS).get()?.map_or(&[][..], Few::as_slice);
             let place = sessions.place(time, passed, live.iter().map(Live::window));
             if sessions.is_over(place.window, passed) {
-                return self.late(record, ctx);
+                return Self::late(record, ctx);
             }
         }
         let aggregate = &self.aggregate;
@@ -253,6 +258,10 @@ impl<A: Aggregate> Operator for Windowed<A> {
             Kind::Sessions(_) => Kept::<A::Sum>::SESSIONS.into(),
             Kind::Counted(_) => Kept::<A::Sum>::COUNTED.into(),
         }]
+    }
+
+    fn side_outputs(&self) -> Vec<SideOutputDeclared> {
+        vec![Self::LATE.into()]
     }
 
     fn process(&mut self, record: &A::In, ctx: &mut Context<A::Out>) -> Result {

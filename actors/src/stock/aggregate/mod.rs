@@ -22,7 +22,7 @@ use super::{input_schema, table_operator};
 use crate::blueprint::{Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
 use crate::record::RecordType;
 use crate::table::{Table, TableRow};
-use crate::window::shared::{COUNTED, Counted, Few, Live, PANES, Rules, SESSIONS, Span, option_docs};
+use crate::window::shared::{COUNTED, Counted, Few, LATE, Live, PANES, Rules, SESSIONS, Span, option_docs};
 use crate::{Context, Key, Operator, Result, ValueState};
 use crate::{Time, TimeWindows, Timing};
 use plan::{Adds, Plan, WINDOW_COLUMNS};
@@ -181,7 +181,7 @@ impl OperatorKind for AggregateKind {
                 let state = format!("{}, window {described}", plan.state);
                 let columns = plan.key_names().into_iter().chain(WINDOW_COLUMNS.map(str::to_string));
                 let latest_by = rules.emits_again().then(|| columns.collect());
-                let aggregate = InWindows { plan, rules };
+                let aggregate = InWindows { plan, rules, input };
                 (state, latest_by, table_operator(output, true, Arc::new(move || Ok(aggregate.clone()))))
             }
         };
@@ -192,6 +192,10 @@ impl OperatorKind for AggregateKind {
             show_key: Some(Arc::new(move |key| of_keys.keys.show(key))),
             ..blueprint
         })
+    }
+
+    fn side_outputs(&self) -> Vec<&'static str> {
+        vec![LATE]
     }
 
     fn ports(&self) -> Vec<Option<RecordType>> {

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::BooleanArray;
+use arrow::datatypes::SchemaRef;
 
 use super::groups::Groups;
 use super::plan::Plan;
@@ -18,7 +19,9 @@ use crate::table::{Table, TableRow};
 use crate::window::shared::{
     Arrival, Counted, Emits, Few, Kept, Kind, Live, Panes, Rules, Sessions, count_late, in_range, no_event_time,
 };
-use crate::{Context, Key, Operator, Result, Time, TimeWindow, Timer, TimerKind, Timestamp};
+use crate::{
+    Context, Key, Operator, Result, SideOutput, SideOutputDeclared, Time, TimeWindow, Timer, TimerKind, Timestamp,
+};
 
 /// As many windows give one batch of output.
 const AT_ONCE: usize = 1024;
@@ -28,7 +31,12 @@ const AT_ONCE: usize = 1024;
 pub(super) struct InWindows {
     pub plan: Arc<Plan>,
     pub rules: Rules,
+    /// The columns of its input, and so of rows that are late.
+    pub input: SchemaRef,
 }
+
+/// The rows that no window takes any more.
+const LATE: SideOutput<Table> = SideOutput::new(crate::window::shared::LATE);
 
 /// Windows that emit, and the states that their values come from.
 #[derive(Default)]
@@ -92,8 +100,9 @@ struct Becoming {
 impl InWindows {
     /// What becomes of rows that no window takes any more.
     #[cold]
-    fn late(&self, rows: &Table, ctx: &mut Context<Table>) -> Result {
-        count_late(rows.rows() as u64, ctx)
+    fn late(&self, rows: Table, ctx: &mut Context<Table>) -> Result {
+        count_late(rows.rows() as u64, ctx)?;
+        ctx.emit_table_to(LATE, rows)
     }
 
     /// Merges the states of groups and adds the rows of a batch that are not late; sets those that are late aside.
@@ -112,7 +121,7 @@ impl InWindows {
         }
         let mut rows = late.iter();
         of_row.retain(|_| rows.next() == Some(&false));
-        self.late(&table.filter(&late.iter().copied().map(Some).collect())?, ctx)?;
+        self.late(table.filter(&late.iter().copied().map(Some).collect())?, ctx)?;
         if groups == 0 {
             return Ok(Vec::new());
         }
@@ -362,6 +371,10 @@ impl Operator for InWindows {
 
     fn is_keyed(&self) -> bool {
         true
+    }
+
+    fn side_outputs(&self) -> Vec<SideOutputDeclared> {
+        vec![LATE.with_schema(Arc::clone(&self.input))]
     }
 
     fn process(&mut self, row: TableRow<'_>, ctx: &mut Context<Table>) -> Result {

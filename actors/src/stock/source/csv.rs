@@ -1,6 +1,5 @@
 //! Rows of a CSV file (RFC 4180; quoted fields may hold line breaks).
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 
 use csv::{ByteRecord, Position, Reader, ReaderBuilder};
@@ -8,6 +7,7 @@ use csv::{ByteRecord, Position, Reader, ReaderBuilder};
 use super::columns::Columns;
 use super::files::{Format, LONGEST_ROW, Place, RowReader};
 use super::infer::{Guess, INFERENCE_ROWS};
+use super::span::Span;
 use crate::{Error, ErrorKind, Result};
 
 /// The byte order mark, which may stand at the beginning of a file.
@@ -55,7 +55,7 @@ pub(super) struct Sample {
 }
 
 /// Looks at the first rows of a file.
-pub(super) fn sample(file: File, header: bool, null: &Null) -> std::result::Result<Sample, String> {
+pub(super) fn sample(file: Span, header: bool, null: &Null) -> std::result::Result<Sample, String> {
     let mut reader = reader(file);
     let mut record = ByteRecord::new();
     let mut names = None;
@@ -84,7 +84,7 @@ pub(super) fn sample(file: File, header: bool, null: &Null) -> std::result::Resu
 }
 
 impl Format for CsvFormat {
-    fn open(&self, file: File, name: &str, at: Place) -> Result<Box<dyn RowReader>> {
+    fn open(&self, file: Span, name: &str, at: Place) -> Result<Box<dyn RowReader>> {
         let mut reader = reader(file);
         let mut record = ByteRecord::new();
         let mut wanted: Vec<usize> = (0..self.columns.len()).collect();
@@ -116,13 +116,17 @@ impl Format for CsvFormat {
         } else if !self.header {
             reader.seek(position).map_err(Error::from)?;
         }
-        Ok(Box::new(CsvReader { reader, record, wanted, fields, texts: self.texts.clone(), null: self.null.clone() }))
+        let done = place_of(&reader);
+        let (texts, null) = (self.texts.clone(), self.null.clone());
+        Ok(Box::new(CsvReader { reader, record, done, wanted, fields, texts, null }))
     }
 }
 
 struct CsvReader {
     reader: Reader<Guard>,
     record: ByteRecord,
+    /// Where the next row begins, whatever of it was read in vain.
+    done: Place,
     /// Where in a record each column stands.
     wanted: Vec<usize>,
     /// How many fields a record has.
@@ -155,8 +159,12 @@ impl RowReader for CsvReader {
     fn read(&mut self, limit: usize, columns: &mut Columns) -> Result<usize> {
         for row in 0..limit {
             if !next(&mut self.reader, &mut self.record)? {
+                if !self.reader.get_ref().is_cut {
+                    self.done = place_of(&self.reader);
+                }
                 return Ok(row);
             }
+            self.done = place_of(&self.reader);
             if self.record.len() != self.fields {
                 return Err(Error::invalid(format!(
                     "line {} has {} fields, but there are {} columns",
@@ -182,13 +190,17 @@ impl RowReader for CsvReader {
     }
 
     fn place(&self) -> Place {
-        let position = self.reader.position();
-        Place { offset: position.byte(), line: position.line() - 1 }
+        self.done
     }
 }
 
-fn reader(file: File) -> Reader<Guard> {
-    let guard = Guard { file, left: LONGEST_ROW, ended: false };
+fn place_of(reader: &Reader<Guard>) -> Place {
+    let position = reader.position();
+    Place { offset: position.byte(), line: position.line() - 1 }
+}
+
+fn reader(file: Span) -> Reader<Guard> {
+    let guard = Guard { file, left: LONGEST_ROW, ended: false, is_cut: false };
     ReaderBuilder::new().has_headers(false).flexible(true).buffer_capacity(64 << 10).from_reader(guard)
 }
 
@@ -208,6 +220,11 @@ fn next(reader: &mut Reader<Guard>, record: &mut ByteRecord) -> Result<bool> {
         && reader.get_ref().ended
         && let Some(line) = unclosed_quote(reader, record)?
     {
+        if reader.get_ref().file.grows() {
+            // What closes the quote is still to be written.
+            reader.get_mut().is_cut = true;
+            return Ok(false);
+        }
         return Err(Error::invalid(format!(
             "line {line}: nothing closes the quote that opens here; close it, or put the field into quotes and write this one twice"
         )));
@@ -253,10 +270,12 @@ fn unclosed_quote(reader: &mut Reader<Guard>, record: &ByteRecord) -> Result<Opt
 
 /// Lets no single record read more than its share.
 struct Guard {
-    file: File,
+    file: Span,
     left: u64,
     /// Whether the end of the file was met while the current record was read.
     ended: bool,
+    /// Whether the last record of a file that grows is not written to its end.
+    is_cut: bool,
 }
 
 impl Read for Guard {

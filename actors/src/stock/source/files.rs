@@ -20,6 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::super::event_time::EventTime;
 use super::super::pace::Pace;
 use super::columns::Columns;
+use super::span::Span;
 use crate::table::Table;
 use crate::{Error, Feed, Progress, Result, Source, Subtask};
 
@@ -31,6 +32,18 @@ const FINGERPRINTED: usize = 4096;
 
 /// Returns the files of a path (a file, a folder, or a glob), sorted. Names that are relative stay so.
 pub(super) fn list(path: &str, folder: &Path, extensions: &[&str]) -> std::result::Result<Vec<String>, String> {
+    let found = find(path, folder, extensions)?;
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    if folder.join(path).is_dir() {
+        return Err(format!("folder `{path}` holds no file that ends in .{}", extensions.join(" or .")));
+    }
+    Err(format!("no file matches `{path}` (looked from {})", folder.display()))
+}
+
+/// Returns the files of a path, sorted; a folder or a glob may have none.
+pub(super) fn find(path: &str, folder: &Path, extensions: &[&str]) -> std::result::Result<Vec<String>, String> {
     let whole = folder.join(path);
     let mut found = Vec::new();
     if whole.is_dir() {
@@ -42,9 +55,6 @@ pub(super) fn list(path: &str, folder: &Path, extensions: &[&str]) -> std::resul
                 found.push(file);
             }
         }
-        if found.is_empty() {
-            return Err(format!("folder `{path}` holds no file that ends in .{}", extensions.join(" or .")));
-        }
     } else if whole.is_file() {
         found.push(whole);
     } else if path.contains(['*', '?', '[']) {
@@ -55,9 +65,6 @@ pub(super) fn list(path: &str, folder: &Path, extensions: &[&str]) -> std::resul
             if file.is_file() && !is_hidden(&file) {
                 found.push(file);
             }
-        }
-        if found.is_empty() {
-            return Err(format!("no file matches `{path}` (looked from {})", folder.display()));
         }
     } else {
         return Err(format!("there is no file or folder `{path}` (looked from {})", folder.display()));
@@ -83,7 +90,7 @@ pub(super) struct Place {
 /// How rows stand in a file.
 pub(super) trait Format: Send + Sync + 'static {
     /// Begins to read at a place of an open file, which stands at its beginning.
-    fn open(&self, file: File, name: &str, at: Place) -> Result<Box<dyn RowReader>>;
+    fn open(&self, file: Span, name: &str, at: Place) -> Result<Box<dyn RowReader>>;
 }
 
 /// Reads the rows of one file.
@@ -130,15 +137,17 @@ pub(super) struct FilePosition {
 
 /// A file that somebody has begun to read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Begun {
-    file: String,
-    offset: u64,
+pub(super) struct Begun {
+    pub(super) file: String,
+    /// Where its next row begins.
+    pub(super) offset: u64,
     line: u64,
+    /// How many bytes of its beginning the fingerprint is of, and their hash.
     hashed: u64,
     fingerprint: u64,
 }
 
-fn hash_of(name: &str) -> u64 {
+pub(super) fn hash_of(name: &str) -> u64 {
     xxh3_64(name.as_bytes())
 }
 
@@ -167,19 +176,74 @@ pub(super) struct FileSource {
     known: Vec<u64>,
 }
 
-struct Current {
-    reader: Box<dyn RowReader>,
+/// A file that is being read.
+pub(super) struct Current {
+    pub(super) reader: Box<dyn RowReader>,
     head: Vec<u8>,
     /// How many bytes of the head were hashed last, and the hash.
     fingerprint: (usize, u64),
 }
 
+/// How much of a file is to be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All of it; what stands behind the last end of a line is a row, too.
+    Whole,
+    /// What is written as whole lines.
+    Lines,
+}
+
 impl Current {
-    fn fingerprint(&mut self) {
+    /// Opens a file where somebody has begun to read it, or at its beginning.
+    ///
+    /// # Errors
+    /// If it is not the file that was begun.
+    pub(super) fn open(plan: &FilePlan, name: &str, begun: Option<&Begun>, extent: Extent) -> Result<Current> {
+        let unreadable = |error: std::io::Error| Error::failed(format!("file `{name}` cannot be read: {error}"));
+        let path = plan.folder.join(name);
+        let mut head = Vec::with_capacity(FINGERPRINTED);
+        let mut file = File::open(&path).map_err(unreadable)?;
+        let size = file.metadata().map_err(unreadable)?.len();
+        (&file).take(FINGERPRINTED as u64).read_to_end(&mut head).map_err(unreadable)?;
+        file.rewind().map_err(unreadable)?;
+        let mut place = Place::default();
+        if let Some(position) = begun {
+            let hashed = usize::try_from(position.hashed).unwrap_or(usize::MAX);
+            let same = head.get(..hashed).is_some_and(|begin| xxh3_64(begin) == position.fingerprint);
+            if size < position.offset || !same {
+                return Err(Error::invalid(format!(
+                    "file `{name}` is not the one that was read before: {}; put the old file back, or start anew with `--resume none`",
+                    if size < position.offset {
+                        format!("it has {size} bytes, but {} were already read", position.offset)
+                    } else {
+                        "its beginning has changed".to_string()
+                    }
+                )));
+            }
+            place = Place { offset: position.offset, line: position.line };
+        }
+        let span = match extent {
+            Extent::Whole => Span::whole(file),
+            Extent::Lines => Span::lines(file).map_err(unreadable)?,
+        };
+        let reader = plan.format.open(span, name, place)?;
+        let mut current = Current { reader, head, fingerprint: (0, xxh3_64(&[])) };
+        current.fingerprint();
+        Ok(current)
+    }
+
+    /// Takes note of how much of its beginning was read.
+    pub(super) fn fingerprint(&mut self) {
         let consumed = usize::try_from(self.reader.place().offset).unwrap_or(usize::MAX).min(self.head.len());
         if consumed != self.fingerprint.0 {
             self.fingerprint = (consumed, xxh3_64(&self.head[..consumed]));
         }
+    }
+
+    /// Returns how far it was read.
+    pub(super) fn begun(&self, file: String) -> Begun {
+        let Place { offset, line } = self.reader.place();
+        Begun { file, offset, line, hashed: self.fingerprint.0 as u64, fingerprint: self.fingerprint.1 }
     }
 }
 
@@ -193,34 +257,6 @@ impl FileSource {
             begun: Vec::new(),
             known: Vec::new(),
         }
-    }
-
-    fn open_file(&self, name: &str, begun: Option<&Begun>) -> Result<Current> {
-        let unreadable = |error: std::io::Error| Error::failed(format!("file `{name}` cannot be read: {error}"));
-        let path = self.plan.folder.join(name);
-        let mut head = Vec::with_capacity(FINGERPRINTED);
-        let mut file = File::open(&path).map_err(unreadable)?;
-        let size = file.metadata().map_err(unreadable)?.len();
-        (&file).take(FINGERPRINTED as u64).read_to_end(&mut head).map_err(unreadable)?;
-        file.rewind().map_err(unreadable)?;
-        let mut place = Place::default();
-        if let Some(position) = begun {
-            let hashed = usize::try_from(position.hashed).unwrap_or(usize::MAX);
-            let same = head.get(..hashed).is_some_and(|begin| xxh3_64(begin) == position.fingerprint);
-            if size < position.offset || !same {
-                return Err(Error::invalid(format!(
-                    "file `{name}` is not the one that was read before: {}; put the old file back, or start anew with `--resume none`",
-                    if same {
-                        format!("it has {size} bytes, but {} were already read", position.offset)
-                    } else {
-                        "its beginning has changed".to_string()
-                    }
-                )));
-            }
-            place = Place { offset: position.offset, line: position.line };
-        }
-        let reader = self.plan.format.open(file, name, place)?;
-        Ok(Current { reader, head, fingerprint: (0, xxh3_64(&[])) })
     }
 }
 
@@ -243,9 +279,7 @@ impl Source for FileSource {
                     tracing::warn!(source = %subtask.operator, "{message}");
                 }
                 if let Some(begun) = position.current() {
-                    let mut current = self.open_file(&begun.file, Some(&begun))?;
-                    current.fingerprint();
-                    self.current = Some(current);
+                    self.current = Some(Current::open(&self.plan, &begun.file, Some(&begun), Extent::Whole)?);
                 }
                 self.begun = position.begun;
                 self.known = position.known;
@@ -268,7 +302,7 @@ impl Source for FileSource {
         if self.current.is_none() {
             let begun = self.begun.iter().position(|begun| begun.file == *name);
             let begun = begun.map(|index| self.begun.swap_remove(index));
-            self.current = Some(self.open_file(name, begun.as_ref())?);
+            self.current = Some(Current::open(&self.plan, name, begun.as_ref(), Extent::Whole)?);
         }
         let Some(current) = &mut self.current else { return Ok(Progress::More) };
         let allowed = self.pace.allow(feed.room());
@@ -297,9 +331,8 @@ impl Source for FileSource {
         let Some(current) = &self.current else {
             return FilePosition { files, begun, known, ..FilePosition::default() };
         };
-        let place = current.reader.place();
-        let (hashed, fingerprint) = (current.fingerprint.0 as u64, current.fingerprint.1);
-        FilePosition { files, offset: place.offset, line: place.line, hashed, fingerprint, begun, known }
+        let Begun { offset, line, hashed, fingerprint, .. } = current.begun(String::new());
+        FilePosition { files, offset, line, hashed, fingerprint, begun, known }
     }
 
     fn redistribute(positions: Vec<Option<FilePosition>>, parallelism: u32) -> Result<Vec<Option<FilePosition>>> {

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use serde_json::Value;
 use super::columns::{Cell, Columns};
 use super::files::{Format, LONGEST_ROW, Place, RowReader};
 use super::infer::{Guess, INFERENCE_ROWS};
+use super::span::Span;
 use crate::{Error, Result};
 
 /// One row per line, in one column of text.
@@ -58,18 +58,18 @@ pub(super) fn text(line: &[u8]) -> Option<&str> {
     std::str::from_utf8(line.strip_suffix(b"\r").unwrap_or(line)).ok()
 }
 
-fn open(mut file: File, at: Place) -> Result<Lines<BufReader<File>>> {
+fn open(mut file: Span, at: Place) -> Result<Lines<BufReader<Span>>> {
     file.seek(SeekFrom::Start(at.offset))?;
     Ok(Lines { reader: BufReader::with_capacity(64 << 10, file), place: at, line: Vec::new() })
 }
 
 impl Format for LineFormat {
-    fn open(&self, file: File, _name: &str, at: Place) -> Result<Box<dyn RowReader>> {
+    fn open(&self, file: Span, _name: &str, at: Place) -> Result<Box<dyn RowReader>> {
         Ok(Box::new(LineReader(open(file, at)?)))
     }
 }
 
-struct LineReader(Lines<BufReader<File>>);
+struct LineReader(Lines<BufReader<Span>>);
 
 impl RowReader for LineReader {
     fn read(&mut self, limit: usize, columns: &mut Columns) -> Result<usize> {
@@ -86,14 +86,14 @@ impl RowReader for LineReader {
 }
 
 impl Format for JsonFormat {
-    fn open(&self, file: File, _name: &str, at: Place) -> Result<Box<dyn RowReader>> {
+    fn open(&self, file: Span, _name: &str, at: Place) -> Result<Box<dyn RowReader>> {
         let filled = vec![false; self.columns.len()];
         Ok(Box::new(JsonReader { lines: open(file, at)?, columns: Arc::clone(&self.columns), filled }))
     }
 }
 
 struct JsonReader {
-    lines: Lines<BufReader<File>>,
+    lines: Lines<BufReader<Span>>,
     columns: Arc<HashMap<String, usize>>,
     filled: Vec<bool>,
 }
@@ -123,7 +123,7 @@ impl RowReader for JsonReader {
 }
 
 /// Looks at the first rows of a file of JSON lines: the names in the order in which they come up.
-pub(super) fn sample(file: File) -> std::result::Result<Vec<(String, Guess)>, String> {
+pub(super) fn sample(file: Span) -> std::result::Result<Vec<(String, Guess)>, String> {
     let mut lines = open(file, Place::default()).map_err(|error| error.to_string())?;
     let mut found: Vec<(String, Guess)> = Vec::new();
     for _ in 0..INFERENCE_ROWS {

@@ -3,8 +3,10 @@
 mod columns;
 mod csv;
 mod files;
+mod follow;
 mod infer;
 mod lines;
+mod span;
 mod stdin;
 
 use std::collections::HashMap;
@@ -21,6 +23,13 @@ use super::table_source;
 use crate::blueprint::{Fault, KindDoc, OptionDoc, Options, Site, SourceBlueprint, SourceKind};
 use csv::{CsvFormat, Null};
 use files::{FilePlan, FileSource, Format};
+use follow::{FollowPlan, FollowSource};
+use span::Span;
+
+/// What the files of a folder end in.
+const CSV: &[&str] = &["csv"];
+const JSON: &[&str] = &["ndjson", "jsonl", "json"];
+const TEXT: &[&str] = &["txt", "log"];
 
 /// The kind `csv`.
 pub(super) struct CsvKind;
@@ -42,6 +51,8 @@ struct Settings {
     rate: Option<String>,
     event_time: Option<String>,
     out_of_order: Option<String>,
+    #[serde(default)]
+    follow: bool,
 }
 
 fn yes() -> bool {
@@ -57,6 +68,14 @@ fn path_option() -> OptionDoc {
 
 fn rate_option() -> OptionDoc {
     option("rate", "", "How many rows at most, of all subtasks together, as in \"5000/s\".")
+}
+
+fn follow_option() -> OptionDoc {
+    option(
+        "follow",
+        "false",
+        "Whether to go on as files grow and new ones appear, without end: whole lines only, files by name, the same subtask for a name always. Files may be appended to, and removed while the job runs; one that shrinks or is replaced stops the job. A subtask without a file holds event time up.",
+    )
 }
 
 fn time_options() -> [OptionDoc; 2] {
@@ -82,6 +101,7 @@ impl SourceKind for CsvKind {
                 "A text that stands for NULL in every column; an empty field always does, and so does NA in columns that are not text if this is left out.",
             ),
             rate_option(),
+            follow_option(),
         ];
         options.extend(time_options());
         KindDoc { doc: "Reads rows from CSV files.", options }
@@ -89,10 +109,10 @@ impl SourceKind for CsvKind {
 
     fn plan(&self, options: &mut Options<'_>, site: &Site) -> Result<SourceBlueprint, Vec<Fault>> {
         let settings: Settings = read(options, &self.doc())?;
-        let files = list(&settings.path, site, &["csv"])?;
+        let files = list(&settings.path, site, CSV)?;
         let null = settings.null.clone().map_or(Null::Usual, Null::Text);
-        let sample =
-            csv::sample(first(&files, site)?, settings.header, &null).map_err(|error| bad_sample(&files, &error))?;
+        let sample = csv::sample(first(&files, site, settings.follow)?, settings.header, &null)
+            .map_err(|error| bad_sample(&files, &error))?;
         let mut guessed: Vec<(String, DataType)> =
             sample.names.into_iter().zip(sample.guesses.iter().map(infer::Guess::data_type)).collect();
         if !settings.header && !settings.schema.is_empty() {
@@ -118,21 +138,23 @@ impl SourceKind for CsvKind {
             texts: schema.fields().iter().map(|field| *field.data_type() == DataType::Utf8).collect(),
             null,
         };
-        file_source(settings, files, schema, Box::new(format), site)
+        file_source(settings, Listed { files, extensions: CSV }, schema, Box::new(format), site)
     }
 }
 
 impl SourceKind for NdjsonKind {
     fn doc(&self) -> KindDoc {
-        let mut options = vec![path_option(), option("schema", "{}", columns::TYPES_DOC), rate_option()];
+        let mut options =
+            vec![path_option(), option("schema", "{}", columns::TYPES_DOC), rate_option(), follow_option()];
         options.extend(time_options());
         KindDoc { doc: "Reads rows from files with one JSON object per line.", options }
     }
 
     fn plan(&self, options: &mut Options<'_>, site: &Site) -> Result<SourceBlueprint, Vec<Fault>> {
         let settings: Settings = read(options, &self.doc())?;
-        let files = list(&settings.path, site, &["ndjson", "jsonl", "json"])?;
-        let sample = lines::sample(first(&files, site)?).map_err(|error| bad_sample(&files, &error))?;
+        let files = list(&settings.path, site, JSON)?;
+        let sample =
+            lines::sample(first(&files, site, settings.follow)?).map_err(|error| bad_sample(&files, &error))?;
         let guessed = sample.into_iter().map(|(name, guess)| (name, guess.data_type())).collect();
         let schema = with_types(guessed, &settings.schema, Missing::IsAColumn)?;
         if schema.fields().is_empty() {
@@ -143,7 +165,7 @@ impl SourceKind for NdjsonKind {
         }
         let names = schema.fields().iter().enumerate().map(|(index, field)| (field.name().clone(), index));
         let format = lines::JsonFormat { columns: Arc::new(names.collect::<HashMap<_, _>>()) };
-        file_source(settings, files, schema, Box::new(format), site)
+        file_source(settings, Listed { files, extensions: JSON }, schema, Box::new(format), site)
     }
 }
 
@@ -157,6 +179,7 @@ impl SourceKind for LinesKind {
                     "A file, a folder (its .txt and .log files), a glob, or \"-\" for standard input, which cannot be read again after a failure.",
                 ),
                 rate_option(),
+                follow_option(),
             ],
         }
     }
@@ -165,14 +188,24 @@ impl SourceKind for LinesKind {
         let settings: Settings = read(options, &self.doc())?;
         let schema = Arc::new(Schema::new(vec![Field::new("line", DataType::Utf8, true)]));
         if settings.path == "-" {
+            if settings.follow {
+                let message = "standard input is read for as long as it is open, whatever this says; leave it away";
+                return Err(vec![Fault::new("follow", message)]);
+            }
             let per_second = settings.rate.as_deref().map(rate).transpose();
             let per_second = per_second.map_err(|message| vec![Fault::new("rate", message)])?;
             let of_source = Arc::clone(&schema);
             let source = move || stdin::StdinSource::new(Arc::clone(&of_source), per_second);
             return Ok(SourceBlueprint { max_parallelism: Some(1), ..table_source(schema, false, source) });
         }
-        let files = list(&settings.path, site, &["txt", "log"])?;
-        file_source(settings, files, schema, Box::new(lines::LineFormat), site)
+        let files = match settings.follow {
+            // They may come later.
+            true => {
+                files::find(&settings.path, &site.folder, TEXT).map_err(|message| vec![Fault::new("path", message)])?
+            }
+            false => list(&settings.path, site, TEXT)?,
+        };
+        file_source(settings, Listed { files, extensions: TEXT }, schema, Box::new(lines::LineFormat), site)
     }
 }
 
@@ -180,9 +213,11 @@ fn list(path: &str, site: &Site, extensions: &[&str]) -> Result<Vec<String>, Vec
     files::list(path, &site.folder, extensions).map_err(|message| vec![Fault::new("path", message)])
 }
 
-fn first(files: &[String], site: &Site) -> Result<File, Vec<Fault>> {
-    File::open(site.folder.join(&files[0]))
-        .map_err(|error| vec![Fault::new("path", format!("file `{}` cannot be read: {error}", files[0]))])
+/// Opens the first file; of one that is still being written, only what is whole.
+fn first(files: &[String], site: &Site, follow: bool) -> Result<Span, Vec<Fault>> {
+    let file = File::open(site.folder.join(&files[0]));
+    let span = file.and_then(|file| if follow { Span::lines(file) } else { Ok(Span::whole(file)) });
+    span.map_err(|error| vec![Fault::new("path", format!("file `{}` cannot be read: {error}", files[0]))])
 }
 
 fn bad_sample(files: &[String], error: &str) -> Vec<Fault> {
@@ -238,9 +273,15 @@ fn with_types(
     Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
 }
 
+/// The files of a source, and what those of a folder end in.
+struct Listed {
+    files: Vec<String>,
+    extensions: &'static [&'static str],
+}
+
 fn file_source(
     settings: Settings,
-    files: Vec<String>,
+    listed: Listed,
     schema: SchemaRef,
     format: Box<dyn Format>,
     site: &Site,
@@ -263,7 +304,14 @@ fn file_source(
     }
     let folder = site.folder.clone();
     let output = Arc::clone(&schema);
-    let plan = Arc::new(FilePlan { folder, files, format, schema, event_time, per_second });
+    let Listed { files, extensions } = listed;
+    let plan = FilePlan { folder, files, format, schema, event_time, per_second };
+    if settings.follow {
+        let plan = Arc::new(FollowPlan { path: settings.path, extensions, files: plan });
+        let source = move || FollowSource::new(Arc::clone(&plan));
+        return Ok(SourceBlueprint { endless: true, ..table_source(output, true, source) });
+    }
+    let plan = Arc::new(plan);
     Ok(table_source(output, true, move || FileSource::new(Arc::clone(&plan))))
 }
 

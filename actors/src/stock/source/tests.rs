@@ -58,6 +58,18 @@ impl Tap {
         &self.position
     }
 
+    pub(crate) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Tells the source that the checkpoint of a position is durable.
+    pub(crate) fn commit(&mut self, position: &[u8]) {
+        let call = self.source.take().unwrap().committed(crate::WindowId::NONE.next(), position.to_vec());
+        let (source, told) = ready(call);
+        told.unwrap();
+        self.source = Some(source);
+    }
+
     pub(crate) fn rest(&mut self) -> Vec<Table> {
         let mut tables = Vec::new();
         while !self.done {

@@ -1,0 +1,195 @@
+//! `join`: the rows of two inputs that have the same values in some columns.
+//!
+//! How partners are found, what waits for how long, and what happens to late rows is told in [`crate::join`]. Here rows
+//! are those of tables: they are kept as Arrow's row encoding, without a column or a batch around each, and become
+//! columns again many at a time, when the output of a whole batch or watermark is handed on.
+
+mod inputs;
+mod packed;
+mod plan;
+mod settings;
+mod side;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use super::options::{option, read, required};
+use crate::blueprint::{Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
+use crate::host::Hosted;
+use crate::join::{Found, Matcher};
+use crate::record::{Either, Inputs, RecordType};
+use crate::table::{Table, TableRow};
+use crate::{Context, Key, Operator, Result, Timer, Timestamp};
+use inputs::TwoTables;
+use plan::Plan;
+use settings::Settings;
+
+pub(super) use packed::{Packed, PackedTable, Rows, Shape};
+pub(super) use settings::milliseconds;
+pub(super) use side::{Side, key_column};
+
+/// Joins two tables.
+#[derive(Clone)]
+struct TableJoin {
+    plan: Arc<Plan>,
+    matcher: Arc<Matcher<Packed, Packed>>,
+    /// What was found by the current call, until it is handed on.
+    found: Rows,
+}
+
+impl Found<Packed, Packed> for Rows {
+    fn pair(&mut self, left: &Packed, right: Option<&Packed>, at: Option<Timestamp>) -> Result {
+        self.push(left, right, at);
+        Ok(())
+    }
+}
+
+impl TableJoin {
+    fn take(&mut self, table: &Table, is_left: bool, ctx: &mut Context<PackedTable>) -> Result {
+        let side = self.plan.shape.side(is_left);
+        let keys = side.keys(table.batch())?;
+        let kept = side.rows(table.batch())?;
+        for row in 0..table.rows() {
+            ctx.enter(keys.key(row), table.time(row));
+            let packed = kept.packed(row);
+            let packed = if is_left { Either::Left(packed) } else { Either::Right(packed) };
+            self.matcher.take(ctx, packed, !keys.is_null(row), &mut self.found)?;
+            // A row with many partners must not be held in memory with all of them twice.
+            if self.found.is_large() {
+                ctx.output().add(&self.plan.shape, &mut self.found);
+            }
+        }
+        ctx.output().add(&self.plan.shape, &mut self.found);
+        Ok(())
+    }
+}
+
+impl Operator for TableJoin {
+    type In = TwoTables;
+    type Out = PackedTable;
+
+    const HOLDS_ROWS: Option<bool> = Some(false);
+
+    fn key(&self, row: Either<TableRow<'_>, TableRow<'_>>) -> Key {
+        let (row, is_left) = match row {
+            Either::Left(row) => (row, true),
+            Either::Right(row) => (row, false),
+        };
+        let keys = self.plan.shape.side(is_left).keys(row.table.slice(row.row, 1).batch());
+        keys.expect("the types of the key columns were checked when the plan was made").key(0)
+    }
+
+    fn key_hashes(&self, batch: &Either<Arc<Table>, Arc<Table>>, hashes: &mut Vec<u64>) -> Result {
+        let (table, is_left) = match batch {
+            Either::Left(table) => (table, true),
+            Either::Right(table) => (table, false),
+        };
+        let keys = self.plan.shape.side(is_left).keys(table.batch())?;
+        hashes.clear();
+        hashes.extend((0..table.rows()).map(|row| keys.key(row).hash()));
+        Ok(())
+    }
+
+    fn is_keyed(&self) -> bool {
+        true
+    }
+
+    fn process(&mut self, row: Either<TableRow<'_>, TableRow<'_>>, ctx: &mut Context<PackedTable>) -> Result {
+        match row {
+            Either::Left(row) => self.take(&row.table.slice(row.row, 1), true, ctx),
+            Either::Right(row) => self.take(&row.table.slice(row.row, 1), false, ctx),
+        }
+    }
+
+    fn process_batch(&mut self, batch: Either<Arc<Table>, Arc<Table>>, ctx: &mut Context<PackedTable>) -> Result {
+        match batch {
+            Either::Left(table) => self.take(&table, true, ctx),
+            Either::Right(table) => self.take(&table, false, ctx),
+        }
+    }
+
+    fn on_timer(&mut self, timer: Timer, ctx: &mut Context<PackedTable>) -> Result {
+        self.matcher.timer(ctx, timer.at, &mut self.found)?;
+        ctx.output().add(&self.plan.shape, &mut self.found);
+        Ok(())
+    }
+}
+
+/// The kind `join`.
+pub(super) struct JoinKind;
+
+impl OperatorKind for JoinKind {
+    fn doc(&self) -> KindDoc {
+        KindDoc {
+            doc: "Joins two inputs, left and right: the columns of the left, then those of the right without the key columns that both have; NULL equals nothing.",
+            options: vec![
+                required(
+                    "on",
+                    "The columns that have to be equal: [\"origin\", \"hour\"], or { left = [\"origin\"], right = [\"airport\"] } where they have other names; then all columns of both come out.",
+                ),
+                option(
+                    "kind",
+                    "\"inner\"",
+                    "\"inner\": pairs only; \"left\": also left rows without a partner, once none can come any more, at the event time at which that is known.",
+                ),
+                option(
+                    "within",
+                    "",
+                    "How far apart the event times of a pair may be, as in \"1h\". Late rows are dropped and counted, as with `window`. Without `within`, `window` or `newest`, all rows of a key are partners: both inputs are kept for ever, and with kind = \"left\" both have to end.",
+                ),
+                option(
+                    "window",
+                    "",
+                    "A pair lies in the same time window of this length: \"1h\", or { tumbling = \"1h\" }; windows begin at multiples of it since 1970.",
+                ),
+                option(
+                    "newest",
+                    "false",
+                    "Whether each left row finds one right row: the newest that is not later than it, by event time, once the watermark has reached it. A left row without event time finds the newest that has come so far; a right row without one is older than any other.",
+                ),
+            ],
+        }
+    }
+
+    fn plan(
+        &self,
+        options: &mut Options<'_>,
+        inputs: &[RecordType],
+        _site: &Site,
+    ) -> Result<OperatorBlueprint, Vec<Fault>> {
+        let settings: Settings = read(options, &self.doc())?;
+        let plan = Arc::new(Plan::new(&settings, inputs)?);
+        let join =
+            TableJoin { matcher: Arc::new(Matcher::new(plan.how)), plan: Arc::clone(&plan), found: Rows::default() };
+        let factory = Arc::new(move || Ok(join.clone()));
+        let (of_keys, of_states) = (Arc::clone(&plan), Arc::clone(&plan));
+        Ok(OperatorBlueprint {
+            output: RecordType::Table(Arc::clone(&plan.shape.output)),
+            side_outputs: Vec::new(),
+            keyed: true,
+            state: Some(plan.state.clone()),
+            states: Vec::new(),
+            latest_by: None,
+            passes: None,
+            unpack: TwoTables::unpack,
+            show_key: Some(Arc::new(move |key| of_keys.shape.side(true).show_key(key))),
+            show_state: Some(Arc::new(move |name, written| of_states.show(name, written))),
+            make: Arc::new(move |subtask, rows| {
+                let factory: crate::host::Factory<TableJoin> = factory.clone();
+                Ok(Box::new(Hosted::new(factory, subtask, rows)?))
+            }),
+        })
+    }
+
+    fn ports(&self) -> Vec<Option<RecordType>> {
+        vec![None]
+    }
+
+    fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {
+        match read::<Settings>(options, &self.doc()) {
+            Ok(settings) => settings.check(),
+            Err(faults) => faults,
+        }
+    }
+}
