@@ -6,6 +6,7 @@
 mod binary;
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use binary::folder::Folder;
 use binary::generate::row;
@@ -148,6 +149,71 @@ fn sliding_windows_are_those_of_a_plain_loop() {
 #[test]
 fn session_windows_are_those_of_a_plain_loop() {
     gives("{ session = \"120ms\" }", &sessions(120));
+}
+
+/// Whether a row is late depends on how far the watermark is: each row counts in a window or leaves by `late`.
+#[test]
+fn late_rows_leave_by_a_side_output() {
+    for scope in ["batch", "operator", "region"] {
+        let folder = scratch();
+        // Every fiftieth row is an hour behind.
+        let rows: String = (0..4_000)
+            .map(|n: i64| format!("{n},{}\n", if n % 50 == 49 { n * 10 } else { 3_600_000 + n * 10 }))
+            .collect();
+        fs::write(folder.path().join("rows.csv"), format!("n,at\n{rows}")).unwrap();
+        let toml = r#"
+            [job]
+            name = "late"
+            [window]
+            interval = "10ms"
+            [checkpoint]
+            interval = "30ms"
+            [mailbox]
+            batch = 32
+            [store]
+            path = "state"
+            [sources.rows]
+            type = "csv"
+            path = "rows.csv"
+            event_time = "at"
+            rate = "20000/s"
+            parallelism = 1
+            [operators.windows]
+            type = "aggregate"
+            inputs = ["rows"]
+            parallelism = 2
+            window = "1s"
+            columns = ["count(*) AS n"]
+            [operators.shaky]
+            type = "fail"
+            inputs = ["windows.late"]
+            where = "n % 1000 = 999"
+            [sinks.results]
+            type = "csv"
+            inputs = ["windows"]
+            path = "out/results"
+            [sinks.late]
+            type = "csv"
+            inputs = ["shaky"]
+            path = "out/late"
+            "#;
+        let job = Job::new(folder.path(), toml);
+        job.run(&["--set", &format!("recovery.scope=\"{scope}\"")]).expect(0).says(&["has finished"]);
+        let read = |name: &str| {
+            let files = Folder::new(job.path(&format!("out/{name}")), name).look().into_iter();
+            let lines = files.flat_map(|(_, text)| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>());
+            lines.collect::<Vec<String>>()
+        };
+        let late: Vec<i64> = read("late").iter().map(|line| line.split(',').next().unwrap().parse().unwrap()).collect();
+        assert!(late.iter().all(|n| n % 50 == 49), "{scope}: {late:?}");
+        assert!(late.len() > 40, "{scope}: {} rows were late", late.len());
+        let mut once = late.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(once.len(), late.len(), "{scope}: a row is late once");
+        let counted: usize = read("results").iter().map(|line| line.rsplit(',').next().unwrap().parse::<usize>().unwrap()).sum();
+        assert_eq!(counted + late.len(), 4_000, "{scope}");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::batch::Rows;
 use crate::blueprint::{KindDoc, OperatorKind, Site};
 use crate::harness::Harness;
 use crate::host::{AnyOperator, Factory, Hosted};
-use crate::{Key, Record, RecordType, Result};
+use crate::{Key, Record, RecordType, Result, SideOutput};
 
 /// Counts and sums up, in a floating-point number that shows in which order it was made.
 #[derive(Clone, Deserialize)]
@@ -114,6 +114,8 @@ fn windows_are_those_of_the_model_whatever_crashes() {
             let rest = calm.output();
             assert_eq!(outs(&rest), model.end(), "{timing:?}, seed {seed}");
             assert!(calm.context().unwrap().keys().is_empty(), "{timing:?}, seed {seed}: nothing is left");
+            let late = calm.side_output(SideOutput::<Row>::new(late::LATE)).len() as u64;
+            assert_eq!(late, model.late, "{timing:?}, seed {seed}");
             assert_eq!(
                 *calm.context().unwrap().local(late::COUNT).get().unwrap(),
                 model.late,
