@@ -2,8 +2,6 @@
 //! columns become rows again, whatever fails.
 #![cfg(feature = "sql")]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -55,6 +53,27 @@ impl Source for Sales {
     }
 }
 
+/// Emits numbers: they have no fields.
+#[derive(Clone, Deserialize)]
+struct Bare {}
+
+impl Source for Bare {
+    type Out = u64;
+    type Position = u64;
+
+    async fn open(&mut self, _position: Option<u64>, _subtask: &Subtask) -> Result {
+        Ok(())
+    }
+
+    async fn poll(&mut self, _feed: &mut Feed<u64>) -> Result<Progress> {
+        Ok(Progress::Done)
+    }
+
+    fn position(&self) -> u64 {
+        0
+    }
+}
+
 fn sale(number: u64) -> Sale {
     Sale { shop: format!("shop {}", number % 7), cents: (number * 37 % 900) as i64, online: number.is_multiple_of(3) }
 }
@@ -98,8 +117,8 @@ impl Operator for Sum {
 }
 
 fn registry() -> Registry {
-    let mut registry = support::registry();
-    registry.source::<Sales>("sales").operator::<Sum>("sum");
+    let mut registry = Registry::stock();
+    registry.source::<Sales>("sales").source::<Bare>("bare").operator::<Sum>("sum");
     registry
 }
 
@@ -154,7 +173,9 @@ fn run(folder: &Path, scope: &str, more: &str) {
 fn lines(folder: &Path) -> Vec<String> {
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     let shown = files.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
-    shown.flat_map(|entry| fs::read_to_string(entry.path()).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+    shown
+        .flat_map(|entry| fs::read_to_string(entry.path()).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect()
 }
 
 #[track_caller]
@@ -223,8 +244,12 @@ fn what_cannot_be_read_is_named_with_its_place() {
     let error = refused("[operators.totals]\ntype = \"sum\"\ninputs = [\"some\"]\n");
     assert!(error.contains("job.toml:9:"), "{error}");
     assert!(error.contains("unknown column `euros`"), "{error}");
-    let error = refused("[sources.numbers]\ntype = \"numbers\"\nrows = 1\nkeys = 1\n[operators.totals]\ntype = \"filter\"\ninputs = [\"numbers\"]\nwhere = \"true\"\n");
-    println!("{error}");
+    let error = refused(
+        "[sources.numbers]\ntype = \"bare\"\n[operators.totals]\ntype = \"filter\"\ninputs = [\"numbers\"]\n\
+         where = \"true\"\n",
+    );
+    assert!(error.contains("job.toml:11:"), "{error}");
+    assert!(error.contains("\"numbers\" carries u64, which cannot be taken apart into columns"), "{error}");
 }
 
 #[test]

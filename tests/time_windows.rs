@@ -211,7 +211,8 @@ fn late_rows_leave_by_a_side_output() {
         once.sort_unstable();
         once.dedup();
         assert_eq!(once.len(), late.len(), "{scope}: a row is late once");
-        let counted: usize = read("results").iter().map(|line| line.rsplit(',').next().unwrap().parse::<usize>().unwrap()).sum();
+        let counted: usize =
+            read("results").iter().map(|line| line.rsplit(',').next().unwrap().parse::<usize>().unwrap()).sum();
         assert_eq!(counted + late.len(), 4_000, "{scope}");
     }
 }

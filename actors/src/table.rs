@@ -25,8 +25,8 @@ use crate::feed::Feed;
 use crate::record::{Inputs, RecordType};
 use crate::side::{SideOutput, SideOutputDeclared};
 use crate::time::Timestamp;
-use scatter::TableScatter;
 pub use joint::Joint;
+use scatter::TableScatter;
 pub(crate) use text::Encoding;
 
 /// One Arrow batch with the event time of each row, if its rows have one.

@@ -19,7 +19,6 @@ use crate::protocol::restart::RestartPolicy;
 use crate::protocol::subtask;
 use crate::runtime::build::Common;
 use crate::runtime::restore;
-use crate::sim::{Course, Stats};
 use crate::sim::attempt::{Running, Targets};
 use crate::sim::coverage::{Coverage, Phase};
 use crate::sim::faults::{CommitFailure, Fault, Planned};
@@ -32,6 +31,7 @@ use crate::sim::random::Random;
 use crate::sim::settings::Settings;
 use crate::sim::storage::Storage;
 use crate::sim::trace::{Trace, What};
+use crate::sim::{Course, Stats};
 
 /// The virtual time at which every run begins, in ms.
 const BEGIN: i64 = 1_000_000;

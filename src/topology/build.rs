@@ -135,7 +135,8 @@ impl Builder<'_, '_> {
             match planned {
                 Ok(None) => converted.push(Some(producer)),
                 Ok(Some(blueprint)) => {
-                    let reader = ports.get(number).or(ports.last()).and_then(Option::as_ref).map(|_| spec.name.as_str());
+                    let reader =
+                        ports.get(number).or(ports.last()).and_then(Option::as_ref).map(|_| spec.name.as_str());
                     converted.push(Some(put_between(producer, reader, blueprint, built)));
                 }
                 Err(why) => {

@@ -107,7 +107,11 @@ fn columns_of(schema: &SchemaRef) -> String {
 }
 
 /// Plans an operator on tables.
-pub(crate) fn table_operator<O: Operator<Out = Table>>(output: SchemaRef, keyed: bool, factory: Factory<O>) -> OperatorBlueprint {
+pub(crate) fn table_operator<O: Operator<Out = Table>>(
+    output: SchemaRef,
+    keyed: bool,
+    factory: Factory<O>,
+) -> OperatorBlueprint {
     OperatorBlueprint {
         output: RecordType::Table(output),
         // A factory that fails says so when an instance is made.

@@ -56,7 +56,9 @@ fn columns_of<T: Record>() -> Result<Vec<FieldRef>, String> {
     Vec::<FieldRef>::from_type::<T>(options).map_err(|error| {
         let (name, why) = (short_type_name(type_name::<T>()), error.to_string());
         let why = why.lines().next().unwrap_or_default().trim_start_matches("Error: ").to_owned();
-        format!("carries {name}, which cannot be taken apart into columns: it has to be a struct with named fields ({why})")
+        format!(
+            "carries {name}, which cannot be taken apart into columns: it has to be a struct with named fields ({why})"
+        )
     })
 }
 

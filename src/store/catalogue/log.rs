@@ -63,7 +63,8 @@ impl<D: Disk> Catalogue<D> for LogCatalogue<D> {
             at += HEADER + payload.len();
         }
         if let Some(whole) = (at..content.len()).find(|from| record(&content[*from..]).is_some()) {
-            let why = if whole == at { "does not follow the one before it" } else { "is damaged, later ones are whole" };
+            let why =
+                if whole == at { "does not follow the one before it" } else { "is damaged, later ones are whole" };
             return Err(StoreError::Damaged(format!("{}: the record at byte {at} {why}", path.display())));
         }
         catalogue.replace(&path)?;
