@@ -1,7 +1,7 @@
 //! Breaking things on purpose, and what must hold all the same.
 //!
 //! `piton chaos` breaks a real run: one process runs the job twice in others, first in peace, then under faults of a
-//! [plan](plan) that was [drawn](draw) from a seed, and holds what the second has committed against what the first
+//! plan that was drawn from a seed, and holds what the second has committed against what the first
 //! has. [`live`] is that process; [`within`] is what the broken one has to do with it.
 
 pub mod compare;

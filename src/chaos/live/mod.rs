@@ -1,6 +1,6 @@
 //! Breaks a real run of a job, and compares it with one without faults.
 //!
-//! This process runs the job in others, from a [scratch folder](scratch): its state, and the folders of its sinks, lie
+//! This process runs the job in others, from a scratch folder: its state, and the folders of its sinks, lie
 //! there and nowhere else. First it runs in peace, as fast as it can; what it has committed then is what it should
 //! commit. Then it runs under the faults of a plan and is started again whenever its process dies, while its committed
 //! files are watched. When faults are over it has to be well again, and reads the rest of its input; then output, state

@@ -37,7 +37,7 @@ use crate::protocol::workshop::Workshop;
 /// A way out of a chain, by its number.
 pub type Exit = usize;
 
-/// The way out at the end of a chain; those of side outputs follow it in the order of [`ChainSpec::sides`].
+/// The way out at the end of a chain; those of side outputs follow it in the order of the sides of its `ChainSpec`.
 pub const MAIN: Exit = 0;
 
 /// A side output of an operator of a chain that somebody reads.
