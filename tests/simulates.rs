@@ -188,6 +188,15 @@ fn a_sound_job_keeps_every_promise_and_every_cell_is_reached() {
 }
 
 #[test]
+fn a_sound_job_keeps_the_weaker_promise_of_at_least_once() {
+    let simulation = simulation(&job(NUMBERS, "count").replace("exactly-once", "at-least-once"));
+    for seed in 0..200 {
+        let outcome = simulation.run(seed, &Options::default());
+        assert_eq!(outcome.violation, None, "seed {seed}, {}", outcome.faults);
+    }
+}
+
+#[test]
 fn what_is_kept_where_no_snapshot_finds_it_is_found_and_cut_down() {
     let simulation = simulation(&job(NUMBERS, "forgetful"));
     let failing = first_failing(&simulation, 200);
