@@ -10,7 +10,7 @@ use piton_actors::{Batch, Delivery, WindowId};
 
 use crate::chaos::invariants::Verdict;
 use crate::chaos::target::fits;
-use crate::config::{ChaosWeights, OnPoison};
+use crate::config::{ChaosWeights, Mode, OnPoison};
 use crate::error::{Error, Result};
 use crate::protocol::ladder::LadderSettings;
 use crate::protocol::manifest::Manifest;
@@ -131,8 +131,8 @@ fn weight(fault: &Fault, weights: &ChaosWeights) -> u32 {
 pub(crate) struct ByHistory(History);
 
 impl ByHistory {
-    pub(crate) fn new() -> ByHistory {
-        ByHistory(History::new(BTreeSet::new()))
+    pub(crate) fn new(mode: Mode) -> ByHistory {
+        ByHistory(History::new(mode, BTreeSet::new()))
     }
 }
 

@@ -20,6 +20,7 @@ use self::fresh::subtask_of;
 pub(crate) use self::life::Call;
 use self::life::{Digest, Life, fingerprints};
 use crate::chaos::invariants::{InvariantId, Verdict, Violation};
+use crate::config::Mode;
 use crate::ids::SubtaskId;
 use crate::protocol::chain::{ChainAnswer, ChainCall, Exit, MAIN};
 use crate::protocol::manifest::Spread;
@@ -29,6 +30,7 @@ use crate::sim::job::{Job, Layout, Variant};
 
 /// See the module.
 pub(crate) struct History {
+    mode: Mode,
     /// Chains, with their region, that do something else when they are given the same again.
     fickle: BTreeSet<(usize, usize)>,
     /// One for each time that the job went on with another parallelism, and one before that.
@@ -60,8 +62,8 @@ impl Era {
 
 impl History {
     /// Begins the history of a job of which these chains do something else when they are given the same again.
-    pub(crate) fn new(fickle: BTreeSet<(usize, usize)>) -> History {
-        History { fickle, eras: vec![Era { variant: 0, lives: BTreeMap::new() }], shown: BTreeMap::new() }
+    pub(crate) fn new(mode: Mode, fickle: BTreeSet<(usize, usize)>) -> History {
+        History { mode, fickle, eras: vec![Era { variant: 0, lives: BTreeMap::new() }], shown: BTreeMap::new() }
     }
 
     fn era(&mut self) -> &mut Era {
@@ -126,7 +128,10 @@ impl History {
                 Some((rows + more * times, sum.wrapping_add(of.wrapping_mul(times))))
             });
             if let Some(given) = given {
-                self.shows(sink, given, head)?;
+                match self.mode {
+                    Mode::ExactlyOnce => self.shows(sink, given, head)?,
+                    Mode::AtLeastOnce => self.shows_at_least(sink, given.0, head)?,
+                }
             }
         }
         Ok(())
@@ -152,10 +157,20 @@ impl History {
         Some(all)
     }
 
-    fn shows(&self, sink: &str, given: (u64, u64), head: WindowId) -> Verdict {
+    /// Returns how many rows a sink has shown, and a sum that stands for them.
+    fn shown_by(&self, sink: &str) -> (u64, u64) {
         let of_sink = self.shown.iter().filter(|(id, _)| *id.operator == *sink);
-        let shown =
-            of_sink.fold((0, 0u64), |(rows, sum), (_, (shown, _))| (rows + shown.rows, sum.wrapping_add(shown.sum)));
+        of_sink.fold((0, 0u64), |(rows, sum), (_, (shown, _))| (rows + shown.rows, sum.wrapping_add(shown.sum)))
+    }
+
+    /// At least once, a sink may have taken what its producer's snapshot does not hold yet.
+    fn shows_at_least(&self, sink: &str, given: u64, head: WindowId) -> Verdict {
+        let (shown, _) = self.shown_by(sink);
+        if shown >= given { Ok(()) } else { Err(not_shown(&sink, head, shown, given)) }
+    }
+
+    fn shows(&self, sink: &str, given: (u64, u64), head: WindowId) -> Verdict {
+        let shown = self.shown_by(sink);
         if shown == given { Ok(()) } else { Err(not_shown(&sink, head, shown.0, given.0)) }
     }
 

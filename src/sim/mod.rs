@@ -237,7 +237,7 @@ impl Simulation {
                 };
                 let faults = options.faults.clone().unwrap_or_else(|| draw(&mut Random::new(seed, "faults")));
                 let course = Course { seed, faults, trace: options.trace, patience };
-                self.play(&variants, &mut ByHistory::new(), outside, course)
+                self.play(&variants, &mut ByHistory::new(self.mode), outside, course)
             }
         }
     }

@@ -56,7 +56,7 @@ impl Drawn {
             regions.flat_map(|(number, region)| std::iter::repeat(number).zip(region.vertices.iter().enumerate()));
         let fickle =
             chains.filter(|(_, (_, vertex))| fickle(vertex)).map(|(region, (chain, _))| (region, chain)).collect();
-        let history = (mode == Mode::ExactlyOnce).then(|| History::new(fickle));
+        let history = (mode == Mode::ExactlyOnce).then(|| History::new(mode, fickle));
         Drawn { topology, data, mode, history }
     }
 
