@@ -16,7 +16,8 @@ use std::sync::Arc;
 use arrow::array::BooleanArray;
 use serde::Deserialize;
 
-use super::join::{Packed, PackedTable, Rows, Shape, Side, key_column, milliseconds};
+use super::coder::key_columns;
+use super::join::{Packed, PackedTable, Rows, Shape, Side, milliseconds};
 use super::options::{option, read, required};
 use super::{columns_of, input_schema};
 use crate::blueprint::{Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
@@ -96,8 +97,7 @@ impl Operator for Deduplicate {
 
     fn key_hashes(&self, table: &Arc<Table>, hashes: &mut Vec<u64>) -> Result {
         let keys = self.shape.side(true).keys(table.batch())?;
-        hashes.clear();
-        hashes.extend((0..table.rows()).map(|row| keys.key(row).hash()));
+        keys.hashes(table.rows(), hashes);
         Ok(())
     }
 
@@ -154,18 +154,7 @@ impl Settings {
         if self.by.is_empty() {
             return Err(vec![Fault::new("by", "name at least one column")]);
         }
-        let mut columns = Vec::new();
-        let mut faults = Vec::new();
-        for (index, name) in self.by.iter().enumerate() {
-            match key_column(name, schema) {
-                Ok(column) if columns.contains(&column) => {
-                    faults.push(Fault::new(format!("by[{index}]"), format!("column `{name}` is named twice")));
-                }
-                Ok(column) => columns.push(column),
-                Err(message) => faults.push(Fault::new(format!("by[{index}]"), message)),
-            }
-        }
-        if faults.is_empty() { Ok(columns) } else { Err(faults) }
+        key_columns(&self.by, schema)
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod aggregate;
 mod blackhole;
+mod coder;
 mod deduplicate;
 mod elsewhere;
 mod event_time;

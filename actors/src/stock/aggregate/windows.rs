@@ -359,10 +359,7 @@ impl Operator for InWindows {
     const HOLDS_ROWS: Option<bool> = Some(false);
 
     fn key(&self, row: TableRow<'_>) -> Key {
-        self.plan
-            .keys
-            .key(row.table, row.row)
-            .expect("the types of the key columns were checked when the plan was made")
+        self.plan.keys.key(row)
     }
 
     fn key_hashes(&self, table: &Arc<Table>, hashes: &mut Vec<u64>) -> Result {

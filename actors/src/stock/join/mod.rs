@@ -27,7 +27,7 @@ use settings::Settings;
 
 pub(super) use packed::{Packed, PackedTable, Rows, Shape};
 pub(super) use settings::milliseconds;
-pub(super) use side::{Side, key_column};
+pub(super) use side::Side;
 
 /// Joins two tables.
 #[derive(Clone)]
@@ -86,8 +86,7 @@ impl Operator for TableJoin {
             Either::Right(table) => (table, false),
         };
         let keys = self.plan.shape.side(is_left).keys(table.batch())?;
-        hashes.clear();
-        hashes.extend((0..table.rows()).map(|row| keys.key(row).hash()));
+        keys.hashes(table.rows(), hashes);
         Ok(())
     }
 
