@@ -23,6 +23,7 @@ pub mod host;
 mod ids;
 pub mod join;
 mod key;
+mod late;
 mod operator;
 mod probe;
 mod pulse;

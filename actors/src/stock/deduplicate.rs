@@ -22,7 +22,7 @@ use super::options::{option, read, required};
 use super::{columns_of, input_schema};
 use crate::blueprint::{Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
 use crate::host::{Factory, Hosted};
-use crate::join::note_late;
+use crate::late::count_late;
 use crate::record::{Inputs, RecordType};
 use crate::table::{Table, TableRow};
 use crate::{Context, Error, Key, MapState, Operator, Result, Timer, Timestamp, ValueState};
@@ -69,7 +69,7 @@ impl Deduplicate {
             };
             ctx.enter(keys.key(row), Some(at));
             if at <= ctx.watermark() {
-                note_late(ctx)?;
+                count_late(1, ctx)?;
                 continue;
             }
             let packed = rows.packed(row);

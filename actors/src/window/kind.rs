@@ -14,13 +14,13 @@ use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
 
 use super::aggregate::Aggregate;
 use super::descriptor::{Span, TimeWindows};
-use super::late::LATE;
 use super::rules::{Timing, option_docs};
 use super::windowed::Windowed;
 use crate::blueprint::{
     Fault, KindDoc, OperatorBlueprint, OperatorKind, OptionDoc, Options, Site, check_inputs, operator_blueprint,
     read_options,
 };
+use crate::late::LATE;
 use crate::record::{Inputs, RecordType};
 
 /// The kind of operator that computes an [`Aggregate`] in time windows: its options are the fields of `A`, and `window`,

@@ -15,9 +15,10 @@ use arrow::datatypes::SchemaRef;
 use super::groups::Groups;
 use super::plan::Plan;
 use super::state::{Added, Packed, Saved};
+use crate::late::{self, count_late};
 use crate::table::{Table, TableRow};
 use crate::window::shared::{
-    Arrival, Counted, Emits, Few, Kept, Kind, Live, Panes, Rules, Sessions, count_late, in_range, no_event_time,
+    Arrival, Counted, Emits, Few, Kept, Kind, Live, Panes, Rules, Sessions, in_range, no_event_time,
 };
 use crate::{
     Context, Key, Operator, Result, SideOutput, SideOutputDeclared, Time, TimeWindow, Timer, TimerKind, Timestamp,
@@ -36,7 +37,7 @@ pub(super) struct InWindows {
 }
 
 /// The rows that no window takes any more.
-const LATE: SideOutput<Table> = SideOutput::new(crate::window::shared::LATE);
+const LATE: SideOutput<Table> = SideOutput::new(late::LATE);
 
 /// Windows that emit, and the states that their values come from.
 #[derive(Default)]
