@@ -15,6 +15,7 @@ extern crate self as piton_actors;
 mod batch;
 pub mod blueprint;
 mod context;
+mod duration;
 mod error;
 mod feed;
 pub mod files;

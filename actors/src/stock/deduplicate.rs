@@ -17,10 +17,11 @@ use arrow::array::BooleanArray;
 use serde::Deserialize;
 
 use super::coder::key_columns;
-use super::join::{Packed, PackedTable, Rows, Shape, Side, milliseconds};
+use super::join::{Packed, PackedTable, Rows, Shape, Side};
 use super::options::{option, read, required};
 use super::{columns_of, input_schema};
 use crate::blueprint::{Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
+use crate::duration::milliseconds;
 use crate::host::{Factory, Hosted};
 use crate::late::count_late;
 use crate::record::{Inputs, RecordType};

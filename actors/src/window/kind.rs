@@ -13,13 +13,14 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, IntoDeserializer,
 use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
 
 use super::aggregate::Aggregate;
-use super::descriptor::{Span, TimeWindows};
+use super::descriptor::TimeWindows;
 use super::rules::{Timing, option_docs};
 use super::windowed::Windowed;
 use crate::blueprint::{
     Fault, KindDoc, OperatorBlueprint, OperatorKind, OptionDoc, Options, Site, check_inputs, operator_blueprint,
     read_options,
 };
+use crate::duration::Span;
 use crate::late::LATE;
 use crate::record::{Inputs, RecordType};
 

@@ -42,7 +42,6 @@ pub use windowed::Windowed;
 #[cfg(feature = "sql")]
 pub(crate) mod shared {
     pub(crate) use super::clock::no_event_time;
-    pub(crate) use super::descriptor::Span;
     pub(crate) use super::few::Few;
     pub(crate) use super::grid::in_range;
     pub(crate) use super::panes::{Arrival, Panes};

@@ -26,7 +26,6 @@ use plan::Plan;
 use settings::Settings;
 
 pub(super) use packed::{Packed, PackedTable, Rows, Shape};
-pub(super) use settings::milliseconds;
 pub(super) use side::Side;
 
 /// Joins two tables.
