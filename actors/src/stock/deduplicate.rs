@@ -19,12 +19,11 @@ use serde::Deserialize;
 use super::coder::key_columns;
 use super::join::{Packed, PackedTable, Rows, Shape, Side};
 use super::options::{option, read, required};
-use super::{columns_of, input_schema};
+use super::{columns_of, input_schema, table_operator};
 use crate::blueprint::{Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
 use crate::duration::milliseconds;
-use crate::host::{Factory, Hosted};
 use crate::late::count_late;
-use crate::record::{Inputs, RecordType};
+use crate::record::RecordType;
 use crate::table::{Table, TableRow};
 use crate::{Context, Error, Key, MapState, Operator, Result, Timer, Timestamp, ValueState};
 
@@ -201,19 +200,10 @@ impl OperatorKind for DeduplicateKind {
         let shape = Arc::new(Shape::single(side).map_err(|error| of_input(error.to_string()))?);
         let of_keys = Arc::clone(&shape);
         let deduplicate = Deduplicate { shape, within, found: Rows::default() };
-        let factory: Factory<Deduplicate> = Arc::new(move || Ok(deduplicate.clone()));
         Ok(OperatorBlueprint {
-            output: RecordType::Table(input),
-            side_outputs: Vec::new(),
-            keyed: true,
             state: Some(state),
-            states: Vec::new(),
-            latest_by: None,
-            passes: None,
-            unpack: Table::unpack,
             show_key: Some(Arc::new(move |key| of_keys.side(true).show_key(key))),
-            show_state: None,
-            make: Arc::new(move |subtask, rows| Ok(Box::new(Hosted::new(Arc::clone(&factory), subtask, rows)?))),
+            ..table_operator(input, true, Arc::new(move || Ok(deduplicate.clone())))
         })
     }
 
