@@ -6,7 +6,6 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::de::value::StringDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, IntoDeserializer, MapAccess, Visitor};
@@ -89,12 +88,7 @@ impl<'de, A: Deserialize<'de>> Deserialize<'de> for Settings<A> {
         let mut found = Found::default();
         let aggregate = A::deserialize(Apart { deserializer, found: &mut found })?;
         let window = found.window.ok_or_else(|| D::Error::missing_field("window"))?;
-        let timing = Timing {
-            window,
-            allowed_lateness: found.allowed_lateness.map_or(Duration::ZERO, |lateness| lateness.0),
-            early: found.early.map(|early| early.0),
-            time: found.time.unwrap_or_default(),
-        };
+        let timing = Timing::written(window, found.allowed_lateness, found.early, found.time);
         Ok(Settings { aggregate, timing })
     }
 }

@@ -13,7 +13,6 @@ mod windows;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -122,12 +121,7 @@ impl Settings {
                 given.map(|(option, _)| Fault::new(option, "belongs to a time window; give `window`, too")).collect();
             return if faults.is_empty() { Ok(None) } else { Err(faults) };
         };
-        Ok(Some(Timing {
-            window,
-            allowed_lateness: self.allowed_lateness.map_or(Duration::ZERO, |lateness| lateness.0),
-            early: self.early.map(|early| early.0),
-            time: self.time.unwrap_or_default(),
-        }))
+        Ok(Some(Timing::written(window, self.allowed_lateness, self.early, self.time)))
     }
 
     /// Returns when windows emit, checked, and in words.
