@@ -1,5 +1,5 @@
-//! Values of some columns of a row as bytes, and back: Arrow's row encoding. Equal values give equal bytes, whatever batch
-//! they are in, and NULL is a value like others.
+//! Values of some columns of a row as bytes, and back: Arrow's row encoding. Equal values give equal bytes, whatever
+//! batch they are in, and NULL is a value like others.
 
 use std::cmp::Ordering;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,8 +1,9 @@
 //! `aggregate`: the values of aggregate functions for each key, in time windows or running.
 //!
-//! With `window`, each key in each time window gives one row when the window is over, see `windows.rs`. Without, each batch of input gives one row for each key in it, with the values of that key over everything seen so far, in
-//! the order in which the keys come up. Rows whose key is NULL are a group like others; without key columns there is
-//! one group. The row carries the latest event time of the rows that it was made for.
+//! With `window`, each key in each time window gives one row when the window is over, see `windows.rs`. Without, each
+//! batch of input gives one row for each key in it, with the values of that key over everything seen so far, in the
+//! order in which the keys come up. Rows whose key is NULL are a group like others; without key columns there is one
+//! group. The row carries the latest event time of the rows that it was made for.
 
 mod groups;
 mod moments;
