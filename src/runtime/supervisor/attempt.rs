@@ -1,4 +1,4 @@
-//! The attempts of a region, one after the other: what one is made of, when the next may begin, and what it goes on from.
+//! The attempts of a region, one after the other: what one is made of, when the next may begin, what it goes on from.
 //!
 //! No attempt begins before every actor of the last one has ended, and none is said to run before all of its subtasks
 //! are open. When there has to be another one is the [`Region`]'s decision.
