@@ -27,6 +27,7 @@ use piton::store::{CheckpointStore, OpenOptions, SledStore, StoreError};
 use piton::{Delivery, Overrides, Rows};
 use serde::{Deserialize, Serialize};
 
+mod processor;
 mod watched;
 
 use watched::{Notes, Watched, milliseconds};
@@ -229,7 +230,7 @@ impl Operator for Keep {
     }
 
     fn before_checkpoint(&mut self, _: WindowId, _: &mut Context<Change>) -> Result {
-        self.before_cut = Some((Instant::now(), on_processor()));
+        self.before_cut = Some((Instant::now(), processor::of_thread().unwrap_or_default()));
         Ok(())
     }
 
@@ -238,7 +239,8 @@ impl Operator for Keep {
         let phase = usize::from(rounds > 0);
         with_shared(|shared| {
             if let Some((before, used)) = self.before_cut.take() {
-                shared.cuts[phase].push((before.elapsed(), on_processor().saturating_sub(used)));
+                shared.cuts[phase]
+                    .push((before.elapsed(), processor::of_thread().unwrap_or_default().saturating_sub(used)));
             }
             shared.gaps[phase] = shared.gaps[phase].max(std::mem::take(&mut self.gap));
         });
@@ -382,12 +384,6 @@ fn print_stalls() {
             );
         }
     });
-}
-
-/// Returns how long this thread has had a processor, if the system tells.
-fn on_processor() -> Duration {
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    Duration::from_nanos(told.split(' ').next().and_then(|used| used.parse().ok()).unwrap_or(0))
 }
 
 /// Restores with the files in the page cache, and with an empty one if it can be emptied.

@@ -18,6 +18,8 @@ use piton::runtime::{Event as JobEvent, RunOptions};
 use piton::{Delivery, Overrides, Rows};
 use serde::{Deserialize, Serialize};
 
+mod processor;
+
 const KEYS: u64 = 100_000;
 
 /// 24 bytes.
@@ -183,20 +185,12 @@ fn by_piton(rows: u64, set: &[&str]) -> Ran {
             counted.fetch_add(1, Ordering::Relaxed);
         }
     });
+    let processor_time = || processor::of_process().expect("Linux tells it").as_secs_f64();
     let begin = processor_time();
     let options = RunOptions { threads: Some(1), listener, ..RunOptions::default() };
     piton::runtime::run(&plan, options).expect("it runs");
     let cpu = processor_time() - begin;
     Ran { checksum: CHECKSUM.load(Ordering::Relaxed), cpu, commits: commits.load(Ordering::Relaxed) }
-}
-
-/// Returns how many seconds of the processor this process has used, threads that have ended included.
-fn processor_time() -> f64 {
-    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // Behind the name, which may hold spaces; ticks are hundredths of a second on every Linux.
-    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks: f64 = fields.iter().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
-    ticks / 100.0
 }
 
 fn main() {

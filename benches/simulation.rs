@@ -14,6 +14,8 @@ use piton::topology::load_text;
 use piton::{Delivery, Overrides, Rows};
 use serde::Deserialize;
 
+mod processor;
+
 const JOB: &str = r#"
 [sources.left]
 type = "numbers"
@@ -148,14 +150,8 @@ impl Sink for Discard {
     }
 }
 
-/// Returns how long this thread has been on a processor, in seconds.
-fn processor_time() -> f64 {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells it");
-    let nanos: f64 = stat.split(' ').next().and_then(|nanos| nanos.parse().ok()).expect("its first number");
-    nanos / 1e9
-}
-
 fn measure(name: &str, simulation: &Simulation, seeds: u64) {
+    let processor_time = || processor::of_thread().expect("Linux tells it").as_secs_f64();
     let begin = processor_time();
     let mut total = Stats::default();
     for seed in 0..seeds {

@@ -2,10 +2,13 @@
 //! columns become rows again, whatever fails.
 #![cfg(feature = "sql")]
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
+#[path = "support/binary/mod.rs"]
+mod binary;
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use binary::folder::Folder;
 use piton::prelude::*;
 use piton::runtime::{Ended, RunOptions};
 use piton::topology::load_text;
@@ -170,12 +173,9 @@ fn run(folder: &Path, scope: &str, more: &str) {
     }
 }
 
-fn lines(folder: &Path) -> Vec<String> {
-    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-    let shown = files.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
-    shown
-        .flat_map(|entry| fs::read_to_string(entry.path()).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
-        .collect()
+fn lines(folder: PathBuf, sink: &str) -> Vec<String> {
+    let files = Folder::new(folder, sink).look();
+    files.iter().flat_map(|(_, text)| text.lines()).map(str::to_owned).collect()
 }
 
 #[track_caller]
@@ -193,7 +193,7 @@ fn check(scope: &str, more: &str) {
         }
     }
     let mut seen: BTreeMap<String, Vec<(u64, f64)>> = BTreeMap::new();
-    for line in lines(&folder.path().join("out")).into_iter().filter(|line| line != "shop,sales,euros") {
+    for line in lines(folder.path().join("out"), "files").into_iter().filter(|line| line != "shop,sales,euros") {
         let [shop, sales, euros] = line.split(',').collect::<Vec<_>>()[..] else { panic!("{line}") };
         seen.entry(shop.to_owned()).or_default().push((sales.parse().unwrap(), euros.parse().unwrap()));
     }
@@ -206,7 +206,7 @@ fn check(scope: &str, more: &str) {
     }
     assert!(seen.is_empty(), "{seen:?}");
     let mut all: Vec<Sale> =
-        lines(&folder.path().join("all")).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        lines(folder.path().join("all"), "all").iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     let mut sold: Vec<Sale> = (0..ROWS).map(sale).collect();
     all.sort_by_key(|sale| (sale.shop.clone(), sale.cents, sale.online));
     sold.sort_by_key(|sale| (sale.shop.clone(), sale.cents, sale.online));

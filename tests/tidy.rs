@@ -100,7 +100,6 @@ const LONGEST: usize = 500;
 const LONG: &[(&str, &str)] = &[
     ("src/sim/drive.rs", "what actors, threads and clocks do in production, done by one loop"),
     ("src/sim/world.rs", "one world: whatever can happen in it goes through the same few fields"),
-    ("src/runtime/supervisor.rs", "one actor: each command of a region turned into messages"),
 ];
 
 /// Files by their path from the root, with `/`.

@@ -4,9 +4,10 @@
 //! blocks: the store has a thread of its own.
 
 mod asked;
+mod attempt;
 mod rescue;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,35 +15,31 @@ use std::time::Duration;
 use actix::prelude::{Actor, ActorContext as _, AsyncContext, Context, Handler, Message, SpawnHandle};
 use parking_lot::Mutex;
 use piton_actors::Timestamp;
-use piton_actors::host::{Beat, Pulse};
 use rand::Rng as _;
 use rand_pcg::Pcg64Mcg;
 
+use self::attempt::{Held, Restart};
 use crate::config;
 use crate::config::Scope;
 use crate::ids::{Fence, SubtaskId, WindowId};
 use crate::protocol::commit::CommitError;
 use crate::protocol::coordinator::{self, FailureReason};
-use crate::protocol::failure::Failure;
-use crate::protocol::ladder::Rung;
-use crate::protocol::manifest::{DeadLetter, PendingOutput};
+use crate::protocol::manifest::DeadLetter;
 use crate::protocol::region::{self, Region};
-use crate::protocol::subtask::{Event as SubtaskEvent, Restart as RestartAlone};
-use crate::runtime::actor::{Driver, DriverSpec, Gauges, NoteKind, SubtaskActor};
+use crate::protocol::subtask::Event as SubtaskEvent;
+use crate::runtime::actor::NoteKind;
 use crate::runtime::build::{Common, RegionBlueprint};
 use crate::runtime::event::{Event, Listener};
 use crate::runtime::faults::{Faults, Victim};
 use crate::runtime::outside::Outside;
-use crate::runtime::port::Port;
 use crate::runtime::progress::Progress;
-use crate::runtime::restore;
-use crate::runtime::seat::{Core, Label, Letterbox, Lying, Presence, Seat};
 use crate::runtime::storage::{Loaded, Storage};
-use crate::runtime::threads::{Place, Threads};
+use crate::runtime::threads::Threads;
 use crate::runtime::time::Time;
 use crate::runtime::watch::Watch;
 
 pub(crate) use self::asked::Ask;
+pub(crate) use self::rescue::{Hung, Missing};
 
 /// How a job has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,17 +68,6 @@ pub(crate) struct Note {
     pub(crate) what: NoteKind,
 }
 
-/// The watch has found that a call gets nowhere.
-pub(crate) struct Hung {
-    pub(crate) seat: u64,
-    pub(crate) beat: Beat,
-}
-
-/// The actor of a seat is gone, and has not ended.
-pub(crate) struct Missing {
-    pub(crate) seat: u64,
-}
-
 /// What the storage thread answers.
 enum Answer {
     Outcome { region: usize, fence: Fence, window: WindowId, outcome: Result<(), CommitError> },
@@ -97,38 +83,6 @@ pub(crate) struct Stop;
 pub(crate) struct Vanish(pub(crate) Victim);
 
 struct Tick;
-
-/// A region as the supervisor holds it.
-struct Held {
-    machine: Region,
-    blueprint: RegionBlueprint,
-    ids: Vec<SubtaskId>,
-    sources: BTreeSet<SubtaskId>,
-    /// Whether each subtask needs a thread of its own.
-    dedicated: Vec<bool>,
-    ports: Vec<Arc<Port>>,
-    gauges: Vec<Arc<Gauges>>,
-    seats: Vec<Arc<Seat>>,
-    /// Those of the last attempt whose actors have not yet ended.
-    leaving: Vec<Arc<Seat>>,
-    /// The next attempt, while it waits for those.
-    next: Option<(Fence, WindowId)>,
-    /// Outputs that the last attempt has left unpublished.
-    unpublished: BTreeMap<SubtaskId, Vec<PendingOutput>>,
-    unready: BTreeSet<SubtaskId>,
-    restart: Option<Restart>,
-    committed: WindowId,
-    finished: bool,
-    over: bool,
-}
-
-struct Restart {
-    subtask: Option<SubtaskId>,
-    failure: Failure,
-    failed_at: Timestamp,
-    started_at: Timestamp,
-    window: WindowId,
-}
 
 /// What a supervisor is made of.
 pub(crate) struct SupervisorSpec {
@@ -181,25 +135,7 @@ impl Supervisor {
         let mut regions = Vec::new();
         for (machine, blueprint, window) in spec.regions {
             begin.push(window);
-            let ids = blueprint.subtasks();
-            regions.push(Held {
-                sources: blueprint.sources().into_iter().collect(),
-                dedicated: blueprint.dedicated(),
-                ports: blueprint.ports(machine.fence(), &spec.common),
-                gauges: ids.iter().map(|_| Arc::default()).collect(),
-                seats: Vec::new(),
-                leaving: Vec::new(),
-                next: None,
-                unpublished: BTreeMap::new(),
-                unready: BTreeSet::new(),
-                restart: None,
-                committed: window,
-                finished: false,
-                over: false,
-                machine,
-                blueprint,
-                ids,
-            });
+            regions.push(Held::new(machine, blueprint, window, &spec.common));
         }
         spec.progress.watch(regions.iter().flat_map(|region| &region.gauges));
         Supervisor {
@@ -261,12 +197,10 @@ impl Supervisor {
             }
             region::Command::Restarting { subtask, failure, delay_ms } => {
                 tracing::warn!(region = region.machine.name(), delay_ms, "{failure}; the region restarts");
-                let now = self.time.now();
                 let name = region.machine.name().to_string();
-                region.restart =
-                    Some(Restart { subtask, failure, failed_at: now, started_at: now, window: WindowId::NONE });
+                let reason = failure.to_string();
+                region.restart = Some(Restart::new(subtask, failure, self.time.now()));
                 self.restarts += 1;
-                let reason = region.restart.as_ref().map(|restart| restart.failure.to_string()).unwrap_or_default();
                 self.note_saving(|saving| saving.restarting(index, &reason), ctx);
                 if self.common.ladder.scope == Scope::Job {
                     self.roll_back_others(index, &name, ctx);
@@ -280,18 +214,6 @@ impl Supervisor {
                 self.failures.push(message);
                 self.end_if_over(ctx);
             }
-        }
-    }
-
-    /// The job is rolled back as a whole: the regions that run follow the one that has failed.
-    fn roll_back_others(&mut self, failed: usize, name: &str, ctx: &mut Context<Supervisor>) {
-        for index in (0..self.regions.len()).filter(|index| *index != failed) {
-            let machine = &self.regions[index].machine;
-            let fence = machine.fence();
-            let message =
-                format!("region \"{name}\" has failed, and the job is rolled back (recovery.scope = \"job\")");
-            let failure = Failure::engine(machine.name(), message);
-            self.on(index, region::Event::Failed(fence, None, failure), ctx);
         }
     }
 
@@ -372,95 +294,6 @@ impl Supervisor {
         }
     }
 
-    /// Starts the next attempt of a region, once every actor of the last one has ended.
-    fn start_if_clear(&mut self, index: usize, ctx: &mut Context<Supervisor>) {
-        let region = &mut self.regions[index];
-        if !region.leaving.is_empty() {
-            return;
-        }
-        let Some((fence, window)) = region.next.take() else { return };
-        if let Some(restart) = &mut region.restart {
-            restart.started_at = self.time.now();
-            restart.window = window;
-        }
-        if window == WindowId::NONE {
-            self.build(index, fence, window, None, ctx);
-            return;
-        }
-        let own = ctx.address();
-        let name = region.machine.name().to_string();
-        self.storage.load(name, window, move |loaded| own.do_send(Answer::Loaded { region: index, fence, loaded }));
-    }
-
-    fn build(
-        &mut self,
-        index: usize,
-        fence: Fence,
-        window: WindowId,
-        loaded: Option<Box<Loaded>>,
-        ctx: &mut Context<Supervisor>,
-    ) {
-        let region = &mut self.regions[index];
-        debug_assert!(region.seats.is_empty(), "one attempt at a time");
-        let built = match region.blueprint.build(fence, &self.common) {
-            Ok(built) => built,
-            Err(failure) => {
-                self.on(index, region::Event::Failed(fence, None, failure), ctx);
-                return;
-            }
-        };
-        let split = loaded.map(|loaded| restore::split(*loaded, &region.blueprint)).transpose();
-        let mut restored = match split {
-            Ok(restored) => restored.unwrap_or_default(),
-            Err((operator, error)) => {
-                let failure = Failure::error(operator, &error);
-                self.on(index, region::Event::Failed(fence, None, failure), ctx);
-                return;
-            }
-        };
-        for port in &region.ports {
-            port.reset(fence);
-        }
-        region.unready = region.ids.iter().cloned().collect();
-        let mut cores = Vec::new();
-        for (number, built) in built.into_iter().enumerate() {
-            let id = built.subtask.id().clone();
-            let driver = Driver::new(DriverSpec {
-                fence,
-                port: Arc::clone(&region.ports[number]),
-                outputs: built
-                    .outputs
-                    .into_iter()
-                    .map(|(consumer, channel)| (Arc::clone(&region.ports[consumer]), channel))
-                    .collect(),
-                gauges: Arc::clone(&region.gauges[number]),
-                storage: self.storage.clone(),
-                time: self.time.clone(),
-                overtakes: self.common.overtakes,
-                outside: self.outside.handle(),
-            });
-            let mut start = restored.remove(&id);
-            if let Some(restored) = &mut start {
-                let unpublished = region.unpublished.remove(&id).unwrap_or_default();
-                restored.abandoned = unpublished.into_iter().filter(|pending| pending.window > window).collect();
-            }
-            let own = region.dedicated[number].then_some(Place::Own(index, number));
-            let place = own.unwrap_or_else(|| self.threads.lane(id.index));
-            let core = Core { subtask: built.subtask, driver };
-            cores.push((Label { region: index, id, fence, place }, core, start));
-        }
-        region.unpublished.clear();
-        for (label, core, start) in cores {
-            let letters = Arc::<Letterbox>::default();
-            letters.tell(SubtaskEvent::Start(start));
-            let lying = Lying::Core(Box::new(core));
-            match self.sit(label, lying, letters, Arc::default(), ctx) {
-                Ok(seat) => self.regions[index].seats.push(seat),
-                Err(reason) => return self.end_at_once(reason, ctx),
-            }
-        }
-    }
-
     fn note(&mut self, note: Note, ctx: &mut Context<Supervisor>) {
         let Note { region: index, fence, subtask, what } = note;
         let event = match what {
@@ -510,73 +343,6 @@ impl Supervisor {
         self.on(index, region::Event::Coordinator(fence, event), ctx);
     }
 
-    /// A part of a subtask was restarted, and nothing else.
-    fn restarted_alone(&mut self, index: usize, fence: Fence, subtask: &SubtaskId, restart: &RestartAlone) {
-        let machine = &self.regions[index].machine;
-        if fence != machine.fence() {
-            return;
-        }
-        let ms = |ns: u64| ns as f64 / 1e6;
-        let event = Event::Restarted {
-            region: machine.name().to_string(),
-            operator: restart.failure.operator.clone(),
-            subtask: Some(subtask.index),
-            scope: match restart.rung {
-                Rung::Batch => "batch",
-                Rung::Operator => "operator",
-            },
-            attempt: restart.attempt,
-            window: restart.window.0,
-            replayed: restart.replayed,
-            restore_ms: ms(restart.restore_ns),
-            replay_ms: ms(restart.replay_ns),
-            took_ms: ms(restart.took_ns),
-            reason: restart.failure.to_string(),
-        };
-        self.tell(&event);
-    }
-
-    /// A write has failed, and the store is opened again. What running attempts have kept since their last commit is
-    /// gone then, so that all of them have to be restored.
-    fn store_lost(&mut self, reason: &str, ctx: &mut Context<Supervisor>) {
-        for index in 0..self.regions.len() {
-            let machine = &self.regions[index].machine;
-            let fence = machine.fence();
-            let failure = Failure::engine(machine.name(), format!("the store has to be opened again: {reason}"));
-            self.on(index, region::Event::Failed(fence, None, failure), ctx);
-        }
-    }
-
-    fn ready(&mut self, index: usize, fence: Fence, subtask: &SubtaskId, ctx: &mut Context<Supervisor>) {
-        let now = self.time.now();
-        let region = &mut self.regions[index];
-        if !region.machine.is_running(fence) {
-            return;
-        }
-        region.unready.remove(subtask);
-        if !region.unready.is_empty() {
-            return;
-        }
-        let restart = region.restart.take();
-        self.region_is_open(index, ctx);
-        let region = &self.regions[index];
-        let Some(restart) = restart else { return };
-        let event = Event::Restarted {
-            region: region.machine.name().to_string(),
-            operator: restart.failure.operator.clone(),
-            subtask: restart.subtask.map(|subtask| subtask.index),
-            scope: "region",
-            attempt: fence.attempt,
-            window: restart.window.0,
-            replayed: 0,
-            restore_ms: (now - restart.started_at) as f64,
-            replay_ms: 0.0,
-            took_ms: (now - restart.failed_at) as f64,
-            reason: restart.failure.to_string(),
-        };
-        self.tell(&event);
-    }
-
     /// Ends the job once every region is over and all actors have ended.
     fn end_if_over(&mut self, ctx: &mut Context<Supervisor>) {
         if self.regions.iter().any(|region| !region.over || !region.leaving.is_empty()) || self.outcome.lock().is_some()
@@ -623,17 +389,6 @@ impl Supervisor {
     }
 }
 
-impl Held {
-    /// Ends the present attempt, even if it has not been started yet.
-    fn halt(&mut self) {
-        self.next = None;
-        for seat in self.seats.drain(..) {
-            seat.letters.halt();
-            self.leaving.push(seat);
-        }
-    }
-}
-
 impl Actor for Supervisor {
     type Context = Context<Supervisor>;
 
@@ -673,21 +428,7 @@ impl Handler<Answer> for Supervisor {
             }
             Answer::Lost(reason) => self.store_lost(&reason, ctx),
             Answer::Head { region, head } => self.on(region, region::Event::Head(head), ctx),
-            Answer::Loaded { region, fence, loaded } => {
-                if !self.regions[region].machine.is_running(fence) || self.regions[region].over {
-                    return;
-                }
-                match loaded {
-                    Ok(loaded) => {
-                        let window = loaded.manifest.window;
-                        self.build(region, fence, window, Some(loaded), ctx);
-                    }
-                    Err(message) => {
-                        let failure = Failure::engine(self.regions[region].machine.name(), message);
-                        self.on(region, region::Event::Failed(fence, None, failure), ctx);
-                    }
-                }
-            }
+            Answer::Loaded { region, fence, loaded } => self.loaded(region, fence, loaded, ctx),
         }
     }
 }

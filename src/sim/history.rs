@@ -237,8 +237,7 @@ impl History {
 
     fn shows_all(&self, is: &Plain<'_>, region: usize, (chain, sink): (usize, &str)) -> Verdict {
         let given: u64 = self.lives(is, region, chain).map(|life| life.given.by(MAIN).rows).sum();
-        let of_sink = self.shown.iter().filter(|(id, _)| *id.operator == *sink);
-        let shown: u64 = of_sink.map(|(_, (shown, _))| shown.rows).sum();
+        let (shown, _) = self.shown_by(sink);
         if shown == given {
             return Ok(());
         }

@@ -128,15 +128,14 @@ impl Builder<'_, '_> {
         };
         let mut converted = Vec::with_capacity(producers.len());
         for (number, producer) in producers.into_iter().enumerate() {
-            let planned = match ports.get(number).or(ports.last()) {
-                Some(port) => conversion(&producer.emits, port.as_ref()),
-                None => Ok(None),
+            let Some(port) = ports.get(number).or(ports.last()).map(Option::as_ref) else {
+                converted.push(Some(producer));
+                continue;
             };
-            match planned {
+            match conversion(&producer.emits, port) {
                 Ok(None) => converted.push(Some(producer)),
                 Ok(Some(blueprint)) => {
-                    let reader =
-                        ports.get(number).or(ports.last()).and_then(Option::as_ref).map(|_| spec.name.as_str());
+                    let reader = port.map(|_| spec.name.as_str());
                     converted.push(Some(put_between(producer, reader, blueprint, built)));
                 }
                 Err(why) => {

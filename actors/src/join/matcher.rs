@@ -1,10 +1,10 @@
 //! What all kinds of joins have in common, whatever their rows are made of.
 
 use super::how::{How, Pairing};
-use super::late::note_late;
 use super::newest::Newest;
 use super::pairs::Pairs;
 use crate::batch::Output;
+use crate::late::count_late;
 use crate::record::Either;
 use crate::state::{Declared, StateValue};
 use crate::{Context, Error, Result, Timestamp};
@@ -54,7 +54,7 @@ impl<L: StateValue, R: StateValue> Matcher<L, R> {
         let at = ctx.timestamp();
         let is_left = matches!(row, Either::Left(_));
         if self.is_late(at, is_left, ctx.watermark())? {
-            return note_late(ctx);
+            return count_late(1, ctx);
         }
         match (&self.kind, row) {
             (_, Either::Left(left)) if !is_keyed => {

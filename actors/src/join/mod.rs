@@ -58,7 +58,6 @@
 //! A row whose key is [`Key::None`](crate::Key::None) finds nobody, as NULL does in SQL.
 
 mod how;
-mod late;
 mod matcher;
 mod newest;
 mod operator;
@@ -73,7 +72,6 @@ use how::Pairing;
 pub use operator::{Join, JoinOf, Joining};
 #[cfg(feature = "sql")]
 pub(crate) use {
-    late::note_late,
     matcher::{Found, Matcher},
     store::Place,
 };

@@ -16,13 +16,14 @@ use std::sync::Arc;
 use arrow::array::BooleanArray;
 use serde::Deserialize;
 
-use super::join::{Packed, PackedTable, Rows, Shape, Side, key_column, milliseconds};
+use super::coder::key_columns;
+use super::join::{Packed, PackedTable, Rows, Shape, Side};
 use super::options::{option, read, required};
-use super::{columns_of, input_schema};
+use super::{columns_of, input_schema, table_operator};
 use crate::blueprint::{Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
-use crate::host::{Factory, Hosted};
-use crate::join::note_late;
-use crate::record::{Inputs, RecordType};
+use crate::duration::milliseconds;
+use crate::late::count_late;
+use crate::record::RecordType;
 use crate::table::{Table, TableRow};
 use crate::{Context, Error, Key, MapState, Operator, Result, Timer, Timestamp, ValueState};
 
@@ -68,7 +69,7 @@ impl Deduplicate {
             };
             ctx.enter(keys.key(row), Some(at));
             if at <= ctx.watermark() {
-                note_late(ctx)?;
+                count_late(1, ctx)?;
                 continue;
             }
             let packed = rows.packed(row);
@@ -96,8 +97,7 @@ impl Operator for Deduplicate {
 
     fn key_hashes(&self, table: &Arc<Table>, hashes: &mut Vec<u64>) -> Result {
         let keys = self.shape.side(true).keys(table.batch())?;
-        hashes.clear();
-        hashes.extend((0..table.rows()).map(|row| keys.key(row).hash()));
+        keys.hashes(table.rows(), hashes);
         Ok(())
     }
 
@@ -154,18 +154,7 @@ impl Settings {
         if self.by.is_empty() {
             return Err(vec![Fault::new("by", "name at least one column")]);
         }
-        let mut columns = Vec::new();
-        let mut faults = Vec::new();
-        for (index, name) in self.by.iter().enumerate() {
-            match key_column(name, schema) {
-                Ok(column) if columns.contains(&column) => {
-                    faults.push(Fault::new(format!("by[{index}]"), format!("column `{name}` is named twice")));
-                }
-                Ok(column) => columns.push(column),
-                Err(message) => faults.push(Fault::new(format!("by[{index}]"), message)),
-            }
-        }
-        if faults.is_empty() { Ok(columns) } else { Err(faults) }
+        key_columns(&self.by, schema)
     }
 }
 
@@ -211,19 +200,10 @@ impl OperatorKind for DeduplicateKind {
         let shape = Arc::new(Shape::single(side).map_err(|error| of_input(error.to_string()))?);
         let of_keys = Arc::clone(&shape);
         let deduplicate = Deduplicate { shape, within, found: Rows::default() };
-        let factory: Factory<Deduplicate> = Arc::new(move || Ok(deduplicate.clone()));
         Ok(OperatorBlueprint {
-            output: RecordType::Table(input),
-            side_outputs: Vec::new(),
-            keyed: true,
             state: Some(state),
-            states: Vec::new(),
-            latest_by: None,
-            passes: None,
-            unpack: Table::unpack,
             show_key: Some(Arc::new(move |key| of_keys.side(true).show_key(key))),
-            show_state: None,
-            make: Arc::new(move |subtask, rows| Ok(Box::new(Hosted::new(Arc::clone(&factory), subtask, rows)?))),
+            ..table_operator(input, true, Arc::new(move || Ok(deduplicate.clone())))
         })
     }
 

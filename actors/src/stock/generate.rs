@@ -14,10 +14,11 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
 
 use super::event_time::EventTime;
-use super::options::{duration, option, rate, read};
+use super::options::{option, rate, read};
 use super::pace::Pace;
 use super::table_source;
 use crate::blueprint::{Fault, KindDoc, Options, Site, SourceBlueprint, SourceKind};
+use crate::duration::duration;
 use crate::key::mix;
 use crate::table::Table;
 use crate::{Feed, Progress, Result, Source, Subtask};

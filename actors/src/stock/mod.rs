@@ -7,6 +7,7 @@
 
 mod aggregate;
 mod blackhole;
+mod coder;
 mod deduplicate;
 mod elsewhere;
 mod event_time;
@@ -106,12 +107,8 @@ fn columns_of(schema: &SchemaRef) -> String {
     columns.join(", ")
 }
 
-/// Plans an operator on tables.
-pub(crate) fn table_operator<O: Operator<Out = Table>>(
-    output: SchemaRef,
-    keyed: bool,
-    factory: Factory<O>,
-) -> OperatorBlueprint {
+/// Plans an operator whose output is tables of these columns.
+pub(crate) fn table_operator<O: Operator>(output: SchemaRef, keyed: bool, factory: Factory<O>) -> OperatorBlueprint {
     OperatorBlueprint {
         output: RecordType::Table(output),
         // A factory that fails says so when an instance is made.

@@ -82,16 +82,6 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
     if rows > 0.0 && rows.is_finite() { Ok(rows / seconds) } else { Err(wrong()) }
 }
 
-/// Checks that a text is a duration such as `"10s"`.
-pub(super) fn duration(text: &str) -> Result<(), String> {
-    let digits = text.trim_end_matches(|character: char| character.is_alphabetic());
-    let known = ["ms", "s", "m", "min", "h", "d"].contains(&&text[digits.len()..]);
-    if known && digits.trim().parse::<f64>().is_ok_and(|amount| amount >= 0.0) {
-        return Ok(());
-    }
-    Err(format!("`{text}` is not a duration; write a number and a unit, as in \"100ms\" or \"10s\""))
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -150,7 +140,5 @@ pub(super) mod tests {
         assert_eq!(rate("5000/s"), Ok(5000.0));
         assert_eq!(rate("60/min"), Ok(1.0));
         assert!(rate("5000").is_err() && rate("0/s").is_err() && rate("x/s").is_err());
-        assert!(duration("10s").is_ok() && duration("1.5h").is_ok());
-        assert!(duration("10").is_err() && duration("s").is_err() && duration("-1s").is_err());
     }
 }

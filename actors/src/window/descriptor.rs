@@ -7,6 +7,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::duration::{Span, duration};
 use crate::time::Timestamp;
 
 /// A stretch of event time: from `start` on, up to but without `end`, in ms. A record at `end` belongs to the next.
@@ -183,46 +184,6 @@ impl<'de> Deserialize<'de> for TimeWindows {
 
         deserializer.deserialize_any(Any)
     }
-}
-
-/// A duration as it is written: `"10s"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span(pub(crate) Duration);
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        duration(&text).map(Span).map_err(D::Error::custom)
-    }
-}
-
-/// Reads a duration such as `"100ms"` or `"1.5h"`, in whole milliseconds.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(char::is_alphabetic);
-    let unit = match &text[digits.len()..] {
-        "ms" => 1.0,
-        "s" => 1e3,
-        "m" | "min" => 60e3,
-        "h" => 3600e3,
-        "d" => 86_400e3,
-        _ => return Err(not_a_duration(text)),
-    };
-    let amount: f64 = digits.trim().parse().map_err(|_| not_a_duration(text))?;
-    let ms = amount * unit;
-    if !(0.0..=LONGEST_MS).contains(&ms) {
-        return Err(not_a_duration(text));
-    }
-    if (ms - ms.round()).abs() > 1e-6 {
-        return Err(format!("`{text}` is not a whole number of milliseconds, which times are counted in"));
-    }
-    Ok(Duration::from_millis(ms.round() as u64))
-}
-
-/// Three thousand years.
-const LONGEST_MS: f64 = 1e14;
-
-fn not_a_duration(text: &str) -> String {
-    format!("`{text}` is not a duration; write a number and a unit (ms, s, m, h, d), as in \"100ms\" or \"10s\"")
 }
 
 #[cfg(test)]

@@ -6,21 +6,21 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::de::value::StringDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
 
 use super::aggregate::Aggregate;
-use super::descriptor::{Span, TimeWindows};
-use super::late::LATE;
+use super::descriptor::TimeWindows;
 use super::rules::{Timing, option_docs};
 use super::windowed::Windowed;
 use crate::blueprint::{
     Fault, KindDoc, OperatorBlueprint, OperatorKind, OptionDoc, Options, Site, check_inputs, operator_blueprint,
     read_options,
 };
+use crate::duration::Span;
+use crate::late::LATE;
 use crate::record::{Inputs, RecordType};
 
 /// The kind of operator that computes an [`Aggregate`] in time windows: its options are the fields of `A`, and `window`,
@@ -88,12 +88,7 @@ impl<'de, A: Deserialize<'de>> Deserialize<'de> for Settings<A> {
         let mut found = Found::default();
         let aggregate = A::deserialize(Apart { deserializer, found: &mut found })?;
         let window = found.window.ok_or_else(|| D::Error::missing_field("window"))?;
-        let timing = Timing {
-            window,
-            allowed_lateness: found.allowed_lateness.map_or(Duration::ZERO, |lateness| lateness.0),
-            early: found.early.map(|early| early.0),
-            time: found.time.unwrap_or_default(),
-        };
+        let timing = Timing::written(window, found.allowed_lateness, found.early, found.time);
         Ok(Settings { aggregate, timing })
     }
 }

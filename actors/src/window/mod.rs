@@ -20,7 +20,6 @@ mod descriptor;
 mod few;
 mod grid;
 mod kind;
-mod late;
 mod merges;
 #[cfg(test)]
 pub(crate) mod model;
@@ -43,10 +42,8 @@ pub use windowed::Windowed;
 #[cfg(feature = "sql")]
 pub(crate) mod shared {
     pub(crate) use super::clock::no_event_time;
-    pub(crate) use super::descriptor::Span;
     pub(crate) use super::few::Few;
     pub(crate) use super::grid::in_range;
-    pub(crate) use super::late::{LATE, count_late};
     pub(crate) use super::panes::{Arrival, Panes};
     pub(crate) use super::rules::{Kind, Rules, option_docs};
     pub(crate) use super::sessions::{Live, Sessions};

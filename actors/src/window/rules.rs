@@ -8,6 +8,7 @@ use super::grid::{Grid, ms};
 use super::panes::Panes;
 use super::sessions::Sessions;
 use crate::blueprint::{Fault, OptionDoc};
+use crate::duration::Span;
 use crate::time::Timestamp;
 
 /// When the windows of an aggregate end, and what becomes of records that come after that.
@@ -27,6 +28,21 @@ impl Timing {
     /// Returns the timing of windows that take no record after their end, emit once, and go by event time.
     pub fn of(window: impl Into<TimeWindows>) -> Timing {
         Timing { window: window.into(), allowed_lateness: Duration::ZERO, early: None, time: Time::Event }
+    }
+
+    /// Returns the timing that these options give.
+    pub(crate) fn written(
+        window: TimeWindows,
+        allowed_lateness: Option<Span>,
+        early: Option<Span>,
+        time: Option<Time>,
+    ) -> Timing {
+        Timing {
+            window,
+            allowed_lateness: allowed_lateness.map_or(Duration::ZERO, |lateness| lateness.0),
+            early: early.map(|early| early.0),
+            time: time.unwrap_or_default(),
+        }
     }
 
     /// Checks that it can be done.

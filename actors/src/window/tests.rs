@@ -14,6 +14,7 @@ use crate::batch::Rows;
 use crate::blueprint::{KindDoc, OperatorKind, Site};
 use crate::harness::Harness;
 use crate::host::{AnyOperator, Factory, Hosted};
+use crate::late;
 use crate::{Key, Record, RecordType, Result, SideOutput};
 
 /// Counts and sums up, in a floating-point number that shows in which order it was made.

@@ -4,9 +4,30 @@
 //! all that share the thread only the one that is stuck has lost something, the call that it is in; it recovers from
 //! that by itself, and the others notice nothing.
 
-use super::*;
+use std::sync::Arc;
+
+use actix::prelude::{Actor as _, AsyncContext as _, Context, Handler, Message};
+use piton_actors::host::{Beat, Pulse};
+
+use super::Supervisor;
 use crate::protocol::chain::ChainFailure;
-use crate::runtime::seat::{DROPPING, SINK, SOURCE};
+use crate::protocol::failure::Failure;
+use crate::protocol::region;
+use crate::protocol::subtask::Event as SubtaskEvent;
+use crate::runtime::actor::SubtaskActor;
+use crate::runtime::event::Event;
+use crate::runtime::seat::{DROPPING, Label, Letterbox, Lying, Presence, SINK, SOURCE, Seat};
+
+/// The watch has found that a call gets nowhere.
+pub(crate) struct Hung {
+    pub(crate) seat: u64,
+    pub(crate) beat: Beat,
+}
+
+/// The actor of a seat is gone, and has not ended.
+pub(crate) struct Missing {
+    pub(crate) seat: u64,
+}
 
 impl Supervisor {
     /// Gives what is left of a subtask a seat and an actor.

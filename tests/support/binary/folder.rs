@@ -115,11 +115,12 @@ impl Folder {
     }
 }
 
-/// Reads a name of the form `NAME-SUBTASK-WINDOW.csv`.
+/// Reads a name of the form `NAME-SUBTASK-WINDOW.csv` or `.ndjson`.
 fn place(sink: &str, name: &str) -> Option<Place> {
-    let (subtask, window) = name.strip_prefix(sink)?.strip_prefix('-')?.strip_suffix(".csv")?.split_once('-')?;
+    let (stem, kind) = name.split_once('.')?;
+    let (subtask, window) = stem.strip_prefix(sink)?.strip_prefix('-')?.split_once('-')?;
     let is_number = |text: &str, digits| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !is_number(subtask, 5) || !is_number(window, 20) {
+    if !["csv", "ndjson"].contains(&kind) || !is_number(subtask, 5) || !is_number(window, 20) {
         return None;
     }
     Some(Place { window: window.parse().ok()?, subtask: subtask.parse().ok()? })

@@ -1,8 +1,9 @@
 //! `aggregate`: the values of aggregate functions for each key, in time windows or running.
 //!
-//! With `window`, each key in each time window gives one row when the window is over, see `windows.rs`. Without, each batch of input gives one row for each key in it, with the values of that key over everything seen so far, in
-//! the order in which the keys come up. Rows whose key is NULL are a group like others; without key columns there is
-//! one group. The row carries the latest event time of the rows that it was made for.
+//! With `window`, each key in each time window gives one row when the window is over, see `windows.rs`. Without, each
+//! batch of input gives one row for each key in it, with the values of that key over everything seen so far, in the
+//! order in which the keys come up. Rows whose key is NULL are a group like others; without key columns there is one
+//! group. The row carries the latest event time of the rows that it was made for.
 
 mod groups;
 mod moments;
@@ -13,16 +14,17 @@ mod windows;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::options::{option, read, required};
 use super::{input_schema, table_operator};
 use crate::blueprint::{Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
+use crate::duration::Span;
+use crate::late::LATE;
 use crate::record::RecordType;
 use crate::table::{Table, TableRow};
-use crate::window::shared::{COUNTED, Counted, Few, LATE, Live, PANES, Rules, SESSIONS, Span, option_docs};
+use crate::window::shared::{COUNTED, Counted, Few, Live, PANES, Rules, SESSIONS, option_docs};
 use crate::{Context, Key, Operator, Result, ValueState};
 use crate::{Time, TimeWindows, Timing};
 use plan::{Adds, Plan, WINDOW_COLUMNS};
@@ -67,10 +69,7 @@ impl Operator for Aggregate {
     const HOLDS_ROWS: Option<bool> = Some(false);
 
     fn key(&self, row: TableRow<'_>) -> Key {
-        self.plan
-            .keys
-            .key(row.table, row.row)
-            .expect("the types of the key columns were checked when the plan was made")
+        self.plan.keys.key(row)
     }
 
     fn key_hashes(&self, table: &Arc<Table>, hashes: &mut Vec<u64>) -> Result {
@@ -123,12 +122,7 @@ impl Settings {
                 given.map(|(option, _)| Fault::new(option, "belongs to a time window; give `window`, too")).collect();
             return if faults.is_empty() { Ok(None) } else { Err(faults) };
         };
-        Ok(Some(Timing {
-            window,
-            allowed_lateness: self.allowed_lateness.map_or(Duration::ZERO, |lateness| lateness.0),
-            early: self.early.map(|early| early.0),
-            time: self.time.unwrap_or_default(),
-        }))
+        Ok(Some(Timing::written(window, self.allowed_lateness, self.early, self.time)))
     }
 
     /// Returns when windows emit, checked, and in words.

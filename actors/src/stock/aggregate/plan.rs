@@ -12,10 +12,10 @@ use datafusion_expr::expr::AggregateFunction;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_physical_expr::aggregate::LoweredAggregateBuilder;
 
+use super::super::coder::{canonical, key_columns};
 use super::super::expression::{Expression, Parsed, Scope, has_aggregate, plain};
-use super::super::options::unknown;
 use super::super::select::twice;
-use super::groups::{Keys, canonical};
+use super::groups::Keys;
 use super::state::{Aggregates, Kept, Packed};
 use crate::blueprint::Fault;
 use crate::table::Table;
@@ -208,29 +208,6 @@ fn with_window(by: &[String], input: &SchemaRef) -> Result<SchemaRef, Vec<Fault>
         }
     }
     if faults.is_empty() { Ok(Arc::new(Schema::new(fields))) } else { Err(faults) }
-}
-
-fn key_columns(by: &[String], input: &SchemaRef) -> Result<Vec<usize>, Vec<Fault>> {
-    let mut columns = Vec::new();
-    let mut faults = Vec::new();
-    for (index, name) in by.iter().enumerate() {
-        let option = format!("by[{index}]");
-        match input.column_with_name(name) {
-            None => {
-                let names: Vec<&str> = input.fields().iter().map(|field| field.name().as_str()).collect();
-                faults.push(Fault::new(option, unknown("column", name, &names)));
-            }
-            Some((column, _)) if columns.contains(&column) => {
-                faults.push(Fault::new(option, format!("column `{name}` is named twice")));
-            }
-            Some((_, field)) if !Keys::supports(field.data_type()) => {
-                let message = format!("column `{name}` is of type {}, which cannot be a key", field.data_type());
-                faults.push(Fault::new(option, message));
-            }
-            Some((column, _)) => columns.push(column),
-        }
-    }
-    if faults.is_empty() { Ok(columns) } else { Err(faults) }
 }
 
 /// Returns something that no name of a key column begins with.

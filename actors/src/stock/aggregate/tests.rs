@@ -357,7 +357,7 @@ fn the_output_has_key_columns_first() {
 fn keys_are_shown_by_their_columns() {
     let table = flights(&[(Some("UA"), Some(3), 0.5), (None, Some(4), 1.5)]);
     let of_two = plan(&["carrier", "x"], &["count(*) AS n"]);
-    let show = |plan: &Plan, row| plan.keys.show(&plan.keys.key(&table, row).unwrap()).unwrap();
+    let show = |plan: &Plan, row| plan.keys.show(&plan.keys.key(TableRow { table: &table, row })).unwrap();
     let of = |text: String| serde_json::from_str::<serde_json::Value>(&text).unwrap();
     assert_eq!(of(show(&of_two, 0)), json!({ "carrier": "UA", "x": 0.5 }));
     assert_eq!(of(show(&of_two, 1)), json!({ "carrier": null, "x": 1.5 }));

@@ -6,7 +6,7 @@
 //!
 //! A window that emits again because of rows that come late does so once for each batch in which there are some.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::BooleanArray;
@@ -15,9 +15,10 @@ use arrow::datatypes::SchemaRef;
 use super::groups::Groups;
 use super::plan::Plan;
 use super::state::{Added, Packed, Saved};
+use crate::late::{self, count_late};
 use crate::table::{Table, TableRow};
 use crate::window::shared::{
-    Arrival, Counted, Emits, Few, Kept, Kind, Live, Panes, Rules, Sessions, count_late, in_range, no_event_time,
+    Arrival, Counted, Emits, Few, Kept, Kind, Live, Panes, Rules, Sessions, in_range, no_event_time,
 };
 use crate::{
     Context, Key, Operator, Result, SideOutput, SideOutputDeclared, Time, TimeWindow, Timer, TimerKind, Timestamp,
@@ -36,7 +37,7 @@ pub(super) struct InWindows {
 }
 
 /// The rows that no window takes any more.
-const LATE: SideOutput<Table> = SideOutput::new(crate::window::shared::LATE);
+const LATE: SideOutput<Table> = SideOutput::new(late::LATE);
 
 /// Windows that emit, and the states that their values come from.
 #[derive(Default)]
@@ -187,12 +188,12 @@ impl InWindows {
                 self.rules.set_early(arrival.slice, passed, ctx)?;
             }
         }
-        let mut again: BTreeMap<(TimeWindow, usize), ()> = BTreeMap::new();
+        let mut again: BTreeSet<(TimeWindow, usize)> = BTreeSet::new();
         for (key, arrival) in found.iter().filter(|(_, arrival)| arrival.slice.start <= passed) {
-            again.extend(panes.again(arrival).map(|window| ((window, *key), ())));
+            again.extend(panes.again(arrival).map(|window| (window, *key)));
         }
         let mut fired = Fired::default();
-        for (window, key) in again.into_keys() {
+        for (window, key) in again {
             let key = &groups.keys[key];
             ctx.enter_key(key.clone());
             if let Some(made) = fired.make_of_slices(key, window, ctx)? {
@@ -307,14 +308,16 @@ impl InWindows {
         let mut sorted = Sorted::with_rows(table.rows());
         let mut saved = Saved::default();
         let mut current: Vec<usize> = Vec::with_capacity(keys.len());
-        let mut counted: Vec<(usize, Counted<Packed>)> = Vec::with_capacity(keys.len());
+        // Of each window its key, and what it is without the state, which is only merged.
+        let mut counted: Vec<(usize, Counted<()>)> = Vec::with_capacity(keys.len());
         for (index, key) in keys.iter().enumerate() {
             ctx.enter_key(key.clone());
-            let known = ctx.state(Kept::<Packed>::COUNTED).get()?.cloned();
-            if let Some(known) = &known {
+            let mut window = Counted::default();
+            if let Some(known) = ctx.state(Kept::<Packed>::COUNTED).get()? {
                 saved.push(index, &known.live.2);
+                window = Counted { records: known.records, live: Live::new(known.live.window(), ()) };
             }
-            counted.push((index, known.unwrap_or_default()));
+            counted.push((index, window));
             current.push(index);
         }
         let mut complete = Vec::new();
@@ -331,7 +334,7 @@ impl InWindows {
             }
             sorted.of_row[row] = current[key];
         }
-        let states = self.fold(table, sorted, &saved, counted.len(), ctx)?;
+        let mut states = self.fold(table, sorted, &saved, counted.len(), ctx)?;
         let mut fired = Fired::default();
         for group in complete {
             let (key, window) = (&keys[counted[group].0], counted[group].1.live.window());
@@ -340,12 +343,12 @@ impl InWindows {
         }
         for (key, group) in keys.into_iter().zip(current) {
             ctx.enter_key(key);
-            let mut rest = counted[group].1.clone();
-            if rest.records == whole {
+            let Counted { records, live } = &counted[group].1;
+            if *records == whole {
                 ctx.state(Kept::<Packed>::COUNTED).take()?;
             } else {
-                rest.live.2 = states[group].clone();
-                ctx.state(Kept::<Packed>::COUNTED).set(rest)?;
+                let live = Live::new(live.window(), std::mem::take(&mut states[group]));
+                ctx.state(Kept::<Packed>::COUNTED).set(Counted { records: *records, live })?;
             }
         }
         self.emit(fired, ctx)
@@ -359,10 +362,7 @@ impl Operator for InWindows {
     const HOLDS_ROWS: Option<bool> = Some(false);
 
     fn key(&self, row: TableRow<'_>) -> Key {
-        self.plan
-            .keys
-            .key(row.table, row.row)
-            .expect("the types of the key columns were checked when the plan was made")
+        self.plan.keys.key(row)
     }
 
     fn key_hashes(&self, table: &Arc<Table>, hashes: &mut Vec<u64>) -> Result {

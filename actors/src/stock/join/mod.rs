@@ -15,10 +15,10 @@ mod tests;
 use std::sync::Arc;
 
 use super::options::{option, read, required};
+use super::table_operator;
 use crate::blueprint::{Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
-use crate::host::Hosted;
 use crate::join::{Found, Matcher};
-use crate::record::{Either, Inputs, RecordType};
+use crate::record::{Either, RecordType};
 use crate::table::{Table, TableRow};
 use crate::{Context, Key, Operator, Result, Timer, Timestamp};
 use inputs::TwoTables;
@@ -26,8 +26,7 @@ use plan::Plan;
 use settings::Settings;
 
 pub(super) use packed::{Packed, PackedTable, Rows, Shape};
-pub(super) use settings::milliseconds;
-pub(super) use side::{Side, key_column};
+pub(super) use side::Side;
 
 /// Joins two tables.
 #[derive(Clone)]
@@ -86,8 +85,7 @@ impl Operator for TableJoin {
             Either::Right(table) => (table, false),
         };
         let keys = self.plan.shape.side(is_left).keys(table.batch())?;
-        hashes.clear();
-        hashes.extend((0..table.rows()).map(|row| keys.key(row).hash()));
+        keys.hashes(table.rows(), hashes);
         Ok(())
     }
 
@@ -162,23 +160,13 @@ impl OperatorKind for JoinKind {
         let plan = Arc::new(Plan::new(&settings, inputs)?);
         let join =
             TableJoin { matcher: Arc::new(Matcher::new(plan.how)), plan: Arc::clone(&plan), found: Rows::default() };
-        let factory = Arc::new(move || Ok(join.clone()));
+        let output = Arc::clone(&plan.shape.output);
         let (of_keys, of_states) = (Arc::clone(&plan), Arc::clone(&plan));
         Ok(OperatorBlueprint {
-            output: RecordType::Table(Arc::clone(&plan.shape.output)),
-            side_outputs: Vec::new(),
-            keyed: true,
             state: Some(plan.state.clone()),
-            states: Vec::new(),
-            latest_by: None,
-            passes: None,
-            unpack: TwoTables::unpack,
             show_key: Some(Arc::new(move |key| of_keys.shape.side(true).show_key(key))),
             show_state: Some(Arc::new(move |name, written| of_states.show(name, written))),
-            make: Arc::new(move |subtask, rows| {
-                let factory: crate::host::Factory<TableJoin> = factory.clone();
-                Ok(Box::new(Hosted::new(factory, subtask, rows)?))
-            }),
+            ..table_operator(output, true, Arc::new(move || Ok(join.clone())))
         })
     }
 

@@ -35,7 +35,7 @@ pub(in super::super) struct Shape {
 impl Shape {
     /// Makes the shape of pairs of rows.
     pub(super) fn pairs(left: Side, right: Side) -> Result<Shape> {
-        let fields = left.schema.fields().iter().chain(right.schema.fields());
+        let fields = left.schema().fields().iter().chain(right.schema().fields());
         let fields = fields.map(|field| Field::new(field.name(), field.data_type().clone(), true));
         let output = Arc::new(Schema::new(fields.collect::<Vec<Field>>()));
         Ok(Shape { nothing: right.nothing()?, left, right, output })

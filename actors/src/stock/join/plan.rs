@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
+use super::super::coder::key_column;
 use super::super::expression::normal;
 use super::packed::{Packed, Shape};
 use super::settings::{On, Settings};
-use super::side::{Side, key_column};
+use super::side::Side;
 use crate::Timestamp;
 use crate::blueprint::Fault;
 use crate::join::{How, Place};

@@ -3,8 +3,9 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::options::{duration, nearest};
+use super::super::options::nearest;
 use crate::blueprint::Fault;
+use crate::duration::milliseconds;
 use crate::join::How;
 
 /// The options of a `join`.
@@ -146,23 +147,4 @@ fn tumbling(window: &Value) -> Result<i64, Fault> {
         0 => Err(Fault::new(option, "a time window of no length holds nothing")),
         size => Ok(size),
     }
-}
-
-/// Reads a duration such as `"1h"` as ms.
-pub(in super::super) fn milliseconds(text: &str) -> Result<i64, String> {
-    duration(text)?;
-    let digits = text.trim_end_matches(|character: char| character.is_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "ms" => 1.0,
-        "s" => 1_000.0,
-        "m" | "min" => 60_000.0,
-        "h" => 3_600_000.0,
-        _ => 86_400_000.0,
-    };
-    let amount: f64 = digits.trim().parse().map_err(|_| format!("`{text}` is not a duration"))?;
-    let length = amount * unit;
-    if length.fract() != 0.0 || length > 9e15 {
-        return Err(format!("`{text}` is not a whole number of ms, or too many"));
-    }
-    Ok(length as i64)
 }

@@ -18,9 +18,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::event_time::EventTime;
-use super::options::{duration, option, rate, read, required, unknown};
+use super::options::{option, rate, read, required, unknown};
 use super::table_source;
 use crate::blueprint::{Fault, KindDoc, OptionDoc, Options, Site, SourceBlueprint, SourceKind};
+use crate::duration::duration;
 use csv::{CsvFormat, Null};
 use files::{FilePlan, FileSource, Format};
 use follow::{FollowPlan, FollowSource};

@@ -1,15 +1,15 @@
-//! What becomes of records that no time window takes any more.
+//! What becomes of records that come too late, for time windows and for whatever else goes by event time.
 
 use crate::Result;
 use crate::batch::Output;
 use crate::context::Context;
 use crate::state::LocalState;
 
-/// The side output that they leave by.
+/// The side output that they leave by, where there is one.
 pub(crate) const LATE: &str = "late";
 
 /// How many records were late.
-pub(super) const COUNT: LocalState<u64> = LocalState::new("late");
+pub(crate) const COUNT: LocalState<u64> = LocalState::new("late");
 
 /// Counts records that are late.
 pub(crate) fn count_late<O: Output>(records: u64, ctx: &mut Context<O>) -> Result {
