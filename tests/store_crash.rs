@@ -4,6 +4,7 @@
 mod store_support;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use piton::store::disk::{DiskFault, FaultRates, SimDisk};
 use piton::store::{CheckpointStore, OpenOptions, SimStore, StoreError};
@@ -173,6 +174,89 @@ fn a_refusal_at_any_call_is_survived_and_a_power_cut_after_it() {
         }
     }
     assert!(effective > calls, "{effective} faults took effect");
+}
+
+/// Whether it is a part of the catalogue, a head or the root.
+fn is_witness(path: &Path) -> bool {
+    path.ends_with("HEAD") || path.ends_with("ROOT") || path.parent().is_some_and(|parent| parent.ends_with("catalog"))
+}
+
+/// What was left readable by a killed process or by a failed sync is one witness less, unless opening makes it durable.
+#[test]
+fn damage_after_a_power_cut_after_a_failure_is_mended_or_refused() {
+    let calls = calls_of_a_run();
+    let (mut mended, mut refused) = (0, 0);
+    for (call, fails) in (0..calls).flat_map(|call| [(call, false), (call, true)]) {
+        let disk = SimDisk::new(call);
+        let mut workload = Workload::default();
+        workload.joins = call % 2 == 0;
+        if fails {
+            disk.fail_at(call, DiskFault::Sync);
+            persevere(&disk, &mut workload, 3, "no damage yet");
+            disk.heal();
+        } else {
+            disk.crash_at(call);
+            run(&disk, &mut workload).ok();
+            disk.kill();
+        }
+        // Whoever is acknowledged here has been seen.
+        let mut store = reopen(&disk, "no damage yet");
+        for region in REGIONS {
+            let head = store.head(region).unwrap();
+            workload.acknowledged.extend(head.map(|(window, _)| (region, window.0)));
+        }
+        drop(store);
+        let mut rng = Pcg64Mcg::seed_from_u64(call);
+        disk.crash(&mut rng);
+        for (path, len) in disk.files().into_iter().filter(|(path, _)| is_witness(path)) {
+            let context = format!("call {call}, fails {fails}, damage to {}", path.display());
+            let damaged = disk.fork(call);
+            // Where something is written: a file of two slots is sparse.
+            if damaged.flip_bit(&path, rng.random_range(0..8 * len.clamp(1, 2_000))).is_err() {
+                continue;
+            }
+            match open(&damaged) {
+                Ok(mut store) => {
+                    workload.verify(&mut store, &context);
+                    mended += 1;
+                }
+                Err(StoreError::Damaged(_) | StoreError::Format(_)) => refused += 1,
+                Err(error) => panic!("{context}: {error}"),
+            }
+        }
+    }
+    assert!(mended > calls && refused > 100, "{mended} mended or harmless, {refused} refused of {calls} calls");
+}
+
+/// The catalogue cannot tell its last batch, damaged, from one that was cut off in a crash; the head has to.
+#[test]
+fn damage_to_a_head_and_to_the_last_batch_of_the_catalogue_takes_nothing_back() {
+    for windows in [2, 3] {
+        let disk = SimDisk::new(windows);
+        let mut workload = Workload::default();
+        let mut store = open(&disk).unwrap();
+        workload.begin(&mut store).unwrap();
+        for _ in 0..windows {
+            assert_eq!(workload.step(&mut store), Step::Acknowledged);
+        }
+        drop(store);
+        disk.kill();
+        let files = disk.files();
+        let (log, len) = files.iter().find(|(path, _)| path.ends_with("catalog/log")).unwrap();
+        let heads: Vec<_> = files.iter().filter(|(path, _)| path.ends_with("HEAD")).collect();
+        assert_eq!(heads.len(), REGIONS.len());
+        for (head, head_len) in heads {
+            // Both slots begin with a header, the second in the second half of the file.
+            for bit in (0..64 * 8).step_by(5).flat_map(|bit| [bit, (1 << 20 | 4096) * 8 + bit]) {
+                let context = format!("{windows} windows, bit {bit} of {} of {head_len} bytes", head.display());
+                let damaged = disk.fork(bit);
+                damaged.flip_bit(head, bit).unwrap();
+                damaged.truncate(log, len - 1).unwrap();
+                let mut store = open(&damaged).unwrap_or_else(|error| panic!("{context}: {error}"));
+                workload.verify(&mut store, &context);
+            }
+        }
+    }
 }
 
 #[test]

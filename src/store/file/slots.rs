@@ -2,7 +2,9 @@
 //!
 //! A slot is written over in place and synced, the cheapest durable write there is. A write that a crash tears leaves
 //! the other slot whole. Each slot has a checksummed header that says which window it is about, and a body with a
-//! checksum in the header; a whole header with a torn body still proves that its window was written.
+//! checksum in the header; a whole header with a torn body still proves that its window was written. The header is
+//! there twice, a sector apart, so that no single damage hides which window a slot was about: beside an older slot and a
+//! catalogue that has lost its last batch, that is all that proves the window.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,8 +20,11 @@ pub(super) const MAX_BODY: usize = 1 << 20;
 /// From one slot to the next: room for a header and the longest body. The file is sparse.
 const STRIDE: u64 = (MAX_BODY as u64) + 4096;
 const MAGIC: [u8; 8] = *b"PITONHED";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const HEADER: usize = 64;
+/// Where the header is once more.
+const COPY: usize = 512;
+const BODY: usize = COPY + HEADER;
 
 /// What the body of a slot is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,12 +116,14 @@ impl SlotFile {
     pub(super) fn read<D: Disk>(disk: &D, path: &Path) -> io::Result<[Slot; 2]> {
         let mut slots = [Slot::Unreadable, Slot::Unreadable];
         for (slot, offset) in slots.iter_mut().zip([0, STRIDE]) {
-            let header = match disk.read_at(path, offset, HEADER as u64) {
+            let headers = match disk.read_at(path, offset, BODY as u64) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => break,
                 other => other?,
             };
-            let Some(header) = Header::decode(&header) else { continue };
-            let body = disk.read_at(path, offset + HEADER as u64, u64::from(header.body_len))?;
+            // They differ if a write was torn between them: the newer one says what was being written.
+            let copies = [headers.get(..HEADER), headers.get(COPY..)].into_iter().flatten();
+            let Some(header) = copies.filter_map(Header::decode).max_by_key(|header| header.sequence) else { continue };
+            let body = disk.read_at(path, offset + BODY as u64, u64::from(header.body_len))?;
             *slot = header.with(body);
         }
         Ok(slots)
@@ -144,6 +151,18 @@ impl SlotFile {
         self.sequence += 1;
         self.next = 1 - self.next;
         Ok(())
+    }
+
+    /// Makes the newer of two whole slots durable by writing it over with what it holds: what an earlier life wrote may be
+    /// readable without being durable, because it was killed before the sync or because the sync failed.
+    pub(super) fn renew<D: Disk>(&self, disk: &D, slots: &[Slot; 2]) -> io::Result<()> {
+        let newer = 1 - self.next;
+        match &slots[newer as usize] {
+            Slot::Whole { sequence, content } => {
+                disk.overwrite(&self.path, newer * STRIDE, &encode(*sequence, content))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -192,7 +211,7 @@ impl Header {
 fn encode(sequence: u64, content: &Content) -> Vec<u8> {
     let Content { kind, window, fence, body } = content;
     debug_assert!(body.len() <= MAX_BODY);
-    let mut slot = Vec::with_capacity(HEADER + body.len());
+    let mut slot = Vec::with_capacity(BODY + body.len());
     slot.extend(MAGIC);
     slot.extend(VERSION.to_le_bytes());
     slot.extend((*kind as u16).to_le_bytes());
@@ -205,6 +224,8 @@ fn encode(sequence: u64, content: &Content) -> Vec<u8> {
     slot.extend([0; 4]);
     let checksum = crc32fast::hash(&slot);
     slot.extend(checksum.to_le_bytes());
+    slot.resize(COPY, 0);
+    slot.extend_from_within(..HEADER);
     slot.extend(body);
     slot
 }
@@ -246,7 +267,7 @@ mod tests {
     fn damage_to_one_slot_leaves_the_other_and_is_written_over_next() {
         let (disk, _) = written(5);
         let path = Path::new("/HEAD");
-        disk.flip_bit(path, (HEADER as u64 + 700) * 8).unwrap();
+        disk.flip_bit(path, (BODY as u64 + 700) * 8).unwrap();
         let slots = SlotFile::read(&disk, path).unwrap();
         assert_eq!(slots[0], Slot::Torn { sequence: 7, window: WindowId(5) });
         let mut file = SlotFile::resume(path, &slots);
@@ -254,11 +275,50 @@ mod tests {
         assert_eq!(windows(&disk), [Some(6), Some(4)]);
 
         disk.flip_bit(path, (STRIDE + 30) * 8).unwrap();
+        assert_eq!(windows(&disk), [Some(6), Some(4)]);
+        disk.flip_bit(path, (STRIDE + COPY as u64 + 30) * 8).unwrap();
         assert_eq!(windows(&disk), [Some(6), None]);
         disk.truncate(path, STRIDE + 10).unwrap();
         assert_eq!(windows(&disk), [Some(6), None]);
         disk.truncate(path, 0).unwrap();
         assert_eq!(windows(&disk), [None, None]);
+    }
+
+    #[test]
+    fn no_single_damage_hides_which_window_a_slot_is_about() {
+        let (disk, _) = written(5);
+        for bit in 0..(BODY as u64 + 3000) * 8 {
+            let path = Path::new("/HEAD");
+            disk.flip_bit(path, bit).unwrap();
+            let slots = SlotFile::read(&disk, path).unwrap();
+            assert_eq!(slots[0].window(), Some(WindowId(5)), "bit {bit}");
+            disk.flip_bit(path, bit).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_write_torn_between_the_headers_says_what_was_being_written() {
+        let (disk, _) = written(5);
+        let path = Path::new("/HEAD");
+        let newer = encode(9, &content(7));
+        disk.overwrite(path, 0, &newer[..COPY]).unwrap();
+        let torn = Slot::Torn { sequence: 9, window: WindowId(7) };
+        assert_eq!(SlotFile::read(&disk, path).unwrap()[0], torn);
+        let (disk, _) = written(5);
+        disk.overwrite(path, COPY as u64, &newer[COPY..BODY]).unwrap();
+        assert_eq!(SlotFile::read(&disk, path).unwrap()[0], torn);
+    }
+
+    #[test]
+    fn what_is_renewed_is_what_was_there() {
+        let (disk, _) = written(5);
+        let path = Path::new("/HEAD");
+        let slots = SlotFile::read(&disk, path).unwrap();
+        let mut file = SlotFile::resume(path, &slots);
+        file.renew(&disk, &slots).unwrap();
+        assert_eq!(SlotFile::read(&disk, path).unwrap(), slots);
+        file.write(&disk, &content(6)).unwrap();
+        assert_eq!(windows(&disk), [Some(5), Some(6)]);
     }
 
     #[test]

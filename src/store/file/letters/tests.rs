@@ -112,7 +112,7 @@ fn letters_of_windows_that_are_given_up_go_with_them() {
     // The newest window is proven, and its record is nowhere whole.
     let newest =
         if disk.read_at(Path::new(HEAD), 24, 8).unwrap() == 9_u64.to_le_bytes() { 0 } else { (1 << 20) + 4096 };
-    disk.flip_bit(Path::new(HEAD), (newest + 64 + 20) * 8).unwrap();
+    disk.flip_bit(Path::new(HEAD), (newest + 576 + 20) * 8).unwrap();
     disk.lose(Path::new(INDEX)).unwrap();
     assert!(open(&disk, false).is_err());
     let (mut store, report) = open(&disk, true).unwrap();
