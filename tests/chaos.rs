@@ -221,6 +221,27 @@ fn regions_that_nothing_has_hit_are_not_restarted() {
 }
 
 #[test]
+fn what_fails_without_a_fault_is_not_put_down_to_faults() {
+    let fail = "[operators.bad]\ntype = \"fail\"\ninputs = [\"numbers\"]\nwhere = \"id % 6000 = 77\"\n";
+    let topology = COUNTS.replace("[operators.odd]", &format!("{fail}[operators.odd]"));
+    let topology = topology.replacen(
+        "[operators.odd]\ntype = \"filter\"\ninputs = [\"numbers\"]",
+        "[operators.odd]\ntype = \"filter\"\ninputs = [\"bad\"]",
+        1,
+    );
+    let case = Case::new(&topology);
+    // The first row that fails is read, and judged, long before the first fault.
+    let late =
+        ["--seed", "1", "--duration", "3500ms", "--set", "chaos.warmup=2500ms", "--set", "chaos.mean_interval=300ms"];
+    let ended = case.run(&[&late[..], &["--report", "report.json"]].concat()).expect(0);
+    let report = case.report("report.json");
+    let region = &report["regions"][0];
+    assert!(region["by_itself"].as_u64() >= Some(2), "{}", ended.stdout);
+    assert_eq!((&region["unexplained"], &report["golden"]["restarts"]), (&0.into(), &5.into()), "{}", ended.stdout);
+    assert!(ended.stdout.contains("by itself, without a fault to blame (5 without"), "{}", ended.stdout);
+}
+
+#[test]
 fn what_cannot_be_compared_is_refused_before_anything_runs() {
     let refused = |topology: &str, arguments: &[&str], parts: &[&str]| {
         let case = Case::new(topology);
