@@ -19,7 +19,7 @@ use serde::Deserialize;
 use super::join::{Packed, PackedTable, Rows, Shape, Side, key_column, milliseconds};
 use super::options::{option, read, required};
 use super::{columns_of, input_schema};
-use crate::blueprint::{Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
+use crate::blueprint::{Again, Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
 use crate::host::{Factory, Hosted};
 use crate::join::note_late;
 use crate::record::{Inputs, RecordType};
@@ -220,6 +220,7 @@ impl OperatorKind for DeduplicateKind {
             states: Vec::new(),
             latest_by: None,
             passes: None,
+            again: Again::Rows,
             unpack: Table::unpack,
             show_key: Some(Arc::new(move |key| of_keys.side(true).show_key(key))),
             show_state: None,

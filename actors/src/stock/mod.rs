@@ -28,7 +28,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 use crate::blueprint::{
-    Fault, OperatorBlueprint, OperatorKind, SinkKind, SourceBlueprint, SourceKind, redistribute_by,
+    Again, Fault, OperatorBlueprint, OperatorKind, SinkKind, SourceBlueprint, SourceKind, redistribute_by,
 };
 use crate::host::{Factory, Hosted, HostedSource};
 use crate::operator::{Operator, Source};
@@ -121,6 +121,7 @@ pub(crate) fn table_operator<O: Operator<Out = Table>>(
         states: Vec::new(),
         latest_by: None,
         passes: None,
+        again: if keyed { Again::Unknown } else { Again::Rows },
         unpack: O::In::unpack,
         show_key: None,
         show_state: None,

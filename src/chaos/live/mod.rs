@@ -355,9 +355,9 @@ fn hypothesis(topology: &Plan, done: &siege::Done, recovery: Option<report::Spre
     let expect = &topology.settings.chaos.expect;
     let is_output = |broken: &&report::Broken| OUTPUT.iter().any(|id| id.name() == broken.invariant);
     let broken = done.broken.iter().filter(is_output).count();
-    let what = match expect.output {
-        Mode::ExactlyOnce => "exactly-once",
-        Mode::AtLeastOnce => "at-least-once",
+    let what = match (topology.settings.checkpoint.mode, expect.output) {
+        (Mode::ExactlyOnce, Mode::ExactlyOnce) => "exactly-once",
+        (Mode::AtLeastOnce, _) | (_, Mode::AtLeastOnce) => "at-least-once",
     };
     let mut all = vec![report::Expected {
         what: what.to_string(),

@@ -15,7 +15,7 @@ mod tests;
 use std::sync::Arc;
 
 use super::options::{option, read, required};
-use crate::blueprint::{Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
+use crate::blueprint::{Again, Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
 use crate::host::Hosted;
 use crate::join::{Found, Matcher};
 use crate::record::{Either, Inputs, RecordType};
@@ -172,6 +172,7 @@ impl OperatorKind for JoinKind {
             states: Vec::new(),
             latest_by: None,
             passes: None,
+            again: Again::Rows,
             unpack: TwoTables::unpack,
             show_key: Some(Arc::new(move |key| of_keys.shape.side(true).show_key(key))),
             show_state: Some(Arc::new(move |name, written| of_states.show(name, written))),

@@ -147,9 +147,9 @@ mod tests {
     use crate::chaos::fragile::MEANT;
     use crate::topology::testing::plan;
 
-    const JOB: &str = "[sources.numbers]\ntype = \"numbers\"\n[operators.count]\ntype = \"count\"\n\
+    const JOB: &str = "[sources.numbers]\ntype = \"numbers\"\nlimit = 1\n[operators.count]\ntype = \"count\"\n\
                        inputs = [\"numbers\"]\n[sinks.out]\ntype = \"keep\"\ninputs = [\"count\"]\n\
-                       [sources.others]\ntype = \"numbers\"\n[sinks.copy]\ntype = \"keep\"\ninputs = [\"others\"]\n";
+                       [sources.others]\ntype = \"numbers\"\nlimit = 1\n[sinks.copy]\ntype = \"keep\"\ninputs = [\"others\"]\n";
 
     fn restarted(region: &str, operator: &str, cause: &str, said: &str) -> Restarted {
         Restarted {
