@@ -21,6 +21,7 @@ use crate::sim::job::{Job, Poison};
 use crate::sim::judge::Judge;
 use crate::sim::limited::limited;
 use crate::sim::outside::Outside;
+use crate::sim::patience::Size;
 use crate::sim::random::Random;
 use crate::sim::recorder::recorder;
 use crate::topology::{NodeKind, Plan};
@@ -62,6 +63,15 @@ impl Given {
 
     pub(crate) fn regions(&self) -> usize {
         self.plan.regions.len()
+    }
+
+    /// Returns how large it is.
+    pub(crate) fn size(&self) -> Size {
+        let parallelism = |node: usize| u64::from(self.plan.nodes[node].parallelism);
+        let channels = self.plan.edges.iter().map(|edge| parallelism(edge.from) * parallelism(edge.to));
+        let sources = self.plan.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Source(..)));
+        let readers: u64 = sources.map(|source| u64::from(source.parallelism)).sum();
+        Size { channels: channels.sum(), rows: self.rows.saturating_mul(readers) }
     }
 
     /// Plans the job for a seed.
