@@ -276,6 +276,9 @@ fn what_cannot_be_compared_is_refused_before_anything_runs() {
             "broken.toml",
             "[[fault]]\nnumber = 1\nkind = \"panic\"\noperator = \"toatls\"\npoint = \"process\"\n",
         );
+        let other = "seed = 1\nduration = \"2s\"\nsettle = \"1s\"\n[[fault]]\nnumber = 1\nkind = \"process_kill9\"\nat = \"5s\"\n";
+        case.write("late.toml", &format!("job = \"counts\"\n{other}"));
+        case.write("other.toml", &format!("job = \"other\"\n{other}"));
         case.run(arguments).expect(2).says(parts);
         assert_eq!(case.left(), 0, "{arguments:?}");
     };
@@ -290,6 +293,10 @@ fn what_cannot_be_compared_is_refused_before_anything_runs() {
     refused(COUNTS, &["--plan", "broken.toml"], &["holds no plan"]);
     refused(COUNTS, &["--report", "report.txt"], &["write FILE.json or FILE.html"]);
     refused(COUNTS, &["--duration", "60"], &["60s"]);
+    refused(COUNTS, &["--report", "none/report.json"], &["\"none/report.json\" cannot be written"]);
+    refused(COUNTS, &["--seed", "1", "--duration", "2s"], &["no fault falls within 2s", "3s", "chaos.warmup"]);
+    refused(COUNTS, &["--plan", "late.toml"], &["no fault can happen within 2s", "due after 5s"]);
+    refused(COUNTS, &["--plan", "other.toml"], &["drawn for the job \"other\", and this one is \"counts\""]);
     refused(&format!("{COUNTS}targets = [\"nobody\"]\n"), &[], &["chaos.targets names nobody"]);
     let at = "[[chaos.at]]\noperator = \"toatls\"\npoint = \"process\"\naction = \"panic\"\n";
     refused(&format!("{COUNTS}{at}"), &[], &["there is no \"toatls\""]);

@@ -264,7 +264,7 @@ fn what_is_kept_where_no_snapshot_finds_it_is_found_and_cut_down() {
     let broken = shrunk.violation.as_ref().unwrap().to_string();
     assert!(broken.contains("operators-repeat") && broken.contains("middle["), "{broken}");
     assert!(shrunk.faults.faults.len() <= 3, "{}", shrunk.faults);
-    let found = Found { seed: shrunk.seed, rows: 60, faults: shrunk.faults.clone() };
+    let found = Found { job: Some("job".into()), seed: shrunk.seed, rows: 60, faults: shrunk.faults.clone() };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("plan.toml");
     std::fs::write(&file, found.to_toml(&broken)).unwrap();

@@ -130,13 +130,21 @@ impl ChaosPlan {
         serde_json::from_str(&text).map(|Report { plan }| plan).map_err(|error| failed(error.to_string()))
     }
 
-    /// Checks that everybody whom the plan names is there.
+    /// Checks that it was drawn for this job, and that everybody whom it names is there.
     ///
     /// # Errors
     /// Of kind `Config`, with a line for each fault that cannot happen.
     pub fn check(&self, topology: &Plan) -> Result {
         let targets = Target::all(topology);
         let mut wrong = Vec::new();
+        let name = &topology.settings.job.name;
+        if self.job != *name {
+            wrong.push(format!(
+                "the plan of faults was drawn for the job \"{}\", and this one is \"{name}\": give the topology file of \
+                 \"{0}\", or change `job` in the plan if it is the same under another name",
+                self.job
+            ));
+        }
         for fault in &self.faults {
             if let Err(why) = check(fault, &targets) {
                 wrong.push(format!("fault {} ({}): {why}", fault.number, fault.kind));
@@ -148,6 +156,11 @@ impl ChaosPlan {
             wrong.push(format!("there are two faults with the number {}", pair[0]));
         }
         if wrong.is_empty() { Ok(()) } else { Err(Error::new(ErrorKind::Config, wrong)) }
+    }
+
+    /// Returns whether any of its faults can happen before they are over.
+    pub fn has_time(&self) -> bool {
+        self.faults.iter().any(|fault| fault.at.is_none_or(|at| at < self.duration))
     }
 }
 
