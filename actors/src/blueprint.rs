@@ -79,6 +79,8 @@ pub struct SourceBlueprint {
     pub replayable: bool,
     /// Whether it is known never to end by itself.
     pub endless: bool,
+    /// Whether its records may have event times.
+    pub gives_event_time: bool,
     /// How many instances it can have at most; nothing if any number.
     pub max_parallelism: Option<u32>,
     /// Makes an instance whose batches hold up to so many rows.
@@ -134,6 +136,10 @@ pub struct OperatorBlueprint {
     pub passes: Option<Vec<(String, String)>>,
     /// What becomes of its rows if records come to it again, as they may with at-least-once.
     pub again: Again,
+    /// The option because of which it waits for event time to pass, if it does: without any it gets nowhere.
+    pub waits_for_event_time: Option<&'static str>,
+    /// Whether what it emits may have event times although what it reads has none.
+    pub gives_event_time: bool,
     /// Decodes what was under way to it.
     pub unpack: Unpack,
     /// Shows a key of its state, if that says more than the key itself.
@@ -376,6 +382,8 @@ where
         latest_by: None,
         passes: None,
         again,
+        waits_for_event_time: None,
+        gives_event_time: true,
         show_key: None,
         show_state: None,
         unpack: O::In::unpack,
@@ -413,6 +421,7 @@ where
         output: S::Out::record_type(),
         replayable,
         endless: false,
+        gives_event_time: true,
         max_parallelism: None,
         make: Arc::new(move |rows| Ok(Box::new(HostedSource::new(factory()?, rows)))),
         redistribute: redistribute_by::<S>(),

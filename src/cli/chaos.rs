@@ -47,6 +47,7 @@ pub(super) fn run(args: &ChaosArgs, registry: &Registry, terminal: &Terminal) ->
     let plan = match &args.plan {
         Some(path) => {
             let mut plan = ChaosPlan::read(path)?;
+            plan.check(&topology)?;
             plan.duration = args.duration.unwrap_or(plan.duration);
             plan
         }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use piton_actors::{Batch, Delivery, WindowId};
 
 use crate::chaos::invariants::Verdict;
-use crate::chaos::target::fits;
 use crate::config::{ChaosWeights, Mode, OnPoison};
 use crate::error::{Error, Result};
 use crate::protocol::ladder::LadderSettings;
@@ -24,7 +23,7 @@ use crate::sim::outside::Outside;
 use crate::sim::patience::Size;
 use crate::sim::random::Random;
 use crate::sim::recorder::recorder;
-use crate::topology::{NodeKind, Plan};
+use crate::topology::{NodeKind, Plan, fits};
 
 /// See the module.
 pub(crate) struct Given {

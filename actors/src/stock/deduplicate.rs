@@ -221,6 +221,8 @@ impl OperatorKind for DeduplicateKind {
             latest_by: None,
             passes: None,
             again: Again::Rows,
+            waits_for_event_time: within.map(|_| "within"),
+            gives_event_time: false,
             unpack: Table::unpack,
             show_key: Some(Arc::new(move |key| of_keys.side(true).show_key(key))),
             show_state: None,

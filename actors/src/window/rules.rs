@@ -122,7 +122,6 @@ impl Rules {
     }
 
     /// Returns whether it follows from the time of a record alone which windows it belongs to, and when these are over.
-    #[cfg(feature = "sql")]
     pub(crate) fn is_of_time(&self) -> bool {
         self.time == Time::Event && !matches!(self.kind, Kind::Counted(_))
     }

@@ -171,6 +171,10 @@ impl OperatorKind for AggregateKind {
         };
         let output = Arc::clone(&plan.output);
         let (of_keys, of_states) = (Arc::clone(&plan), Arc::clone(&plan));
+        let (waits_for_event_time, gives_event_time) = match &rules {
+            None => (None, false),
+            Some((rules, _)) => (rules.is_of_time().then_some("window"), !rules.is_of_time()),
+        };
         let (state, latest_by, again, blueprint) = match rules {
             None => {
                 let (state, keys) = (plan.state.clone(), plan.key_names());
@@ -194,6 +198,8 @@ impl OperatorKind for AggregateKind {
             state: Some(state),
             latest_by,
             again,
+            waits_for_event_time,
+            gives_event_time,
             show_state: Some(Arc::new(move |name, written| show(&of_states, name, written))),
             show_key: Some(Arc::new(move |key| of_keys.keys.show(key))),
             ..blueprint

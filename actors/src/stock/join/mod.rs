@@ -173,6 +173,8 @@ impl OperatorKind for JoinKind {
             latest_by: None,
             passes: None,
             again: Again::Rows,
+            waits_for_event_time: settings.waits_for_event_time(),
+            gives_event_time: false,
             unpack: TwoTables::unpack,
             show_key: Some(Arc::new(move |key| of_keys.shape.side(true).show_key(key))),
             show_state: Some(Arc::new(move |name, written| of_states.show(name, written))),
