@@ -55,6 +55,10 @@ pub(crate) fn whom(text: &str) -> Result<(&str, Option<u32>), String> {
 /// Notes everybody whom `[chaos]` names and who is not there. `nodes`: those that could be planned.
 pub(crate) fn check(chaos: &ChaosSettings, specs: &[NodeSpec], nodes: &[Node], problems: &mut Problems) {
     let names = || specs.iter().map(|spec| spec.name.as_str());
+    if specs.is_empty() {
+        // That nobody is there at all has been noted.
+        return;
+    }
     let there_are = || names().collect::<Vec<_>>().join(", ");
     for (index, pattern) in chaos.targets.iter().enumerate() {
         let planned = nodes.iter().map(|node| &*node.name);

@@ -23,7 +23,7 @@ fn load_job(left: &str, operator: &str) -> Result<(), Error> {
 #[test]
 fn what_would_wait_for_the_end_is_refused_where_it_stands() {
     for (operator, place, option) in [
-        (format!("{COUNTS}\n{SOME}\nwindow = {{ tumbling = \"1h\" }}"), "job.toml:17:10", "window"),
+        (format!("{COUNTS}\n{SOME}\nwindow = {{ tumbling = \"1h\" }}"), "job.toml:17:1:", "window"),
         (format!("type = \"deduplicate\"\nby = [\"key\"]\n{SOME}\nwithin = \"1h\""), "job.toml:17:10", "within"),
         (
             "type = \"join\"\ninputs = [\"b\", \"some\"]\non = [\"key\"]\nwithin = \"1h\"".to_string(),

@@ -133,7 +133,7 @@ fn whom_chaos_names_and_who_is_not_there() {
     let chaos = |text: &str, expected: &[(&str, &[&str])]| check(&format!("{GOOD}{text}"), expected);
     chaos(
         "[chaos]\ntargets = [\"cou*\", \"tocks\"]\n",
-        &[("job.toml:19:21", &["chaos.targets names nobody with \"tocks\"", "there are: ticks, words, counts, out"])],
+        &[("job.toml:19:20", &["chaos.targets names nobody with \"tocks\"", "there are: ticks, words, counts, out"])],
     );
     let at = |operator: &str, point: &str| {
         format!("[[chaos.at]]\noperator = \"{operator}\"\npoint = \"{point}\"\naction = \"panic\"\n")
