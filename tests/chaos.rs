@@ -221,6 +221,56 @@ fn regions_that_nothing_has_hit_are_not_restarted() {
 }
 
 #[test]
+fn what_fails_without_a_fault_is_not_put_down_to_faults() {
+    let fail = "[operators.bad]\ntype = \"fail\"\ninputs = [\"numbers\"]\nwhere = \"id % 6000 = 77\"\n";
+    let topology = COUNTS.replace("[operators.odd]", &format!("{fail}[operators.odd]"));
+    // Whoever gets no processor for long is not hung.
+    let topology = topology.replace("hang_timeout = \"400ms\"", "hang_timeout = \"20s\"");
+    let topology = topology.replacen(
+        "[operators.odd]\ntype = \"filter\"\ninputs = [\"numbers\"]",
+        "[operators.odd]\ntype = \"filter\"\ninputs = [\"bad\"]",
+        1,
+    );
+    let case = Case::new(&topology);
+    // The first row that fails is read, and judged, long before the first fault.
+    let late =
+        ["--seed", "1", "--duration", "3500ms", "--set", "chaos.warmup=2500ms", "--set", "chaos.mean_interval=300ms"];
+    let ended = case.run(&[&late[..], &["--report", "report.json"]].concat()).expect(0);
+    let report = case.report("report.json");
+    let region = &report["regions"][0];
+    assert!(region["by_itself"].as_u64() >= Some(2), "{}", ended.stdout);
+    assert_eq!((&region["unexplained"], &report["golden"]["restarts"]), (&0.into(), &5.into()), "{}", ended.stdout);
+    assert!(ended.stdout.contains("by itself, without a fault to blame (5 without"), "{}", ended.stdout);
+}
+
+#[test]
+fn windows_that_count_rows_twice_have_lost_nothing() {
+    // Kills while a checkpoint waits for the slower of two sources: what the other one gave since is counted twice.
+    let source =
+        |name: &str| format!("[sources.{name}]\ntype = \"generate\"\nrows = 30000\nkeys = 5\nevent_time = \"time\"\n");
+    let topology = format!(
+        "[checkpoint]\nmode = \"at-least-once\"\ninterval = \"200ms\"\n[recovery]\nscope = \"region\"\n\
+         initial_backoff = \"10ms\"\n{}{}[operators.sums]\ntype = \"aggregate\"\ninputs = [\"a\", \"b\"]\n\
+         parallelism = 2\nby = [\"key\"]\ncolumns = [\"count(*) AS n\"]\nwindow = {{ tumbling = \"1s\" }}\n\
+         [sinks.out]\ntype = \"csv\"\ninputs = [\"sums\"]\npath = \"out\"\n[chaos]\nsettle = \"1s\"\n",
+        source("a"),
+        source("b")
+    );
+    let mut plan = "job = \"job\"\nseed = 7\nduration = \"5s\"\nsettle = \"1s\"\n".to_string();
+    for number in 1..=12 {
+        plan.push_str(&format!("[[fault]]\nnumber = {number}\nat = \"{}ms\"\n", 350 * number));
+        plan.push_str("kind = \"panic\"\noperator = \"sums\"\nsubtask = 1\npoint = \"process\"\nmoment = \"midway\"\n");
+    }
+    let case = Case::new(&topology);
+    case.write("plan.toml", &plan);
+    let ended = case.run(&["--plan", "plan.toml", "--report", "report.json"]).expect(0);
+    let sink = &case.report("report.json")["sinks"][0];
+    assert_eq!(sink["compared"], "by key, window_start, window_end, for loss only", "{}", ended.stdout);
+    assert_eq!(sink["golden"], 150, "{}", ended.stdout);
+    assert!(ended.stdout.contains("hypothesis   at-least-once"), "{}", ended.stdout);
+}
+
+#[test]
 fn what_cannot_be_compared_is_refused_before_anything_runs() {
     let refused = |topology: &str, arguments: &[&str], parts: &[&str]| {
         let case = Case::new(topology);
@@ -228,6 +278,9 @@ fn what_cannot_be_compared_is_refused_before_anything_runs() {
             "broken.toml",
             "[[fault]]\nnumber = 1\nkind = \"panic\"\noperator = \"toatls\"\npoint = \"process\"\n",
         );
+        let other = "seed = 1\nduration = \"2s\"\nsettle = \"1s\"\n[[fault]]\nnumber = 1\nkind = \"process_kill9\"\nat = \"5s\"\n";
+        case.write("late.toml", &format!("job = \"counts\"\n{other}"));
+        case.write("other.toml", &format!("job = \"other\"\n{other}"));
         case.run(arguments).expect(2).says(parts);
         assert_eq!(case.left(), 0, "{arguments:?}");
     };
@@ -242,6 +295,10 @@ fn what_cannot_be_compared_is_refused_before_anything_runs() {
     refused(COUNTS, &["--plan", "broken.toml"], &["holds no plan"]);
     refused(COUNTS, &["--report", "report.txt"], &["write FILE.json or FILE.html"]);
     refused(COUNTS, &["--duration", "60"], &["60s"]);
+    refused(COUNTS, &["--report", "none/report.json"], &["\"none/report.json\" cannot be written"]);
+    refused(COUNTS, &["--seed", "1", "--duration", "2s"], &["no fault falls within 2s", "3s", "chaos.warmup"]);
+    refused(COUNTS, &["--plan", "late.toml"], &["no fault can happen within 2s", "due after 5s"]);
+    refused(COUNTS, &["--plan", "other.toml"], &["drawn for the job \"other\", and this one is \"counts\""]);
     refused(&format!("{COUNTS}targets = [\"nobody\"]\n"), &[], &["chaos.targets names nobody"]);
     let at = "[[chaos.at]]\noperator = \"toatls\"\npoint = \"process\"\naction = \"panic\"\n";
     refused(&format!("{COUNTS}{at}"), &[], &["there is no \"toatls\""]);

@@ -112,8 +112,68 @@ impl Source for Pipe {
     }
 }
 
+/// A source that gives nothing any more once it was restarted.
+#[derive(Clone, Deserialize)]
+struct Mute {
+    #[serde(skip)]
+    next: u64,
+    #[serde(skip)]
+    is_mute: bool,
+    /// From the beginning.
+    #[serde(default)]
+    at_once: bool,
+}
+
+impl Source for Mute {
+    type Out = (u64, u64);
+    type Position = u64;
+
+    async fn open(&mut self, position: Option<u64>, _subtask: &Subtask) -> Result {
+        self.is_mute = self.at_once || position.is_some();
+        self.next = position.unwrap_or(0);
+        Ok(())
+    }
+
+    async fn poll(&mut self, feed: &mut Feed<(u64, u64)>) -> Result<Progress> {
+        if self.is_mute {
+            return Ok(Progress::Idle(5));
+        }
+        for _ in 0..feed.room().min(5) {
+            feed.push((self.next % 3, self.next));
+            self.next += 1;
+        }
+        Ok(Progress::More)
+    }
+
+    fn position(&self) -> u64 {
+        self.next
+    }
+}
+
+/// Cannot bear one of its records, ever.
+#[derive(Clone, Deserialize)]
+struct Allergic {}
+
+impl Operator for Allergic {
+    type In = (u64, u64);
+    type Out = (u64, u64);
+
+    fn is_keyed(&self) -> bool {
+        false
+    }
+
+    fn process(&mut self, record: &(u64, u64), ctx: &mut Context<(u64, u64)>) -> Result {
+        if record.1 == 7 {
+            return Err(Error::failed("not a seven"));
+        }
+        ctx.emit(*record);
+        Ok(())
+    }
+}
+
 fn registry() -> Registry {
     let mut registry = support::registry();
+    registry.source::<Mute>("mute").operator::<Allergic>("allergic");
     registry.operator::<Forgetful>("forgetful").operator::<Whimsical>("whimsical");
     registry.source::<Skipping>("skipping").source::<Pipe>("pipe");
     registry
@@ -204,7 +264,7 @@ fn what_is_kept_where_no_snapshot_finds_it_is_found_and_cut_down() {
     let broken = shrunk.violation.as_ref().unwrap().to_string();
     assert!(broken.contains("operators-repeat") && broken.contains("middle["), "{broken}");
     assert!(shrunk.faults.faults.len() <= 3, "{}", shrunk.faults);
-    let found = Found { seed: shrunk.seed, rows: 60, faults: shrunk.faults.clone() };
+    let found = Found { job: Some("job".into()), seed: shrunk.seed, rows: 60, faults: shrunk.faults.clone() };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("plan.toml");
     std::fs::write(&file, found.to_toml(&broken)).unwrap();
@@ -261,4 +321,54 @@ fn a_test_of_ones_own_is_one_call() {
     let said = catch_unwind(AssertUnwindSafe(|| check(wrong, &registry(), 200))).unwrap_err();
     let said = said.downcast_ref::<String>().unwrap();
     assert!(said.contains("operators-repeat") && said.contains("[[fault]]"), "{said}");
+}
+
+/// So many keyed operators one behind the other, each in three subtasks.
+fn long_job(source: &str, operators: usize) -> String {
+    let mut toml = format!("[sources.it]\n{source}\nparallelism = 2\n");
+    let mut last = "it".to_string();
+    for number in 0..operators {
+        let name = format!("count-{number}");
+        toml.push_str(&format!("[operators.{name}]\ntype = \"count\"\ninputs = [\"{last}\"]\nparallelism = 3\n"));
+        last = name;
+    }
+    toml.push_str(&format!("[sinks.all]\ntype = \"collect\"\nname = \"long\"\ninputs = [\"{last}\"]\n"));
+    toml
+}
+
+fn simulation_of(toml: &str, rows: u64) -> piton::Result<Simulation> {
+    let plan = load_text(toml, Path::new("job.toml"), &Overrides::default(), &registry()).unwrap();
+    Simulation::of(Arc::new(plan), rows)
+}
+
+#[test]
+fn a_job_that_takes_long_is_not_stuck() {
+    let simulation =
+        simulation_of(&long_job("type = \"numbers\"\nrows = 6000\nkeys = 50\nidle_ms = 0", 6), 6_000).unwrap();
+    let mut steps = 0;
+    for seed in 0..4 {
+        let outcome = simulation.run(seed, &Options::default());
+        assert_eq!(outcome.violation, None, "seed {seed}, {}", outcome.faults);
+        steps = steps.max(outcome.stats.calm_steps);
+    }
+    assert!(steps > 100_000, "{steps} steps behind the last fault: it is not long enough to say anything");
+}
+
+#[test]
+fn a_job_that_is_stuck_is_found_and_cut_down_however_large_it_is() {
+    let toml = long_job("type = \"mute\"", 6);
+    let failing = first_failing(&simulation_of(&toml, 6_000).unwrap(), 50);
+    let broken = failing.violation.as_ref().unwrap().to_string();
+    assert!(broken.contains("liveness"), "{broken}");
+    let (shrunk, runs) = simulation_of(&toml, 6_000).unwrap().shrink(failing);
+    assert!(shrunk.violation.is_some() && shrunk.faults.faults.len() <= 2, "{}, {runs} runs", shrunk.faults);
+    assert!(!shrunk.faults.faults.is_empty(), "without a fault it is sound");
+}
+
+#[test]
+fn a_job_that_is_stuck_by_itself_is_found() {
+    let silent = simulation_of(&long_job("type = \"mute\"\nat_once = true", 6), 6_000).err().unwrap().to_string();
+    assert!(silent.contains("even when nothing fails") && silent.contains("liveness"), "{silent}");
+    let again = simulation_of(&job(NUMBERS, "allergic"), 60).err().unwrap().to_string();
+    assert!(again.contains("liveness") && again.contains("by itself"), "{again}");
 }

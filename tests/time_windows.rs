@@ -224,5 +224,5 @@ fn mistakes_are_told_with_their_places() {
     job.run(&[]).expect(2).says(&["job.toml:", "leave records between them out"]);
     let without = topology("\"1s\"", 1).replace("event_time = \"time\"", "");
     let job = Job::new(folder.path(), &without);
-    job.run(&[]).expect(1).says(&["give its source an `event_time`"]);
+    job.run(&[]).expect(2).says(&["job.toml:", "`window` goes by event time", "set `event_time` there"]);
 }

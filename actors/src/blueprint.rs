@@ -79,6 +79,8 @@ pub struct SourceBlueprint {
     pub replayable: bool,
     /// Whether it is known never to end by itself.
     pub endless: bool,
+    /// Whether its records may have event times.
+    pub gives_event_time: bool,
     /// How many instances it can have at most; nothing if any number.
     pub max_parallelism: Option<u32>,
     /// Makes an instance whose batches hold up to so many rows.
@@ -132,6 +134,12 @@ pub struct OperatorBlueprint {
     /// The columns that it passes on unchanged, with their names before and behind it, if it makes exactly one row of
     /// each; nothing if it does otherwise.
     pub passes: Option<Vec<(String, String)>>,
+    /// What becomes of its rows if records come to it again, as they may with at-least-once.
+    pub again: Again,
+    /// The option because of which it waits for event time to pass, if it does: without any it gets nowhere.
+    pub waits_for_event_time: Option<&'static str>,
+    /// Whether what it emits may have event times although what it reads has none.
+    pub gives_event_time: bool,
     /// Decodes what was under way to it.
     pub unpack: Unpack,
     /// Shows a key of its state, if that says more than the key itself.
@@ -140,6 +148,17 @@ pub struct OperatorBlueprint {
     pub show_state: Option<ShowState>,
     /// Makes an instance whose batches hold up to so many rows.
     pub make: MakeOperator,
+}
+
+/// What becomes of the rows of an operator if records come to it again that its state has counted already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// Each row is there that there would have been, and there may be more.
+    Rows,
+    /// A row for each value of these columns is there; what else is in it may have been counted twice.
+    Keys(Vec<String>),
+    /// Nothing is known: it keeps state, and does not say what becomes of that.
+    Unknown,
 }
 
 /// Shows a key as JSON; nothing if it is not one of the operator's.
@@ -352,14 +371,19 @@ where
 {
     let prototype = factory().map_err(|error| vec![Fault::new("", error.to_string())])?;
     let hooks = Arc::<Hooks>::default();
+    let (keyed, states) = (prototype.is_keyed(), prototype.states());
+    let again = if keyed || !states.is_empty() { Again::Unknown } else { Again::Rows };
     Ok(OperatorBlueprint {
         output: O::Out::record_type(),
         side_outputs: prototype.side_outputs(),
-        keyed: prototype.is_keyed(),
+        keyed,
         state: None,
-        states: prototype.states(),
+        states,
         latest_by: None,
         passes: None,
+        again,
+        waits_for_event_time: None,
+        gives_event_time: true,
         show_key: None,
         show_state: None,
         unpack: O::In::unpack,
@@ -397,6 +421,7 @@ where
         output: S::Out::record_type(),
         replayable,
         endless: false,
+        gives_event_time: true,
         max_parallelism: None,
         make: Arc::new(move |rows| Ok(Box::new(HostedSource::new(factory()?, rows)))),
         redistribute: redistribute_by::<S>(),

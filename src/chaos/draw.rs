@@ -197,13 +197,13 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::topology::testing::plan as planned;
+    use crate::topology::testing::try_plan;
 
     const JOB: &str = "[sources.numbers]\ntype = \"numbers\"\nlimit = 1\n[operators.count]\ntype = \"count\"\n\
                        inputs = [\"numbers\"]\nparallelism = 2\n[sinks.out]\ntype = \"keep\"\ninputs = [\"count\"]\n";
 
     fn drawn(chaos: &str, seed: u64) -> Result<ChaosPlan> {
-        draw(&planned(&format!("{JOB}[chaos]\n{chaos}")), seed)
+        draw(&try_plan(&format!("{JOB}[chaos]\n{chaos}"))?, seed)
     }
 
     #[test]

@@ -111,7 +111,7 @@ struct Fragile {
 }
 
 /// What a fault says of itself.
-const MEANT: &str = "a fault of the plan";
+pub(crate) const MEANT: &str = "a fault of the plan";
 
 /// Panics without the noise of a panic hook: it is meant.
 fn panic_quietly() -> ! {

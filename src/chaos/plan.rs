@@ -11,7 +11,7 @@ use crate::chaos::kind::{FaultKind, Reach};
 use crate::chaos::target::{Target, point, points};
 use crate::config::{ChaosSettings, Duration};
 use crate::error::{Error, ErrorKind, Result};
-use crate::topology::Plan;
+use crate::topology::{Plan, whom};
 
 /// A plan of faults.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,13 +130,21 @@ impl ChaosPlan {
         serde_json::from_str(&text).map(|Report { plan }| plan).map_err(|error| failed(error.to_string()))
     }
 
-    /// Checks that everybody whom the plan names is there.
+    /// Checks that it was drawn for this job, and that everybody whom it names is there.
     ///
     /// # Errors
     /// Of kind `Config`, with a line for each fault that cannot happen.
     pub fn check(&self, topology: &Plan) -> Result {
         let targets = Target::all(topology);
         let mut wrong = Vec::new();
+        let name = &topology.settings.job.name;
+        if self.job != *name {
+            wrong.push(format!(
+                "the plan of faults was drawn for the job \"{}\", and this one is \"{name}\": give the topology file of \
+                 \"{0}\", or change `job` in the plan if it is the same under another name",
+                self.job
+            ));
+        }
         for fault in &self.faults {
             if let Err(why) = check(fault, &targets) {
                 wrong.push(format!("fault {} ({}): {why}", fault.number, fault.kind));
@@ -148,6 +156,11 @@ impl ChaosPlan {
             wrong.push(format!("there are two faults with the number {}", pair[0]));
         }
         if wrong.is_empty() { Ok(()) } else { Err(Error::new(ErrorKind::Config, wrong)) }
+    }
+
+    /// Returns whether any of its faults can happen before they are over.
+    pub fn has_time(&self) -> bool {
+        self.faults.iter().any(|fault| fault.at.is_none_or(|at| at < self.duration))
     }
 }
 
@@ -186,19 +199,8 @@ pub(super) fn exact(settings: &ChaosSettings) -> Result<Vec<PlannedFault>> {
     let mut faults = Vec::new();
     for (index, at) in settings.at.iter().enumerate() {
         let number = u32::try_from(index).unwrap_or(u32::MAX).saturating_add(1);
-        let (operator, subtask) = match at.operator.strip_suffix(']').and_then(|whom| whom.split_once('[')) {
-            None => (at.operator.as_str(), None),
-            Some((operator, index)) => {
-                let index = index.parse().map_err(|_| {
-                    let whom = &at.operator;
-                    Error::config(format!(
-                        "chaos.at[{}]: \"{whom}\" names no subtask; write \"{operator}[0]\"",
-                        number - 1
-                    ))
-                })?;
-                (operator, Some(index))
-            }
-        };
+        let (operator, subtask) =
+            whom(&at.operator).map_err(|why| Error::config(format!("chaos.at[{index}]: {why}")))?;
         faults.push(PlannedFault {
             operator: Some(operator.to_string()),
             subtask,
@@ -233,7 +235,7 @@ mod tests {
             },
         ];
         ChaosPlan {
-            job: "j".into(),
+            job: "job".into(),
             seed: 7,
             duration: Duration::from_secs(60),
             settle: Duration::from_secs(10),
@@ -263,6 +265,8 @@ mod tests {
              inputs = [\"numbers\"]\nparallelism = 2\n",
         );
         plan().check(&topology).unwrap();
+        let other = ChaosPlan { job: "other".into(), ..plan() }.check(&topology).unwrap_err();
+        assert!(other.to_string().contains("drawn for the job \"other\", and this one is \"job\""), "{other}");
         let wrong = |change: fn(&mut PlannedFault)| {
             let mut plan = plan();
             change(&mut plan.faults[0]);
@@ -274,6 +278,17 @@ mod tests {
         assert!(wrong(|fault| fault.point = None).contains("name the call"));
         assert!(wrong(|fault| fault.operator = None).contains("name the operator"));
         assert!(wrong(|fault| fault.number = 2).contains("two faults"));
+    }
+
+    #[test]
+    fn a_plan_has_time_for_what_is_due_before_its_end_or_has_no_time() {
+        let within = |duration| ChaosPlan { duration, ..plan() };
+        assert!(plan().has_time());
+        let mut late = within(Duration::from_secs(2));
+        late.faults.iter_mut().for_each(|fault| fault.at = Some(Duration::from_secs(2)));
+        assert!(!late.has_time());
+        late.faults[0].at = None;
+        assert!(late.has_time(), "it comes with a call");
     }
 
     #[test]

@@ -93,6 +93,8 @@ pub struct Golden {
     pub took_ms: u64,
     /// How many records its sources emitted.
     pub records: u64,
+    /// How often something was restarted in it all the same.
+    pub restarts: u64,
 }
 
 /// What became of the faults of a kind.
@@ -249,7 +251,9 @@ pub struct Region {
     pub hit: u64,
     /// How many restarts there were in it.
     pub restarts: u64,
-    /// How many of these nothing that had hit it, the store or the process had caused.
+    /// How many of these the job has caused itself: an operator, source or sink failed, and no fault had hit it.
+    pub by_itself: u64,
+    /// How many nothing had caused that is known.
     pub unexplained: u64,
 }
 

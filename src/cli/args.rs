@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cli::deadletters::is_letter;
+use crate::cli::logs::Log;
 use crate::config::{Duration, Overrides};
 use crate::error::{Error, Result};
 use crate::topology::{Format, Plan, Registry, load};
@@ -52,6 +53,16 @@ pub(super) enum Command {
     /// Shows what operators remember, as a checkpoint holds it, without running the job
     #[command(subcommand, after_help = "Example:\n  piton state export job.toml counts")]
     State(StateCommand),
+}
+
+impl Command {
+    /// Returns what is logged if nobody says: a simulation is full of what would worry anybody.
+    pub(super) fn log(&self) -> Log {
+        match self {
+            Command::Sim(args) if !args.verbose => Log::Nothing,
+            _ => Log::Usual,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -137,7 +148,10 @@ pub(super) struct RunArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  piton sim job.toml --seeds 10000\n  piton sim job.toml --seed 77 --trace\n  \
-                  piton sim job.toml --plan sim-77.toml --trace     play again what was found")]
+                  piton sim job.toml --plan sim-77.toml --trace     play again what was found\n\n\
+                  What is found goes to sim-SEED.toml in the current folder, or under the next name that is free. At SIGINT \
+                  or SIGTERM the\nseeds under way are finished, and what was found is told; a second one ends it at once. Exit \
+                  code 0: no promise was\nbroken, also if it was stopped; 1: one was.")]
 pub(super) struct SimArgs {
     #[command(flatten)]
     pub(super) job: JobArgs,
@@ -159,6 +173,9 @@ pub(super) struct SimArgs {
     /// Shows every event of a failing run, not only the last ones
     #[arg(long)]
     pub(super) trace: bool,
+    /// Shows on stderr what the engine logs in all the runs (as PITON_LOG and RUST_LOG do, which say how much)
+    #[arg(long)]
+    pub(super) verbose: bool,
     /// How many rows each subtask of a source gives at most
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) rows: u64,

@@ -5,19 +5,20 @@ mod text;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::Rng as _;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::chaos::live::{self, Replan, Request, Stage};
 use crate::chaos::report::{Report, Verdict};
 use crate::chaos::{ChaosPlan, draw};
 use crate::cli::args::{ChaosArgs, DEFAULT_JOB, OverrideArgs};
+use crate::cli::signals::stop_on_signals;
 use crate::cli::table::print;
 use crate::cli::terminal::Terminal;
 use crate::cli::text::{count, number, span};
+use crate::cli::written::can_be_written;
 use crate::clock::{Clock, rng};
 use crate::config::{Layered, Overrides, Problems};
 use crate::error::{Error, Result};
@@ -37,6 +38,7 @@ pub(super) fn run(args: &ChaosArgs, registry: &Registry, terminal: &Terminal) ->
     let mut set = args.set.clone();
     set.extend(args.duration.map(|duration| format!("chaos.duration={duration}")));
     let form = args.report.as_deref().map(Form::of).transpose()?;
+    args.report.as_deref().map(can_be_written).transpose()?;
     let topology = replan(&file, &set, registry)?;
     for warning in &topology.warnings {
         terminal.say(&format!("warning: {warning}"));
@@ -45,6 +47,7 @@ pub(super) fn run(args: &ChaosArgs, registry: &Registry, terminal: &Terminal) ->
     let plan = match &args.plan {
         Some(path) => {
             let mut plan = ChaosPlan::read(path)?;
+            plan.check(&topology)?;
             plan.duration = args.duration.unwrap_or(plan.duration);
             plan
         }
@@ -53,6 +56,9 @@ pub(super) fn run(args: &ChaosArgs, registry: &Registry, terminal: &Terminal) ->
             draw(&topology, seed)?
         }
     };
+    if !plan.has_time() {
+        return Err(no_time(&plan, &topology, args.plan.is_some()));
+    }
     say_plan(&plan, args.plan.as_deref(), terminal);
 
     let stopped = Arc::new(AtomicBool::new(false));
@@ -73,10 +79,16 @@ pub(super) fn run(args: &ChaosArgs, registry: &Registry, terminal: &Terminal) ->
     let program = std::env::args().next().unwrap_or_else(|| "piton".to_string());
     let json = args.report.clone().filter(|_| form == Some(Form::Json));
     report.replay = live::replay(&program, &report, &args.set, json);
-    if let (Some(path), Some(form)) = (&args.report, form) {
-        write_report(&report, path, form)?;
+    let written = match (&args.report, form) {
+        (Some(path), Some(form)) => write_report(&report, path, form).map(|()| Some(path.as_path())),
+        _ => Ok(None),
+    };
+    if written.is_err() {
+        report.replay = live::replay(&program, &report, &args.set, None);
     }
-    print(&text::of(&report, args.report.as_deref()))?;
+    // Whatever becomes of the file, the verdict is said.
+    print(&text::of(&report, written.as_ref().ok().copied().flatten()))?;
+    written?;
     Ok(match report.verdict {
         Verdict::Pass => 0,
         Verdict::Fail => 1,
@@ -114,6 +126,23 @@ fn write_report(report: &Report, path: &Path, form: Form) -> Result {
         .map_err(|error| Error::failed(format!("the report cannot be written to \"{}\": {error}", path.display())))
 }
 
+/// No fault falls within the time that there is: says why, and what to change.
+fn no_time(plan: &ChaosPlan, topology: &Plan, is_given: bool) -> Error {
+    let lasts = plan.duration;
+    let first = plan.faults.iter().filter_map(|fault| fault.at).min();
+    if is_given {
+        let first = first.map(|first| format!(": the first one of the plan is due after {first}")).unwrap_or_default();
+        return Error::config(format!("no fault can happen within {lasts}{first}; give a longer --duration"));
+    }
+    let chaos = &topology.settings.chaos;
+    let (warmup, mean) = (chaos.warmup, chaos.mean_interval);
+    Error::config(format!(
+        "no fault falls within {lasts}: the first {warmup} are for the job to warm up (chaos.warmup), and then one comes every \
+         {mean} on average (chaos.mean_interval); give a longer --duration, or a shorter warm-up, as in `--set \
+         chaos.warmup=100ms`"
+    ))
+}
+
 fn replan(file: &Path, set: &[String], registry: &Registry) -> Result<Plan> {
     OverrideArgs { set: set.to_vec(), state: None }.plan(file, registry)
 }
@@ -147,28 +176,6 @@ fn rates(file: &Path, set: &[String], topology: &Plan, registry: &Registry) -> V
         }
     }
     rates
-}
-
-/// Ends everything at the first signal that asks for it.
-fn stop_on_signals(stopped: &Arc<AtomicBool>) -> Result {
-    let failed = |error: std::io::Error| Error::failed(format!("signals cannot be caught: {error}"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
-    let entered = runtime.enter();
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    drop(entered);
-    let stopped = Arc::clone(stopped);
-    let wait = move || {
-        runtime.block_on(async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        });
-        stopped.store(true, Ordering::SeqCst);
-    };
-    std::thread::Builder::new().name("piton-signals".into()).spawn(wait).map_err(failed)?;
-    Ok(())
 }
 
 fn say_plan(plan: &ChaosPlan, from: Option<&Path>, terminal: &Terminal) {

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::io::{self, Write};
 
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
@@ -18,12 +18,21 @@ use crate::error::{Error, Result};
 
 const VARIABLES: [&str; 2] = ["PITON_LOG", "RUST_LOG"];
 
+/// What is logged if nobody says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Log {
+    /// What somebody who runs a job wants to know.
+    Usual,
+    /// Nothing: what goes wrong is meant.
+    Nothing,
+}
+
 /// Sends what is logged to the terminal.
 ///
 /// # Errors
 /// If a variable does not say which log lines are wanted.
-pub(super) fn install(terminal: &Terminal) -> Result {
-    let filter = filter(terminal.is_interactive())?;
+pub(super) fn install(terminal: &Terminal, log: Log) -> Result {
+    let filter = filter(terminal.is_interactive(), log)?;
     let lines =
         tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(Lines(terminal.clone()));
     let registry = tracing_subscriber::registry().with(filter);
@@ -36,7 +45,7 @@ pub(super) fn install(terminal: &Terminal) -> Result {
     Ok(())
 }
 
-fn filter(interactive: bool) -> Result<Targets> {
+fn filter(interactive: bool, log: Log) -> Result<Targets> {
     for variable in VARIABLES {
         let Ok(text) = std::env::var(variable) else { continue };
         if text.is_empty() {
@@ -46,7 +55,11 @@ fn filter(interactive: bool) -> Result<Targets> {
             Error::config(format!("{variable}={text} is not a log level (error, warn, info, debug, trace): {error}"))
         });
     }
-    let level = if interactive { tracing::Level::WARN } else { tracing::Level::INFO };
+    let level = match (log, interactive) {
+        (Log::Nothing, _) => LevelFilter::OFF,
+        (Log::Usual, true) => LevelFilter::WARN,
+        (Log::Usual, false) => LevelFilter::INFO,
+    };
     Ok(Targets::new().with_default(level))
 }
 

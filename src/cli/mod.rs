@@ -22,6 +22,7 @@ mod resume;
 mod rewind;
 mod run;
 mod savepoint;
+mod signals;
 mod sim;
 mod state;
 mod summary;
@@ -29,6 +30,7 @@ mod supervise;
 mod table;
 mod terminal;
 mod text;
+mod written;
 
 use std::process::ExitCode;
 
@@ -58,7 +60,7 @@ pub fn main(registry: Registry) -> ExitCode {
         Err(error) => return usage(&error),
     };
     let terminal = Terminal::new();
-    let outcome = logs::install(&terminal).and_then(|()| {
+    let outcome = logs::install(&terminal, cli.command.log()).and_then(|()| {
         panics::install();
         panics::guard(|| dispatch(cli, &registry, &terminal))
     });

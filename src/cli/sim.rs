@@ -1,18 +1,21 @@
 //! `piton sim`: a job under every fault that a seed can think of, in virtual time.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::chaos::invariants::Violation;
 use crate::cli::args::SimArgs;
 use crate::cli::panics;
+use crate::cli::signals::stop_on_signals;
 use crate::cli::table::{Table, print};
 use crate::cli::terminal::Terminal;
 use crate::cli::text::{count, number, span};
+use crate::cli::written::write_beside;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sim::{Coverage, Found, Options, Outcome, Phase, Simulation, Stats};
@@ -23,6 +26,9 @@ const SEEDS: u64 = 1_000;
 
 /// So many failing seeds are enough.
 const ENOUGH: usize = 3;
+
+/// Whether they are enough is asked after so many seeds each, so that it does not depend on which thread was faster.
+const BLOCK: u64 = 64;
 
 /// Simulates a job; returns the exit code.
 pub(super) fn run(args: &SimArgs, registry: &Registry, terminal: &Terminal) -> Result<u8> {
@@ -38,10 +44,13 @@ pub(super) fn run(args: &SimArgs, registry: &Registry, terminal: &Terminal) -> R
     for remark in simulation.remarks() {
         terminal.say(&format!("note: {remark}"));
     }
-    let command = Command { args, simulation, rows, terminal };
+    let stopped = Arc::new(AtomicBool::new(false));
+    let job = plan.settings.job.name.clone();
+    let command = Command { args, job, simulation, rows, terminal, stopped };
     if let Some(found) = found {
         return command.replay(found);
     }
+    stop_on_signals(&command.stopped)?;
     let first = args.seed.or(plan.settings.chaos.seed).unwrap_or(0);
     let seeds = args.seeds.unwrap_or(if args.seed.is_some() { 1 } else { SEEDS });
     command.seeds(first, seeds)
@@ -49,34 +58,57 @@ pub(super) fn run(args: &SimArgs, registry: &Registry, terminal: &Terminal) -> R
 
 struct Command<'a> {
     args: &'a SimArgs,
+    /// The name of the job.
+    job: String,
     simulation: Simulation,
     rows: u64,
     terminal: &'a Terminal,
+    /// Set by a signal: no seed is begun any more.
+    stopped: Arc<AtomicBool>,
 }
 
 /// What a number of seeds has come to.
 #[derive(Default)]
 struct Sum {
+    seeds: u64,
     stats: Stats,
     coverage: Coverage,
     refused: u64,
     failing: Vec<Outcome>,
 }
 
+impl Sum {
+    fn add(&mut self, other: Sum) {
+        self.seeds += other.seeds;
+        self.stats.add(&other.stats);
+        self.coverage.add(&other.coverage);
+        self.refused += other.refused;
+        self.failing.extend(other.failing);
+    }
+}
+
 impl Command<'_> {
     /// Runs seeds, and says what broke.
     fn seeds(&self, first: u64, seeds: u64) -> Result<u8> {
+        self.terminal.say(&format!("sim: {} from {first} on", count(seeds, "seed")));
         let clock = Clock::system();
         let began = clock.monotonic();
         let mut sum = self.run_all(first, seeds);
-        let took = clock.monotonic().saturating_sub(began);
+        let took_ms = clock.monotonic().saturating_sub(began).as_millis() as u64;
         sum.failing.sort_by_key(|outcome| outcome.seed);
         sum.failing.truncate(ENOUGH);
         let failed = !sum.failing.is_empty();
-        let mut report = summary(seeds, &sum, took.as_millis() as u64);
+        let is_cut_short = self.stopped.load(Ordering::SeqCst) && sum.seeds < seeds;
+        // What a clock says is another each time, and does not belong to what a seed gives.
+        let rate = sum.stats.faults * 60_000 / took_ms.max(1);
+        self.terminal.say(&format!("sim took {} ({} a minute)", span(took_ms), count(rate, "fault")));
+        if is_cut_short {
+            self.terminal.say(&format!("stopped after {} of {}", number(sum.seeds), count(seeds, "seed")));
+        }
+        let mut report = summary(&sum);
         for failing in sum.failing {
             let file = PathBuf::from(format!("sim-{}.toml", failing.seed));
-            report.push_str(&self.tell(failing, Some(&file))?);
+            report.push_str(&self.tell(failing, Some(&file)));
         }
         let mut holes = Vec::new();
         if self.args.coverage {
@@ -87,7 +119,7 @@ impl Command<'_> {
         if failed {
             return Ok(ErrorKind::Failed.exit_code());
         }
-        if !holes.is_empty() {
+        if !holes.is_empty() && !is_cut_short {
             let message = format!(
                 "{} of the table never happened ({}): run more seeds",
                 count(holes.len() as u64, "cell"),
@@ -99,49 +131,55 @@ impl Command<'_> {
     }
 
     fn run_all(&self, first: u64, seeds: u64) -> Sum {
-        let next = AtomicU64::new(0);
-        let failing = AtomicU64::new(0);
         let bar = self.terminal.is_interactive().then(|| {
             let style = ProgressStyle::with_template("sim  {pos}/{len} seeds  {wide_bar}  {eta} left");
             ProgressBar::new(seeds).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
         self.terminal.show(bar.clone());
+        let mut all = Sum::default();
+        let mut next = 0;
+        while next < seeds && all.failing.len() < ENOUGH && !self.stopped.load(Ordering::SeqCst) {
+            let end = next.saturating_add(BLOCK).min(seeds);
+            all.add(self.run_block(first, next..end, bar.as_ref()));
+            next = end;
+        }
+        self.terminal.show(None);
+        all
+    }
+
+    /// Runs a block of seeds on all cores, or as many of them as were begun before a signal.
+    fn run_block(&self, first: u64, block: Range<u64>, bar: Option<&ProgressBar>) -> Sum {
+        let next = AtomicU64::new(block.start);
         let work = || {
             let mut sum = Sum::default();
-            while failing.load(Ordering::Relaxed) < ENOUGH as u64 {
+            while !self.stopped.load(Ordering::SeqCst) {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= seeds {
+                if number >= block.end {
                     break;
                 }
                 let outcome = self.simulation.run(first.wrapping_add(number), &Options::default());
+                sum.seeds += 1;
                 sum.stats.add(&outcome.stats);
                 sum.coverage.add(&outcome.coverage);
                 sum.refused += u64::from(outcome.refused.is_some());
-                if let Some(bar) = &bar {
+                if let Some(bar) = bar {
                     bar.inc(1);
                 }
                 if outcome.violation.is_some() {
-                    failing.fetch_add(1, Ordering::Relaxed);
                     sum.failing.push(outcome);
                 }
             }
             sum
         };
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let sums: Vec<Sum> = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-            let own = work();
-            let others = others.into_iter().map(|other| other.join().unwrap_or_default());
-            std::iter::once(own).chain(others).collect()
-        });
-        self.terminal.show(None);
         let mut all = Sum::default();
-        for sum in sums {
-            all.stats.add(&sum.stats);
-            all.coverage.add(&sum.coverage);
-            all.refused += sum.refused;
-            all.failing.extend(sum.failing);
-        }
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            all.add(work());
+            for other in others {
+                all.add(other.join().expect("a panic of a run is caught in it, and is a broken promise"));
+            }
+        });
         all
     }
 
@@ -159,14 +197,13 @@ impl Command<'_> {
             return Ok(0);
         }
         let file = self.args.shrink.then(|| self.args.plan.clone()).flatten();
-        let text =
-            if self.args.shrink { self.tell(outcome, file.as_deref())? } else { told(&outcome, self.args.trace) };
+        let text = if self.args.shrink { self.tell(outcome, file.as_deref()) } else { told(&outcome, self.args.trace) };
         print(&text)?;
         Ok(ErrorKind::Failed.exit_code())
     }
 
-    /// Cuts a failing run down, says what is left, and writes it to a file.
-    fn tell(&self, failing: Outcome, file: Option<&Path>) -> Result<String> {
+    /// Cuts a failing run down, says what is left, and writes it to a file of this name or, if another has that, beside it.
+    fn tell(&self, failing: Outcome, file: Option<&Path>) -> String {
         let (seed, before) = (failing.seed, failing.faults.faults.len());
         let (mut shrunk, runs) = self.simulation.shrink(failing);
         if self.args.trace {
@@ -176,34 +213,37 @@ impl Command<'_> {
         let mut text = told(&shrunk, self.args.trace);
         let left = shrunk.faults.faults.len();
         writeln!(text, "     shrunk {} to {left} in {}", count(before as u64, "fault"), count(runs.into(), "run")).ok();
-        let Some(file) = file else { return Ok(text) };
+        let Some(file) = file else { return text };
         let broken = shrunk.violation.as_ref().map(Violation::to_string).unwrap_or_default();
-        let found = Found { seed, rows: self.rows, faults: shrunk.faults };
-        std::fs::write(file, found.to_toml(&broken))
-            .map_err(|error| Error::failed(format!("cannot write \"{}\": {error}", file.display())))?;
-        let (job, file) = (self.args.job.file().display(), file.display());
-        let set: String = self.args.job.over.set.iter().map(|set| format!(" --set {set}")).collect();
-        writeln!(text, "     again: piton sim {job} --plan {file} --trace{set}").ok();
-        Ok(text)
+        let plan = Found { job: Some(self.job.clone()), seed, rows: self.rows, faults: shrunk.faults }.to_toml(&broken);
+        match write_beside(file, &plan) {
+            Ok(file) => {
+                let (job, file) = (self.args.job.file().display(), file.display());
+                let set: String = self.args.job.over.set.iter().map(|set| format!(" --set {set}")).collect();
+                writeln!(text, "     again: piton sim {job} --plan {file} --trace{set}").ok();
+            }
+            // What was found must not be lost for that.
+            Err(error) => {
+                self.terminal.say(&format!("cannot write \"{}\": {error}; the plan is shown instead", file.display()));
+                writeln!(text, "     again: piton sim --plan FILE, with this in the file:\n{plan}").ok();
+            }
+        }
+        text
     }
 }
 
-fn summary(seeds: u64, sum: &Sum, took_ms: u64) -> String {
+fn summary(sum: &Sum) -> String {
     let Stats { faults, restarts, batches, operators, crashes, checkpoints, virtual_ms, .. } = sum.stats;
-    let rate = faults * 60_000 / took_ms.max(1);
     let mut text = format!(
-        "sim  {} · {} ({} a minute) · {} of calls, {} of subtasks, {} of regions, {} of the process · {} · {} of \
-         virtual time in {}\n",
-        count(seeds, "seed"),
+        "sim  {} · {} · {} of calls, {} of subtasks, {} of regions, {} of the process · {} · {} of virtual time\n",
+        count(sum.seeds, "seed"),
         count(faults, "fault"),
-        number(rate),
         count(batches, "restart"),
         number(operators),
         number(restarts),
         number(crashes),
         count(checkpoints, "checkpoint"),
         span(virtual_ms),
-        span(took_ms)
     );
     if sum.refused > 0 {
         let seeds = count(sum.refused, "seed");

@@ -93,6 +93,16 @@ impl Failure {
         Failure { operator: operator.into(), kind: FailureKind::Engine, message: message.into(), beyond_journal: false }
     }
 
+    /// Returns whose failure it is, in a word: that of user code which panicked, hung or returned an error, or the engine's.
+    pub fn cause(&self) -> &'static str {
+        match self.kind {
+            FailureKind::Panic => "panic",
+            FailureKind::Hung => "hung",
+            FailureKind::Error(_) => "error",
+            FailureKind::Engine => "engine",
+        }
+    }
+
     /// Returns whether restarting cannot help.
     pub fn is_final(&self) -> bool {
         self.kind == FailureKind::Error(ErrorKindTag::Invalid)

@@ -68,6 +68,8 @@ pub enum Event {
         replay_ms: f64,
         /// How long it took from the failure until new input was processed again.
         took_ms: f64,
+        /// Whose failure it was: `panic`, `hung` or `error` of user code, or `engine`.
+        cause: &'static str,
         /// What happened.
         reason: String,
     },

@@ -18,7 +18,7 @@ use crate::runtime::restore;
 use crate::runtime::storage::Loaded;
 use crate::sim::attempt::make;
 use crate::sim::faults::CommitFailure;
-use crate::sim::happening::{Address, Happening, call_sink, call_source};
+use crate::sim::happening::{Address, Happening, call_sink, call_source, has_rows};
 use crate::sim::outside::Shown;
 use crate::sim::recorder::Prepared;
 use crate::sim::trace::What;
@@ -44,6 +44,9 @@ impl World<'_> {
             Happening::Source(address, call, source) => {
                 self.note(What::SourceCall, address.region, address.subtask, 0);
                 let answer = call_source(&self.name_of(address), call, source);
+                if has_rows(&answer) {
+                    self.last_move = (self.now, self.step);
+                }
                 self.tell(address, answer);
             }
             Happening::Sink(address, call, sink) => {

@@ -22,6 +22,9 @@ const MOST_MS: u64 = 3_600_000;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Found {
+    /// The name of the job that it was found in; older files do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
     /// The seed.
     pub seed: u64,
     /// How many rows each subtask of a source gives at most.
@@ -71,8 +74,15 @@ impl Found {
     /// Checks that the faults are for a job.
     ///
     /// # Errors
-    /// The first one whose target the job does not have.
+    /// If it was found in another one, or the first fault whose target the job does not have.
     pub fn fits(&self, plan: &Plan) -> Result<()> {
+        let name = &plan.settings.job.name;
+        if let Some(other) = self.job.as_ref().filter(|other| *other != name) {
+            return Err(Error::config(format!(
+                "the plan of faults was found in the job \"{other}\", and this one is \"{name}\": give the topology file of \
+                 \"{other}\", or take `job` out of the plan if it is the same under another name"
+            )));
+        }
         for target in self.faults.faults.iter().filter_map(|planned| planned.fault.target()) {
             let node = plan.node(&target.operator).map(|node| &plan.nodes[node]);
             if node.is_none_or(|node| target.index >= node.parallelism) {
@@ -114,8 +124,8 @@ fn extent(fault: &Fault) -> (u64, u64) {
 /// ```
 pub fn check(file: impl AsRef<Path>, registry: &Registry, seeds: u64) {
     const ROWS: u64 = 100;
-    let simulation = load(file.as_ref(), &Overrides::default(), registry)
-        .and_then(|plan| Simulation::of(Arc::new(plan), ROWS))
+    let (job, simulation) = load(file.as_ref(), &Overrides::default(), registry)
+        .and_then(|plan| Ok((plan.settings.job.name.clone(), Simulation::of(Arc::new(plan), ROWS)?)))
         .unwrap_or_else(|error| panic!("{error}"));
     for seed in 0..seeds {
         let outcome = simulation.run(seed, &Options::default());
@@ -124,7 +134,7 @@ pub fn check(file: impl AsRef<Path>, registry: &Registry, seeds: u64) {
         }
         let (shrunk, _) = simulation.shrink(outcome);
         let broken = shrunk.violation.map(|violation| violation.to_string()).unwrap_or_default();
-        let found = Found { seed, rows: ROWS, faults: shrunk.faults };
+        let found = Found { job: Some(job), seed, rows: ROWS, faults: shrunk.faults };
         panic!("seed {seed} of {}: {broken}\n\n{}", file.as_ref().display(), found.to_toml(&broken));
     }
 }
@@ -135,6 +145,19 @@ mod tests {
 
     fn parse(fault: &str) -> std::result::Result<Found, String> {
         Found::parse(&format!("seed = 1\nrows = 9\n[[fault]]\nstep = 3\n{fault}\n"))
+    }
+
+    #[test]
+    fn a_plan_knows_its_job_and_an_older_one_fits_any() {
+        let plan = crate::topology::testing::plan(
+            "[sources.numbers]\ntype = \"numbers\"\nlimit = 1\n[sinks.out]\ntype = \"keep\"\ninputs = [\"numbers\"]\n",
+        );
+        let found = |job: &str| Found::parse(&format!("{job}seed = 1\nrows = 9\n")).unwrap();
+        found("").fits(&plan).unwrap();
+        found("job = \"job\"\n").fits(&plan).unwrap();
+        let refused = found("job = \"other\"\n").fits(&plan).unwrap_err();
+        assert_eq!(refused.kind().exit_code(), 2);
+        assert!(refused.to_string().contains("found in the job \"other\", and this one is \"job\""), "{refused}");
     }
 
     #[test]

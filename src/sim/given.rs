@@ -9,7 +9,6 @@ use std::sync::Arc;
 use piton_actors::{Batch, Delivery, WindowId};
 
 use crate::chaos::invariants::Verdict;
-use crate::chaos::target::fits;
 use crate::config::{ChaosWeights, Mode, OnPoison};
 use crate::error::{Error, Result};
 use crate::protocol::ladder::LadderSettings;
@@ -21,9 +20,10 @@ use crate::sim::job::{Job, Poison};
 use crate::sim::judge::Judge;
 use crate::sim::limited::limited;
 use crate::sim::outside::Outside;
+use crate::sim::patience::Size;
 use crate::sim::random::Random;
 use crate::sim::recorder::recorder;
-use crate::topology::{NodeKind, Plan};
+use crate::topology::{NodeKind, Plan, fits};
 
 /// See the module.
 pub(crate) struct Given {
@@ -62,6 +62,15 @@ impl Given {
 
     pub(crate) fn regions(&self) -> usize {
         self.plan.regions.len()
+    }
+
+    /// Returns how large it is.
+    pub(crate) fn size(&self) -> Size {
+        let parallelism = |node: usize| u64::from(self.plan.nodes[node].parallelism);
+        let channels = self.plan.edges.iter().map(|edge| parallelism(edge.from) * parallelism(edge.to));
+        let sources = self.plan.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Source(..)));
+        let readers: u64 = sources.map(|source| u64::from(source.parallelism)).sum();
+        Size { channels: channels.sum(), rows: self.rows.saturating_mul(readers) }
     }
 
     /// Plans the job for a seed.

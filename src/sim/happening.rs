@@ -122,6 +122,12 @@ pub(crate) fn call_source(name: &str, call: SourceCall, source: Box<dyn AnySourc
     }
 }
 
+/// Returns whether a source has answered with rows.
+pub(crate) fn has_rows(answer: &Event) -> bool {
+    let Event::Source(_, Ok(SourceAnswer::Polled(Ok(polled)))) = answer else { return false };
+    !polled.batches.is_empty()
+}
+
 /// Makes a call on a sink; returns what the subtask is to hear.
 pub(crate) fn call_sink(name: &str, call: SinkCall, sink: Box<dyn AnySink>) -> Event {
     match catch_unwind(AssertUnwindSafe(|| run(sink.call(call)))) {

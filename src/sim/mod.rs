@@ -8,6 +8,7 @@
 
 mod attempt;
 mod coverage;
+mod data;
 mod drawn;
 mod drive;
 mod faults;
@@ -19,6 +20,7 @@ mod job;
 mod judge;
 mod limited;
 mod outside;
+mod patience;
 mod random;
 mod recorder;
 mod settings;
@@ -48,14 +50,17 @@ use crate::sim::given::{ByHistory, Given};
 use crate::sim::job::{Job, Variant};
 use crate::sim::judge::Judge;
 use crate::sim::outside::Outside;
+use crate::sim::patience::Patience;
 use crate::sim::random::Random;
-use crate::sim::world::{Patience, World};
+use crate::sim::world::World;
 use crate::topology::Plan;
 
 /// What is simulated.
 pub struct Simulation {
     subject: Subject,
     mode: Mode,
+    /// How long most seeds take at most.
+    patience: Patience,
 }
 
 enum Subject {
@@ -78,7 +83,7 @@ pub(crate) struct Course {
     pub(crate) faults: FaultPlan,
     /// Whether to keep every event in words, not only the last ones.
     pub(crate) trace: bool,
-    /// A job that has not ended then counts as stuck.
+    /// A job that has not ended by then counts as stuck.
     pub(crate) patience: Patience,
 }
 
@@ -163,7 +168,7 @@ impl Simulation {
     /// Simulates made-up jobs, another for each seed. With at-least-once the weaker promise is checked: a run has the
     /// same job, settings and faults in both.
     pub fn made_up(mode: Mode) -> Simulation {
-        Simulation { subject: Subject::MadeUp, mode }
+        Simulation { subject: Subject::MadeUp, mode, patience: Patience::FULL }
     }
 
     /// Simulates a job, of which each subtask of a source gives so many rows at most. Its sources and operators are
@@ -173,11 +178,16 @@ impl Simulation {
     /// If a source cannot go back to an earlier position, or if the job breaks a promise even when nothing fails.
     pub fn of(plan: Arc<Plan>, rows: u64) -> Result<Simulation> {
         let mode = plan.settings.checkpoint.mode;
-        let simulation = Simulation { subject: Subject::Given(Given::new(plan, rows)?), mode };
+        let given = Given::new(plan, rows)?;
+        let size = given.size();
+        let mut simulation = Simulation { subject: Subject::Given(given), mode, patience: Patience::quiet(size) };
         // It also finds out what the engine finds out once about each operator: no seed may depend on one before it.
-        let peace = simulation.run(0, &Options { faults: Some(FaultPlan::default()), trace: false });
+        let peace = simulation.in_peace(0, Patience::quiet(size));
         match peace.violation {
-            None => Ok(simulation),
+            None => {
+                simulation.patience = Patience::of(size, peace.stats.steps);
+                Ok(simulation)
+            }
             Some(violation) => {
                 Err(Error::failed(format!("the job does not keep its promises even when nothing fails: {violation}")))
             }
@@ -211,11 +221,31 @@ impl Simulation {
 
     /// Runs a seed.
     pub fn run(&self, seed: u64, options: &Options) -> Outcome {
-        self.run_for(seed, options, Patience::FULL)
+        let (outcome, is_exhausted) = self.run_for(seed, options, self.patience);
+        let Some((patience, _)) = is_exhausted.then(|| self.patience_with(seed)).flatten() else { return outcome };
+        if patience.total <= self.patience.total {
+            return outcome;
+        }
+        // This seed decides on settings that make it take longer than others.
+        self.run_for(seed, options, patience).0
     }
 
-    /// Runs a seed with this patience.
-    fn run_for(&self, seed: u64, options: &Options, patience: Patience) -> Outcome {
+    fn in_peace(&self, seed: u64, patience: Patience) -> Outcome {
+        self.run_for(seed, &Options { faults: Some(FaultPlan::default()), trace: false }, patience).0
+    }
+
+    /// Returns the patience with a seed of a job that was given, and what is enough for a guess: as it takes without
+    /// faults. Nothing, if that is stuck, too.
+    fn patience_with(&self, seed: u64) -> Option<(Patience, Patience)> {
+        let Subject::Given(given) = &self.subject else { return None };
+        let size = given.size();
+        let peace = self.in_peace(seed, Patience::quiet(size));
+        let steps = peace.stats.steps;
+        peace.violation.is_none().then(|| (Patience::of(size, steps), Patience::short(size, steps)))
+    }
+
+    /// Runs a seed with this patience; returns also whether it took more steps than that.
+    fn run_for(&self, seed: u64, options: &Options, patience: Patience) -> (Outcome, bool) {
         match &self.subject {
             Subject::MadeUp => {
                 let mut drawn = Drawn::new(seed, self.mode);
@@ -242,7 +272,13 @@ impl Simulation {
         }
     }
 
-    fn play(&self, variants: &[Variant], expected: &mut dyn Judge, outside: Outside, course: Course) -> Outcome {
+    fn play(
+        &self,
+        variants: &[Variant],
+        expected: &mut dyn Judge,
+        outside: Outside,
+        course: Course,
+    ) -> (Outcome, bool) {
         let mut world = World::new(variants, expected, outside, &course, self.mode);
         let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
         let (violation, refused) = match ran {
@@ -252,7 +288,8 @@ impl Simulation {
                 (Some(InvariantId::EngineSound.broken(format!("panic: {}", panic_message(&*payload)))), None)
             }
         };
-        Outcome {
+        let is_exhausted = violation.is_some() && world.is_exhausted;
+        let outcome = Outcome {
             seed: course.seed,
             violation,
             refused,
@@ -261,7 +298,8 @@ impl Simulation {
             trace_hash: world.trace.hash(),
             events: world.trace.lines(),
             faults: course.faults,
-        }
+        };
+        (outcome, is_exhausted)
     }
 
     /// Cuts the faults of a failing run down to those that matter; returns the last failing run, and how many runs

@@ -1,7 +1,7 @@
 //! Cuts a failing plan down to the faults that matter.
 
 use crate::chaos::invariants::InvariantId;
-use crate::sim::world::Patience;
+use crate::sim::patience::Patience;
 use crate::sim::{FaultPlan, Options, Outcome, Simulation};
 
 /// How many runs are spent at most.
@@ -16,18 +16,19 @@ const MOST_RUNS: u32 = 300;
 /// A job that is stuck fails only when patience is at its end. So the faults of such a run are spared with little of it,
 /// and what is left is run once more with all of it; if that does not fail, the guess was wrong, and all begins anew.
 pub(crate) fn shrink(simulation: &Simulation, failing: Outcome) -> (Outcome, u32) {
+    let (full, short) = simulation.patience_with(failing.seed).unwrap_or((simulation.patience, Patience::SHORT));
     let is_stuck = |outcome: &Outcome| matches!(&outcome.violation, Some(of) if of.invariant == InvariantId::Liveness);
     let mut spent = 0;
     if is_stuck(&failing) {
-        let (guess, runs) = shrink_with(simulation, failing.clone(), Patience::SHORT);
+        let (guess, runs) = shrink_with(simulation, failing.clone(), short);
         spent = runs + 1;
         let options = Options { faults: Some(guess.faults), ..Options::default() };
-        let confirmed = simulation.run(guess.seed, &options);
+        let (confirmed, _) = simulation.run_for(guess.seed, &options, full);
         if confirmed.violation.is_some() {
             return (confirmed, spent);
         }
     }
-    let (shrunk, runs) = shrink_with(simulation, failing, Patience::FULL);
+    let (shrunk, runs) = shrink_with(simulation, failing, full);
     (shrunk, spent + runs)
 }
 
@@ -100,7 +101,7 @@ impl Shrinking<'_> {
             plan.faults.remove(*fault);
         }
         let options = Options { faults: Some(plan), ..Options::default() };
-        let outcome = self.simulation.run_for(self.best.seed, &options, self.patience);
+        let outcome = self.simulation.run_for(self.best.seed, &options, self.patience).0;
         let fails = outcome.violation.is_some();
         if fails {
             self.best = outcome;

@@ -11,22 +11,22 @@ use piton_actors::WindowId;
 use crate::chaos::invariants::{InvariantId, Verdict, Violation};
 use crate::config::{Mode, OnPoison, Scope};
 use crate::ids::{Fence, SubtaskId};
-use crate::protocol::element::Element;
 use crate::protocol::ladder::LadderSettings;
 use crate::protocol::manifest::PendingOutput;
 use crate::protocol::region::{self, Region};
 use crate::protocol::restart::RestartPolicy;
-use crate::protocol::subtask;
 use crate::runtime::build::Common;
 use crate::runtime::restore;
 use crate::sim::attempt::{Running, Targets};
 use crate::sim::coverage::{Coverage, Phase};
+use crate::sim::data::Moved;
 use crate::sim::faults::{CommitFailure, Fault, Planned};
 use crate::sim::happening::Happening;
 use crate::sim::history::Plain;
 use crate::sim::job::{Job, Poison, Variant};
 use crate::sim::judge::Judge;
 use crate::sim::outside::{Armed, Outside};
+use crate::sim::patience::Patience;
 use crate::sim::random::Random;
 use crate::sim::settings::Settings;
 use crate::sim::storage::Storage;
@@ -38,22 +38,6 @@ const BEGIN: i64 = 1_000_000;
 
 /// After so long without a fault, in ms, nothing is slow any more.
 const SETTLE_MS: i64 = 5_000;
-
-/// How long after the last fault the job must have ended.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    /// In virtual time, in ms.
-    ms: i64,
-    steps: u64,
-}
-
-impl Patience {
-    /// What a verdict takes.
-    pub(crate) const FULL: Patience = Patience { ms: 200_000, steps: 60_000 };
-
-    /// What a guess takes: nearly all sound runs have ended by then.
-    pub(crate) const SHORT: Patience = Patience { ms: 200_000, steps: 6_000 };
-}
 
 /// See the module.
 pub(crate) struct World<'a> {
@@ -86,7 +70,7 @@ pub(crate) struct World<'a> {
     /// Which subtask loses its operators in the next call of them.
     pub(crate) losing: Option<(usize, usize)>,
     /// Which subtask gets no turn until when.
-    stalled: Option<(usize, usize, i64)>,
+    pub(crate) stalled: Option<(usize, usize, i64)>,
     queue: BTreeMap<(i64, u64), Happening>,
     sequence: u64,
     /// The number of the last record that each subtask is known to have set aside.
@@ -99,9 +83,13 @@ pub(crate) struct World<'a> {
     pub(crate) coverage: Coverage,
     /// When something went wrong last, and at which step.
     pub(crate) last_fault: (i64, u64),
+    /// When a record was taken last, and at which step.
+    pub(crate) last_move: (i64, u64),
     patience: Patience,
     over: bool,
     refused: Option<String>,
+    /// Whether it took more steps than patience lets it, although records were moving.
+    pub(crate) is_exhausted: bool,
 }
 
 /// One region of the world.
@@ -193,9 +181,11 @@ impl<'a> World<'a> {
             faults: course.faults.faults.iter().cloned().collect(),
             coverage: Coverage::default(),
             last_fault: (BEGIN, 0),
+            last_move: (BEGIN, 0),
             patience: course.patience,
             over: false,
             refused: None,
+            is_exhausted: false,
             job,
             variants,
             variant: 0,
@@ -262,8 +252,7 @@ impl<'a> World<'a> {
             let phases = self.phases();
             struck.into_iter().for_each(|act| self.coverage.note(act.kind(), &phases));
         }
-        if self.now > self.last_fault.0 + self.patience.ms || self.step > self.last_fault.1 + self.patience.steps {
-            let message = format!("{} ms after the last fault the job has not ended", self.now - self.last_fault.0);
+        if let Some(message) = self.is_stuck() {
             if self.storage.may_refuse() {
                 // A checkpoint that needs what is damaged never completes.
                 self.refuse(&message);
@@ -274,8 +263,22 @@ impl<'a> World<'a> {
         Ok(())
     }
 
+    /// Returns in which way nothing comes of the run any more, if patience is at its end.
+    fn is_stuck(&mut self) -> Option<String> {
+        let (since_fault, since_move) = (self.step - self.last_fault.1, self.step - self.last_move.1);
+        let since_ms = self.now - self.last_fault.0.max(self.last_move.0);
+        let Patience { idle_ms, idle, total, restarts } = self.patience;
+        if self.stats.restarts + self.stats.operators + self.stats.batches > restarts {
+            return Some(format!("it was restarted more than {restarts} times by itself, and the job has not ended"));
+        }
+        self.is_exhausted = since_fault > total;
+        let is_idle = since_ms > idle_ms || since_fault.min(since_move) > idle;
+        (self.is_exhausted || is_idle)
+            .then(|| format!("{} ms after the last fault the job has not ended", self.now - self.last_fault.0))
+    }
+
     /// Returns whether it is long enough ago that something went wrong for everything to be fast again.
-    fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.now > self.last_fault.0 + SETTLE_MS
     }
 
@@ -360,150 +363,6 @@ impl<'a> World<'a> {
                 self.tell_region(region, region::Event::Tick);
                 return true;
             }
-        }
-        false
-    }
-
-    // Data.
-
-    fn data_step(&mut self) -> Moved {
-        let total: usize = self.job.layouts.iter().map(|layout| layout.subtasks.len()).sum();
-        let start = self.schedule.index(total);
-        let mut later = false;
-        for offset in 0..total {
-            let number = (start + offset) % total;
-            let (region, subtask) = self.split(number);
-            if self.regions[region].attempt.is_none() {
-                continue;
-            }
-            let slow = number as u64 % 3 == self.settings.slow && self.settings.slow_percent < 100;
-            if slow && !self.is_settled() && !self.schedule.percent(self.settings.slow_percent) {
-                later = true;
-                continue;
-            }
-            let stalled =
-                self.stalled.is_some_and(|(of, number, until)| (of, number) == (region, subtask) && self.now < until);
-            if stalled {
-                later = true;
-                continue;
-            }
-            if self.subtask_step(region, subtask) {
-                return Moved::Yes;
-            }
-        }
-        if later { Moved::Later } else { Moved::No }
-    }
-
-    fn split(&self, mut number: usize) -> (usize, usize) {
-        for (region, layout) in self.job.layouts.iter().enumerate() {
-            if number < layout.subtasks.len() {
-                return (region, number);
-            }
-            number -= layout.subtasks.len();
-        }
-        unreachable!("the number is below the total")
-    }
-
-    fn subtask_step(&mut self, region: usize, subtask: usize) -> bool {
-        if self.schedule.percent(50) {
-            self.move_output(region, subtask) || self.deliver(region, subtask) || self.nudge(region, subtask)
-        } else {
-            self.deliver(region, subtask) || self.nudge(region, subtask) || self.move_output(region, subtask)
-        }
-    }
-
-    /// Moves one element from a subtask's outbox to where there is room for it.
-    fn move_output(&mut self, region: usize, subtask: usize) -> bool {
-        let Some(attempt) = &mut self.regions[region].attempt else { return false };
-        if attempt.subtasks[subtask].machine.outbox_is_clear() {
-            return false;
-        }
-        let targets = &attempt.targets[subtask];
-        let start = self.schedule.index(targets.len());
-        for offset in 0..targets.len() {
-            let output = (start + offset) % targets.len();
-            let (target, channel) = targets[output];
-            let room = attempt.subtasks[target].mailbox.room(channel) > 0;
-            let machine = &mut attempt.subtasks[subtask].machine;
-            let repaid = room && machine.is_overdrawn(output);
-            if repaid {
-                machine.set_overdrawn(output, false);
-            }
-            let may = |element: &Element| room || !element.needs_credit() || machine.goes_beyond(output);
-            if !machine.peek_output(output).is_some_and(may) {
-                if repaid && machine.outbox_is_clear() {
-                    self.tell_subtask(region, subtask, subtask::Event::Wake);
-                    return true;
-                }
-                continue;
-            }
-            let Some(element) = machine.take_output(output) else { continue };
-            if !room && element.needs_credit() {
-                machine.set_overdrawn(output, true);
-            }
-            let pushed = attempt.subtasks[target].push(attempt.fence, channel, element);
-            let clear = attempt.subtasks[subtask].machine.outbox_is_clear();
-            self.trace.note(self.step, self.now, What::Move, (region, subtask), output as u64);
-            self.judge(pushed);
-            if clear {
-                self.tell_subtask(region, subtask, subtask::Event::Wake);
-            }
-            return true;
-        }
-        false
-    }
-
-    /// Delivers one element to a subtask that takes it, or what its mailbox has to say.
-    fn deliver(&mut self, region: usize, subtask: usize) -> bool {
-        let Some(attempt) = &mut self.regions[region].attempt else { return false };
-        let running = &mut attempt.subtasks[subtask];
-        if running.mailbox.has_news() && self.schedule.percent(50) {
-            let captured = running.mailbox.take_captured();
-            let captured = captured.map(|(window, channels)| subtask::Event::Captured(window, channels));
-            let news = captured.or_else(|| running.mailbox.take_heard().map(subtask::Event::Heard));
-            self.trace.note(self.step, self.now, What::News, (region, subtask), 0);
-            if let Some(news) = news {
-                self.tell_subtask(region, subtask, news);
-            }
-            return true;
-        }
-        let channels = running.machine.inputs();
-        if channels == 0 || running.mailbox.is_empty() || !running.machine.is_free() {
-            return false;
-        }
-        let start = self.schedule.index(channels);
-        for offset in 0..channels {
-            let channel = (start + offset) % channels;
-            if !running.mailbox.has(channel) || !running.machine.takes(channel) {
-                continue;
-            }
-            let (element, verdict) = running.pop(channel);
-            running.busy = true;
-            self.trace.note(self.step, self.now, What::Deliver, (region, subtask), channel as u64);
-            self.judge(verdict);
-            if let Some(element) = element {
-                self.tell_subtask(region, subtask, subtask::Event::Element(channel, element));
-            }
-            return true;
-        }
-        false
-    }
-
-    /// Wakes a subtask that asked for it, or tells it that nothing comes.
-    fn nudge(&mut self, region: usize, subtask: usize) -> bool {
-        let Some(attempt) = &mut self.regions[region].attempt else { return false };
-        let running = &mut attempt.subtasks[subtask];
-        if running.woken < self.now && running.machine.wake_at().is_some_and(|at| at <= self.now) {
-            running.woken = self.now;
-            self.trace.note(self.step, self.now, What::Wake, (region, subtask), 0);
-            self.tell_subtask(region, subtask, subtask::Event::Wake);
-            return true;
-        }
-        if running.busy && running.machine.is_free() && running.mailbox.is_empty() {
-            running.busy = false;
-            self.trace.note(self.step, self.now, What::Idle, (region, subtask), 0);
-            self.tell_subtask(region, subtask, subtask::Event::Idle);
-            return true;
         }
         false
     }
@@ -794,13 +653,4 @@ fn ladder(drawn: LadderSettings, poison: Poison) -> LadderSettings {
         Poison::As(on_poison) => on_poison,
     };
     LadderSettings { scope: drawn.scope.min(Scope::Operator), journal: 1 << 26, on_poison, ..drawn }
-}
-
-enum Moved {
-    /// Something did.
-    Yes,
-    /// Nothing did, but something slow could.
-    Later,
-    /// Nothing can.
-    No,
 }

@@ -11,6 +11,7 @@ use crate::topology::chains::{chains, regions};
 use crate::topology::plan::Plan;
 use crate::topology::registry::Registry;
 use crate::topology::spec::{TABLES, read_nodes};
+use crate::topology::{aims, event_time};
 
 /// The tables of a file that are settings.
 const SETTINGS: [&str; 8] = ["job", "window", "checkpoint", "recovery", "mailbox", "store", "http", "chaos"];
@@ -52,6 +53,8 @@ pub fn load_text(text: &str, file: &Path, overrides: &Overrides, registry: &Regi
 
     let specs = read_nodes(&layered, &mut problems);
     let built = build(&specs, &layered, &settings, &folder, registry, &mut problems);
+    aims::check(&settings.chaos, &specs, &built.nodes, &mut problems);
+    event_time::check(&specs, &built, &mut problems);
     if problems.any_errors() {
         let lines = lines(&problems, Severity::Error, file, |problem| layered.place(problem));
         return Err(Error::new(ErrorKind::Config, lines));

@@ -4,9 +4,11 @@
 //! answers with a [`Plan`], or with everything that is wrong at once, each with its place, the nearest name that would
 //! have been right, and what to do. It starts nothing and creates nothing.
 
+mod aims;
 mod build;
 mod chains;
 mod continuation;
+mod event_time;
 mod explain;
 mod fingerprint;
 mod graph;
@@ -22,6 +24,9 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use aims::points;
+pub(crate) use aims::{fits, whom};
 pub use continuation::{Continuation, Continued, Mapping, Unmapped};
 pub use explain::Format;
 pub use fingerprint::{EdgePrint, Fingerprint, OperatorPrint};

@@ -65,9 +65,42 @@ fn a_plan_is_played_again_or_refused() {
     job.piton(&["sim", "job.toml", "--plan", "plan.toml"]).with(0).prints(&["ok", "seed 5", "1 fault"]);
     plan("[[fault]]\nstep = 200\nkind = \"lose\"\nsubtask = \"sums[2]\"\n");
     job.piton(&["sim", "job.toml", "--plan", "plan.toml"]).with(2).says(&["sums[2]", "does not have"]);
+    plan("job = \"another\"\n");
+    let refused = job.piton(&["sim", "job.toml", "--plan", "plan.toml"]).with(2);
+    refused.says(&["was found in the job \"another\", and this one is \"job\""]);
+    plan("job = \"job\"\n");
+    job.piton(&["sim", "job.toml", "--plan", "plan.toml"]).with(0).prints(&["ok", "0 faults"]);
     plan("[[fault]]\nstep = 200\nkind = \"earthquake\"\n");
     job.piton(&["sim", "job.toml", "--plan", "plan.toml"]).with(2).says(&["plan.toml", "earthquake"]);
     job.piton(&["sim", "job.toml", "--plan", "none.toml"]).with(2).says(&["cannot read", "none.toml"]);
+}
+
+#[test]
+fn the_same_seeds_say_the_same_and_nothing_of_what_is_meant() {
+    let job = job();
+    let sim = |more: &[&str]| job.piton(&[&["sim", "job.toml", "--seeds", "70"], more].concat()).with(0);
+    let (first, second) = (sim(&[]), sim(&[]));
+    assert_eq!(first.out, second.out);
+    assert!(!first.err.contains("WARN") && !first.err.contains("ERROR"), "{}", first.err);
+    first.says(&["sim: 70 seeds from 0 on", "sim took ", "a minute"]);
+    sim(&["--verbose"]).says(&["WARN"]);
+    let asked = job.command(&["sim", "job.toml", "--seeds", "70"]).env("RUST_LOG", "warn").output().unwrap();
+    assert!(String::from_utf8_lossy(&asked.stderr).contains("WARN"));
+}
+
+#[test]
+fn whoever_stops_it_is_told_what_there_is_so_far() {
+    let job = job();
+    let mut command = job.command(&["sim", "job.toml", "--seeds", "1000000000"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.any(|line| line.starts_with("sim: 1,000,000,000 seeds")));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert!(said.any(|line| line.starts_with("stopped after ")));
+    let output = child.wait_with_output().unwrap();
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{out}");
+    assert!(out.contains("seed") && out.contains("PASS no promise was broken"), "{out}");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! A topology file that is wrong is refused with every mistake at once, each with its line, the nearest name that
 //! would have been right, and what to do. Nothing is created.
 
+#[cfg(feature = "sql")]
+mod event_time;
 mod kinds;
 mod layers;
 mod nodes;

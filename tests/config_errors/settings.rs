@@ -123,8 +123,29 @@ fn an_unknown_option_of_chaos() {
     }
     broken(
         "[checkpoint]\ninterval = \"1s\"",
-        &chaos("[[chaos.at]]\noperator = \"a\"\npoint = \"open\"\naction = \"panic\"\nonn = \"nth(3)\""),
+        &chaos("[[chaos.at]]\noperator = \"words\"\npoint = \"open\"\naction = \"panic\"\nonn = \"nth(3)\""),
         &[("job.toml", &["unknown option \"onn\"; did you mean \"on\"?"])],
+    );
+}
+
+#[test]
+fn whom_chaos_names_and_who_is_not_there() {
+    let chaos = |text: &str, expected: &[(&str, &[&str])]| check(&format!("{GOOD}{text}"), expected);
+    chaos(
+        "[chaos]\ntargets = [\"cou*\", \"tocks\"]\n",
+        &[("job.toml:19:20", &["chaos.targets names nobody with \"tocks\"", "there are: ticks, words, counts, out"])],
+    );
+    let at = |operator: &str, point: &str| {
+        format!("[[chaos.at]]\noperator = \"{operator}\"\npoint = \"{point}\"\naction = \"panic\"\n")
+    };
+    chaos(&at("cuonts", "open"), &[("job.toml:19:12", &["there is no \"cuonts\"", "did you mean \"counts\"?"])]);
+    chaos(&at("counts[2]", "open"), &[("job.toml:19:12", &["\"counts\" has no subtask 2: there are 2"])]);
+    chaos(&at("counts[x]", "open"), &[("job.toml:19:12", &["names no subtask; write \"counts[0]\""])]);
+    chaos(&at("counts", "proces"), &[("job.toml:20:9", &["no call \"proces\"", "did you mean \"process\"?"])]);
+    chaos(&at("out", "process"), &[("job.toml:20:9", &["sink \"out\" has no call", "write, prepare"])]);
+    chaos(
+        "[chaos.expect.sinks]\nuot = \"rows\"\ncounts = \"rows\"\n",
+        &[("job.toml:19:1", &["no sink \"uot\"", "did you mean \"out\"?"]), ("job.toml:20:1", &["no sink \"counts\""])],
     );
 }
 

@@ -20,7 +20,7 @@ use super::coder::key_columns;
 use super::join::{Packed, PackedTable, Rows, Shape, Side};
 use super::options::{option, read, required};
 use super::{columns_of, input_schema, table_operator};
-use crate::blueprint::{Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
+use crate::blueprint::{Again, Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
 use crate::duration::milliseconds;
 use crate::late::count_late;
 use crate::record::RecordType;
@@ -202,6 +202,8 @@ impl OperatorKind for DeduplicateKind {
         let deduplicate = Deduplicate { shape, within, found: Rows::default() };
         Ok(OperatorBlueprint {
             state: Some(state),
+            again: Again::Rows,
+            waits_for_event_time: within.map(|_| "within"),
             show_key: Some(Arc::new(move |key| of_keys.side(true).show_key(key))),
             ..table_operator(input, true, Arc::new(move || Ok(deduplicate.clone())))
         })

@@ -6,7 +6,8 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, Schema, TimeUnit, TimestampMillisecondType};
 
 use super::options::unknown;
-use crate::{Error, Result, Timestamp};
+use crate::table::Table;
+use crate::{AnyBatch, Error, Result, Timestamp};
 
 /// Which column holds the event time.
 #[derive(Clone, Debug)]
@@ -35,8 +36,11 @@ impl EventTime {
     /// Returns the event time of each row in ms.
     pub(super) fn of(&self, batch: &RecordBatch) -> Result<ScalarBuffer<Timestamp>> {
         let column = batch.column(self.column);
-        if column.null_count() > 0 {
-            return Err(Error::invalid(format!("a row has no event time: its column `{}` is NULL", self.name)));
+        if column.null_count() > 0
+            && let Some(row) = (0..column.len()).find(|row| column.is_null(*row))
+        {
+            let row = Table::new(batch.slice(row, 1)).show(0);
+            return Err(Error::invalid(format!("a row has no event time, its column `{}` is NULL: {row}", self.name)));
         }
         Ok(match column.data_type() {
             DataType::Int64 => column.as_primitive::<Int64Type>().values().clone(),
@@ -77,7 +81,7 @@ mod tests {
         assert_eq!(times("second").unwrap().to_vec(), [3000]);
         assert_eq!(times("day").unwrap().to_vec(), [86_400_000]);
         let error = times("ms").unwrap_err();
-        assert!(error.message().contains("`ms` is NULL"));
+        assert!(error.message().contains("`ms` is NULL: {") && error.message().contains("1970-01-02"), "{error}");
         assert_eq!(error.kind(), crate::ErrorKind::Invalid, "the NULL is there after a restart, too");
         assert!(EventTime::find("text", &schema).unwrap_err().contains("Utf8"));
         assert!(EventTime::find("dya", &schema).unwrap_err().contains("did you mean `day`"));

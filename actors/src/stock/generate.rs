@@ -250,7 +250,7 @@ impl SourceKind for GenerateKind {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let endless = settings.rows.is_none();
+        let (endless, gives_event_time) = (settings.rows.is_none(), event_time.is_some());
         let source = Generate {
             settings: Arc::new(settings),
             schema: Arc::clone(&schema),
@@ -259,7 +259,7 @@ impl SourceKind for GenerateKind {
             sequences: vec![Sequence { next: 0, step: 1 }],
             is_shared: false,
         };
-        Ok(SourceBlueprint { endless, ..table_source(schema, true, move || source.clone()) })
+        Ok(SourceBlueprint { endless, gives_event_time, ..table_source(schema, true, move || source.clone()) })
     }
 }
 

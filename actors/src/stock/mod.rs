@@ -29,7 +29,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 use crate::blueprint::{
-    Fault, OperatorBlueprint, OperatorKind, SinkKind, SourceBlueprint, SourceKind, redistribute_by,
+    Again, Fault, OperatorBlueprint, OperatorKind, SinkKind, SourceBlueprint, SourceKind, redistribute_by,
 };
 use crate::host::{Factory, Hosted, HostedSource};
 use crate::operator::{Operator, Source};
@@ -118,6 +118,9 @@ pub(crate) fn table_operator<O: Operator>(output: SchemaRef, keyed: bool, factor
         states: Vec::new(),
         latest_by: None,
         passes: None,
+        again: if keyed { Again::Unknown } else { Again::Rows },
+        waits_for_event_time: None,
+        gives_event_time: false,
         unpack: O::In::unpack,
         show_key: None,
         show_state: None,
@@ -135,6 +138,7 @@ fn table_source<S: Source<Out = Table>>(
         output: RecordType::Table(output),
         replayable,
         endless: false,
+        gives_event_time: false,
         max_parallelism: None,
         make: Arc::new(move |rows| Ok(Box::new(HostedSource::new(factory(), rows)))),
         redistribute: redistribute_by::<S>(),

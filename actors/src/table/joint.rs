@@ -68,7 +68,7 @@ fn plan_to_tables<T: Record>() -> Result<OperatorBlueprint, String> {
     let passes = names(&columns);
     let factory: Factory<ToTables<T>> = Arc::new(move || Ok(ToTables { columns: columns.clone(), of: PhantomData }));
     let planned = crate::stock::table_operator(schema, false, factory);
-    Ok(OperatorBlueprint { passes: Some(passes), ..planned })
+    Ok(OperatorBlueprint { passes: Some(passes), gives_event_time: false, ..planned })
 }
 
 fn plan_to_rows<T: Record>(schema: &SchemaRef) -> Result<OperatorBlueprint, String> {
@@ -78,7 +78,7 @@ fn plan_to_rows<T: Record>(schema: &SchemaRef) -> Result<OperatorBlueprint, Stri
     let prototype = ToRows::<T> { columns: Arc::new(Schema::new(columns)), sources, of: PhantomData };
     let planned = operator_blueprint(Arc::new(move || Ok(prototype.clone())));
     let planned = planned.map_err(|faults| faults.into_iter().map(|fault| fault.message).collect::<String>())?;
-    Ok(OperatorBlueprint { passes: Some(passes), ..planned })
+    Ok(OperatorBlueprint { passes: Some(passes), gives_event_time: false, ..planned })
 }
 
 fn names(columns: &[FieldRef]) -> Vec<(String, String)> {

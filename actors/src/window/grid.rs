@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::descriptor::{Sliding, TimeWindow, TimeWindows};
+use super::descriptor::{Sliding, TimeWindow, TimeWindows, Tumbling};
 use crate::time::Timestamp;
 use crate::{Error, Result};
 
@@ -32,6 +32,13 @@ impl Grid {
     /// If there are no such windows: what is wrong, and what to do.
     pub(crate) fn of(windows: &TimeWindows) -> Option<Result<Grid, String>> {
         match windows {
+            TimeWindows::Tumbling(Tumbling { size, offset }) if offset >= size && !size.is_zero() => {
+                Some(Err(format!(
+                    "an offset of {offset:?} is not shorter than the window of {size:?}; each begins one window after another: \
+                 write {:?}",
+                    Duration::from_nanos((offset.as_nanos() % size.as_nanos()) as u64)
+                )))
+            }
             TimeWindows::Tumbling(windows) => Some(Grid::new(windows.size, windows.size, windows.offset)),
             TimeWindows::Sliding(Sliding { size, every, offset }) => Some(Grid::new(*size, *every, *offset)),
             TimeWindows::Session(_) | TimeWindows::Global(_) => None,
@@ -146,12 +153,22 @@ fn greatest_common_divisor(left: i64, right: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::descriptor::Tumbling;
     use super::*;
 
     fn sliding(size: u64, every: u64, offset: u64) -> Grid {
         let [size, every, offset] = [size, every, offset].map(Duration::from_millis);
         Grid::new(size, every, offset).unwrap()
+    }
+
+    #[test]
+    fn an_offset_is_shorter_than_its_window() {
+        let grid = |size, offset| {
+            let [size, offset] = [size, offset].map(Duration::from_secs);
+            Grid::of(&Tumbling { size, offset }.into()).unwrap()
+        };
+        assert!(grid(60, 59).is_ok());
+        assert!(grid(60, 75).unwrap_err().contains("write 15s"));
+        assert!(grid(60, 60).is_err());
     }
 
     #[test]

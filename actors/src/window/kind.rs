@@ -58,7 +58,8 @@ impl<A: Aggregate + DeserializeOwned + Clone + Sync> OperatorKind for WindowedOf
         let state = format!("window {}", settings.timing.described());
         let aggregate = settings.aggregate;
         let blueprint = operator_blueprint(Arc::new(move || Ok(Windowed::of(aggregate.clone(), rules))))?;
-        Ok(OperatorBlueprint { state: Some(state), ..blueprint })
+        let waits_for_event_time = rules.is_of_time().then_some("window");
+        Ok(OperatorBlueprint { state: Some(state), waits_for_event_time, ..blueprint })
     }
 
     fn ports(&self) -> Vec<Option<RecordType>> {

@@ -137,6 +137,11 @@ impl Rules {
         self.early.is_some_and(|early| (last + 1).rem_euclid(early) == 0)
     }
 
+    /// Returns whether it follows from the time of a record alone which windows it belongs to, and when these are over.
+    pub(crate) fn is_of_time(&self) -> bool {
+        self.time == Time::Event && !matches!(self.kind, Kind::Counted(_))
+    }
+
     /// Returns whether a window may emit more than once.
     #[cfg(feature = "sql")]
     pub(crate) fn emits_again(&self) -> bool {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::chaos::fragile::MEANT;
 use crate::error::{Error, Result};
 
 /// Reads a file of events as it grows.
@@ -46,7 +47,33 @@ pub(super) struct Restarted {
     pub(super) scope: String,
     pub(super) replayed: u64,
     pub(super) took_ms: f64,
+    /// Whose failure it was.
+    pub(super) cause: String,
     pub(super) reason: String,
+}
+
+/// What a restart has in common with others of the same kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Usual {
+    region: String,
+    operator: String,
+    cause: String,
+}
+
+impl Restarted {
+    /// Returns whether what failed says of itself that a fault of the plan has hit it.
+    pub(super) fn is_meant(&self) -> bool {
+        self.reason.contains(MEANT)
+    }
+
+    /// Returns whether user code has failed, and not the engine.
+    pub(super) fn is_of_user_code(&self) -> bool {
+        matches!(self.cause.as_str(), "panic" | "error")
+    }
+
+    pub(super) fn usual(&self) -> Usual {
+        Usual { region: self.region.clone(), operator: self.operator.clone(), cause: self.cause.clone() }
+    }
 }
 
 impl EventTail {
@@ -97,6 +124,7 @@ fn read(line: &str) -> Option<Seen> {
             scope: text("scope"),
             replayed: number("replayed"),
             took_ms: event["took_ms"].as_f64().unwrap_or_default(),
+            cause: text("cause"),
             reason: text("reason"),
         })),
         "hung" => What::Hung { operator: text("operator"), subtask: subtask().unwrap_or(0) },

@@ -178,14 +178,14 @@ impl Hits {
     pub(super) fn restarted(&mut self, restarted: &Restarted, at: i64) -> bool {
         let fits = |hit: &&mut Hit| {
             let is_open = hit.struck.is_some() && hit.took_ms.is_none() && !hit.is_past;
-            let is_hang = restarted.reason.contains(" hung: ");
+            let is_hang = restarted.cause == "hung";
             let is_subtask = restarted.subtask.is_none() || hit.subtask.is_none() || restarted.subtask == hit.subtask;
             is_open
                 && match hit.fault.kind {
                     FaultKind::Panic | FaultKind::Fail | FaultKind::Hang => {
                         hit.fault.operator.as_ref() == Some(&restarted.operator)
                             && is_subtask
-                            && is_hang == (hit.fault.kind == FaultKind::Hang)
+                            && if hit.fault.kind == FaultKind::Hang { is_hang } else { restarted.is_meant() }
                     }
                     FaultKind::KillActor => {
                         hit.region.as_ref() == Some(&restarted.region) && restarted.reason.contains("has vanished")
@@ -297,6 +297,7 @@ impl Hits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chaos::fragile::MEANT;
     use crate::config::Duration;
     use crate::topology::Role;
 
@@ -329,7 +330,8 @@ mod tests {
             scope: "batch".into(),
             replayed: 3,
             took_ms,
-            reason: format!("\"{operator}\" panicked: x"),
+            cause: "panic".into(),
+            reason: format!("\"{operator}\" panicked: {MEANT}"),
         }
     }
 

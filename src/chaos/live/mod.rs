@@ -33,6 +33,7 @@ use crate::error::{Error, Result};
 use crate::topology::{NodeKind, Plan};
 
 use outputs::{Committed, Watched};
+use peace::Quiet;
 use process::Runner;
 use scratch::Scratch;
 use siege::{Siege, Spec};
@@ -121,7 +122,7 @@ pub fn run(mut request: Request) -> Result<Report> {
         request.rates.iter().map(|(source, _)| format!("sources.{source}.rate={NO_LIMIT}")).collect();
 
     let golden_runner = runner(&request, &topology, &scratch, "golden", &[&common, &fast])?;
-    let golden = peace::run(&golden_runner, &mut request)?;
+    let Quiet { golden, usual } = peace::run(&golden_runner, &mut request)?;
     let mut watched = Vec::new();
     let mut goldens = Vec::new();
     for check in &checks {
@@ -141,7 +142,8 @@ pub fn run(mut request: Request) -> Result<Report> {
     }
 
     let is_paced = !pace.is_empty() || request.rates.iter().any(|(_, is_given)| *is_given);
-    let spec = Spec { topology: &topology, runner: broken_runner, rest: is_paced.then_some(rest_runner), watched };
+    let spec =
+        Spec { topology: &topology, runner: broken_runner, rest: is_paced.then_some(rest_runner), watched, usual };
     let mut done = Siege::new(spec, &request).run(&mut request)?;
     if done.injected() == 0 {
         return Err(nothing_happened(&request, &golden, done.took_ms));
@@ -168,6 +170,13 @@ pub fn run(mut request: Request) -> Result<Report> {
             "the run did not come to its end: state, dead letters and the completeness of output were not compared"
                 .into(),
         );
+    }
+    let by_itself: u64 = done.regions.iter().map(|region| region.by_itself).sum();
+    if by_itself > 0 {
+        notes.push(format!(
+            "the job has restarted {by_itself} times by itself, without a fault to blame ({} without any faults at all)",
+            golden.restarts
+        ));
     }
     notes.append(&mut done.notes);
     let is_other = |broken: &report::Broken| OUTPUT.iter().any(|id| id.name() == broken.invariant);
@@ -346,9 +355,9 @@ fn hypothesis(topology: &Plan, done: &siege::Done, recovery: Option<report::Spre
     let expect = &topology.settings.chaos.expect;
     let is_output = |broken: &&report::Broken| OUTPUT.iter().any(|id| id.name() == broken.invariant);
     let broken = done.broken.iter().filter(is_output).count();
-    let what = match expect.output {
-        Mode::ExactlyOnce => "exactly-once",
-        Mode::AtLeastOnce => "at-least-once",
+    let what = match (topology.settings.checkpoint.mode, expect.output) {
+        (Mode::ExactlyOnce, Mode::ExactlyOnce) => "exactly-once",
+        (Mode::AtLeastOnce, _) | (_, Mode::AtLeastOnce) => "at-least-once",
     };
     let mut all = vec![report::Expected {
         what: what.to_string(),

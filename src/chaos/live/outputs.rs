@@ -132,7 +132,7 @@ impl Committed {
             for row in rows {
                 match &check.how {
                     How::Rows => *committed.rows.entry(row.to_string()).or_default() += 1,
-                    How::Latest(columns) => {
+                    How::Latest(columns) | How::Keys(columns) => {
                         let key = format.key(header, row, columns).ok_or_else(|| no_columns(check, columns, row))?;
                         committed.latest.insert(key, row.to_string());
                     }
@@ -146,7 +146,7 @@ impl Committed {
 
 fn no_columns(check: &SinkCheck, columns: &[String], row: &str) -> Error {
     Error::config(format!(
-        "sink \"{}\" cannot be compared by the last row of each [{}]: there are no such columns in `{row}`; set \
+        "sink \"{}\" cannot be compared by [{}]: there are no such columns in `{row}`; set \
          chaos.expect.sinks.{}",
         check.name,
         columns.join(", "),
@@ -225,6 +225,13 @@ impl Watched {
                     Some(_) => self.at_least.see(&row, 1).or(Ok(())),
                 }
             }
+            How::Keys(columns) => {
+                // A row of another key may be made of records that came again: what counts is that no key is missing.
+                if let Some(key) = format.key(header, row, &columns) {
+                    self.latest.insert(key, row.to_string());
+                }
+                Ok(())
+            }
             How::Latest(columns) => {
                 let Some(key) = format.key(header, row, &columns) else {
                     return Err(InvariantId::OutputNotRepeated.broken(format!("`{row}` has no key")));
@@ -267,6 +274,16 @@ impl Watched {
                 };
                 wrong.extend(complete.err());
             }
+            How::Keys(_) => {
+                if let Some((_, golden, _)) = self.differing().first() {
+                    let keys = self.golden.latest.len();
+                    let message = format!(
+                        "{} of {keys} keys are missing, one of them that of `{golden}`",
+                        self.differing().len()
+                    );
+                    wrong.push(InvariantId::OutputComplete.broken(message));
+                }
+            }
             How::Latest(_) => {
                 let differing = self.differing();
                 if let Some((key, golden, seen)) = differing.first() {
@@ -291,7 +308,7 @@ impl Watched {
     /// Returns the keys whose last row is another than it should be: the key, that row, and what is there instead.
     fn differing(&self) -> Vec<(&String, &String, Option<&String>)> {
         let format = self.golden.format.unwrap_or(Format::Lines);
-        let may_repeat = self.check.may_repeat.is_some();
+        let may_repeat = self.check.may_repeat.is_some() || matches!(self.check.how, How::Keys(_));
         let pairs = self.golden.latest.iter().map(|(key, row)| (key, row, self.latest.get(key)));
         // What was counted twice may have a last row of its own: what counts is that the key is there.
         pairs.filter(|(_, row, seen)| seen.is_none_or(|seen| !may_repeat && !format.is_same(row, seen))).collect()
@@ -306,18 +323,15 @@ impl Watched {
                 let seen = self.exact.seen() + self.at_least.seen() - self.at_least.doubled();
                 ("as rows, in any order".to_string(), wanted, self.rows, wanted.saturating_sub(seen))
             }
-            How::Latest(columns) => {
-                let by = if columns.is_empty() {
-                    "last row".into()
-                } else {
-                    format!("last row of each {}", columns.join(", "))
+            How::Latest(columns) | How::Keys(columns) => {
+                let by = match (&self.check.how, columns.as_slice()) {
+                    (How::Keys(_), []) => "that there are rows".into(),
+                    (How::Keys(_), _) => format!("by {}", columns.join(", ")),
+                    (_, []) => "by the last row".into(),
+                    (_, _) => format!("by the last row of each {}", columns.join(", ")),
                 };
-                (
-                    format!("by the {by}"),
-                    golden.latest.len() as u64,
-                    self.latest.len() as u64,
-                    self.differing().len() as u64,
-                )
+                let missing = self.differing().len() as u64;
+                (by, golden.latest.len() as u64, self.latest.len() as u64, missing)
             }
             How::Not(why) => (format!("not compared: {why}"), 0, self.rows, 0),
         };

@@ -1,9 +1,10 @@
 //! The run without faults, with which the other is compared.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::chaos::disk::hold_up;
-use crate::chaos::live::events::{EventTail, What};
+use crate::chaos::live::events::{EventTail, Usual, What};
 use crate::chaos::live::process::{Peace, Runner};
 use crate::chaos::live::{Request, Stage, is_stopped};
 use crate::chaos::report::Golden;
@@ -12,11 +13,18 @@ use crate::error::{Error, ErrorKind, Result};
 /// How long to wait between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// What a run without faults was like.
+pub(super) struct Quiet {
+    pub(super) golden: Golden,
+    /// The restarts that there were all the same.
+    pub(super) usual: BTreeSet<Usual>,
+}
+
 /// Runs the job to the end of its input.
 ///
 /// # Errors
 /// If it fails by itself, with what it said and its exit code; or if it was stopped.
-pub(super) fn run(runner: &Runner, request: &mut Request) -> Result<Golden> {
+pub(super) fn run(runner: &Runner, request: &mut Request) -> Result<Quiet> {
     let start = request.clock.monotonic();
     let mut process = runner.start(Peace::Left)?;
     let status = loop {
@@ -46,8 +54,16 @@ pub(super) fn run(runner: &Runner, request: &mut Request) -> Result<Golden> {
     let Some(records) = finished else {
         return Err(Error::failed("the run without faults has ended without having finished"));
     };
+    let mut restarts = 0;
+    let mut usual = BTreeSet::new();
+    for event in events {
+        if let What::Restarted(restart) = event.what {
+            restarts += 1;
+            usual.insert(restart.usual());
+        }
+    }
     (request.watcher)(&Stage::GoldenDone { took_ms, records });
-    Ok(Golden { took_ms, records })
+    Ok(Quiet { golden: Golden { took_ms, records, restarts }, usual })
 }
 
 pub(super) fn millis(time: Duration) -> u64 {

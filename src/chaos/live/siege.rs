@@ -6,7 +6,7 @@
 mod deaths;
 mod news;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -15,7 +15,7 @@ use crate::chaos::disk::hold_up;
 use crate::chaos::invariants::{InvariantId, Violation};
 use crate::chaos::kind::FaultKind;
 use crate::chaos::live::bits::Flipped;
-use crate::chaos::live::events::{EventTail, Restarted};
+use crate::chaos::live::events::{EventTail, Restarted, Usual};
 use crate::chaos::live::hits::Hits;
 use crate::chaos::live::outputs::Watched;
 use crate::chaos::live::peace::millis;
@@ -50,6 +50,8 @@ pub(super) struct Spec<'a> {
     /// How the rest of the input is read, if that can be done faster.
     pub(super) rest: Option<Runner>,
     pub(super) watched: Vec<Watched>,
+    /// The restarts that there are without any fault, too.
+    pub(super) usual: BTreeSet<Usual>,
 }
 
 /// What has become of it.
@@ -140,6 +142,7 @@ impl<'a> Siege<'a> {
             name: region.name.to_string(),
             hit: 0,
             restarts: 0,
+            by_itself: 0,
             unexplained: 0,
         };
         let start = request.clock.now();

@@ -69,10 +69,11 @@ pub(super) fn of(report: &Report, file: Option<&Path>) -> String {
     if report.regions.len() > 1 {
         for (index, region) in report.regions.iter().enumerate() {
             let content = format!(
-                "\"{}\": {} of its own · {} · {} without a cause",
+                "\"{}\": {} of its own · {} · {} by itself · {} without a cause",
                 region.name,
                 count(region.hit, "fault"),
                 count(region.restarts, "restart"),
+                number(region.by_itself),
                 number(region.unexplained)
             );
             line(if index == 0 { "regions" } else { "" }, content);

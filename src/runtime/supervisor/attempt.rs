@@ -240,6 +240,7 @@ impl Supervisor {
             restore_ms: (now - restart.started_at) as f64,
             replay_ms: 0.0,
             took_ms: (now - restart.failed_at) as f64,
+            cause: restart.failure.cause(),
             reason: restart.failure.to_string(),
         };
         self.tell(&event);
@@ -266,6 +267,7 @@ impl Supervisor {
             restore_ms: ms(restart.restore_ns),
             replay_ms: ms(restart.replay_ns),
             took_ms: ms(restart.took_ns),
+            cause: restart.failure.cause(),
             reason: restart.failure.to_string(),
         };
         self.tell(&event);

@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use super::options::{option, read, required};
 use super::{input_schema, table_operator};
-use crate::blueprint::{Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
+use crate::blueprint::{Again, Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
 use crate::duration::Span;
 use crate::late::LATE;
 use crate::record::RecordType;
@@ -165,23 +165,35 @@ impl OperatorKind for AggregateKind {
         };
         let output = Arc::clone(&plan.output);
         let (of_keys, of_states) = (Arc::clone(&plan), Arc::clone(&plan));
-        let (state, latest_by, blueprint) = match rules {
+        let (waits_for_event_time, gives_event_time) = match &rules {
+            None => (None, false),
+            Some((rules, _)) => (rules.is_of_time().then_some("window"), !rules.is_of_time()),
+        };
+        let (state, latest_by, again, blueprint) = match rules {
             None => {
-                let (state, latest_by) = (plan.state.clone(), Some(plan.key_names()));
+                let (state, keys) = (plan.state.clone(), plan.key_names());
                 let aggregate = Aggregate { plan };
-                (state, latest_by, table_operator(output, true, Arc::new(move || Ok(aggregate.clone()))))
+                let blueprint = table_operator(output, true, Arc::new(move || Ok(aggregate.clone())));
+                (state, Some(keys.clone()), Again::Keys(keys), blueprint)
             }
             Some((rules, described)) => {
                 let state = format!("{}, window {described}", plan.state);
-                let columns = plan.key_names().into_iter().chain(WINDOW_COLUMNS.map(str::to_string));
-                let latest_by = rules.emits_again().then(|| columns.collect());
+                let columns: Vec<String> =
+                    plan.key_names().into_iter().chain(WINDOW_COLUMNS.map(str::to_string)).collect();
+                let latest_by = rules.emits_again().then(|| columns.clone());
+                // Which records a window has that is counted depends on how often they were.
+                let again = if rules.is_of_time() { Again::Keys(columns) } else { Again::Unknown };
                 let aggregate = InWindows { plan, rules, input };
-                (state, latest_by, table_operator(output, true, Arc::new(move || Ok(aggregate.clone()))))
+                let blueprint = table_operator(output, true, Arc::new(move || Ok(aggregate.clone())));
+                (state, latest_by, again, blueprint)
             }
         };
         Ok(OperatorBlueprint {
             state: Some(state),
             latest_by,
+            again,
+            waits_for_event_time,
+            gives_event_time,
             show_state: Some(Arc::new(move |name, written| show(&of_states, name, written))),
             show_key: Some(Arc::new(move |key| of_keys.keys.show(key))),
             ..blueprint

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::options::{option, read, required};
 use super::table_operator;
-use crate::blueprint::{Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
+use crate::blueprint::{Again, Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
 use crate::join::{Found, Matcher};
 use crate::record::{Either, RecordType};
 use crate::table::{Table, TableRow};
@@ -164,6 +164,8 @@ impl OperatorKind for JoinKind {
         let (of_keys, of_states) = (Arc::clone(&plan), Arc::clone(&plan));
         Ok(OperatorBlueprint {
             state: Some(plan.state.clone()),
+            again: Again::Rows,
+            waits_for_event_time: settings.waits_for_event_time(),
             show_key: Some(Arc::new(move |key| of_keys.shape.side(true).show_key(key))),
             show_state: Some(Arc::new(move |name, written| of_states.show(name, written))),
             ..table_operator(output, true, Arc::new(move || Ok(join.clone())))

@@ -40,6 +40,15 @@ impl Settings {
         faults
     }
 
+    /// Returns the option because of which event time decides about partners, if it does.
+    pub(super) fn waits_for_event_time(&self) -> Option<&'static str> {
+        match (&self.within, &self.window) {
+            (Some(_), _) => Some("within"),
+            (None, Some(_)) => Some("window"),
+            (None, None) => None,
+        }
+    }
+
     /// Returns which columns have to be equal.
     pub(super) fn on(&self) -> Result<On, Vec<Fault>> {
         let on = match &self.on {

@@ -306,14 +306,16 @@ fn file_source(
     let folder = site.folder.clone();
     let output = Arc::clone(&schema);
     let Listed { files, extensions } = listed;
+    let gives_event_time = event_time.is_some();
     let plan = FilePlan { folder, files, format, schema, event_time, per_second };
     if settings.follow {
         let plan = Arc::new(FollowPlan { path: settings.path, extensions, files: plan });
         let source = move || FollowSource::new(Arc::clone(&plan));
-        return Ok(SourceBlueprint { endless: true, ..table_source(output, true, source) });
+        return Ok(SourceBlueprint { endless: true, gives_event_time, ..table_source(output, true, source) });
     }
     let plan = Arc::new(plan);
-    Ok(table_source(output, true, move || FileSource::new(Arc::clone(&plan))))
+    let source = move || FileSource::new(Arc::clone(&plan));
+    Ok(SourceBlueprint { gives_event_time, ..table_source(output, true, source) })
 }
 
 #[cfg(test)]

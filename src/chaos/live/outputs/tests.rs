@@ -102,3 +102,17 @@ fn columns_that_are_not_there_are_a_mistake_of_the_configuration() {
     assert_eq!(error.kind().exit_code(), 2);
     assert!(error.to_string().contains("no such columns in `a,1`"), "{error}");
 }
+
+#[test]
+fn what_may_count_twice_is_looked_up_by_its_key_alone() {
+    let keys = || How::Keys(vec!["k".into(), "start".into()]);
+    let golden: &[(&str, &str)] = &[("a-1.csv", "k,start,n\na,0,3\na,60,4\nb,0,1\n")];
+    let mut case = Case::new(keys(), golden, true);
+    assert_eq!(case.commit("a-1.csv", "k,start,n\na,0,5\nb,0,1\nc,0,1\n"), [""; 0]);
+    assert_eq!(case.end(), ["output-complete"], "the second window of a is missing");
+    assert_eq!(case.watched.report().missing, 1);
+    assert_eq!(case.commit("a-2.csv", "k,start,n\na,60,9\n"), [""; 0]);
+    assert_eq!(case.end(), [""; 0]);
+    let report = case.watched.report();
+    assert_eq!((report.missing, report.surplus, report.compared.as_str()), (0, 0, "by k, start, for loss only"));
+}

@@ -1,11 +1,15 @@
 //! What the job and its process tell, and what is made of it.
 
+use std::collections::BTreeSet;
+
 use super::{Phase, Siege};
 use crate::chaos::invariants::InvariantId;
-use crate::chaos::live::events::{Seen, What};
+use crate::chaos::live::events::{Restarted, Seen, Usual, What};
+use crate::chaos::report::Region;
 use crate::chaos::wire::Told;
 use crate::config::Scope;
 use crate::error::Result;
+use crate::topology::Plan;
 
 impl Siege<'_> {
     /// Hears what the job and its process have to tell.
@@ -88,16 +92,22 @@ impl Siege<'_> {
                 }
             }
             What::Restarted(restarted) => {
-                if let Some(region) = self.done.regions.iter_mut().find(|region| region.name == restarted.region) {
-                    region.restarts += 1;
-                }
-                if !self.hits.restarted(&restarted, event.at) {
+                self.count_restart(&restarted.region, |region| &mut region.restarts);
+                if is_by_itself(self.spec.topology, &self.spec.usual, &restarted) {
+                    self.count_restart(&restarted.region, |region| &mut region.by_itself);
+                } else if !self.hits.restarted(&restarted, event.at) {
                     self.unexplained.push((now, event.at, *restarted));
                 }
             }
             What::Hung { operator, subtask } => tracing::debug!(operator, subtask, "hung"),
             What::Failed { reason } => tracing::debug!(reason, "the job has given up"),
             What::Finished { .. } | What::Other => {}
+        }
+    }
+
+    fn count_restart(&mut self, name: &str, which: fn(&mut Region) -> &mut u64) {
+        if let Some(region) = self.done.regions.iter_mut().find(|region| region.name == name) {
+            *which(region) += 1;
         }
     }
 
@@ -113,13 +123,71 @@ impl Siege<'_> {
                 self.unexplained.push((seen, at, restarted));
                 continue;
             }
-            if let Some(region) = self.done.regions.iter_mut().find(|region| region.name == restarted.region) {
-                region.unexplained += 1;
-            }
+            self.count_restart(&restarted.region, |region| &mut region.unexplained);
             self.broken(&InvariantId::RegionsApart.broken(format!(
                 "region \"{}\" was restarted, and nothing had hit it: {}",
                 restarted.region, restarted.reason
             )));
         }
+    }
+}
+
+/// Returns whether a restart is the job's own doing: user code of that very region has failed and no fault has made it,
+/// or the same is restarted when there are none at all. What fails in one region is no excuse for another.
+fn is_by_itself(topology: &Plan, usual: &BTreeSet<Usual>, restarted: &Restarted) -> bool {
+    let Some(node) = topology.node(&restarted.operator) else { return false };
+    let region = &topology.regions[topology.region_of(topology.chain_of(node))].name;
+    let is_native = **region == *restarted.region;
+    is_native && !restarted.is_meant() && (restarted.is_of_user_code() || usual.contains(&restarted.usual()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chaos::fragile::MEANT;
+    use crate::topology::testing::plan;
+
+    const JOB: &str = "[sources.numbers]\ntype = \"numbers\"\nlimit = 1\n[operators.count]\ntype = \"count\"\n\
+                       inputs = [\"numbers\"]\n[sinks.out]\ntype = \"keep\"\ninputs = [\"count\"]\n\
+                       [sources.others]\ntype = \"numbers\"\nlimit = 1\n[sinks.copy]\ntype = \"keep\"\ninputs = [\"others\"]\n";
+
+    fn restarted(region: &str, operator: &str, cause: &str, said: &str) -> Restarted {
+        Restarted {
+            region: region.into(),
+            operator: operator.into(),
+            subtask: None,
+            scope: "region".into(),
+            replayed: 0,
+            took_ms: 1.0,
+            cause: cause.into(),
+            reason: format!("\"{operator}\" failed: {said}"),
+        }
+    }
+
+    #[test]
+    fn who_fails_alone_restarts_by_itself_and_whom_it_drags_along_does_not() {
+        let plan = plan(JOB);
+        let is = |restarted: &Restarted| is_by_itself(&plan, &BTreeSet::new(), restarted);
+        assert!(is(&restarted("numbers", "count", "panic", "a bad row")));
+        assert!(is(&restarted("numbers", "count", "error", "a bad row")));
+        for disturbed in [
+            restarted("others", "count", "panic", "a bad row"),
+            restarted("numbers", "copy", "error", "a bad row"),
+            restarted("numbers", "count", "panic", MEANT),
+            restarted("numbers", "count", "engine", "an element was lost"),
+            restarted("others", "others", "engine", "the store has to be opened again"),
+        ] {
+            assert!(!is(&disturbed), "{disturbed:?}");
+        }
+    }
+
+    #[test]
+    fn what_happens_without_faults_too_is_nobodys_doing() {
+        let plan = plan(JOB);
+        let hung = restarted("numbers", "count", "hung", "a call of it got nowhere");
+        let usual = BTreeSet::from([hung.usual()]);
+        assert!(is_by_itself(&plan, &usual, &hung) && !is_by_itself(&plan, &BTreeSet::new(), &hung));
+        assert!(!is_by_itself(&plan, &usual, &restarted("numbers", "count", "engine", "an element was lost")));
+        assert!(!is_by_itself(&plan, &usual, &restarted("others", "count", "hung", "a call of it got nowhere")));
     }
 }
