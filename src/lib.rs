@@ -66,6 +66,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod ids;
+pub mod invariants;
 pub mod protocol;
 pub mod runtime;
 pub mod sim;

@@ -8,7 +8,6 @@ pub mod compare;
 mod disk;
 mod draw;
 pub mod fragile;
-pub mod invariants;
 mod kind;
 pub mod live;
 mod plan;
@@ -18,6 +17,7 @@ pub(crate) mod target;
 mod wire;
 pub mod within;
 
+pub use crate::invariants;
 pub use draw::draw;
 pub use kind::{FaultKind, Reach};
 pub use plan::{ChaosPlan, Moment, PlannedFault};

@@ -61,8 +61,9 @@ pub(super) fn run(args: &RunArgs, registry: &Registry, terminal: &Terminal) -> R
         Ended::AlreadyFinished(outcome) => summary::already_finished(&plan, &outcome, terminal),
         Ended::Ran(outcome) => {
             let took = clock.monotonic().saturating_sub(started);
-            if !outcome.failures.is_empty() {
-                return Err(Error::new(ErrorKind::Failed, outcome.failures));
+            let failures = failures(&outcome);
+            if !failures.is_empty() {
+                return Err(Error::new(ErrorKind::Failed, failures));
             }
             summary::ended(&plan, &outcome, took, terminal);
             if outcome.finished && args.job.job.is_none() {
@@ -169,9 +170,20 @@ fn last_event(ended: &Result<Ended>) -> Event {
     };
     match ended {
         Err(error) => Event::Failed { reason: error.lines().join("; ") },
-        Ok(Ended::Ran(outcome)) if !outcome.failures.is_empty() => {
-            Event::Failed { reason: outcome.failures.join("; ") }
-        }
-        Ok(Ended::Ran(outcome) | Ended::AlreadyFinished(outcome)) => finished(outcome),
+        Ok(Ended::Ran(outcome) | Ended::AlreadyFinished(outcome)) => match failures(outcome) {
+            failures if failures.is_empty() => finished(outcome),
+            failures => Event::Failed { reason: failures.join("; ") },
+        },
     }
+}
+
+/// Returns why a run did not end well, if it did not.
+fn failures(outcome: &Outcome) -> Vec<String> {
+    let broken = outcome.broken.iter().map(|(promise, times)| {
+        format!(
+            "the promise \"{promise}\" was broken {times} times, as the log says where: a mistake of piton, or of the disk; \
+             please report it"
+        )
+    });
+    outcome.failures.iter().cloned().chain(broken).collect()
 }

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use piton_actors::{Timestamp, WATERMARK_MIN, WindowId};
+use piton_actors::{Timestamp, WATERMARK_MAX, WATERMARK_MIN, WindowId};
 
 use crate::protocol::element::Marker;
 use crate::protocol::mutant::{self, Mutant};
@@ -19,6 +19,8 @@ struct Channel {
     /// The last of these that ends with a snapshot.
     snapshot: WindowId,
     watermark: Timestamp,
+    /// Whether its sender has said that nobody need wait for its watermark.
+    idle: bool,
     blocked: bool,
     ended: bool,
 }
@@ -39,7 +41,14 @@ pub(crate) struct Aligner {
 
 impl Aligner {
     pub(crate) fn new(channels: usize, window: WindowId, blocks: bool) -> Aligner {
-        let channel = || Channel { window, snapshot: window, watermark: WATERMARK_MIN, blocked: false, ended: false };
+        let channel = || Channel {
+            window,
+            snapshot: window,
+            watermark: WATERMARK_MIN,
+            idle: false,
+            blocked: false,
+            ended: false,
+        };
         Aligner {
             channels: (0..channels).map(|_| channel()).collect(),
             window,
@@ -105,8 +114,43 @@ impl Aligner {
     pub(crate) fn watermark(&mut self, channel: usize, watermark: Timestamp) -> Option<Timestamp> {
         let state = &mut self.channels[channel];
         state.watermark = state.watermark.max(watermark);
-        let channels = self.channels.iter().map(|channel| channel.watermark);
-        let combined = if mutant::is(Mutant::WatermarkOfFastest) { channels.max() } else { channels.min() }?;
+        state.idle = false;
+        self.combine()
+    }
+
+    /// Waits for a channel's watermark no more, until it is heard of again; returns the combined one if it has advanced.
+    pub(crate) fn idle(&mut self, channel: usize) -> Option<Timestamp> {
+        self.channels[channel].idle = true;
+        self.combine()
+    }
+
+    /// Waits for a channel's watermark again.
+    pub(crate) fn active(&mut self, channel: usize) {
+        self.channels[channel].idle = false;
+    }
+
+    /// Returns whether all channels are idle whose time has not run to its end.
+    pub(crate) fn is_idle(&self) -> bool {
+        let mut going = self.going().peekable();
+        going.peek().is_some() && going.all(|channel| channel.idle)
+    }
+
+    fn going(&self) -> impl Iterator<Item = &Channel> {
+        self.channels.iter().filter(|channel| channel.watermark != WATERMARK_MAX)
+    }
+
+    /// The slowest channel that is not idle sets the watermark; if all are, the fastest does. (So it is in Flink. There, a
+    /// channel that was idle is waited for only once it has caught up: here it is waited for at once, so that of what it
+    /// brings no more comes late than has to.) Channels that have come to the end of time count only among themselves: they must not take
+    /// the others there while these are idle.
+    fn combine(&mut self) -> Option<Timestamp> {
+        let combined = if mutant::is(Mutant::WatermarkOfFastest) {
+            self.channels.iter().map(|channel| channel.watermark).max()
+        } else {
+            let active = self.going().filter(|channel| !channel.idle).map(|channel| channel.watermark);
+            active.min().or_else(|| self.going().map(|channel| channel.watermark).max())
+        };
+        let combined = combined.unwrap_or(WATERMARK_MAX);
         if combined <= self.watermark {
             return None;
         }
@@ -254,5 +298,46 @@ mod tests {
         assert_eq!(aligner.watermark(1, 5), Some(5));
         assert_eq!(aligner.watermark(1, 4), None, "a watermark never goes back");
         assert_eq!(aligner.watermark(1, 20), Some(10));
+    }
+
+    #[test]
+    fn an_idle_channel_is_not_waited_for_and_waited_for_again() {
+        let mut aligner = Aligner::new(3, WindowId(0), true);
+        assert_eq!(aligner.watermark(0, 10), None);
+        assert_eq!(aligner.watermark(1, 50), None);
+        assert_eq!(aligner.idle(2), Some(10), "a channel that has said nothing yet");
+        assert_eq!(aligner.idle(0), Some(50));
+        assert!(!aligner.is_idle());
+        assert_eq!(aligner.watermark(0, 40), None, "it does not go back");
+        assert_eq!(aligner.watermark(1, 90), None, "it is waited for again");
+        assert_eq!(aligner.watermark(0, 60), Some(60));
+        aligner.active(2);
+        assert_eq!(aligner.watermark(0, 80), None);
+        assert_eq!(aligner.idle(2), Some(80));
+    }
+
+    #[test]
+    fn when_all_are_idle_the_fastest_sets_the_watermark() {
+        let mut aligner = Aligner::new(2, WindowId(0), true);
+        aligner.watermark(0, 10);
+        aligner.watermark(1, 50);
+        assert_eq!(aligner.idle(1), None);
+        assert_eq!(aligner.idle(0), Some(50));
+        assert!(aligner.is_idle());
+        aligner.active(0);
+        assert!(!aligner.is_idle());
+    }
+
+    #[test]
+    fn an_end_takes_no_idle_channel_to_the_end_of_time() {
+        let mut aligner = Aligner::new(2, WindowId(0), true);
+        aligner.watermark(0, 10);
+        aligner.watermark(1, 20);
+        assert_eq!(aligner.idle(0), Some(20));
+        assert_eq!(aligner.watermark(1, WATERMARK_MAX), None);
+        assert!(aligner.is_idle(), "all that have not ended");
+        assert_eq!(aligner.watermark(0, 30), Some(30));
+        assert_eq!(aligner.watermark(0, WATERMARK_MAX), Some(WATERMARK_MAX));
+        assert!(!aligner.is_idle());
     }
 }

@@ -4,7 +4,7 @@
 //! of its output channels. Whatever a channel holds ahead of that word, and whatever still comes ahead of it, was sent
 //! before the sender's snapshot and is taken behind the receiver's: it is part of neither, and so of the channel.
 //!
-//! An end is not kept: a sender that had come to its end says so again when it is restored.
+//! An end is not kept: a sender that had come to its end says so again when it is restored. Nor is that a sender is idle.
 
 use piton_actors::{Batch, Timestamp, WindowId};
 
@@ -28,7 +28,7 @@ impl InFlight {
             Element::Batch(batch) => Some(InFlight::Batch(Batch::clone(batch))),
             Element::Watermark(watermark) => Some(InFlight::Watermark(*watermark)),
             Element::Marker(marker) => Some(InFlight::Marker(marker.window)),
-            Element::Barrier(_) | Element::End => None,
+            Element::Idle | Element::Barrier(_) | Element::End => None,
         }
     }
 }
@@ -50,7 +50,7 @@ pub(crate) fn is_cut(element: &Element, window: WindowId) -> bool {
     match element {
         Element::Barrier(of) => *of == window,
         Element::Marker(marker) => marker.snapshot && marker.window == window,
-        Element::Batch(_) | Element::Watermark(_) | Element::End => false,
+        Element::Batch(_) | Element::Watermark(_) | Element::Idle | Element::End => false,
     }
 }
 

@@ -29,6 +29,8 @@ pub enum Element {
     Batch(Batch),
     /// No record at or before this time (ms) is expected any more on this channel.
     Watermark(Timestamp),
+    /// Nothing has come for so long that nobody need wait for the watermark of this channel. A watermark takes that back.
+    Idle,
     /// A window ends.
     Marker(Marker),
     /// The sender has taken its snapshot for the checkpoint of this window without waiting for the end of it: whatever
@@ -65,6 +67,7 @@ impl std::fmt::Debug for Element {
             Element::Marker(marker) => {
                 write!(f, "Marker({}{})", marker.window, if marker.snapshot { ", snapshot" } else { "" })
             }
+            Element::Idle => f.write_str("Idle"),
             Element::Barrier(window) => write!(f, "Barrier({window})"),
             Element::End => f.write_str("End"),
         }

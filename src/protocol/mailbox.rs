@@ -4,8 +4,8 @@
 //! it is fenced. What an earlier attempt of a sender still pushes is refused, not delivered.
 //!
 //! Back-pressure is by credit: a batch may be pushed only while its channel has room. Watermarks, markers and the end
-//! need no room; their number is bounded elsewhere: a watermark replaces one that is still the last in the queue, and
-//! the coordinator opens no further window while too many are under way. A sender that takes its snapshot without
+//! need no room; their number is bounded elsewhere: a watermark replaces what is still the last in the queue of a
+//! watermark and of idleness, and the coordinator opens no further window while too many are under way. A sender that takes its snapshot without
 //! waiting pushes what it has in hand without credit, too, and then nothing more until there is room again.
 //!
 //! A checkpoint that does not wait is heard of here before anybody takes its barrier from a queue, and what is under way
@@ -38,6 +38,17 @@ pub struct Mailbox {
 struct Channel {
     queue: VecDeque<Element>,
     batches: usize,
+}
+
+impl Channel {
+    /// Drops what a new watermark stands for; returns how many elements that were.
+    fn overtake_watermarks(&mut self) -> usize {
+        let before = self.queue.len();
+        while let Some(Element::Watermark(_) | Element::Idle) = self.queue.back() {
+            self.queue.pop_back();
+        }
+        before - self.queue.len()
+    }
 }
 
 /// The sender belongs to another attempt than the mailbox: the element was dropped.
@@ -134,9 +145,8 @@ impl Mailbox {
         if element.needs_credit() {
             channel.batches += 1;
         }
-        if let (Element::Watermark(_), Some(last @ Element::Watermark(_))) = (&element, channel.queue.back_mut()) {
-            *last = element;
-            return Ok(());
+        if matches!(element, Element::Watermark(_)) {
+            self.waiting -= channel.overtake_watermarks();
         }
         channel.queue.push_back(element);
         self.waiting += 1;

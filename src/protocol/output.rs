@@ -155,6 +155,12 @@ impl Outputs {
         self.send_to_all(&Element::Watermark(watermark));
     }
 
+    /// Says on every channel, behind all records so far, that nobody need wait for a watermark from here.
+    pub(crate) fn send_idle(&mut self) {
+        self.flush();
+        self.send_to_all(&Element::Idle);
+    }
+
     /// Sends a marker to every channel, behind all records so far.
     pub(crate) fn send_marker(&mut self, marker: Marker) {
         if !mutant::is(Mutant::MarkerOvertakesRows) {

@@ -71,11 +71,22 @@ pub(crate) struct SourceHead {
     rereading: Option<Rereading>,
 }
 
+/// How the watermark of a source partition follows from what it reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventTime {
+    /// How much earlier than one already seen a record may be without being late, in ms.
+    pub out_of_order: i64,
+    /// For how long nothing may come, in ms, until nobody waits for its watermark any more; for ever, if there is none.
+    pub idle_timeout: Option<i64>,
+}
+
 /// The watermark of a source partition: as far behind the newest event time as records may come late. (Flink calls it
 /// the bounded-out-of-orderness strategy.)
 pub(crate) struct Watermarks {
-    out_of_order: i64,
+    event_time: EventTime,
     pub(crate) max_time: Timestamp,
+    /// Since when it has been asked for records and had none.
+    empty_since: Option<Timestamp>,
 }
 
 impl Watermarks {
@@ -86,12 +97,17 @@ impl Watermarks {
             return None;
         }
         self.max_time = newest;
-        Some(newest.saturating_sub(self.out_of_order).saturating_sub(1))
+        Some(newest.saturating_sub(self.event_time.out_of_order).saturating_sub(1))
+    }
+
+    /// Returns when nobody waits for it any more, if nothing comes until then.
+    fn idle_at(&self) -> Option<Timestamp> {
+        Some(self.empty_since?.saturating_add(self.event_time.idle_timeout?))
     }
 }
 
 impl SourceHead {
-    pub(crate) fn new(name: String, source: Box<dyn AnySource>, subtask: Subtask, out_of_order: i64) -> SourceHead {
+    pub(crate) fn new(name: String, source: Box<dyn AnySource>, subtask: Subtask, event_time: EventTime) -> SourceHead {
         SourceHead {
             name,
             subtask,
@@ -107,7 +123,7 @@ impl SourceHead {
             retry: Retry::default(),
             done: false,
             position: None,
-            watermarks: Watermarks { out_of_order, max_time: WATERMARK_MIN },
+            watermarks: Watermarks { event_time, max_time: WATERMARK_MIN, empty_since: None },
             rereading: None,
         }
     }
@@ -137,6 +153,7 @@ impl SourceHead {
         self.due.clone_from(&self.last_told);
         self.telling = false;
         self.idle_until = None;
+        self.watermarks.empty_since = None;
         self.retry.reset();
     }
 
@@ -251,11 +268,16 @@ impl SourceHead {
 
     fn polled(&mut self, polled: Polled, now: Timestamp) -> Result<SourceNews, Failure> {
         self.idle_until = None;
+        let was_empty = polled.batches.is_empty() && matches!(polled.progress, Ok(Progress::More | Progress::Idle(_)));
+        self.watermarks.empty_since = was_empty.then(|| self.watermarks.empty_since.unwrap_or(now));
         match &polled.progress {
             Ok(Progress::More) => self.retry.reset(),
             Ok(Progress::Idle(pause)) => {
                 self.retry.reset();
-                self.idle_until = Some(now.saturating_add(i64::try_from(*pause).unwrap_or(i64::MAX)));
+                let until = now.saturating_add(i64::try_from(*pause).unwrap_or(i64::MAX));
+                // It says that it is idle when it is polled.
+                let idle_at = self.watermarks.idle_at().filter(|at| *at > now);
+                self.idle_until = Some(idle_at.map_or(until, |at| at.min(until)));
             }
             Ok(Progress::Done) => match &mut self.rereading {
                 Some(rereading) => rereading.end(),
@@ -274,6 +296,12 @@ impl SourceHead {
     /// Returns the watermark behind a batch, if it has advanced.
     pub(crate) fn watermark_behind(&mut self, batch: &dyn AnyBatch) -> Option<Timestamp> {
         self.watermarks.see(batch)
+    }
+
+    /// Returns whether nothing has come for so long that nobody need wait for its watermark. A source that cannot be
+    /// reached is not idle, nor is one that is not polled because nobody takes its records.
+    pub(crate) fn is_idle(&self, now: Timestamp) -> bool {
+        self.watermarks.idle_at().is_some_and(|at| at <= now)
     }
 
     /// Returns the watermark of the end.

@@ -9,12 +9,14 @@ use piton_actors::blueprint::{OperatorBlueprint, SinkBlueprint, SourceBlueprint}
 use piton_actors::host::{AnyOperator, AnySink, AnySource, Keyer};
 use piton_actors::{Batch, Error as UserError};
 
+use crate::config::Duration;
 use crate::ids::{Fence, SubtaskId};
 use crate::protocol::chain::{Exit, MAIN, SideExit};
 use crate::protocol::failure::Failure;
 use crate::protocol::ladder::LadderSettings;
 use crate::protocol::manifest::{Origin, Spread};
 use crate::protocol::output::{OutputSpec, Partition};
+use crate::protocol::source::EventTime;
 use crate::protocol::subtask::{Stopwatch, Subtask, SubtaskSpec};
 use crate::protocol::workshop::Workshop;
 use crate::runtime::port::Port;
@@ -36,8 +38,8 @@ pub(crate) struct Link {
 pub(crate) struct ChainBlueprint {
     pub(crate) name: Arc<str>,
     pub(crate) parallelism: u32,
-    /// With its name and how late its records may come, in ms.
-    pub(crate) source: Option<(String, SourceBlueprint, i64)>,
+    /// With its name and how its watermark follows from its records.
+    pub(crate) source: Option<(String, SourceBlueprint, EventTime)>,
     pub(crate) operators: Vec<(String, OperatorBlueprint)>,
     /// The side outputs of the operators that somebody reads: ways out of the chain beside that at its end.
     pub(crate) sides: Vec<SideExit>,
@@ -292,7 +294,7 @@ impl RegionBlueprint {
             id: SubtaskId::new(Arc::clone(&chain.name), subtask),
             region: self.name.clone(),
             fence,
-            source: chain.source.as_ref().map(|(name, _, out_of_order)| (name.clone(), *out_of_order)),
+            source: chain.source.as_ref().map(|(name, _, event_time)| (name.clone(), *event_time)),
             operators: chain.operators.iter().map(|(name, _)| name.clone()).collect(),
             sides: chain.sides.clone(),
             sink: chain.sink.as_ref().map(|(name, _)| name.clone()),
@@ -379,8 +381,10 @@ fn chain_of(plan: &Plan, chain: &Chain) -> ChainBlueprint {
         let name = node.name.to_string();
         match &node.kind {
             NodeKind::Source(source, time) => {
-                let out_of_order = i64::try_from(time.out_of_order.millis()).unwrap_or(i64::MAX);
-                blueprint.source = Some((name, source.clone(), out_of_order));
+                let millis = |duration: Duration| i64::try_from(duration.millis()).unwrap_or(i64::MAX);
+                let event_time =
+                    EventTime { out_of_order: millis(time.out_of_order), idle_timeout: time.idle_timeout.map(millis) };
+                blueprint.source = Some((name, source.clone(), event_time));
             }
             NodeKind::Operator(operator) => blueprint.operators.push((name, operator.clone())),
             NodeKind::Sink(sink) => blueprint.sink = Some((name, sink.clone())),

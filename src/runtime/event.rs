@@ -108,6 +108,15 @@ pub enum Event {
         /// What the operator said.
         reason: String,
     },
+    /// A promise was broken, which is a mistake of piton or of what it stands on. The job goes on, and fails in the end.
+    Violated {
+        /// The region.
+        region: String,
+        /// Which promise, by its name in `piton::invariants`.
+        invariant: &'static str,
+        /// What was seen.
+        message: String,
+    },
     /// A savepoint was made.
     Savepoint {
         /// Its name.

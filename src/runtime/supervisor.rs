@@ -5,11 +5,11 @@
 
 mod asked;
 mod attempt;
+mod outcome;
+mod promises;
 mod rescue;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::prelude::{Actor, ActorContext as _, AsyncContext, Context, Handler, Message, SpawnHandle};
@@ -19,6 +19,7 @@ use rand::Rng as _;
 use rand_pcg::Pcg64Mcg;
 
 use self::attempt::{Held, Restart};
+use self::promises::Promises;
 use crate::config;
 use crate::config::Scope;
 use crate::ids::{Fence, SubtaskId, WindowId};
@@ -39,26 +40,8 @@ use crate::runtime::time::Time;
 use crate::runtime::watch::Watch;
 
 pub(crate) use self::asked::Ask;
+pub use self::outcome::Outcome;
 pub(crate) use self::rescue::{Hung, Missing};
-
-/// How a job has ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Whether the input of every region has ended.
-    pub finished: bool,
-    /// The last committed window of each region.
-    pub windows: BTreeMap<String, WindowId>,
-    /// How many records the sources have emitted since the job first began.
-    pub records_in: u64,
-    /// How many records the sinks have taken since the job first began.
-    pub records_out: u64,
-    /// How many restarts of regions there were in this process.
-    pub restarts: u64,
-    /// Why regions gave up; empty if none did.
-    pub failures: Vec<String>,
-    /// Whether it was cancelled: there is no checkpoint of what it did last.
-    pub cancelled: bool,
-}
 
 /// What a subtask's actor says.
 pub(crate) struct Note {
@@ -123,6 +106,7 @@ pub(crate) struct Supervisor {
     rng: Pcg64Mcg,
     listener: Listener,
     outcome: Arc<Mutex<Option<Outcome>>>,
+    promises: Promises,
     restarts: u64,
     failures: Vec<String>,
     armed: Option<(Timestamp, SpawnHandle)>,
@@ -142,6 +126,7 @@ impl Supervisor {
             job: spec.job,
             expires_ms: spec.expires_ms,
             asked: asked::Asked::default(),
+            promises: Promises::new(&begin),
             regions,
             begin,
             common: spec.common,
@@ -257,12 +242,14 @@ impl Supervisor {
             }
             coordinator::Command::Committed { window, bytes, took_ms } => {
                 region.committed = window;
+                let held = self.promises.committed(index, region.machine.fence(), window);
                 for seat in &region.seats {
                     seat.letters.tell(SubtaskEvent::Committed(window));
                     if self.faults.as_ref().is_some_and(|faults| faults.repeats_committed(&seat.label.id)) {
                         seat.letters.tell(SubtaskEvent::Committed(window));
                     }
                 }
+                self.hold_to(index, held);
                 self.tell(&Event::Committed { region: name, window: window.0, bytes, took_ms });
                 self.note_saving(|saving| saving.committed(index, window), ctx);
             }
@@ -352,16 +339,7 @@ impl Supervisor {
         if self.is_saving() {
             return;
         }
-        let gauges = || self.regions.iter().flat_map(|region| &region.gauges);
-        let outcome = Outcome {
-            finished: self.regions.iter().all(|region| region.finished),
-            windows: self.regions.iter().map(|region| (region.machine.name().to_string(), region.committed)).collect(),
-            records_in: gauges().map(|gauges| gauges.read.load(Ordering::Relaxed)).sum(),
-            records_out: gauges().map(|gauges| gauges.written.load(Ordering::Relaxed)).sum(),
-            restarts: self.restarts,
-            failures: self.failures.clone(),
-            cancelled: self.asked.cancelled,
-        };
+        let outcome = self.outcome_now();
         self.answer_stopped(&outcome.failures);
         *self.outcome.lock() = Some(outcome);
         self.expire();
@@ -423,11 +401,21 @@ impl Handler<Answer> for Supervisor {
     fn handle(&mut self, answer: Answer, ctx: &mut Self::Context) {
         match answer {
             Answer::Outcome { region, fence, window, outcome } => {
+                if outcome.is_ok() {
+                    let held = self.promises.head(region, window);
+                    self.hold_to(region, held);
+                }
                 let event = coordinator::Event::Outcome(window, outcome);
                 self.on(region, region::Event::Coordinator(fence, event), ctx);
             }
             Answer::Lost(reason) => self.store_lost(&reason, ctx),
-            Answer::Head { region, head } => self.on(region, region::Event::Head(head), ctx),
+            Answer::Head { region, head } => {
+                if let Ok(head) = head {
+                    let held = self.promises.head(region, head);
+                    self.hold_to(region, held);
+                }
+                self.on(region, region::Event::Head(head), ctx);
+            }
             Answer::Loaded { region, fence, loaded } => self.loaded(region, fence, loaded, ctx),
         }
     }

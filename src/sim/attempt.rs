@@ -23,8 +23,8 @@ pub(crate) struct Running {
     pub(crate) mailbox: Mailbox,
     /// What was put into each channel and not yet taken, as the channel should have it.
     shadow: Vec<VecDeque<Sent>>,
-    /// How many elements a channel may hold: its batches, the markers of windows that are under way, a watermark
-    /// behind each of them, and the end.
+    /// How many elements a channel may hold: its batches, the markers of windows that are under way, a watermark and
+    /// idleness behind each of them, and the end.
     most: usize,
     /// How many batches a channel may hold.
     most_batches: usize,
@@ -44,6 +44,7 @@ const IN_HAND: usize = 64;
 enum Sent {
     Batch(usize),
     Watermark(i64),
+    Idle,
     Marker(u64),
     Barrier(u64),
     End,
@@ -54,6 +55,7 @@ impl Sent {
         match element {
             Element::Batch(batch) => Sent::Batch(Arc::as_ptr(batch).cast::<()>() as usize),
             Element::Watermark(watermark) => Sent::Watermark(*watermark),
+            Element::Idle => Sent::Idle,
             Element::Marker(marker) => Sent::Marker(marker.window.0),
             Element::Barrier(window) => Sent::Barrier(window.0),
             Element::End => Sent::End,
@@ -69,11 +71,11 @@ impl Running {
             return Err(InvariantId::FenceHolds.broken("an element of the running attempt was refused"));
         }
         let shadow = &mut self.shadow[channel];
-        if let (Sent::Watermark(_), Some(last @ Sent::Watermark(_))) = (sent, shadow.back_mut()) {
-            *last = sent;
-        } else {
-            shadow.push_back(sent);
+        if matches!(sent, Sent::Watermark(_)) {
+            let kept = shadow.iter().rposition(|sent| !matches!(sent, Sent::Watermark(_) | Sent::Idle));
+            shadow.truncate(kept.map_or(0, |last| last + 1));
         }
+        shadow.push_back(sent);
         if self.mailbox.batches(channel) > self.most_batches || shadow.len() > self.most {
             let message = format!("{} elements wait in a channel of {}", shadow.len(), self.machine.id());
             return Err(InvariantId::MailboxBounded.broken(message));
@@ -117,7 +119,7 @@ pub(crate) fn make(
             machine,
             mailbox: Mailbox::new(fence, channels, common.mailbox_capacity),
             shadow: vec![VecDeque::new(); channels],
-            most: 2 * (most_batches + checkpoint.most_windows_ahead() as usize + 4) + 1,
+            most: 3 * (most_batches + checkpoint.most_windows_ahead() as usize + 4) + 1,
             most_batches,
             woken: i64::MIN,
             busy: false,

@@ -154,6 +154,9 @@ fn details(node: &Node, plan: &Plan) -> String {
             if !event_time.out_of_order.is_zero() {
                 details.push_str(&format!(", up to {} out of order", event_time.out_of_order));
             }
+            if let Some(timeout) = event_time.idle_timeout {
+                details.push_str(&format!(", not waited for after {timeout} without rows"));
+            }
             details
         }
         NodeKind::Operator(blueprint) => {

@@ -88,6 +88,8 @@ pub enum NodeKind {
 pub struct EventTime {
     /// How much earlier than one already seen a record may be without being late.
     pub out_of_order: Duration,
+    /// For how long nothing may come until nobody waits for its watermark any more; for ever, if there is none.
+    pub idle_timeout: Option<Duration>,
 }
 
 /// A connection: `to` reads what `from` emits.

@@ -38,7 +38,7 @@ impl Role {
     /// Returns the options that the engine reads.
     pub(crate) fn engine_options(self) -> &'static [&'static str] {
         match self {
-            Role::Source => &["type", "parallelism", "out_of_order", "dedicated", "renamed_from"],
+            Role::Source => &["type", "parallelism", "out_of_order", "idle_timeout", "dedicated", "renamed_from"],
             Role::Operator | Role::Sink => &["type", "inputs", "parallelism", "partition", "dedicated", "renamed_from"],
         }
     }
@@ -78,6 +78,7 @@ pub(crate) struct NodeSpec {
     pub(crate) partition: Option<Asked>,
     pub(crate) dedicated: bool,
     pub(crate) out_of_order: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
     /// What it was called before: the state of that name is its own.
     pub(crate) renamed_from: Option<String>,
     pub(crate) options: Table,
@@ -137,6 +138,11 @@ fn read_node(
     let partition = if role == Role::Source { None } else { engine.take("partition") };
     let renamed_from: Option<String> = engine.take("renamed_from");
     let out_of_order = if role == Role::Source { engine.take("out_of_order") } else { None };
+    let idle_timeout = if role == Role::Source { engine.take("idle_timeout") } else { None };
+    if idle_timeout.is_some_and(Duration::is_zero) {
+        let message = format!("{title}: idle_timeout must be longer than 0; leave it out to wait for ever");
+        problems.value(join(&path, "idle_timeout"), message);
+    }
     if parallelism == Some(0) {
         problems.value(join(&path, "parallelism"), format!("{title}: parallelism must be at least 1"));
     }
@@ -156,6 +162,7 @@ fn read_node(
         partition,
         dedicated,
         out_of_order,
+        idle_timeout,
         renamed_from,
         options: table,
     }

@@ -105,3 +105,12 @@ fn behind_something_that_is_wrong() {
         ],
     );
 }
+
+#[test]
+fn a_source_that_is_never_waited_for() {
+    broken(
+        "limit = 10",
+        "limit = 10\nidle_timeout = \"0s\"",
+        &[("job.toml:8:16", &["source \"ticks\": idle_timeout must be longer than 0; leave it out to wait for ever"])],
+    );
+}

@@ -9,6 +9,9 @@ use super::options::unknown;
 use crate::table::Table;
 use crate::{AnyBatch, Error, Result, Timestamp};
 
+/// What `idle_timeout` of a source means; it is the engine that reads it.
+pub(super) const IDLE_DOC: &str = "After how long without a row a subtask's event time is not waited for until it has rows again, which may be late then; waited for without end if left out.";
+
 /// Which column holds the event time.
 #[derive(Clone, Debug)]
 pub(super) struct EventTime {

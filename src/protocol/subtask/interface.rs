@@ -16,7 +16,7 @@ use crate::protocol::ladder::LadderSettings;
 use crate::protocol::lineage::WriteRequest;
 use crate::protocol::manifest::{ChunkRef, DeadLetter, JoinedOutput, Origin, PendingOutput, SubtaskSnapshot};
 use crate::protocol::output::OutputSpec;
-use crate::protocol::source::{SourceAnswer, SourceCall};
+use crate::protocol::source::{EventTime, SourceAnswer, SourceCall};
 use crate::protocol::workshop::Workshop;
 
 /// What a subtask is made of.
@@ -27,8 +27,8 @@ pub struct SubtaskSpec {
     pub region: String,
     /// The life it is made for.
     pub fence: Fence,
-    /// The name of the source at the head, and how late its records may come in event time (ms).
-    pub source: Option<(String, i64)>,
+    /// The name of the source at the head, and how its watermark follows from its records.
+    pub source: Option<(String, EventTime)>,
     /// The names of the operators, head first.
     pub operators: Vec<String>,
     /// The side outputs of the operators that somebody reads.

@@ -81,6 +81,8 @@ pub struct Subtask {
     base_position: Option<Vec<u8>>,
     base_written: u64,
     base_drained: bool,
+    /// Whether its consumers were told that they need not wait for its watermark.
+    idle: bool,
     /// The last watermark that the operators have seen.
     seen_watermark: Timestamp,
     /// What the operators see at the moment.
@@ -163,9 +165,9 @@ impl Subtask {
         let named = |name: &str| piton_actors::Subtask { operator: name.into(), ..spec.info.clone() };
         let source = match &spec.source {
             None => None,
-            Some((name, out_of_order)) => {
+            Some((name, event_time)) => {
                 let source = guard(name, || workshop.source())?;
-                Some(SourceHead::new(name.clone(), source, named(name), *out_of_order))
+                Some(SourceHead::new(name.clone(), source, named(name), *event_time))
             }
         };
         let keyed = spec
@@ -216,6 +218,7 @@ impl Subtask {
             base_position: None,
             base_written: 0,
             base_drained: false,
+            idle: false,
             seen_watermark: WATERMARK_MIN,
             entered: None,
             sifting: false,

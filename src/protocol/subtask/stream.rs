@@ -24,6 +24,8 @@ pub(super) enum Step {
     Rows { port: usize, batch: Batch, next: usize },
     /// Send a watermark on.
     Forward(Timestamp),
+    /// Say that nobody need wait for a watermark from here.
+    Idle,
     /// Ask the sink to prepare what it has taken so far.
     Prepare(Marker),
     /// Wait until it has.
@@ -87,6 +89,7 @@ impl Subtask {
             Step::Cut(marker, _) => Work::Cut(marker.window),
             Step::Prepared(_) => return Ok(false),
             Step::Forward(_)
+            | Step::Idle
             | Step::Prepare(_)
             | Step::Overtake(_)
             | Step::Barrier(_)
@@ -110,6 +113,7 @@ impl Subtask {
     fn pass(&mut self, step: Step) -> Result<(), Failure> {
         match step {
             Step::Forward(watermark) => self.outputs.send_watermark(watermark),
+            Step::Idle => self.outputs.send_idle(),
             Step::Prepare(marker) => match &mut self.sink {
                 Some(sink) if !self.drained => {
                     self.drained = self.finished;
@@ -250,13 +254,19 @@ impl Subtask {
         match element {
             Element::Batch(batch) => {
                 self.counters.taken += batch.len() as u64;
+                self.aligner.active(channel);
+                self.see_idle();
                 self.steps.push_back(Step::Run(What::Batch(self.origins[channel].port, batch)));
                 Ok(())
             }
             Element::Watermark(watermark) => {
-                if let Some(combined) = self.aligner.watermark(channel, watermark) {
-                    self.advance_watermark(combined);
-                }
+                let combined = self.aligner.watermark(channel, watermark);
+                self.advance_watermark_to(combined);
+                Ok(())
+            }
+            Element::Idle => {
+                let combined = self.aligner.idle(channel);
+                self.advance_watermark_to(combined);
                 Ok(())
             }
             Element::Barrier(window) => {
@@ -289,6 +299,26 @@ impl Subtask {
         if self.aligner.has_ended() && !self.finished {
             self.finish();
         }
+    }
+
+    fn advance_watermark_to(&mut self, combined: Option<Timestamp>) {
+        if let Some(combined) = combined {
+            self.advance_watermark(combined);
+        }
+        self.see_idle();
+    }
+
+    /// Says so if everything that comes in has become idle, or is so no more.
+    fn see_idle(&mut self) {
+        let idle = self.aligner.is_idle();
+        if idle != self.idle && !self.finished {
+            self.set_idle(idle);
+        }
+    }
+
+    fn set_idle(&mut self, idle: bool) {
+        self.idle = idle;
+        self.steps.push_back(if idle { Step::Idle } else { Step::Forward(self.aligner.combined_watermark()) });
     }
 
     fn advance_watermark(&mut self, watermark: Timestamp) {
@@ -362,13 +392,19 @@ impl Subtask {
             Err(failure) => return self.source_failed(failure),
         };
         self.outer.source = 0;
-        let done = head.done;
+        let (done, idle) = (head.done, head.is_idle(now));
         self.take_in(polled.batches, done);
+        if idle && !self.idle && !self.finished {
+            self.set_idle(true);
+        }
         Ok(())
     }
 
     /// Queues what the source has read, and perhaps the end.
     pub(super) fn take_in(&mut self, batches: Vec<Batch>, done: bool) {
+        if self.idle && !batches.is_empty() {
+            self.set_idle(false);
+        }
         for batch in batches {
             self.counters.read += batch.len() as u64;
             let watermark = self.source.as_mut().and_then(|head| head.watermark_behind(&*batch));

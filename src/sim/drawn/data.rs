@@ -47,6 +47,10 @@ pub(crate) struct SimSource {
     pub(crate) next: u64,
     /// Whether there is poison between the rows.
     pub(crate) poisoned: bool,
+    /// Whether it has no rows now and then.
+    pub(crate) pauses: bool,
+    /// How often it had none since the last one.
+    pub(crate) paused: u64,
     pub(crate) data: Data,
 }
 
@@ -60,6 +64,7 @@ impl SimSource {
         feed.push_at(time, row);
         self.data.lock().oracle.made(self.partition, self.next);
         self.next += 1;
+        self.paused = 0;
     }
 }
 
@@ -76,6 +81,10 @@ impl Source for SimSource {
     async fn poll(&mut self, feed: &mut Feed<Row>) -> Result<Progress> {
         let rows = self.rows[self.partition as usize];
         let chance = mix(self.next ^ (u64::from(self.partition) << 40));
+        if self.pauses && self.next < rows && self.paused < (chance >> 8) % 4 {
+            self.paused += 1;
+            return Ok(Progress::Idle(chance >> 59));
+        }
         if chance.is_multiple_of(5) && self.next.is_multiple_of(3) && self.next < rows {
             // A source that has nothing for now: one row later it has.
             self.push(feed);

@@ -24,6 +24,7 @@ use crate::ids::SubtaskId;
 use crate::protocol::chain::SideExit;
 use crate::protocol::ladder::LadderSettings;
 use crate::protocol::manifest::Manifest;
+use crate::protocol::source::EventTime;
 use crate::runtime::build::{ChainBlueprint, Link, RegionBlueprint};
 use crate::sim::history::History;
 use crate::sim::job::{Job, Poison};
@@ -80,7 +81,10 @@ impl Drawn {
             let chain = |vertex: &Vertex| ChainBlueprint {
                 name: Arc::clone(&vertex.name),
                 parallelism: vertex.parallelism,
-                source: vertex.source.as_ref().map(|node| (node.name.clone(), self.source(node), node.disorder)),
+                source: vertex.source.as_ref().map(|node| {
+                    let event_time = EventTime { out_of_order: node.disorder, idle_timeout: node.idle_timeout };
+                    (node.name.clone(), self.source(node), event_time)
+                }),
                 operators: vertex.operators.iter().map(|node| (node.name.clone(), self.operator(node))).collect(),
                 sides: vertex.sides.iter().map(|operator| side_exit(*operator)).collect(),
                 sink: vertex.sink.as_ref().map(|node| (node.name.clone(), self.sink(node, outside))),
@@ -111,11 +115,22 @@ impl Drawn {
 
     fn source(&self, node: &SourceNode) -> SourceBlueprint {
         let rows: Arc<Vec<u64>> = Arc::new(self.topology.partitions.iter().map(|partition| partition.rows).collect());
-        let (first_partition, disorder) = (node.first_partition, node.disorder);
+        let (first_partition, disorder, pauses) = (node.first_partition, node.disorder, node.idle_timeout.is_some());
         let (keys, poisoned, data) = (self.topology.keys, self.topology.poisoned, self.data.clone());
         let make = move || {
             let (rows, data) = (Arc::clone(&rows), data.clone());
-            Ok(SimSource { first_partition, rows, keys, disorder, partition: 0, next: 0, poisoned, data })
+            Ok(SimSource {
+                first_partition,
+                rows,
+                keys,
+                disorder,
+                partition: 0,
+                next: 0,
+                poisoned,
+                pauses,
+                paused: 0,
+                data,
+            })
         };
         source_blueprint(make).expect("a factory that never fails")
     }

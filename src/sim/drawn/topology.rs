@@ -72,6 +72,8 @@ pub(crate) struct SourceNode {
     pub(crate) name: String,
     pub(crate) first_partition: u32,
     pub(crate) disorder: i64,
+    /// After how many ms without rows nobody waits for its watermark.
+    pub(crate) idle_timeout: Option<i64>,
 }
 
 #[derive(Clone)]
@@ -152,6 +154,14 @@ impl Topology {
         if topology.poisoned {
             // Poison shifts the numbers by which rows go round.
             topology.stamps.clear();
+        }
+        // Nobody can say which rows come too late where a source is not waited for.
+        let idle = &mut Random::new(seed, "idle");
+        if topology.windows.is_empty() && idle.percent(40) {
+            let vertices = topology.regions.iter_mut().flat_map(|region| &mut region.vertices);
+            for source in vertices.filter_map(|vertex| vertex.source.as_mut()) {
+                source.idle_timeout = idle.percent(60).then(|| idle.pick(&[1, 5, 20, 100]));
+            }
         }
         topology
     }
@@ -268,7 +278,7 @@ impl Drawing<'_> {
         self.vertices.push(Vertex {
             name: name.as_str().into(),
             parallelism,
-            source: Some(SourceNode { name, first_partition, disorder }),
+            source: Some(SourceNode { name, first_partition, disorder, idle_timeout: None }),
             operators: Vec::new(),
             sides: Vec::new(),
             sink: None,

@@ -17,7 +17,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::event_time::EventTime;
+use super::event_time::{EventTime, IDLE_DOC};
 use super::options::{option, rate, read, required, unknown};
 use super::table_source;
 use crate::blueprint::{Fault, KindDoc, OptionDoc, Options, Site, SourceBlueprint, SourceKind};
@@ -75,14 +75,15 @@ fn follow_option() -> OptionDoc {
     option(
         "follow",
         "false",
-        "Whether to go on as files grow and new ones appear, without end: whole lines only, files by name, the same subtask for a name always. Files may be appended to, and removed while the job runs; one that shrinks or is replaced stops the job. A subtask without a file holds event time up.",
+        "Whether to go on as files grow and new ones appear, without end: whole lines only, files by name, the same subtask for a name always. Files may be appended to, and removed while the job runs; one that shrinks or is replaced stops the job. A subtask without a file holds event time up, unless there is an `idle_timeout`.",
     )
 }
 
-fn time_options() -> [OptionDoc; 2] {
+fn time_options() -> [OptionDoc; 3] {
     [
         option("event_time", "", "The column that holds the event time: a timestamp, a date, or ms since 1970."),
         option("out_of_order", "\"0ms\"", "How late a row may be, for the watermark."),
+        option("idle_timeout", "", IDLE_DOC),
     ]
 }
 
