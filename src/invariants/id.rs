@@ -126,6 +126,11 @@ impl InvariantId {
         }
     }
 
+    /// Returns the one that has this name.
+    pub fn named(name: &str) -> Option<InvariantId> {
+        InvariantId::ALL.iter().copied().find(|invariant| invariant.name() == name)
+    }
+
     /// Makes the report that it was broken.
     pub fn broken(self, message: impl Into<String>) -> Violation {
         Violation { invariant: self, message: message.into() }

@@ -26,7 +26,10 @@ fn what_would_wait_for_the_end_is_refused_where_it_stands() {
         (format!("{COUNTS}\n{SOME}\nwindow = {{ tumbling = \"1h\" }}"), "job.toml:17:1:", "window"),
         (format!("type = \"deduplicate\"\nby = [\"key\"]\n{SOME}\nwithin = \"1h\""), "job.toml:17:10", "within"),
         (
-            "type = \"join\"\ninputs = [\"b\", \"some\"]\non = [\"key\"]\nwithin = \"1h\"".to_string(),
+            format!(
+                "type = \"join\"\ninputs = [\"b\", \"named\"]\non = [\"key\"]\nwithin = \"1h\"\n\
+                 [operators.named]\ntype = \"select\"\n{SOME}\ncolumns = [\"key\", \"id AS other\"]"
+            ),
             "job.toml:17:10",
             "within",
         ),

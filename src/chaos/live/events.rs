@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::chaos::fragile::MEANT;
 use crate::error::{Error, Result};
+use crate::invariants::{InvariantId, Violation};
 
 /// Reads a file of events as it grows.
 pub(super) struct EventTail {
@@ -35,6 +36,7 @@ pub(super) enum What {
     Hung { operator: String, subtask: u32 },
     Finished { records_in: u64 },
     Failed { reason: String },
+    Violated(Violation),
     Other,
 }
 
@@ -130,6 +132,7 @@ fn read(line: &str) -> Option<Seen> {
         "hung" => What::Hung { operator: text("operator"), subtask: subtask().unwrap_or(0) },
         "finished" => What::Finished { records_in: number("records_in") },
         "failed" => What::Failed { reason: text("reason") },
+        "violated" => What::Violated(InvariantId::named(&text("invariant"))?.broken(text("message"))),
         _ => What::Other,
     };
     Some(Seen { at, what })
@@ -167,6 +170,19 @@ mod tests {
             assert_eq!(ms_since_1970(text), Some(ms), "{text}");
         }
         assert_eq!(ms_since_1970("yesterday"), None);
+    }
+
+    #[test]
+    fn a_promise_that_the_job_itself_saw_broken_is_read() {
+        let event = crate::runtime::Event::Violated {
+            region: "all".into(),
+            invariant: InvariantId::HeadNeverBack.name(),
+            message: "the head is 1".into(),
+        };
+        let mut line = serde_json::to_value(&event).unwrap();
+        line["at"] = "1970-01-01T00:00:00.007Z".into();
+        let violation = InvariantId::HeadNeverBack.broken("the head is 1");
+        assert_eq!(read(&line.to_string()), Some(Seen { at: 7, what: What::Violated(violation) }));
     }
 
     #[test]

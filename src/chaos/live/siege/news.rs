@@ -101,6 +101,7 @@ impl Siege<'_> {
             }
             What::Hung { operator, subtask } => tracing::debug!(operator, subtask, "hung"),
             What::Failed { reason } => tracing::debug!(reason, "the job has given up"),
+            What::Violated(violation) => self.broken(&violation),
             What::Finished { .. } | What::Other => {}
         }
     }
