@@ -1,0 +1,113 @@
+//! What q4 and q6 have in common: the winning bid of each auction, the highest one while it lasts.
+//!
+//! An auction may come after its bids: those wait until the watermark says that it cannot come any more, or not as early
+//! as it would have to. It lasts until the watermark has reached its end, and both ends belong to it. Then its winning bid
+//! comes, if there was any, and nothing is kept.
+//!
+//! Chosen: the reserve of an auction is not looked at, as the benchmark's SQL does not. Of two bids with the same price, the
+//! earlier one wins.
+
+use piton::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::events::{Auction, Bid};
+
+/// Finds the winning bid of each auction.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WinningBids {}
+
+/// The winning bid of an auction that is over.
+#[derive(Clone, Debug, Serialize, Deserialize, Record)]
+pub(crate) struct Won {
+    pub(crate) auction: u64,
+    pub(crate) category: u64,
+    pub(crate) seller: u64,
+    pub(crate) price: u64,
+    pub(crate) date_time: i64,
+}
+
+/// A price, and when it was offered.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Offered {
+    price: u64,
+    date_time: i64,
+}
+
+/// An auction that is not over, as far as it is known.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Open {
+    category: u64,
+    seller: u64,
+    date_time: i64,
+    expires: i64,
+    best: Option<Offered>,
+}
+
+const OPEN: ValueState<Option<Open>> = ValueState::new("open");
+/// Bids on an auction that has not come.
+const WAITING: ListState<Offered> = ListState::new("waiting");
+
+impl Open {
+    fn take(&mut self, bid: Offered) {
+        if !(self.date_time..=self.expires).contains(&bid.date_time) {
+            return;
+        }
+        let rank = |bid: &Offered| (bid.price, std::cmp::Reverse(bid.date_time));
+        if self.best.as_ref().is_none_or(|best| rank(&bid) > rank(best)) {
+            self.best = Some(bid);
+        }
+    }
+}
+
+impl Operator for WinningBids {
+    type In = Either<Auction, Bid>;
+    type Out = Won;
+
+    fn key(&self, record: Either<&Auction, &Bid>) -> Key {
+        match record {
+            Either::Left(auction) => auction.id.into(),
+            Either::Right(bid) => bid.auction.into(),
+        }
+    }
+
+    fn process(&mut self, record: Either<&Auction, &Bid>, ctx: &mut Context<Won>) -> Result {
+        match record {
+            Either::Left(auction) => {
+                let Auction { category, seller, date_time, expires, .. } = *auction;
+                let mut open = Open { category, seller, date_time, expires, best: None };
+                for bid in ctx.list_state(WAITING).take()? {
+                    open.take(bid);
+                }
+                ctx.state(OPEN).set(Some(open))?;
+                ctx.timer_at(expires)
+            }
+            Either::Right(&Bid { price, date_time, .. }) => {
+                let bid = Offered { price, date_time };
+                if let Some(Some(_)) = ctx.state(OPEN).get()? {
+                    return ctx.state(OPEN).update(|open| open.iter_mut().for_each(|open| open.take(bid)));
+                }
+                ctx.list_state(WAITING).push(bid)?;
+                ctx.timer_at(date_time)
+            }
+        }
+    }
+
+    fn on_timer(&mut self, timer: Timer, ctx: &mut Context<Won>) -> Result {
+        let auction = ctx.key().as_u64().expect("the keys are numbers of auctions");
+        match ctx.state(OPEN).get()? {
+            // A timer of a bid that has waited for it.
+            Some(Some(open)) if open.expires > timer.at => return Ok(()),
+            Some(Some(_)) => {
+                if let Some(Open { category, seller, best: Some(best), .. }) = ctx.state(OPEN).take()?.flatten() {
+                    ctx.emit(Won { auction, category, seller, price: best.price, date_time: best.date_time });
+                }
+                Ok(())
+            }
+            _ => {
+                let still = ctx.list_state(WAITING).take()?.into_iter().filter(|bid| bid.date_time > timer.at);
+                still.into_iter().try_for_each(|bid| ctx.list_state(WAITING).push(bid))
+            }
+        }
+    }
+}
