@@ -21,8 +21,8 @@ mod tests {
 
     #[test]
     fn queries_survive_whatever_a_seed_can_think_of() {
-        for query in ["q3", "q4", "q5", "q6", "q7", "q8", "q11"] {
-            piton::sim::check(format!("examples/nexmark/{query}.toml"), &queries::registry(), 4);
+        for query in ["q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "q8", "q11", "q12"] {
+            piton::sim::check(format!("examples/nexmark/{query}.toml"), &queries::registry(), 20);
         }
     }
 }

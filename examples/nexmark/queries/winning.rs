@@ -94,20 +94,27 @@ impl Operator for WinningBids {
     }
 
     fn on_timer(&mut self, timer: Timer, ctx: &mut Context<Won>) -> Result {
+        let Some(open) = ctx.state(OPEN).get()?.and_then(Option::as_ref) else {
+            return drop_waiting(timer.at, ctx);
+        };
+        if open.expires > timer.at {
+            // The timer of a bid that has waited for the auction.
+            return Ok(());
+        }
         let auction = ctx.key().as_u64().expect("the keys are numbers of auctions");
-        match ctx.state(OPEN).get()? {
-            // A timer of a bid that has waited for it.
-            Some(Some(open)) if open.expires > timer.at => return Ok(()),
-            Some(Some(_)) => {
-                if let Some(Open { category, seller, best: Some(best), .. }) = ctx.state(OPEN).take()?.flatten() {
-                    ctx.emit(Won { auction, category, seller, price: best.price, date_time: best.date_time });
-                }
-                Ok(())
-            }
-            _ => {
-                let still = ctx.list_state(WAITING).take()?.into_iter().filter(|bid| bid.date_time > timer.at);
-                still.into_iter().try_for_each(|bid| ctx.list_state(WAITING).push(bid))
-            }
+        if let Some(Open { category, seller, best: Some(best), .. }) = ctx.state(OPEN).take()?.flatten() {
+            ctx.emit(Won { auction, category, seller, price: best.price, date_time: best.date_time });
+        }
+        Ok(())
+    }
+}
+
+/// Drops the bids for which an auction would have had to come up to a moment.
+fn drop_waiting(until: i64, ctx: &mut Context<Won>) -> Result {
+    for bid in ctx.list_state(WAITING).take()? {
+        if bid.date_time > until {
+            ctx.list_state(WAITING).push(bid)?;
         }
     }
+    Ok(())
 }
