@@ -66,3 +66,48 @@ impl<T: Ranked> Operator for Highest<T> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use piton::harness::Harness;
+    use serde::Serialize;
+
+    use super::*;
+
+    /// A rank and a time, in windows of ten.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Record)]
+    struct Ranking(u64, i64);
+
+    impl Ranked for Ranking {
+        type Answer = Ranking;
+
+        fn rank(&self) -> u64 {
+            self.0
+        }
+
+        fn window(&self) -> TimeWindow {
+            let start = self.1 - self.1.rem_euclid(10);
+            TimeWindow { start, end: start + 10 }
+        }
+
+        fn answer(&self) -> Ranking {
+            self.clone()
+        }
+    }
+
+    #[test]
+    fn all_that_are_highest_come_when_their_window_is_over() -> Result {
+        let mut harness = Harness::new(|| Highest::<Ranking> { of: PhantomData });
+        for (rank, time) in [(1, 3), (4, 5), (2, 6), (9, 12)] {
+            harness.push_at(time, Ranking(rank, time))?;
+        }
+        harness.checkpoint()?.crash()?.push_at(9, Ranking(4, 9))?.watermark(8)?;
+        assert!(harness.output().is_empty());
+        harness.watermark(9)?;
+        assert_eq!(harness.output(), [Ranking(4, 5), Ranking(4, 9)]);
+        harness.watermark(19)?;
+        assert_eq!(harness.output()[2..], [Ranking(9, 12)]);
+        assert!(harness.context()?.keys().is_empty());
+        Ok(())
+    }
+}

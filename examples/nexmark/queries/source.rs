@@ -13,7 +13,7 @@ use super::events::Event;
 
 /// The time of the first event: 2020-01-01 00:00 UTC.
 const BASE_TIME: u64 = 1_577_836_800_000;
-/// How long a source that keeps a pace rests after each of its polls, in ms.
+/// How long a source that keeps a pace rests after each of its polls at least, in ms.
 const REST: u64 = 5;
 
 /// Makes up the events of an auction house.
@@ -79,10 +79,76 @@ impl Source for Nexmark {
             feed.push_at(event.timestamp() as i64, event.into());
             *next += *step;
         }
-        Ok(if self.pace.is_some() { Progress::Idle(REST) } else { Progress::More })
+        Ok(self.pace.map_or(Progress::More, |pace| Progress::Idle((at_once * *step * 1000).div_ceil(pace))))
     }
 
     fn position(&self) -> u64 {
         self.made.next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use piton::harness::SourceHarness;
+
+    use super::*;
+
+    const EVENTS: u64 = 3_000;
+
+    fn nexmark(pace: Option<u64>) -> Nexmark {
+        Nexmark { events: EVENTS, per_second: usual_density(), pace, made: Made::default() }
+    }
+
+    /// What an event is, and when.
+    fn told(event: &Event) -> String {
+        format!("{event:?}")
+    }
+
+    fn at(event: &Event) -> i64 {
+        match event {
+            Event::Person(person) => person.date_time,
+            Event::Auction(auction) => auction.date_time,
+            Event::Bid(bid) => bid.date_time,
+        }
+    }
+
+    #[test]
+    fn subtasks_share_the_same_events_in_order_of_time() -> Result {
+        let alone: Vec<String> = SourceHarness::new(|| nexmark(None)).run()?.output().iter().map(told).collect();
+        assert_eq!(alone.len() as u64, EVENTS);
+        let mut shared = vec![String::new(); alone.len()];
+        for index in 0..4 {
+            let subtask = Subtask { index, parallelism: 4, ..Subtask::single("events") };
+            let part = SourceHarness::of_subtask(subtask, || nexmark(None)).run()?.output();
+            assert!(part.is_sorted_by_key(at));
+            for (number, event) in part.iter().enumerate() {
+                shared[number * 4 + index as usize] = told(event);
+            }
+        }
+        assert!(shared == alone);
+        Ok(())
+    }
+
+    #[test]
+    fn it_goes_on_behind_what_a_checkpoint_holds() -> Result {
+        let once = SourceHarness::new(|| nexmark(None)).run()?.output();
+        let mut source = SourceHarness::new(|| nexmark(None));
+        source.batch_rows(100);
+        source.poll()?;
+        source.checkpoint()?.poll()?;
+        let again = source.crash()?.run()?.output();
+        assert_eq!(again.iter().map(told).collect::<Vec<_>>(), once.iter().map(told).collect::<Vec<_>>());
+        Ok(())
+    }
+
+    #[test]
+    fn a_pace_is_kept_however_slow() -> Result {
+        for pace in [10, 999, 50_000] {
+            let mut source = SourceHarness::new(move || nexmark(Some(pace)));
+            let Progress::Idle(rest) = source.poll()? else { panic!("it does not rest at {pace} a second") };
+            let made = source.output().len() as u64;
+            assert!(made > 0 && made * 1000 <= pace * rest, "{made} in {rest} ms at {pace} a second");
+        }
+        Ok(())
     }
 }

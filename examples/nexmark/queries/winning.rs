@@ -118,3 +118,74 @@ fn drop_waiting(until: i64, ctx: &mut Context<Won>) -> Result {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use piton::harness::Harness;
+
+    use super::*;
+
+    fn auction(date_time: i64, expires: i64) -> Auction {
+        let texts = String::new;
+        Auction {
+            id: 7,
+            item_name: texts(),
+            description: texts(),
+            initial_bid: 1,
+            reserve: 1_000,
+            date_time,
+            expires,
+            seller: 3,
+            category: 10,
+            extra: texts(),
+        }
+    }
+
+    fn bid(date_time: i64, price: u64) -> Bid {
+        let texts = String::new;
+        Bid { auction: 7, bidder: 1, price, channel: texts(), url: texts(), date_time, extra: texts() }
+    }
+
+    fn won(harness: &Harness<WinningBids>) -> Vec<(u64, i64)> {
+        harness.output().iter().map(|won| (won.price, won.date_time)).collect()
+    }
+
+    #[test]
+    fn bids_wait_for_their_auction_and_both_ends_belong_to_it() -> Result {
+        for (date_time, price, is_won) in [(99, 5, false), (100, 5, true), (200, 5, true), (201, 5, false)] {
+            let mut harness = Harness::new(|| WinningBids {});
+            harness.push_right_at(date_time, bid(date_time, price))?.checkpoint()?.crash()?;
+            harness.push_left_at(100, auction(100, 200))?.watermark(199)?;
+            assert!(won(&harness).is_empty(), "it is not over");
+            harness.checkpoint()?.crash()?.watermark(300)?;
+            assert_eq!(won(&harness), if is_won { vec![(price, date_time)] } else { Vec::new() }, "bid at {date_time}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_highest_wins_and_of_equals_the_earliest() -> Result {
+        let mut harness = Harness::new(|| WinningBids {});
+        harness.push_left_at(100, auction(100, 200))?;
+        for (date_time, price) in [(120, 5), (110, 5), (130, 4), (115, 5)] {
+            harness.push_right_at(date_time, bid(date_time, price))?;
+        }
+        harness.watermark(200)?;
+        assert_eq!(won(&harness), [(5, 110)]);
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_is_kept_when_an_auction_is_over_or_cannot_come_any_more() -> Result {
+        let mut harness = Harness::new(|| WinningBids {});
+        harness.push_right_at(90, bid(90, 1))?.push_right_at(95, bid(95, 2))?.watermark(92)?;
+        assert_eq!(harness.context()?.keys().len(), 1);
+        harness.watermark(95)?;
+        assert!(harness.context()?.keys().is_empty());
+        harness.push_left_at(100, auction(100, 200))?.push_right_at(150, bid(150, 3))?.watermark(200)?;
+        harness.push_right_at(210, bid(210, 9))?.watermark(210)?;
+        assert_eq!(won(&harness), [(3, 150)]);
+        assert!(harness.context()?.keys().is_empty());
+        Ok(())
+    }
+}
