@@ -8,6 +8,7 @@ mod binary;
 #[path = "nexmark/plain.rs"]
 mod plain;
 #[path = "../examples/nexmark/queries/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "its own tests run with the example")]
 mod queries;
 
 use std::collections::{BTreeMap, BTreeSet};
