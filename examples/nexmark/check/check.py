@@ -119,7 +119,8 @@ def main():
             got = totals(job.rows(query)) if query == "q12" else job.rows(query)
             verdict = "equal" if got == expected else "DIFFERENT"
             is_right &= got == expected
-            print(f"{query:4} parallelism {parallelism} kills {killed:2}: {len(got):7} rows, {verdict}, {seconds:.1f} s", flush=True)
+            told = f"{len(got):7} rows, {verdict}, {seconds:.1f} s"
+            print(f"{query:4} parallelism {parallelism} kills {killed:2}: {told}", flush=True)
             if got != expected:
                 print("  lacks", sorted(set(expected) - set(got))[:3], "has", sorted(set(got) - set(expected))[:3])
     print("everything is equal" if is_right else "something differs")
