@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use piton::ids::{Fence, SubtaskId, WindowId};
+use piton::invariants::HeadOrder;
 use piton::protocol::commit::{Commit, CommitError};
 use piton::protocol::manifest::{ChunkRef, DeadLetter, JoinedOutput, Manifest};
 use piton::store::conformance::{chunk_id, content, letter, manifest};
@@ -134,10 +135,9 @@ impl Workload {
             let head = store.head(region).unwrap();
             let acknowledged = self.acknowledged.get(region).copied().unwrap_or(0);
             let window = head.map_or(0, |(window, _)| window.0);
-            assert!(
-                window >= acknowledged,
-                "{context}: window {acknowledged} of {region} was acknowledged, the head is {window}"
-            );
+            let mut order = HeadOrder::default();
+            let seen = order.seen(WindowId(acknowledged)).and_then(|()| order.seen(WindowId(window)));
+            seen.unwrap_or_else(|broken| panic!("{context}: region {region}: {broken}"));
             let joined_windows: Vec<(WindowId, JoinedOutput)> = (1..=window)
                 .flat_map(|window| self.joined(window).into_iter().map(move |output| (WindowId(window), output)))
                 .collect();
