@@ -372,3 +372,48 @@ fn a_job_that_is_stuck_by_itself_is_found() {
     let again = simulation_of(&job(NUMBERS, "allergic"), 60).err().unwrap().to_string();
     assert!(again.contains("liveness") && again.contains("by itself"), "{again}");
 }
+
+#[cfg(feature = "sql")]
+fn stock_simulation(toml: &str) -> Simulation {
+    let plan = load_text(toml, Path::new("job.toml"), &Overrides::default(), &Registry::stock()).unwrap();
+    Simulation::of(Arc::new(plan), 100).unwrap()
+}
+
+/// One watermark ends many time windows, and what comes out then is more than the mailbox behind has room for.
+#[test]
+#[cfg(feature = "sql")]
+fn what_a_sender_has_in_hand_at_its_snapshot_is_not_too_much() {
+    let job = |more: &str| {
+        format!(
+            "[job]\nchaining = \"off\"\n[sources.numbers]\ntype = \"generate\"\nrows = 5000\nkeys = 200\n\
+             event_time = \"time\"\n{more}\n[operators.counts]\ntype = \"aggregate\"\ninputs = [\"numbers\"]\n\
+             by = [\"key\"]\nwindow = {{ sliding = \"300ms\", every = \"100ms\" }}\ncolumns = [\"count(*) AS n\"]\n\
+             [sinks.out]\ntype = \"blackhole\"\ninputs = [\"counts\"]\n"
+        )
+    };
+    for more in ["", "idle_timeout = \"1ms\""] {
+        let simulation = stock_simulation(&job(more));
+        for seed in 0..100 {
+            let outcome = simulation.run(seed, &Options::default());
+            assert!(outcome.violation.is_none(), "{more} seed {seed}: {:?}", outcome.violation);
+        }
+    }
+}
+
+/// One of the subtasks never has a file, and neither file has as many rows as are asked for.
+#[test]
+#[cfg(feature = "sql")]
+fn files_that_are_followed_end_where_they_end() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.csv"), "n\n1\n2\n3\n").unwrap();
+    let job = format!(
+        "[sources.log]\ntype = \"csv\"\npath = \"{}\"\nfollow = true\nparallelism = 2\n\
+         [sinks.out]\ntype = \"blackhole\"\ninputs = [\"log\"]\n",
+        folder.path().display()
+    );
+    let simulation = stock_simulation(&job);
+    for seed in 0..50 {
+        let outcome = simulation.run(seed, &Options::default());
+        assert!(outcome.violation.is_none(), "seed {seed}: {:?}", outcome.violation);
+    }
+}

@@ -201,6 +201,7 @@ fn damage_after_a_power_cut_after_a_failure_is_mended_or_refused() {
         }
         // Whoever is acknowledged here has been seen.
         let mut store = reopen(&disk, "no damage yet");
+        workload.begin(&mut store).unwrap();
         for region in REGIONS {
             let head = store.head(region).unwrap();
             workload.acknowledged.extend(head.map(|(window, _)| (region, window.0)));

@@ -136,6 +136,8 @@ pub struct OperatorBlueprint {
     pub passes: Option<Vec<(String, String)>>,
     /// What becomes of its rows if records come to it again, as they may with at-least-once.
     pub again: Again,
+    /// By what its rows vary although what it reads does not. Whoever compares two runs does not compare those.
+    pub varies: Varies,
     /// The option because of which it waits for event time to pass, if it does: without any it gets nowhere.
     pub waits_for_event_time: Option<&'static str>,
     /// Whether what it emits may have event times although what it reads has none.
@@ -159,6 +161,18 @@ pub enum Again {
     Keys(Vec<String>),
     /// Nothing is known: it keeps state, and does not say what becomes of that.
     Unknown,
+}
+
+/// What else than which records come to an operator decides what it emits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Varies {
+    /// Nothing.
+    #[default]
+    No,
+    /// In which order records arrive that come by different ways.
+    WithArrival,
+    /// When they arrive.
+    WithTime,
 }
 
 /// Shows a key as JSON; nothing if it is not one of the operator's.
@@ -382,6 +396,7 @@ where
         latest_by: None,
         passes: None,
         again,
+        varies: Varies::No,
         waits_for_event_time: None,
         gives_event_time: true,
         show_key: None,

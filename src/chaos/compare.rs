@@ -12,7 +12,7 @@
 
 use std::path::PathBuf;
 
-use piton_actors::blueprint::{Again, OperatorBlueprint};
+use piton_actors::blueprint::{Again, OperatorBlueprint, Varies};
 
 use crate::config::{Compare, Mode};
 use crate::error::{Error, ErrorKind, Result};
@@ -111,10 +111,12 @@ pub fn sinks(plan: &Plan) -> Result<Vec<SinkCheck>> {
 
 /// Returns for each operator whose state is not compared why not.
 pub fn states_not_compared(plan: &Plan) -> Vec<(String, String)> {
-    let follows = follows(plan);
+    let (follows, orderly) = (follows(plan), orderly(plan));
     let mut not = Vec::new();
     for (index, node) in plan.nodes.iter().enumerate() {
-        if !matches!(node.kind, NodeKind::Operator(_)) {
+        let NodeKind::Operator(blueprint) = &node.kind else { continue };
+        if let Some(why) = varies(&node.name, blueprint, orderly[index]) {
+            not.push((node.name.to_string(), why));
             continue;
         }
         let unclear = plan.inputs(index).find(|edge| *Emits::over(&follows, edge) != Follows::Rows);
@@ -158,8 +160,38 @@ fn counts_again(plan: &Plan) -> bool {
     plan.settings.checkpoint.mode == Mode::AtLeastOnce
 }
 
+/// Returns for each node whether its input comes in the same order in each run: from each source by one way only.
+fn orderly(plan: &Plan) -> Vec<bool> {
+    let mut orderly: Vec<bool> = Vec::with_capacity(plan.nodes.len());
+    for index in 0..plan.nodes.len() {
+        let mut inputs = plan.inputs(index);
+        let is_orderly = match (inputs.next(), inputs.next()) {
+            (None, _) => true,
+            (Some(edge), None) => {
+                let is_one = edge.partition == Partition::Forward || plan.nodes[edge.from].parallelism == 1;
+                orderly[edge.from] && is_one
+            }
+            (Some(_), Some(_)) => false,
+        };
+        orderly.push(is_orderly);
+    }
+    orderly
+}
+
+/// Returns why what an operator emits need not be the same in each run, if it need not.
+fn varies(name: &str, blueprint: &OperatorBlueprint, orderly: bool) -> Option<String> {
+    match blueprint.varies {
+        Varies::WithTime => Some(format!("what \"{name}\" makes of rows depends on when they come")),
+        Varies::WithArrival if !orderly => Some(format!(
+            "what \"{name}\" makes of rows depends on the order in which they come from several subtasks or inputs"
+        )),
+        Varies::WithArrival | Varies::No => None,
+    }
+}
+
 /// Returns for each node how much of what it emits (or, for a sink, takes) follows from the input.
 fn follows(plan: &Plan) -> Vec<Emits> {
+    let orderly = orderly(plan);
     let mut follows: Vec<Emits> = Vec::with_capacity(plan.nodes.len());
     // Each comes after all that it reads.
     for (index, node) in plan.nodes.iter().enumerate() {
@@ -175,7 +207,12 @@ fn follows(plan: &Plan) -> Vec<Emits> {
         follows.push(match &node.kind {
             NodeKind::Source(..) | NodeKind::Sink(_) => Emits { main: taken, aside: Follows::Rows },
             NodeKind::Operator(blueprint) => {
-                Emits { aside: sent_aside(&node.name, &taken), main: emitted(plan, &node.name, blueprint, taken) }
+                let aside = sent_aside(&node.name, &taken);
+                let main = emitted(plan, &node.name, blueprint, taken);
+                match varies(&node.name, blueprint, orderly[index]) {
+                    Some(why) if !matches!(main, Follows::Unknown(_)) => Emits { aside, main: Follows::Unknown(why) },
+                    _ => Emits { aside, main },
+                }
             }
         });
     }
@@ -299,6 +336,32 @@ mod tests {
         assert!(matches!(how(&spread, passes(&[("k", "k")])), How::Not(why) if why.contains("spread")));
         let asked = format!("{JOB}[chaos.expect]\nsinks.out = \"rows\"\n");
         assert_eq!(how(&asked, |_| {}), How::Rows);
+    }
+
+    #[test]
+    fn what_goes_by_arrival_is_compared_only_where_that_is_the_same_in_each_run() {
+        let two = JOB.replace("limit = 1", "limit = 1\nparallelism = 2");
+        let varies = |varies: Varies| move |blueprint: &mut OperatorBlueprint| blueprint.varies = varies;
+        // Running values stand before it otherwise.
+        let alone = |job: &str, change: &dyn Fn(&mut OperatorBlueprint)| {
+            let mut plan = planned(job);
+            for node in &mut plan.nodes {
+                match &mut node.kind {
+                    NodeKind::Operator(blueprint) => change(blueprint),
+                    NodeKind::Sink(blueprint) => blueprint.folder = Some("/out".into()),
+                    NodeKind::Source(..) => {}
+                }
+            }
+            (sinks(&plan).unwrap().remove(0).how, states_not_compared(&plan).len())
+        };
+        assert_eq!(alone(JOB, &varies(Varies::WithArrival)), (How::Rows, 0));
+        assert_eq!(alone(&two, &varies(Varies::No)), (How::Rows, 0));
+        let (how, states) = alone(&two, &varies(Varies::WithArrival));
+        assert!(matches!(&how, How::Not(why) if why.contains("order")), "{how:?}");
+        assert_eq!(states, 2);
+        let (how, states) = alone(JOB, &varies(Varies::WithTime));
+        assert!(matches!(&how, How::Not(why) if why.contains("when they come")), "{how:?}");
+        assert_eq!(states, 2);
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(crate) fn check(settings: &Settings, layered: &Layered<'_>, problems: &mut P
     check_minimums(settings, problems);
     check_checkpoint(settings, problems);
     check_recovery(settings, layered, problems);
-    check_chaos(settings, problems);
+    check_chaos(settings, layered, problems);
     warn_of_idle_options(layered, problems);
     let http = &settings.http;
     if let Some(listen) = &http.listen
@@ -121,7 +121,7 @@ fn check_checkpoint(settings: &Settings, problems: &mut Problems) {
     }
 }
 
-fn check_chaos(settings: &Settings, problems: &mut Problems) {
+fn check_chaos(settings: &Settings, layered: &Layered<'_>, problems: &mut Problems) {
     let chaos = &settings.chaos;
     if chaos.mean_interval.is_zero() {
         problems.value("chaos.mean_interval", "chaos.mean_interval must be longer than 0s");
@@ -131,6 +131,12 @@ fn check_chaos(settings: &Settings, problems: &mut Problems) {
     }
     if chaos.targets.is_empty() {
         problems.value("chaos.targets", "chaos.targets names nobody; write [\"*\"] for all");
+    }
+    let (mode, output) = (settings.checkpoint.mode, chaos.expect.output);
+    if mode == Mode::AtLeastOnce && output == Mode::ExactlyOnce && layered.is_given("chaos.expect.output") {
+        let message = "chaos.expect.output cannot be \"exactly-once\" with checkpoint.mode = \"at-least-once\": rows may \
+                       come twice";
+        problems.value("chaos.expect.output", message);
     }
 }
 

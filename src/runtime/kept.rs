@@ -75,7 +75,8 @@ impl KeptStore {
         if !retry.is_due(self.time.now()) {
             return false;
         }
-        let error = match (self.opener)() {
+        let renewed = |mut store: Box<dyn CheckpointStore>| store.renew().map(|()| store);
+        let error = match (self.opener)().and_then(renewed) {
             Ok(store) => {
                 tracing::info!("the store is open again");
                 self.state = State::Open(store);

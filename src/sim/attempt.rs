@@ -23,11 +23,8 @@ pub(crate) struct Running {
     pub(crate) mailbox: Mailbox,
     /// What was put into each channel and not yet taken, as the channel should have it.
     shadow: Vec<VecDeque<Sent>>,
-    /// How many elements a channel may hold: its batches, the markers of windows that are under way, a watermark and
-    /// idleness behind each of them, and the end.
-    most: usize,
-    /// How many batches a channel may hold.
-    most_batches: usize,
+    /// How many markers and barriers may be under way.
+    most_markers: usize,
     /// When it was woken last: once a moment is enough.
     pub(crate) woken: i64,
     /// Whether something has come since it was last told that nothing comes.
@@ -35,9 +32,6 @@ pub(crate) struct Running {
     /// The newest window it has seen through.
     pub(crate) told: WindowId,
 }
-
-/// How many batches a simulated subtask makes of what it takes at once, at most.
-const IN_HAND: usize = 64;
 
 /// Tells an element from others without holding it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,9 +58,10 @@ impl Sent {
 }
 
 impl Running {
-    /// Puts an element into a channel, as its sender does.
-    pub(crate) fn push(&mut self, fence: Fence, channel: usize, element: Element) -> Verdict {
+    /// Puts an element into a channel, as its sender does: `beyond` its room if it takes its snapshot and does not wait.
+    pub(crate) fn push(&mut self, fence: Fence, channel: usize, element: Element, beyond: bool) -> Verdict {
         let sent = Sent::of(&element);
+        let has_room = !element.needs_credit() || beyond || self.mailbox.room(channel) > 0;
         if self.mailbox.push_beyond(fence, channel, element).is_err() {
             return Err(InvariantId::FenceHolds.broken("an element of the running attempt was refused"));
         }
@@ -76,8 +71,11 @@ impl Running {
             shadow.truncate(kept.map_or(0, |last| last + 1));
         }
         shadow.push_back(sent);
-        if self.mailbox.batches(channel) > self.most_batches || shadow.len() > self.most {
-            let message = format!("{} elements wait in a channel of {}", shadow.len(), self.machine.id());
+        // Behind each batch and marker there may be a watermark and idleness, behind all of them the end.
+        let batches = self.mailbox.batches(channel);
+        if !has_room || shadow.len() > 3 * (batches + self.most_markers + 1) {
+            let id = self.machine.id();
+            let message = format!("{} elements wait in a channel of {id}, {batches} of them batches", shadow.len());
             return Err(InvariantId::MailboxBounded.broken(message));
         }
         Ok(())
@@ -110,8 +108,6 @@ pub(crate) fn make(
     common: &Common,
     checkpoint: &CheckpointSettings,
 ) -> Result<(Vec<Running>, Vec<Targets>), Failure> {
-    // A sender that takes its snapshot without waiting sends what it has in hand, too.
-    let most_batches = common.mailbox_capacity + if common.overtakes { IN_HAND } else { 0 };
     let (mut attempt, mut targets) = (Vec::new(), Vec::new());
     for Built { subtask: machine, outputs } in blueprint.build(fence, common)? {
         let channels = machine.inputs();
@@ -119,8 +115,7 @@ pub(crate) fn make(
             machine,
             mailbox: Mailbox::new(fence, channels, common.mailbox_capacity),
             shadow: vec![VecDeque::new(); channels],
-            most: 3 * (most_batches + checkpoint.most_windows_ahead() as usize + 4) + 1,
-            most_batches,
+            most_markers: checkpoint.most_windows_ahead() as usize + 4,
             woken: i64::MIN,
             busy: false,
             told: WindowId::NONE,

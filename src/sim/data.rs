@@ -80,7 +80,8 @@ impl World<'_> {
             if repaid {
                 machine.set_overdrawn(output, false);
             }
-            let may = |element: &Element| room || !element.needs_credit() || machine.goes_beyond(output);
+            let beyond = machine.goes_beyond(output);
+            let may = |element: &Element| room || !element.needs_credit() || beyond;
             if !machine.peek_output(output).is_some_and(may) {
                 if repaid && machine.outbox_is_clear() {
                     self.tell_subtask(region, subtask, subtask::Event::Wake);
@@ -92,7 +93,7 @@ impl World<'_> {
             if !room && element.needs_credit() {
                 machine.set_overdrawn(output, true);
             }
-            let pushed = attempt.subtasks[target].push(attempt.fence, channel, element);
+            let pushed = attempt.subtasks[target].push(attempt.fence, channel, element, beyond);
             let clear = attempt.subtasks[subtask].machine.outbox_is_clear();
             self.trace.note(self.step, self.now, What::Move, (region, subtask), output as u64);
             self.judge(pushed);

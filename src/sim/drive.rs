@@ -541,7 +541,7 @@ impl World<'_> {
     /// them have to be restored.
     fn reopen(&mut self) -> Result<(), StoreError> {
         self.stats.reopened += 1;
-        let opened = self.storage.open();
+        let opened = self.storage.open().and_then(|()| self.storage.renew());
         for region in 0..self.regions.len() {
             let Some(fence) = self.regions[region].machine.as_ref().map(Region::fence) else { continue };
             self.regions[region].bereft = Some(fence);

@@ -139,6 +139,10 @@ impl Storage {
         self.store.as_ref().is_some_and(|store| !store.is_poisoned())
     }
 
+    pub(crate) fn renew(&mut self) -> Result<(), StoreError> {
+        self.store()?.renew()
+    }
+
     pub(crate) fn claim_incarnation(&mut self) -> Result<u64, StoreError> {
         self.store()?.claim_incarnation()
     }

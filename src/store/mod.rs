@@ -145,6 +145,16 @@ pub trait CheckpointStore: CommitLog + Send {
     /// [`StoreError::Damaged`] if some are lost.
     fn letters(&mut self, region: &str) -> Result<Vec<DeadLetter>, StoreError>;
 
+    /// Makes durable what an earlier life, or one that a failed write has ended, may have left readable only. Whoever goes
+    /// on from what the store holds calls this first; opening it and looking changes nothing. Claiming an incarnation
+    /// does this, too.
+    ///
+    /// # Errors
+    /// If it cannot be made durable: the store has to be opened again.
+    fn renew(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Returns the number of this process's life, made durable before it is returned: one more than every earlier one.
     ///
     /// # Errors

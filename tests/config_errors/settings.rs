@@ -129,6 +129,15 @@ fn an_unknown_option_of_chaos() {
 }
 
 #[test]
+fn exactly_once_is_not_expected_of_at_least_once() {
+    broken(
+        "interval = \"1s\"",
+        "mode = \"at-least-once\"\n[chaos.expect]\noutput = \"exactly-once\"",
+        &[("job.toml:6:10", &["chaos.expect.output cannot be \"exactly-once\"", "rows may come twice"])],
+    );
+}
+
+#[test]
 fn whom_chaos_names_and_who_is_not_there() {
     let chaos = |text: &str, expected: &[(&str, &[&str])]| check(&format!("{GOOD}{text}"), expected);
     chaos(

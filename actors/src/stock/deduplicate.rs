@@ -20,7 +20,7 @@ use super::coder::key_columns;
 use super::join::{Packed, PackedTable, Rows, Shape, Side};
 use super::options::{option, read, required};
 use super::{columns_of, input_schema, table_operator};
-use crate::blueprint::{Again, Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
+use crate::blueprint::{Again, Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site, Varies};
 use crate::duration::milliseconds;
 use crate::late::count_late;
 use crate::record::RecordType;
@@ -203,6 +203,8 @@ impl OperatorKind for DeduplicateKind {
         Ok(OperatorBlueprint {
             state: Some(state),
             again: Again::Rows,
+            // Without it, the first to arrive passes.
+            varies: if within.is_none() { Varies::WithArrival } else { Varies::No },
             waits_for_event_time: within.map(|_| "within"),
             show_key: Some(Arc::new(move |key| of_keys.side(true).show_key(key))),
             ..table_operator(input, true, Arc::new(move || Ok(deduplicate.clone())))

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 use crate::blueprint::{
-    Again, Fault, OperatorBlueprint, OperatorKind, SinkKind, SourceBlueprint, SourceKind, redistribute_by,
+    Again, Fault, OperatorBlueprint, OperatorKind, SinkKind, SourceBlueprint, SourceKind, Varies, redistribute_by,
 };
 use crate::host::{Factory, Hosted, HostedSource};
 use crate::operator::{Operator, Source};
@@ -119,6 +119,7 @@ pub(crate) fn table_operator<O: Operator>(output: SchemaRef, keyed: bool, factor
         latest_by: None,
         passes: None,
         again: if keyed { Again::Unknown } else { Again::Rows },
+        varies: Varies::No,
         waits_for_event_time: None,
         gives_event_time: false,
         unpack: O::In::unpack,

@@ -59,7 +59,7 @@ impl<A: Aggregate + DeserializeOwned + Clone + Sync> OperatorKind for WindowedOf
         let aggregate = settings.aggregate;
         let blueprint = operator_blueprint(Arc::new(move || Ok(Windowed::of(aggregate.clone(), rules))))?;
         let waits_for_event_time = rules.is_of_time().then_some("window");
-        Ok(OperatorBlueprint { state: Some(state), waits_for_event_time, ..blueprint })
+        Ok(OperatorBlueprint { state: Some(state), varies: rules.varies(), waits_for_event_time, ..blueprint })
     }
 
     fn ports(&self) -> Vec<Option<RecordType>> {

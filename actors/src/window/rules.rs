@@ -7,7 +7,7 @@ use super::descriptor::{Global, Session, Sliding, TimeWindow, TimeWindows};
 use super::grid::{Grid, ms};
 use super::panes::Panes;
 use super::sessions::Sessions;
-use crate::blueprint::{Fault, OptionDoc};
+use crate::blueprint::{Fault, OptionDoc, Varies};
 use crate::duration::Span;
 use crate::time::Timestamp;
 
@@ -140,6 +140,15 @@ impl Rules {
     /// Returns whether it follows from the time of a record alone which windows it belongs to, and when these are over.
     pub(crate) fn is_of_time(&self) -> bool {
         self.time == Time::Event && !matches!(self.kind, Kind::Counted(_))
+    }
+
+    /// Returns by what else than its records a window's content varies.
+    pub(crate) fn varies(&self) -> Varies {
+        match (self.time, &self.kind) {
+            (Time::Processing, _) => Varies::WithTime,
+            (Time::Event, Kind::Counted(_)) => Varies::WithArrival,
+            (Time::Event, _) => Varies::No,
+        }
     }
 
     /// Returns whether a window may emit more than once.

@@ -281,8 +281,16 @@ impl<D: Disk, C: Catalogue<D>> CheckpointStore for FileStore<D, C> {
         Ok(self.read_letters(region)?.into_values().map(|kept| kept.letter).collect())
     }
 
-    fn claim_incarnation(&mut self) -> Result<u64, StoreError> {
+    fn renew(&mut self) -> Result<(), StoreError> {
         self.usable()?;
+        let heads = self.regions.values().map(|region| &region.head_file);
+        let failed = |error| StoreError::io("cannot write", &self.dir, error);
+        let renewed = heads.chain([&self.root_file]).try_for_each(|file| file.renew(&self.disk).map_err(failed));
+        self.poison(renewed)
+    }
+
+    fn claim_incarnation(&mut self) -> Result<u64, StoreError> {
+        self.renew()?;
         let next = self.root.incarnation.checked_add(1).ok_or_else(|| {
             let path = self.dir.join(names::ROOT);
             StoreError::Damaged(format!("{}: nobody can have started a job so often", path.display()))

@@ -55,8 +55,6 @@ impl<D: Disk> Opening<'_, D> {
             if is_damaged || newest != Some(content.window) {
                 // The slot that cannot be read, or the older one.
                 head_file.write(&self.disk, &content).map_err(&failed)?;
-            } else {
-                head_file.renew(&self.disk, &slots).map_err(&failed)?;
             }
             if is_damaged || found.is_none() {
                 self.report.repair(format!("{}: a slot was written anew", path.display()));
@@ -154,8 +152,6 @@ impl<D: Disk> Opening<'_, D> {
         }
         if is_damaged || newest_root(slots).as_ref() != Some(root) {
             file.write(&self.disk, &content).map_err(&failed)?;
-        } else {
-            file.renew(&self.disk, slots).map_err(&failed)?;
         }
         Ok(file)
     }

@@ -155,8 +155,8 @@ impl SlotFile {
 
     /// Makes the newer of two whole slots durable by writing it over with what it holds: what an earlier life wrote may be
     /// readable without being durable, because it was killed before the sync or because the sync failed.
-    pub(super) fn renew<D: Disk>(&self, disk: &D, slots: &[Slot; 2]) -> io::Result<()> {
-        let newer = 1 - self.next;
+    pub(super) fn renew<D: Disk>(&self, disk: &D) -> io::Result<()> {
+        let (newer, slots) = (1 - self.next, SlotFile::read(disk, &self.path)?);
         match &slots[newer as usize] {
             Slot::Whole { sequence, content } => {
                 disk.overwrite(&self.path, newer * STRIDE, &encode(*sequence, content))
@@ -315,7 +315,7 @@ mod tests {
         let path = Path::new("/HEAD");
         let slots = SlotFile::read(&disk, path).unwrap();
         let mut file = SlotFile::resume(path, &slots);
-        file.renew(&disk, &slots).unwrap();
+        file.renew(&disk).unwrap();
         assert_eq!(SlotFile::read(&disk, path).unwrap(), slots);
         file.write(&disk, &content(6)).unwrap();
         assert_eq!(windows(&disk), [Some(5), Some(6)]);

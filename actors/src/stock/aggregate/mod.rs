@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use super::options::{option, read, required};
 use super::{input_schema, table_operator};
-use crate::blueprint::{Again, Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
+use crate::blueprint::{Again, Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site, Varies};
 use crate::duration::Span;
 use crate::late::LATE;
 use crate::record::RecordType;
@@ -169,6 +169,11 @@ impl OperatorKind for AggregateKind {
             None => (None, false),
             Some((rules, _)) => (rules.is_of_time().then_some("window"), !rules.is_of_time()),
         };
+        let varies = match &rules {
+            Some((rules, _)) if rules.varies() != Varies::No => rules.varies(),
+            _ if plan.goes_by_order => Varies::WithArrival,
+            _ => Varies::No,
+        };
         let (state, latest_by, again, blueprint) = match rules {
             None => {
                 let (state, keys) = (plan.state.clone(), plan.key_names());
@@ -192,6 +197,7 @@ impl OperatorKind for AggregateKind {
             state: Some(state),
             latest_by,
             again,
+            varies,
             waits_for_event_time,
             gives_event_time,
             show_state: Some(Arc::new(move |name, written| show(&of_states, name, written))),

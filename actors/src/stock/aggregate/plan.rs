@@ -44,6 +44,8 @@ pub(super) struct Plan {
     columns: Vec<Expression>,
     /// What comes out.
     pub output: SchemaRef,
+    /// Whether an aggregate depends on the order of its rows.
+    pub goes_by_order: bool,
     /// The key columns and the bare aggregates, with their types: keys and states of others are not to be mixed with
     /// these. The state of a key names its aggregates too, but only where that key comes up again.
     pub state: String,
@@ -132,7 +134,8 @@ impl Plan {
         let state = format!("by [{described}], columns [{}]", aggregates.described);
         let output =
             Schema::new(of_key.into_iter().chain(columns.iter().map(Expression::field)).collect::<Vec<Field>>());
-        Ok(Plan { keys, by, aggregates, inner, columns, output: Arc::new(output), state })
+        let goes_by_order = bare.found.iter().any(goes_by_order);
+        Ok(Plan { keys, by, aggregates, inner, columns, output: Arc::new(output), goes_by_order, state })
     }
 
     /// Returns what the key columns are called in the output.
@@ -266,6 +269,22 @@ impl Bare {
         }
         Ok(Parsed { expr, ..column })
     }
+}
+
+/// Functions that give something else when the same rows come in another order, by more than the last digits.
+const BY_ORDER: [&str; 8] = [
+    "approx_median",
+    "approx_percentile_cont",
+    "approx_percentile_cont_with_weight",
+    "array_agg",
+    "first_value",
+    "last_value",
+    "nth_value",
+    "string_agg",
+];
+
+fn goes_by_order(aggregate: &Expr) -> bool {
+    matches!(aggregate, Expr::AggregateFunction(function) if BY_ORDER.contains(&function.func.name()))
 }
 
 fn check(function: &AggregateFunction) -> Result<(), String> {
