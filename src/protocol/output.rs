@@ -214,6 +214,13 @@ impl Outputs {
         self.waiting == 0 && self.owed == 0
     }
 
+    /// Returns how many batches wait for a channel ahead of a barrier: what goes there whether or not there is room.
+    pub(crate) fn ahead_of_barrier(&self, channel: usize) -> usize {
+        let waiting = &self.outbox[channel];
+        let barrier = waiting.iter().rposition(|element| matches!(element, Element::Barrier(_))).unwrap_or(0);
+        waiting.iter().take(barrier).filter(|element| element.needs_credit()).count()
+    }
+
     /// Returns whether the next element of a channel may be sent although there is no room for it.
     pub(crate) fn goes_beyond(&self, channel: usize) -> bool {
         self.barriers[channel] > 0

@@ -23,6 +23,8 @@ pub(crate) struct Running {
     pub(crate) mailbox: Mailbox,
     /// What was put into each channel and not yet taken, as the channel should have it.
     shadow: Vec<VecDeque<Sent>>,
+    /// How many batches beyond its capacity a channel may hold, while its sender has them in hand and does not wait.
+    lent: Vec<usize>,
     /// How many markers and barriers may be under way.
     most_markers: usize,
     /// When it was woken last: once a moment is enough.
@@ -58,10 +60,18 @@ impl Sent {
 }
 
 impl Running {
-    /// Puts an element into a channel, as its sender does: `beyond` its room if it takes its snapshot and does not wait.
-    pub(crate) fn push(&mut self, fence: Fence, channel: usize, element: Element, beyond: bool) -> Verdict {
+    /// Puts an element into a channel, as its sender does. If that takes its snapshot and does not wait, what it had
+    /// `in_hand` ahead of its barrier, this element included, goes where there is no room; nothing more until there is.
+    pub(crate) fn push(&mut self, fence: Fence, channel: usize, element: Element, in_hand: usize) -> Verdict {
         let sent = Sent::of(&element);
-        let has_room = !element.needs_credit() || beyond || self.mailbox.room(channel) > 0;
+        if element.needs_credit() {
+            let lent = &mut self.lent[channel];
+            match (self.mailbox.room(channel), *lent) {
+                (0, 0) => *lent = in_hand,
+                (0, _) => {}
+                _ => *lent = 0,
+            }
+        }
         if self.mailbox.push_beyond(fence, channel, element).is_err() {
             return Err(InvariantId::FenceHolds.broken("an element of the running attempt was refused"));
         }
@@ -73,7 +83,8 @@ impl Running {
         shadow.push_back(sent);
         // Behind each batch and marker there may be a watermark and idleness, behind all of them the end.
         let batches = self.mailbox.batches(channel);
-        if !has_room || shadow.len() > 3 * (batches + self.most_markers + 1) {
+        let most = self.mailbox.capacity() + self.lent[channel];
+        if batches > most || shadow.len() > 3 * (batches + self.most_markers + 1) {
             let id = self.machine.id();
             let message = format!("{} elements wait in a channel of {id}, {batches} of them batches", shadow.len());
             return Err(InvariantId::MailboxBounded.broken(message));
@@ -115,6 +126,7 @@ pub(crate) fn make(
             machine,
             mailbox: Mailbox::new(fence, channels, common.mailbox_capacity),
             shadow: vec![VecDeque::new(); channels],
+            lent: vec![0; channels],
             most_markers: checkpoint.most_windows_ahead() as usize + 4,
             woken: i64::MIN,
             busy: false,

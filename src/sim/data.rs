@@ -80,8 +80,7 @@ impl World<'_> {
             if repaid {
                 machine.set_overdrawn(output, false);
             }
-            let beyond = machine.goes_beyond(output);
-            let may = |element: &Element| room || !element.needs_credit() || beyond;
+            let may = |element: &Element| room || !element.needs_credit() || machine.goes_beyond(output);
             if !machine.peek_output(output).is_some_and(may) {
                 if repaid && machine.outbox_is_clear() {
                     self.tell_subtask(region, subtask, subtask::Event::Wake);
@@ -89,11 +88,12 @@ impl World<'_> {
                 }
                 continue;
             }
+            let in_hand = if room { 0 } else { machine.ahead_of_barrier(output) };
             let Some(element) = machine.take_output(output) else { continue };
             if !room && element.needs_credit() {
                 machine.set_overdrawn(output, true);
             }
-            let pushed = attempt.subtasks[target].push(attempt.fence, channel, element, beyond);
+            let pushed = attempt.subtasks[target].push(attempt.fence, channel, element, in_hand);
             let clear = attempt.subtasks[subtask].machine.outbox_is_clear();
             self.trace.note(self.step, self.now, What::Move, (region, subtask), output as u64);
             self.judge(pushed);

@@ -47,6 +47,12 @@ impl Subtask {
         self.outputs.take(channel)
     }
 
+    /// Returns how many batches it has in hand for an output, ahead of the word that its snapshot was taken: they go out
+    /// whether or not there is room.
+    pub fn ahead_of_barrier(&self, channel: usize) -> usize {
+        self.outputs.ahead_of_barrier(channel)
+    }
+
     /// Returns whether the next element for an output channel may be sent although there is no room for it: a snapshot
     /// was taken behind it, without waiting.
     pub fn goes_beyond(&self, channel: usize) -> bool {
