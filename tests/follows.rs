@@ -3,14 +3,13 @@
 #[path = "support/binary/mod.rs"]
 mod binary;
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use binary::folder::Folder;
 use binary::process::{Job, Life, now, pause};
-use binary::tree::scratch;
+use binary::tree::{self, scratch};
 
 const TOPOLOGY: &str = r#"
     [job]
@@ -32,15 +31,8 @@ const TOPOLOGY: &str = r#"
     path = "out"
 "#;
 
-/// Appends to a file; a new one gets a header first.
 fn append(folder: &Path, name: &str, text: &str) {
-    let path = folder.join("in").join(name);
-    let is_new = !path.exists();
-    let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
-    if is_new {
-        file.write_all(b"n\n").unwrap();
-    }
-    file.write_all(text.as_bytes()).unwrap();
+    tree::append(&folder.join("in").join(name), "n", text);
 }
 
 /// The numbers that are committed, sorted.

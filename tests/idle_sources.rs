@@ -6,14 +6,13 @@
 mod binary;
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use binary::folder::Folder;
 use binary::process::{Job, Life, now, pause};
-use binary::tree::scratch;
+use binary::tree::{self, scratch};
 
 /// One of the two subtasks has no file at first.
 const TOPOLOGY: &str = r#"
@@ -50,11 +49,8 @@ const TOPOLOGY: &str = r#"
 "#;
 
 fn append(folder: &Path, name: &str, times: &[i64]) {
-    let path = folder.join("in").join(name);
-    let is_new = !path.exists();
-    let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
     let lines: String = times.iter().map(|time| format!("{time}\n")).collect();
-    file.write_all(if is_new { format!("at\n{lines}") } else { lines }.as_bytes()).unwrap();
+    tree::append(&folder.join("in").join(name), "at", &lines);
 }
 
 fn rows(job: &Job, sink: &str) -> Vec<String> {

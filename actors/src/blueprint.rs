@@ -140,6 +140,8 @@ pub struct OperatorBlueprint {
     pub varies: Varies,
     /// The option because of which it waits for event time to pass, if it does: without any it gets nowhere.
     pub waits_for_event_time: Option<&'static str>,
+    /// Whether it makes requests to the outside, so that it waits for answers: it ends its chain.
+    pub asks: bool,
     /// Whether what it emits may have event times although what it reads has none.
     pub gives_event_time: bool,
     /// Decodes what was under way to it.
@@ -398,6 +400,7 @@ where
         again,
         varies: Varies::No,
         waits_for_event_time: None,
+        asks: false,
         gives_event_time: true,
         show_key: None,
         show_state: None,

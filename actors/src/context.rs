@@ -6,6 +6,7 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 
 use crate::batch::{Output, OutputBuffer};
+use crate::host::Asks;
 use crate::ids::Subtask;
 use crate::key::{Key, mix};
 use crate::pulse::Pulse;
@@ -31,6 +32,8 @@ pub struct Context<Out: Output> {
     pub(crate) entry: u64,
     /// Whether a hook was called that the operator does not have.
     pub(crate) defaulted: bool,
+    /// What it wants to know from outside.
+    pub(crate) asks: Asks,
     /// Shows to whoever watches which record was entered.
     pub(crate) pulse: Arc<Pulse>,
 }
@@ -50,6 +53,7 @@ impl<Out: Output> Context<Out> {
             entered: 0,
             entry: 0,
             defaulted: false,
+            asks: Asks::default(),
             pulse: Arc::default(),
         }
     }

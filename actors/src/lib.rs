@@ -12,6 +12,8 @@
 )]
 extern crate self as piton_actors;
 
+mod apart;
+mod asking;
 mod batch;
 pub mod blueprint;
 mod context;
@@ -39,6 +41,7 @@ mod table;
 mod time;
 mod window;
 
+pub use asking::{Asked, Asking, AsyncOf, AsyncOperator};
 pub use batch::{AnyBatch, Batch, Output, OutputBuffer, RowBuffer, Rows, Scatter, rows};
 pub use context::Context;
 pub use error::{Error, ErrorKind, Result};
@@ -60,7 +63,8 @@ pub use window::{
 /// What a file of operators imports.
 pub mod prelude {
     pub use crate::{
-        Aggregate, Context, Either, Error, Feed, Inputs, Key, ListState, LocalState, MapState, Operator, Progress,
-        Record, Result, SideOutput, SideOutputDeclared, Sink, Source, Subtask, TimeWindow, Timer, ValueState, WindowId,
+        Aggregate, AsyncOperator, Context, Either, Error, Feed, Inputs, Key, ListState, LocalState, MapState, Operator,
+        Progress, Record, Result, SideOutput, SideOutputDeclared, Sink, Source, Subtask, TimeWindow, Timer, ValueState,
+        WindowId,
     };
 }

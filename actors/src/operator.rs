@@ -3,8 +3,9 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::batch::Output;
+use crate::batch::{Batch, Output};
 use crate::context::Context;
+use crate::host::AskId;
 use crate::ids::{Subtask, WindowId};
 use crate::key::Key;
 use crate::record::Inputs;
@@ -177,6 +178,17 @@ pub trait Operator: Send + Sized + 'static {
     fn committed(&mut self, window: WindowId) -> Result {
         let _ = window;
         Ok(())
+    }
+
+    /// The answer to a request that this operator has made; nothing if it was given up. Only what an
+    /// [`AsyncOperator`](crate::AsyncOperator) becomes makes requests.
+    ///
+    /// # Errors
+    /// As `process`.
+    #[doc(hidden)]
+    fn on_answer(&mut self, id: AskId, answer: Option<&Batch>, ctx: &mut Context<Self::Out>) -> Result {
+        let (_, _) = (answer, ctx);
+        Err(Error::invalid(format!("an answer to request {}, but it asks nothing", id.number)))
     }
 
     /// Every input has ended; the last chance to emit.

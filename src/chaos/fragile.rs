@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use piton_actors::blueprint::{OperatorBlueprint, SinkBlueprint, SourceBlueprint};
-use piton_actors::host::{AnyOperator, AnySink, AnySource, BoxFuture, Keyer, Polled, Pulse, SinkCall};
+use piton_actors::host::{
+    AnyOperator, AnySink, AnySource, Ask, AskId, BoxFuture, Keyer, Polled, Pulse, SinkCall, Waiting,
+};
 use piton_actors::{Batch, Delivery, Error, Result, Scatter, Subtask, Timestamp, WindowId};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,8 @@ pub enum Hook {
     Restore,
     Open,
     Process,
+    Ask,
+    Answer,
     Watermark,
     BeginWindow,
     EndWindow,
@@ -105,6 +109,7 @@ pub fn fragile_sink(name: &str, blueprint: SinkBlueprint, faults: &Arc<dyn Fault
 }
 
 /// What a wrapper knows of itself.
+#[derive(Clone)]
 struct Fragile {
     who: SubtaskId,
     faults: Arc<dyn Faults>,
@@ -153,6 +158,25 @@ impl Fragile {
     }
 }
 
+impl Fragile {
+    /// Lets a request to the outside fail, or go on.
+    fn ask(&self, asking: BoxFuture<Result<Batch>>) -> BoxFuture<Result<Batch>> {
+        let fragile = self.clone();
+        Box::pin(async move {
+            match fragile.strike(Hook::Ask) {
+                None => asking.await,
+                Some(Act::Panic) => panic_quietly(),
+                Some(act @ (Act::Fail | Act::Unavailable(_))) => Err(error(act)),
+                // The outside was asked, and nobody gets to know.
+                Some(act) => match (asking.await, act) {
+                    (_, Act::PanicAfter | Act::PanicMidway) => panic_quietly(),
+                    (answer, act) => answer.and(Err(error(act))),
+                },
+            }
+        })
+    }
+}
+
 /// An operator that fails on demand.
 struct FragileOperator {
     inner: Box<dyn AnyOperator>,
@@ -184,6 +208,23 @@ impl AnyOperator for FragileOperator {
 
     fn fire_processing_timers(&mut self) -> Result {
         self.inner.fire_processing_timers()
+    }
+
+    fn answer(&mut self, id: AskId, answer: Option<&Batch>) -> Result {
+        self.fragile.call(Hook::Answer, || self.inner.answer(id, answer))
+    }
+
+    fn drain_asks(&mut self, asks: &mut Vec<Ask>) {
+        let before = asks.len();
+        self.inner.drain_asks(asks);
+        for ask in &mut asks[before..] {
+            let (fragile, call) = (self.fragile.clone(), Arc::clone(&ask.call));
+            ask.call = Arc::new(move || fragile.ask(call()));
+        }
+    }
+
+    fn waiting(&self) -> Option<Waiting> {
+        self.inner.waiting()
     }
 
     fn next_processing_timer(&self) -> Option<Timestamp> {

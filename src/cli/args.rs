@@ -144,6 +144,9 @@ pub(super) struct RunArgs {
     /// Appends what happens to a file, one JSON object on each line ("-" for stdout)
     #[arg(long, value_name = "FILE|-")]
     pub(super) events: Option<PathBuf>,
+    /// Keeps a file with the metrics of the job, as Prometheus reads them; written anew every second
+    #[arg(long, value_name = "FILE")]
+    pub(super) metrics: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -15,6 +15,7 @@ mod json;
 mod kept;
 mod list;
 mod logs;
+mod metrics;
 mod output;
 mod panics;
 mod progress;

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use crate::chaos::within::Within;
 use crate::cli::args::RunArgs;
 use crate::cli::events::EventLog;
+use crate::cli::metrics::MetricsFile;
 use crate::cli::progress::Live;
 use crate::cli::resume::{self, Discard, open_store};
 use crate::cli::summary;
@@ -15,7 +16,7 @@ use crate::cli::terminal::Terminal;
 use crate::clock::Clock;
 use crate::config::{OnCancel, Resume};
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::{Ended, Event, Opener, Outcome, Progress, RunOptions, Signals, run_in};
+use crate::runtime::{Ended, Event, Metrics, Opener, Outcome, Progress, RunOptions, Signals, run_in};
 use crate::store::{OpenOptions, SledStore};
 use crate::topology::{Plan, Registry, Unmapped};
 
@@ -95,6 +96,8 @@ fn start(
     let store = resume::open(plan, &plan.settings.recovery.resume, discard, unmapped, &open)?;
 
     let progress = Progress::default();
+    let metrics = Arc::new(Metrics::new(&plan.settings.job.name, &progress)?);
+    let file = args.metrics.as_ref().map(|path| MetricsFile::begin(path, Arc::clone(&metrics))).transpose()?;
     let live = Live::default();
     if shows_progress(args, plan, terminal) {
         terminal.show(Some(live.bar(&plan.settings.job.name, &progress, clock.clone())));
@@ -109,6 +112,7 @@ fn start(
         clock: clock.clone(),
         listener: Box::new(move |event| {
             live.on(event);
+            metrics.on(event);
             tell(event);
             if let Some(log) = log.lock().as_mut() {
                 log.write(event);
@@ -123,7 +127,10 @@ fn start(
         Some(store) => Ok(store),
         None => open(),
     });
-    let ended = run_in(plan, options, opener)?;
+    let ended = run_in(plan, options, opener);
+    // With what it ended with.
+    drop(file);
+    let ended = ended?;
     if let Ended::Ran(Outcome { cancelled: true, .. }) = ended
         && plan.settings.checkpoint.on_cancel == OnCancel::Delete
     {

@@ -42,7 +42,8 @@ impl Noted {
     /// Returns about how many bytes it keeps from being used again.
     fn memory(&self) -> usize {
         let input = match &self.seen {
-            Seen::Entry(Entry { what: What::Batch(_, batch), .. }) | Seen::SetAside(batch) => batch.memory(),
+            Seen::Entry(Entry { what: What::Batch(_, batch) | What::Answer(_, Some(batch)), .. })
+            | Seen::SetAside(batch) => batch.memory(),
             Seen::Entry(_) | Seen::Records(..) => 0,
         };
         let outputs = self.outputs.iter().flatten().map(|(_, batch)| batch.memory()).sum::<usize>();

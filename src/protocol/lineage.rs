@@ -287,6 +287,7 @@ mod tests {
             subtask: SubtaskId::new("count", 0),
             finished: false,
             watermark: 0,
+            told: None,
             channel_watermarks: Vec::new(),
             cursors: Vec::new(),
             read: 0,

@@ -63,6 +63,9 @@ pub struct SubtaskSnapshot {
     pub finished: bool,
     /// The combined watermark at the cut, in ms.
     pub watermark: i64,
+    /// That which its consumers were told, in ms, if it is another one because records wait for answers.
+    #[serde(default)]
+    pub told: Option<i64>,
     /// The watermark each input channel had delivered, in ms, in the order of the channels.
     pub channel_watermarks: Vec<i64>,
     /// How many rows were sent so far by each routed output edge, in the order of the edges: round robin goes by it.
@@ -89,6 +92,11 @@ pub struct SubtaskSnapshot {
 }
 
 impl SubtaskSnapshot {
+    /// Returns the watermark that its consumers were told, in ms.
+    pub fn watermark_told(&self) -> i64 {
+        self.told.unwrap_or(self.watermark)
+    }
+
     /// Returns how many records were under way to it.
     pub fn under_way(&self) -> u64 {
         let channels = self.in_flight.iter().flat_map(|in_flight| &in_flight.channels);
@@ -329,6 +337,7 @@ mod tests {
             subtask: SubtaskId::new("b", 0),
             finished: false,
             watermark: 0,
+            told: None,
             channel_watermarks: Vec::new(),
             cursors: Vec::new(),
             read: 0,

@@ -1,5 +1,6 @@
 //! The protocol.
 pub(crate) mod align;
+pub mod asking;
 mod backlog;
 pub mod capture;
 pub mod chain;

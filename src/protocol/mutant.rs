@@ -93,6 +93,14 @@ pub enum Mutant {
     WaitingGivenTwice,
     /// What a sink has prepared for a cut that failed is kept, although it is prepared again.
     PreparedTwice,
+    /// A watermark goes past records that wait for answers.
+    WatermarkNotHeld,
+    /// The end does not wait for answers.
+    EndBeforeAnswers,
+    /// What waits for answers in a restored state is not asked for again.
+    RestoredNotAsked,
+    /// The answer to a request is not noted in the journal.
+    AnswerNotNoted,
     /// What comes in ahead of a barrier, behind the receiver's snapshot, is not saved.
     LateInFlightLost,
     /// A barrier overtakes what waits for credit, which is then in no snapshot.
@@ -155,6 +163,10 @@ impl Mutant {
         Mutant::ReadBeyondLost,
         Mutant::WaitingGivenTwice,
         Mutant::PreparedTwice,
+        Mutant::WatermarkNotHeld,
+        Mutant::EndBeforeAnswers,
+        Mutant::RestoredNotAsked,
+        Mutant::AnswerNotNoted,
         Mutant::LateInFlightLost,
         Mutant::BarrierOvertakesOutbox,
         Mutant::InFlightNotRestored,

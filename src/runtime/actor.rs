@@ -26,11 +26,13 @@ use crate::ids::Fence;
 use crate::protocol::chain::{Chain, ChainCall, ChainFailure};
 use crate::protocol::element::Element;
 use crate::protocol::failure::{Failure, drop_quietly};
-use crate::protocol::manifest::{DeadLetter, PendingOutput};
-use crate::protocol::subtask::{Command, Event, Restart, Subtask};
+use crate::protocol::manifest::PendingOutput;
+use crate::protocol::subtask::{Command, Event, Subtask};
 use crate::runtime::calls::{SinkBack, SourceBack, guarded_poll, sink_call, source_call};
+use crate::runtime::note::NoteKind;
 use crate::runtime::port::{Look, Port};
-use crate::runtime::seat::{Core, DROPPING, Knock, Lying, Presence, SINK, SOURCE, Seat};
+use crate::runtime::requests::Requests;
+use crate::runtime::seat::{Core, DROPPING, Knock, Lying, Presence, REQUESTS, SINK, SOURCE, Seat};
 use crate::runtime::storage::Storage;
 use crate::runtime::time::Time;
 
@@ -67,6 +69,7 @@ pub(crate) struct Driver {
     spec: DriverSpec,
     source: Option<BoxFuture<SourceBack>>,
     sink: Option<BoxFuture<SinkBack>>,
+    requests: Requests,
     /// A call of the operators that is to be made.
     call: Option<(ChainCall, Box<Chain>)>,
     next_channel: usize,
@@ -101,7 +104,7 @@ fn lend<T>(seat: &Seat, taken: &mut Option<Box<Core>>, call: impl FnOnce() -> T)
 
 impl Driver {
     pub(crate) fn new(spec: DriverSpec) -> Driver {
-        Driver { spec, source: None, sink: None, call: None, next_channel: 0 }
+        Driver { spec, source: None, sink: None, requests: Requests::default(), call: None, next_channel: 0 }
     }
 
     /// Works for one turn with what was taken out of the seat, which is there again while user code runs. Returns
@@ -120,6 +123,7 @@ impl Driver {
             }
             progress |= Driver::poll_source(seat, taken, now, cx)?;
             progress |= Driver::poll_sink(seat, taken, now, cx)?;
+            progress |= Driver::poll_requests(seat, taken, now, cx)?;
             let Some(core) = taken else { return Err(Robbed) };
             let Core { subtask, driver } = &mut **core;
             if driver.spec.overtakes && subtask.inputs() > 0 {
@@ -227,6 +231,7 @@ impl Driver {
         for command in commands {
             match command {
                 Command::Chain(call, chain) => self.call = Some((call, chain)),
+                Command::Ask(asked) => self.requests.see(asked),
                 Command::Source(call, source) => self.source = Some(source_call(call, source)),
                 Command::Sink(call, sink) => self.sink = Some(sink_call(call, sink)),
                 Command::Write(request) => {
@@ -304,6 +309,38 @@ impl Driver {
         drop_quietly(call);
         core.subtask.on(event, now);
         Ok(true)
+    }
+
+    /// As [`Driver::poll_source`], for requests to the outside.
+    fn poll_requests(
+        seat: &Seat,
+        taken: &mut Option<Box<Core>>,
+        now: Timestamp,
+        cx: &mut TaskContext<'_>,
+    ) -> Result<bool, Robbed> {
+        let Some(core) = taken else { return Err(Robbed) };
+        if core.driver.requests.is_empty() {
+            return Ok(false);
+        }
+        let mut requests = std::mem::take(&mut core.driver.requests);
+        let outside = core.driver.spec.outside.clone();
+        let (requests, came) = lend(seat, taken, || {
+            seat.pulse.enter(REQUESTS);
+            let (entered, mut came) = (outside.enter(), Vec::new());
+            requests.poll(TURN, &mut came, cx);
+            drop(entered);
+            seat.pulse.leave();
+            (requests, came)
+        })?;
+        let Some(core) = taken else { return Err(Robbed) };
+        core.driver.requests = requests;
+        let any = !came.is_empty();
+        for (attempt, answer) in came {
+            let panicked = |message| Failure::from_panic(core.subtask.asker_name(), message);
+            let answer = answer.map_err(panicked);
+            core.subtask.on(Event::Answered(attempt, answer), now);
+        }
+        Ok(any)
     }
 
     /// Drops a subtask and everything under way for it, whatever their `Drop` does. Returns which outputs of its sink
@@ -455,34 +492,6 @@ impl SubtaskActor {
             cx.waker().wake_by_ref();
         }
     }
-}
-
-/// What a subtask tells the supervisor.
-pub(crate) enum NoteKind {
-    /// See [`Command::Unsure`].
-    Unsure,
-    /// See [`Command::Ready`].
-    Ready,
-    /// See [`Command::Closed`].
-    Closed(crate::ids::WindowId),
-    /// See [`Command::Ack`].
-    Ack(Box<crate::protocol::subtask::Ack>),
-    /// See [`Command::Declined`].
-    Declined(crate::protocol::subtask::Declined),
-    /// See [`Command::Told`].
-    Told(crate::ids::WindowId),
-    /// See [`Command::Finished`].
-    Finished,
-    /// See [`Command::JournalFull`].
-    JournalFull,
-    /// See [`Command::Restarted`].
-    Restarted(Box<Restart>),
-    /// See [`Command::SetAside`].
-    SetAside(Box<DeadLetter>),
-    /// See [`Command::Failed`].
-    Failed(Failure, Option<String>),
-    /// The actor of this seat has ended after a halt; these outputs of its sink were not yet published.
-    Halted(u64, Vec<PendingOutput>),
 }
 
 /// Keeps the compiler from letting an element type slip in that could not travel between threads.

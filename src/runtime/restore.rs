@@ -193,6 +193,7 @@ fn assemble(chain: &ChainBlueprint, old: &Old<'_>, key_groups: u32) -> Result<Ve
                 subtask: SubtaskId::new(Arc::clone(&chain.name), index),
                 finished: finished[index as usize],
                 watermark: watermark(heads, parallelism, index, old),
+                told: told(old.parts(names[names.len() - 1]), parallelism, index, old),
                 channel_watermarks: Vec::new(),
                 cursors: Vec::new(),
                 read: 0,
@@ -303,6 +304,16 @@ fn watermark(heads: &[Place], parallelism: u32, index: u32, old: &Old<'_>) -> Ti
     heads.iter().map(|head| old.subtask(*head).watermark).min().unwrap_or(WATERMARK_MIN)
 }
 
+/// Returns the watermark that a subtask's consumers are to begin with, if it is not its own: what waits for answers at one of
+/// the old subtasks may now wait at any.
+fn told(tails: &[Place], parallelism: u32, index: u32, old: &Old<'_>) -> Option<Timestamp> {
+    if tails.len() == parallelism as usize {
+        return old.subtask(tails[index as usize]).told;
+    }
+    let tails = || tails.iter().map(|tail| old.subtask(*tail));
+    tails().any(|tail| tail.told.is_some()).then(|| tails().map(SubtaskSnapshot::watermark_told).min()).flatten()
+}
+
 /// Returns the states that hold something of a subtask's key groups, in the order of the old subtasks. The first place
 /// is that of the first subtask, whose values without a key go to the first one only.
 fn shares(parts: &[Place], parallelism: u32, index: u32, key_groups: u32) -> Vec<Option<Place>> {
@@ -323,7 +334,7 @@ fn connect(snapshot: &mut SubtaskSnapshot, producers: Vec<&SubtaskSnapshot>, cha
     if chain.source.is_some() {
         return;
     }
-    snapshot.channel_watermarks = producers.iter().map(|producer| producer.watermark).collect();
+    snapshot.channel_watermarks = producers.iter().map(|producer| producer.watermark_told()).collect();
     let slowest = snapshot.channel_watermarks.iter().copied().min().unwrap_or(WATERMARK_MIN);
     let is_new = chain.names().next().is_some_and(|head| old.parts(head).is_empty());
     let goes_on = snapshot.finished && !producers.iter().all(|producer| producer.finished);

@@ -19,7 +19,8 @@ use piton_actors::host::{Beat, Pulse};
 use crate::ids::{Fence, SubtaskId};
 use crate::protocol::manifest::PendingOutput;
 use crate::protocol::subtask::{Event, Subtask};
-use crate::runtime::actor::{Driver, NoteKind, SubtaskActor};
+use crate::runtime::actor::{Driver, SubtaskActor};
+use crate::runtime::note::NoteKind;
 use crate::runtime::supervisor::{Missing, Note, Supervisor};
 use crate::runtime::threads::Place;
 
@@ -29,6 +30,8 @@ pub(crate) const SOURCE: usize = usize::MAX;
 pub(crate) const SINK: usize = usize::MAX - 1;
 /// As [`SOURCE`], while all of it is being dropped.
 pub(crate) const DROPPING: usize = usize::MAX - 2;
+/// As [`SOURCE`], for requests of its last operator.
+pub(crate) const REQUESTS: usize = usize::MAX - 3;
 
 /// A subtask and everything that is in hand for it.
 pub(crate) struct Core {

@@ -6,6 +6,7 @@ use piton_actors::{Error as UserError, WindowId};
 
 use crate::chaos::invariants::{InvariantId, Verdict};
 use crate::ids::{Fence, SubtaskId};
+use crate::protocol::asking::Asked;
 use crate::protocol::chain::{Chain, ChainCall, ChainFailure};
 use crate::protocol::commit::{Commit, CommitError};
 use crate::protocol::coordinator;
@@ -18,7 +19,7 @@ use crate::runtime::restore;
 use crate::runtime::storage::Loaded;
 use crate::sim::attempt::make;
 use crate::sim::faults::CommitFailure;
-use crate::sim::happening::{Address, Happening, call_sink, call_source, has_rows};
+use crate::sim::happening::{Address, Happening, call_request, call_sink, call_source, has_rows};
 use crate::sim::outside::Shown;
 use crate::sim::recorder::Prepared;
 use crate::sim::trace::What;
@@ -52,6 +53,12 @@ impl World<'_> {
             Happening::Sink(address, call, sink) => {
                 self.note(What::SinkCall, address.region, address.subtask, 0);
                 let answer = call_sink(&self.name_of(address), call, sink);
+                self.tell(address, answer);
+            }
+            Happening::Request(address, attempt, call) => {
+                self.note(What::Request, address.region, address.subtask, attempt.id.number);
+                let answer = call_request(&self.name_of(address), attempt, &call);
+                self.last_move = (self.now, self.step);
                 self.tell(address, answer);
             }
             Happening::Write(address, request) => {
@@ -172,6 +179,13 @@ impl World<'_> {
                     continue;
                 }
                 subtask::Command::SetAside(_) => continue,
+                subtask::Command::Ask(Asked::Make(attempt, call)) => {
+                    let at = self.now + self.request_delay();
+                    self.at(at, Happening::Request(address, attempt, call));
+                    continue;
+                }
+                // Its answer comes too late.
+                subtask::Command::Ask(Asked::Drop(_)) => continue,
                 subtask::Command::Source(call, source) => {
                     let at = self.now + self.call_delay();
                     self.at(at, Happening::Source(address, call, source));

@@ -401,7 +401,7 @@ fn draw_subtask(random: &mut Random, job: &Job) -> SubtaskId {
 
 fn draw_hook(random: &mut Random, job: &Job, hooks: &[Hook]) -> Option<Fault> {
     let chains = &job.regions[random.index(job.regions.len())].chains;
-    let hook = random.pick(hooks);
+    let mut hook = random.pick(hooks);
     let is_operators = OPERATOR_HOOKS.contains(&hook);
     let fits = chains.iter().filter(|chain| match hook {
         _ if is_operators => !chain.operators.is_empty(),
@@ -413,6 +413,10 @@ fn draw_hook(random: &mut Random, job: &Job, hooks: &[Hook]) -> Option<Fault> {
         return None;
     }
     let chain = random.pick(&fits);
+    let asks = chain.operators.last().is_some_and(|(_, operator)| operator.asks);
+    if is_operators && asks && random.percent(40) {
+        hook = random.pick(&[Hook::Ask, Hook::Ask, Hook::Answer]);
+    }
     let mut act =
         random.pick(&[Act::Panic, Act::PanicAfter, Act::PanicMidway, Act::Fail, Act::FailAfter, Act::Unavailable(1)]);
     if act == Act::Unavailable(1) {
@@ -421,6 +425,7 @@ fn draw_hook(random: &mut Random, job: &Job, hooks: &[Hook]) -> Option<Fault> {
     let index = random.below(u64::from(chain.parallelism)) as u32;
     let member = random.index(chain.operators.len().max(1));
     let node = match hook {
+        Hook::Ask | Hook::Answer => &chain.operators.last()?.0,
         _ if is_operators => &chain.operators[member].0,
         _ if SOURCE_HOOKS.contains(&hook) => &chain.source.as_ref()?.0,
         _ => &chain.sink.as_ref()?.0,

@@ -4,10 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use piton_actors::host::{AnySink, AnySource, SinkCall};
+use piton_actors::host::{AnySink, AnySource, AskCall, SinkCall};
 use piton_actors::{Batch, Progress, Subtask};
 
 use crate::ids::{Fence, WindowId};
+use crate::protocol::asking::Attempt;
 use crate::protocol::commit::{Commit, CommitError};
 use crate::protocol::element::Element;
 use crate::protocol::failure::{Failure, panic_message};
@@ -40,6 +41,8 @@ pub(crate) enum Happening {
     Source(Address, SourceCall, Box<dyn AnySource>),
     /// A call of a sink.
     Sink(Address, SinkCall, Box<dyn AnySink>),
+    /// An attempt at a request of an operator.
+    Request(Address, Attempt, AskCall),
     /// A cut is made durable.
     Write(Address, WriteRequest),
     /// Chunks are read for a subtask that restarts alone.
@@ -65,6 +68,9 @@ impl Happening {
             }
             Happening::Sink(_, call, sink) => {
                 call_sink("a sink", call, sink);
+            }
+            Happening::Request(_, attempt, call) => {
+                call_request("an operator", attempt, &call);
             }
             _ => {}
         }
@@ -126,6 +132,12 @@ pub(crate) fn call_source(name: &str, call: SourceCall, source: Box<dyn AnySourc
 pub(crate) fn has_rows(answer: &Event) -> bool {
     let Event::Source(_, Ok(SourceAnswer::Polled(Ok(polled)))) = answer else { return false };
     !polled.batches.is_empty()
+}
+
+/// Makes an attempt at a request; returns what the subtask is to hear.
+pub(crate) fn call_request(name: &str, attempt: Attempt, call: &AskCall) -> Event {
+    let came = catch_unwind(AssertUnwindSafe(|| run(call())));
+    Event::Answered(attempt, came.map_err(|payload| Failure::from_panic(name, panic_message(&*payload))))
 }
 
 /// Makes a call on a sink; returns what the subtask is to hear.

@@ -9,6 +9,7 @@
 mod attempt;
 mod coverage;
 mod data;
+mod delays;
 mod drawn;
 mod drive;
 mod faults;

@@ -21,6 +21,7 @@ pub(crate) enum What {
     Idle,
     SourceCall,
     SinkCall,
+    Request,
     Write,
     Commit,
     Load,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use piton_actors::blueprint::OperatorBlueprint;
-use piton_actors::host::{AnyOperator, Keyer, Pulse};
+use piton_actors::host::{AnyOperator, Ask, AskId, Keyer, Pulse, Waiting};
 use piton_actors::{Batch, Result, Scatter, Subtask, Timestamp, WindowId};
 
 use crate::chaos::invariants::InvariantId;
@@ -72,6 +72,18 @@ impl AnyOperator for Watched {
     fn fire_processing_timers(&mut self) -> Result {
         self.owes_nothing("a timer fired");
         self.inner.fire_processing_timers()
+    }
+
+    fn answer(&mut self, id: AskId, answer: Option<&Batch>) -> Result {
+        self.inner.answer(id, answer)
+    }
+
+    fn drain_asks(&mut self, asks: &mut Vec<Ask>) {
+        self.inner.drain_asks(asks);
+    }
+
+    fn waiting(&self) -> Option<Waiting> {
+        self.inner.waiting()
     }
 
     fn next_processing_timer(&self) -> Option<Timestamp> {

@@ -62,7 +62,7 @@ pub(crate) struct World<'a> {
     /// How many of the next storage jobs take so many ms.
     pub(crate) slow_storage: (u64, u64),
     /// How many of the next commits fail after so many ms, and how.
-    failing_commits: Option<(u64, u64, CommitFailure)>,
+    pub(crate) failing_commits: Option<(u64, u64, CommitFailure)>,
     /// How many of the next snapshots cannot be written.
     pub(crate) refused_writes: u64,
     /// How many of the next messages take so many ms.
@@ -601,46 +601,6 @@ impl<'a> World<'a> {
 
     pub(crate) fn judge(&self, verdict: Verdict) {
         self.outside.judge(verdict);
-    }
-
-    /// Returns how long a control message is under way, in ms.
-    pub(crate) fn message_delay(&mut self) -> i64 {
-        let mut delay = self.schedule.between(0, self.settings.message_ms);
-        if self.schedule.percent(self.settings.straggler_percent) {
-            delay = delay * 10 + 5;
-        }
-        if let (1.., ms) = self.slow_messages {
-            self.slow_messages.0 -= 1;
-            delay += ms;
-            self.last_fault = (self.now + ms as i64, self.step);
-        }
-        if self.is_settled() { 0 } else { delay as i64 }
-    }
-
-    /// Returns how long a job of the storage takes, in ms.
-    pub(crate) fn storage_delay(&mut self) -> i64 {
-        let mut delay = self.schedule.between(0, self.settings.storage_ms);
-        if let (1.., ms) = self.slow_storage {
-            self.slow_storage.0 -= 1;
-            delay += ms;
-            self.last_fault = (self.now + ms as i64, self.step);
-        }
-        if self.is_settled() { 0 } else { delay as i64 }
-    }
-
-    /// Returns how long a commit takes, in ms, and how it is to fail, if it is.
-    pub(crate) fn commit_delay(&mut self) -> (i64, Option<CommitFailure>) {
-        // It waits for the disk more than once.
-        let delay = self.storage_delay() + self.storage_delay();
-        let Some((commits, ms, failure)) = self.failing_commits.take() else { return (delay, None) };
-        self.failing_commits = (commits > 1).then_some((commits - 1, ms, failure));
-        self.last_fault = (self.now + ms as i64, self.step);
-        (delay + ms as i64, Some(failure))
-    }
-
-    /// Returns how long a call of a source or a sink takes, in ms.
-    pub(crate) fn call_delay(&mut self) -> i64 {
-        self.schedule.between(0, self.settings.call_ms) as i64
     }
 }
 

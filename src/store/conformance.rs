@@ -72,6 +72,7 @@ pub fn manifest(region: &str, window: u64, fence: Fence, chunks: Vec<ChunkRef>) 
             subtask: SubtaskId::new("count", 0),
             finished: false,
             watermark: window as i64,
+            told: None,
             channel_watermarks: vec![window as i64, -1],
             cursors: vec![window, 3],
             read: 0,

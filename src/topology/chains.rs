@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use crate::config::Chaining;
-use crate::topology::plan::{Chain, Edge, Node, Partition, Region};
+use crate::topology::plan::{Chain, Edge, Node, NodeKind, Partition, Region};
 
 /// Divides the nodes into chains.
 ///
 /// A node joins its producer's chain if it reads nothing else, nothing else reads the producer's main output, and record
 /// by record they are on the same subtask anyway. Side outputs leave a chain, wherever in it they are emitted: what reads
-/// one is in a subtask of its own.
+/// one is in a subtask of its own. An operator that makes requests to the outside is followed by a sink at most.
 pub(crate) fn chains(nodes: &[Node], edges: &[Edge], chaining: Chaining) -> Vec<Chain> {
     let mut chains: Vec<Chain> = Vec::new();
     // Producers come before their consumers, so that the chain to join is there already.
@@ -35,7 +35,10 @@ fn joins(node: usize, nodes: &[Node], edges: &[Edge]) -> Option<usize> {
     let is_only_output = edge.output.is_none() && edges.iter().filter(|other| is_main(other)).count() == 1;
     let is_forward = edge.partition == Partition::Forward;
     let is_dedicated = nodes[edge.from].dedicated || nodes[node].dedicated;
-    (is_forward && is_only_output && !is_dedicated).then_some(edge.from)
+    // What waits for answers holds watermarks back from those behind it; a sink takes none.
+    let waits = matches!(&nodes[edge.from].kind, NodeKind::Operator(operator) if operator.asks)
+        && !matches!(nodes[node].kind, NodeKind::Sink(_));
+    (is_forward && is_only_output && !is_dedicated && !waits).then_some(edge.from)
 }
 
 /// Divides the chains into regions: those that an edge connects are in the same one.

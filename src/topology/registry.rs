@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use piton_actors::blueprint::{KindDoc, OperatorKind, OperatorOf, SinkKind, SourceKind, TypedOutput};
 use piton_actors::join::{Join, JoinOf};
-use piton_actors::{Aggregate, Feed, Inputs, Operator, Sink, Source, WindowedOf};
+use piton_actors::{Aggregate, AsyncOf, AsyncOperator, Feed, Inputs, Operator, Sink, Source, WindowedOf};
 use serde::de::DeserializeOwned;
 
 use crate::topology::kinds::{SinkOf, SourceOf};
@@ -70,6 +70,18 @@ impl Registry {
         A: Aggregate + DeserializeOwned + Clone + Sync,
     {
         self.add_operator_kind(name, Arc::new(WindowedOf::<A>::new(KindDoc::default())))
+    }
+
+    /// Registers an operator that makes requests to the outside: its options are its own fields, and those that say how
+    /// requests are made (`in_flight`, `ordered`, `timeout`, `retries`, `retry_pause`; see [`Asked`](crate::Asked)).
+    ///
+    /// # Panics
+    /// If there is an operator of this name.
+    pub fn async_operator<A>(&mut self, name: &str) -> &mut Registry
+    where
+        A: AsyncOperator + DeserializeOwned,
+    {
+        self.add_operator_kind(name, Arc::new(AsyncOf::<A>::new(KindDoc::default())))
     }
 
     /// Registers a join of two inputs whose options are its own fields.

@@ -57,6 +57,26 @@ fn events_are_lines_of_json_that_begin_with_started_and_end_with_finished() {
 }
 
 #[test]
+fn metrics_are_those_of_the_whole_run_once_it_is_over() {
+    let job = Job::with(&topology(300, "rate = \"1000/s\""));
+    job.piton(&["run", "job.toml", "--metrics", "job.prom", "--events", "events.ndjson"]).with(0);
+    let text = fs::read_to_string(job.path("job.prom")).unwrap();
+    let committed = of(&events(&job.path("events.ndjson")), "committed").len();
+    for line in [
+        "# TYPE piton_records_in gauge".to_string(),
+        "piton_records_in{job_name=\"job\"} 300".into(),
+        "piton_records_out{job_name=\"job\"} 300".into(),
+        format!("piton_checkpoint_duration_seconds_count{{job_name=\"job\",region=\"numbers\"}} {committed}"),
+        "piton_promises_broken_total{invariant=\"committed-is-durable\",job_name=\"job\"} 0".into(),
+    ] {
+        assert!(text.lines().any(|said| said == line), "{line} is not in\n{text}");
+    }
+    assert!(!job.path(".job.prom.new").exists());
+    let refused = job.piton(&["run", "job.toml", "--metrics", "nowhere/job.prom"]).with(2);
+    refused.says(&["metrics cannot be written to \"nowhere/job.prom\""]);
+}
+
+#[test]
 fn a_killed_job_goes_on_where_it_was_committed() {
     let job = Job::with(&topology(2_000, "rate = \"4000/s\""));
     let mut running = job.start(&[], 3);

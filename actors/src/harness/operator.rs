@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::block_on::block_on;
 use super::{ROWS, records};
 use crate::batch::{Batch, Rows};
 use crate::context::Context;
@@ -95,6 +96,7 @@ impl<O: Operator> Harness<O> {
             instance.begin_window(self.window)?;
             self.instance = Some(instance);
             self.drain();
+            self.answer()?;
         }
         self.instance.as_mut().ok_or_else(|| Error::failed("the operator did not open"))
     }
@@ -141,7 +143,28 @@ impl<O: Operator> Harness<O> {
         instance.begin_entry(now);
         let done = step(instance);
         self.drain();
-        done.map(|()| self)
+        done?;
+        self.answer()?;
+        Ok(self)
+    }
+
+    /// Makes the requests that the operator wants made, each once, and gives it the answers.
+    fn answer(&mut self) -> Result {
+        let now = self.now;
+        loop {
+            let (instance, mut asks) = (self.instance()?, Vec::new());
+            instance.drain_asks(&mut asks);
+            if asks.is_empty() {
+                return Ok(());
+            }
+            for ask in asks {
+                let answer = block_on((ask.call)())?;
+                let instance = self.instance()?;
+                instance.begin_entry(now);
+                instance.answer(ask.id, Some(&answer))?;
+                self.drain();
+            }
+        }
     }
 
     /// Gives the operator a batch on an input port.

@@ -6,11 +6,14 @@
 //!
 //! A batch can be a transaction: what an operator did with it is then taken back, or kept, as a whole.
 
+mod asks;
 mod outside;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
+pub(crate) use self::asks::Asks;
+pub use self::asks::{Ask, AskCall, AskId, Patience, Waiting};
 pub use self::outside::{AnySink, AnySource, BoxFuture, HostedSink, HostedSource, Polled, SinkBack, SinkCall};
 use crate::batch::{Batch, Output, OutputBuffer, Scatter};
 use crate::context::Context;
@@ -49,6 +52,18 @@ pub trait AnyOperator: Send {
     /// # Errors
     /// As `open`.
     fn fire_processing_timers(&mut self) -> Result;
+
+    /// Takes the answer to one of its requests; nothing if that was given up.
+    ///
+    /// # Errors
+    /// As `open`.
+    fn answer(&mut self, id: AskId, answer: Option<&Batch>) -> Result;
+
+    /// Moves the requests that it wants made to the end of `asks`.
+    fn drain_asks(&mut self, asks: &mut Vec<Ask>);
+
+    /// Returns what it waits for; nothing if it never asks anything.
+    fn waiting(&self) -> Option<Waiting>;
 
     /// Returns when the earliest processing-time timer is due, in ms.
     fn next_processing_timer(&self) -> Option<Timestamp>;
@@ -277,6 +292,7 @@ impl<O: Operator> Hosted<O> {
         }
         self.context.out.rewind(output);
         self.context.sides.rewind();
+        self.context.asks.new.clear();
         // `entered` stays: it names the record to blame.
         (self.context.watermark, self.context.entry, self.context.time) = (watermark, entry, None);
         true
@@ -321,6 +337,18 @@ impl<O: Operator> AnyOperator for Hosted<O> {
 
     fn fire_processing_timers(&mut self) -> Result {
         self.fire(TimerKind::Processing, self.context.now)
+    }
+
+    fn answer(&mut self, id: AskId, answer: Option<&Batch>) -> Result {
+        self.operator.on_answer(id, answer, &mut self.context)
+    }
+
+    fn drain_asks(&mut self, asks: &mut Vec<Ask>) {
+        asks.append(&mut self.context.asks.new);
+    }
+
+    fn waiting(&self) -> Option<Waiting> {
+        self.context.asks.waiting
     }
 
     fn next_processing_timer(&self) -> Option<Timestamp> {

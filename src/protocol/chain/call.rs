@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use piton_actors::host::{Ask, AskId};
 use piton_actors::{Batch, Timestamp, WindowId};
 
 use super::Exit;
@@ -25,6 +26,8 @@ pub struct Entry {
 pub enum What {
     /// A batch arrives at an input port of the first operator.
     Batch(usize, Batch),
+    /// A request of the last operator is answered, or given up.
+    Answer(AskId, Option<Batch>),
     /// The watermark advances.
     Watermark(Timestamp),
     /// Timers of the engine's clock are due.
@@ -155,6 +158,8 @@ pub struct ChainAnswer {
     pub unpacked: Vec<(usize, InFlight)>,
     /// What is under way, after [`Work::Pack`]; nothing if there is nothing.
     pub packed: Option<WrittenDown>,
+    /// Requests that the last operator wants made.
+    pub asks: Vec<Ask>,
 }
 
 /// What is under way in the channels of a subtask, written down.

@@ -22,7 +22,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use piton_actors::host::{AnyOperator, Keyer, Pulse};
+use piton_actors::host::{AnyOperator, Keyer, Pulse, Waiting};
 use piton_actors::{Batch, Result as UserResult, Scatter, SideOutputDeclared, Timestamp};
 
 pub use self::call::{
@@ -219,6 +219,11 @@ impl Chain {
         self.links.iter().filter_map(|link| link.operator.next_processing_timer()).min()
     }
 
+    /// Returns what the last operator waits for, if it makes requests to the outside. No other one does.
+    pub(crate) fn waiting(&self) -> Option<Waiting> {
+        self.links.last().and_then(|link| link.operator.waiting())
+    }
+
     /// Makes what spreads the output of the last operator, if there is one.
     pub(crate) fn scatter(&self, channels: usize, rows: usize) -> Option<Box<dyn Scatter>> {
         self.links.last().map(|link| link.operator.scatter(channels, rows))
@@ -312,6 +317,7 @@ impl Chain {
                 } else {
                     self.route(&mut answer)?;
                 }
+                self.collect_asks(&mut answer);
                 self.unpack(&packed, &mut answer)?;
             }
             Work::BeginAgain(window) => {
@@ -324,12 +330,14 @@ impl Chain {
                 self.begin(undoable);
                 self.see(entry)?;
                 self.route(&mut answer)?;
+                self.collect_asks(&mut answer);
                 self.settle();
             }
             Work::Sifted(entry) => {
                 self.begin(undoable);
                 self.see(entry)?;
                 self.sift(&mut answer);
+                self.collect_asks(&mut answer);
                 self.settle();
             }
             Work::Cut(_) => {
@@ -349,6 +357,12 @@ impl Chain {
             }
         }
         Ok(answer)
+    }
+
+    fn collect_asks(&mut self, answer: &mut ChainAnswer) {
+        if let Some(link) = self.links.last_mut() {
+            link.operator.drain_asks(&mut answer.asks);
+        }
     }
 
     fn begin(&mut self, undoable: bool) {
@@ -399,6 +413,14 @@ impl Chain {
                     let row = head.map(|link| link.operator.row()).filter(|row| *row < rows);
                     return Err(ChainFailure { row, ..ChainFailure::lost(failure) });
                 }
+            }
+            What::Answer(id, answer) => {
+                let Some(link) = self.links.last_mut() else { return Ok(()) };
+                link.call(|operator| {
+                    operator.begin_entry(now);
+                    operator.answer(id, answer.as_ref())
+                })?;
+                pass_on(link, &mut [], now, &mut self.out)?;
             }
             What::Watermark(watermark) => self.each(now, |operator| operator.advance_watermark(watermark))?,
             What::Timers => self.each(now, |operator| operator.fire_processing_timers())?,

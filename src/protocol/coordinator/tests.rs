@@ -64,6 +64,7 @@ impl Pair {
                 subtask: subtask.clone(),
                 finished,
                 watermark: 0,
+                told: None,
                 channel_watermarks: Vec::new(),
                 cursors: Vec::new(),
                 read: 0,

@@ -61,6 +61,7 @@ impl Rig {
             subtask: source(),
             finished: false,
             watermark: 0,
+            told: None,
             channel_watermarks: Vec::new(),
             cursors: Vec::new(),
             read: 0,

@@ -54,6 +54,7 @@ impl Subtask {
             subtask: self.id.clone(),
             finished: self.finished,
             watermark: self.aligner.combined_watermark(),
+            told: self.asking.told(),
             channel_watermarks: self.aligner.watermarks(),
             cursors: self.outputs.cursors(),
             read: self.counters.read,

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use piton_actors::host::{AnySink, AnySource, SinkCall};
-use piton_actors::{Result as UserResult, Timestamp, WindowId};
+use piton_actors::{Batch, Result as UserResult, Timestamp, WindowId};
 
 use super::Restart;
 use crate::ids::{Fence, SubtaskId};
+use crate::protocol::asking::{Asked, Attempt};
 use crate::protocol::capture::InFlight;
 use crate::protocol::chain::{Chain, ChainAnswer, ChainCall, ChainFailure, Packed, SideExit};
 use crate::protocol::element::{Alignment, Behind, Element, Marker};
@@ -91,6 +92,10 @@ pub enum Event {
     Drain,
     /// The operators are back. Without the chain if it is lost, which is always a failure.
     Chain(Option<Box<Chain>>, Result<ChainAnswer, ChainFailure>),
+    /// What came of a request to the outside. `Err` if it panicked.
+    Answered(Attempt, Result<UserResult<Batch>, Failure>),
+    /// Every request that was under way is lost, for this reason.
+    RequestsLost(Failure),
     /// The source is back. `Err` if it is lost to a panic.
     Source(Option<Box<dyn AnySource>>, Result<SourceAnswer, Failure>),
     /// The sink is back. `Err` if it is lost to a panic.
@@ -111,6 +116,8 @@ pub enum Event {
 pub enum Command {
     /// Make this call on the operators, at once, and bring both back with [`Event::Chain`].
     Chain(ChainCall, Box<Chain>),
+    /// Make a request to the outside, or give one up; what comes of it is told with [`Event::Answered`].
+    Ask(Asked),
     /// Make this call on the source and bring both back with [`Event::Source`].
     Source(SourceCall, Box<dyn AnySource>),
     /// Make this call on the sink and bring both back with [`Event::Sink`].

@@ -19,6 +19,11 @@ impl Subtask {
         self.sink.as_ref().map_or(&*self.id.operator, |sink| &sink.name)
     }
 
+    /// Returns the name of its last operator, which is the one that may make requests, or its own if it has none.
+    pub fn asker_name(&self) -> &str {
+        self.made_of.names.last().map_or(&*self.id.operator, String::as_str)
+    }
+
     /// Returns the name of whoever stands at this place of the pulse of its operators, or its own if nobody does.
     pub fn name_at(&self, place: usize) -> &str {
         let ChainSpec { names, keyed, .. } = &self.made_of;
@@ -79,11 +84,12 @@ impl Subtask {
     pub fn wake_at(&self) -> Option<Timestamp> {
         // While it is not free, whatever frees it lets work go on; a time that is over would wake it for nothing.
         let is_free = self.is_free();
-        let source = self.source.as_ref().and_then(|source| source.wake_at(is_free && !self.held));
+        let may_poll = is_free && !self.held && !self.asking.is_full();
+        let source = self.source.as_ref().and_then(|source| source.wake_at(may_poll));
         let sink = self.sink.as_ref().and_then(SinkTail::retry_at);
         let timer = self.chain.as_ref().and_then(|chain| chain.next_timer()).filter(|_| is_free && !self.finished);
         let recovery = self.recovery.as_ref().and_then(Recovery::waits_until);
-        [source, sink, timer, recovery].into_iter().flatten().min()
+        [source, sink, timer, recovery, self.asking.wake_at()].into_iter().flatten().min()
     }
 
     /// Returns the pending outputs of windows above this one: what a rollback to it must abort.

@@ -18,6 +18,7 @@
 //! neighbours notice a pause, and nothing else. What goes beyond is [`Command::Failed`], after which the subtask does
 //! nothing any more: it is dropped and made anew by whoever restarts its region.
 
+mod answers;
 mod checkpoint;
 mod interface;
 mod looks;
@@ -39,6 +40,7 @@ use self::recovery::{Outer, Recovery, Report};
 use self::stream::Step;
 use crate::ids::{Fence, SubtaskId};
 use crate::protocol::align::Aligner;
+use crate::protocol::asking::Asking;
 use crate::protocol::chain::{Base, Chain, ChainSpec, Entry, KeyedEdge, MAIN, Notice, Routed};
 use crate::protocol::element::{Alignment, Behind, Marker};
 use crate::protocol::failure::{Failure, guard};
@@ -65,6 +67,7 @@ pub struct Subtask {
     sink: Option<SinkTail>,
     origins: Vec<Origin>,
     aligner: Aligner,
+    asking: Asking,
     outputs: Outputs,
     state: State,
     /// What is to be done next, in order.
@@ -195,6 +198,7 @@ impl Subtask {
             let scatter = side.or_else(end);
             scatter.expect("only a sink can be without operators and source, and it has no outputs")
         });
+        let asking = Asking::new(spec.operators.last().map_or("", String::as_str));
         let names = spec.source.iter().map(|(name, _)| name.clone()).chain(spec.operators).chain(spec.sink);
         Ok(Subtask {
             lineage: Lineage::new(spec.id.clone(), spec.region, spec.fence, names.collect()),
@@ -207,6 +211,7 @@ impl Subtask {
             sink,
             aligner: Aligner::new(spec.inputs.len(), WindowId::NONE, spec.aligned),
             overtaking: Overtaking::new(spec.inputs.len()),
+            asking,
             origins: spec.inputs,
             outputs,
             state: State::Created,
@@ -255,6 +260,7 @@ impl Subtask {
             return;
         }
         let done = self.handle(event, now).and_then(|()| self.advance(now));
+        self.commands.extend(self.asking.commands().map(Command::Ask));
         if let Err(failure) = done {
             self.give_up(failure, None);
         }
@@ -302,7 +308,7 @@ impl Subtask {
 
     /// Returns whether it takes an element of this input channel now.
     pub fn takes(&self, channel: usize) -> bool {
-        self.is_free() && self.aligner.is_open(channel) && !self.overtaking.has_restored()
+        self.is_free() && self.aligner.is_open(channel) && !self.overtaking.has_restored() && !self.asking.is_full()
     }
 
     fn handle(&mut self, event: Event, now: Timestamp) -> Result<(), Failure> {
@@ -333,6 +339,8 @@ impl Subtask {
                 Ok(())
             }
             Event::Chain(chain, answer) => self.chain_answered(chain, answer, now),
+            Event::Answered(attempt, answer) => self.asking.answered(attempt, answer, now),
+            Event::RequestsLost(failure) => self.asking.lost(&failure, now),
             Event::Source(source, answer) => self.source_answered(source, answer, now),
             Event::Sink(sink, answer) => self.sink_answered(sink, answer, now),
             Event::Written(window, result) => self.written(window, result),
@@ -342,6 +350,7 @@ impl Subtask {
                 Ok(())
             }
             Event::Wake => {
+                self.asking.wake(now)?;
                 self.fire_timers(now);
                 Ok(())
             }
@@ -368,7 +377,7 @@ impl Subtask {
         {
             self.commands.push(Command::Sink(call, sink));
         }
-        let may_poll = self.is_free() && !self.held;
+        let may_poll = self.is_free() && !self.held && !self.asking.is_full();
         if let Some(source) = &mut self.source
             && let Some((call, source)) = source.next_call(now, may_poll)
         {
@@ -393,7 +402,7 @@ impl Subtask {
             return Ok(true);
         }
         if !self.steps.is_empty() {
-            return self.step(now);
+            return if self.awaits_answers() { Ok(self.take_answer()) } else { self.step(now) };
         }
         if self.state == State::Opening {
             return self.see_opened();
@@ -404,7 +413,11 @@ impl Subtask {
             self.overtake(window);
             return Ok(true);
         }
+        if self.take_answer() {
+            return Ok(true);
+        }
         if self.is_free()
+            && !self.asking.is_full()
             && let Some((channel, element)) = self.overtaking.next_restored()
         {
             self.element(channel, element.into())?;

@@ -40,6 +40,7 @@ impl Subtask {
             if let Some(within) = &snapshot.within {
                 self.aligner.restore_windows(&within.channels);
             }
+            self.asking.restore_told(snapshot.watermark_told());
             self.aligner.restore_watermarks(snapshot.watermark, &snapshot.channel_watermarks);
             self.outputs.restore_cursors(&snapshot.cursors);
             self.lineage.restore(&snapshot.operators);

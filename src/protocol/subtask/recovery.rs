@@ -128,6 +128,7 @@ impl Subtask {
             (Away::Notice, _) => Purpose::Hook,
             (_, Some(Step::Run(What::Batch(_, batch)))) => Purpose::Batch(batch.len()),
             (_, Some(Step::Rows { next, .. })) => Purpose::Row(*next),
+            (_, Some(Step::Answer(_))) => Purpose::Batch(1),
             _ => Purpose::Other,
         };
         let failed =
@@ -325,6 +326,12 @@ impl Subtask {
             Then::Sifted => self.sifting = true,
             Then::Poison => {
                 let failure = report.failure.clone();
+                if let Some(Step::Answer(answered)) = self.steps.front_mut() {
+                    // It is given up instead.
+                    (answered.answer, answered.failure) = (None, Some(failure));
+                    self.mending = Some(report);
+                    return;
+                }
                 let one = match self.steps.front_mut() {
                     Some(Step::Run(What::Batch(_, batch))) => batch.clone(),
                     Some(Step::Rows { batch, next, .. }) => batch.slice(*next..*next + 1),
@@ -355,7 +362,7 @@ impl Subtask {
         self.set_aside(&refused.batch, &refused.failure);
     }
 
-    fn set_aside(&mut self, one: &piton_actors::Batch, failure: &Failure) {
+    pub(super) fn set_aside(&mut self, one: &piton_actors::Batch, failure: &Failure) {
         self.set_aside += 1;
         let letter = DeadLetter {
             operator: failure.operator.clone(),

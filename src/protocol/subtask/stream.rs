@@ -4,6 +4,7 @@ use piton_actors::host::{AnySink, AnySource};
 use piton_actors::{Batch, Result as UserResult, Timestamp, WATERMARK_MIN, WindowId};
 
 use super::{Away, Command, Subtask};
+use crate::protocol::asking::{Answered, Held};
 use crate::protocol::capture::InFlight;
 use crate::protocol::chain::{
     Base, ChainAnswer, ChainCall, ChainFailure, Entry, First, MAIN, Notice, Packed, Routed, What, Work,
@@ -11,6 +12,7 @@ use crate::protocol::chain::{
 use crate::protocol::element::{Alignment, Element, Marker};
 use crate::protocol::failure::Failure;
 use crate::protocol::journal::Replays;
+use crate::protocol::mutant::{self, Mutant};
 use crate::protocol::sink::SinkNews;
 use crate::protocol::source::{SourceAnswer, SourceHead, SourceNews};
 
@@ -22,6 +24,10 @@ pub(super) enum Step {
     Run(What),
     /// Let the operators see a batch record by record, from this one on: as a whole it has failed.
     Rows { port: usize, batch: Batch, next: usize },
+    /// Let them see what came of a request.
+    Answer(Box<Answered>),
+    /// Wait until no record waits for an answer.
+    AwaitAnswers,
     /// Send a watermark on.
     Forward(Timestamp),
     /// Say that nobody need wait for a watermark from here.
@@ -86,9 +92,13 @@ impl Subtask {
                 let row = batch.slice(*next..*next + 1);
                 Work::Entry(Entry { now, what: What::Batch(*port, row) })
             }
+            Step::Answer(answered) => {
+                Work::Entry(Entry { now, what: What::Answer(answered.id, answered.answer.clone()) })
+            }
             Step::Cut(marker, _) => Work::Cut(marker.window),
             Step::Prepared(_) => return Ok(false),
-            Step::Forward(_)
+            Step::AwaitAnswers
+            | Step::Forward(_)
             | Step::Idle
             | Step::Prepare(_)
             | Step::Overtake(_)
@@ -112,8 +122,8 @@ impl Subtask {
     /// Does a step that needs no operators.
     fn pass(&mut self, step: Step) -> Result<(), Failure> {
         match step {
-            Step::Forward(watermark) => self.outputs.send_watermark(watermark),
-            Step::Idle => self.outputs.send_idle(),
+            Step::Forward(watermark) => self.send_on(Held::Watermark(watermark)),
+            Step::Idle => self.send_on(Held::Idle),
             Step::Prepare(marker) => match &mut self.sink {
                 Some(sink) if !self.drained => {
                     self.drained = self.finished;
@@ -152,7 +162,7 @@ impl Subtask {
                 self.commands.push(Command::Ready);
             }
             Step::Open { .. } | Step::Run(_) | Step::Rows { .. } | Step::Prepared(_) | Step::Cut(..) => {}
-            Step::BeginAgain(_) | Step::Pack(..) => {}
+            Step::BeginAgain(_) | Step::Pack(..) | Step::Answer(_) | Step::AwaitAnswers => {}
         }
         Ok(())
     }
@@ -173,11 +183,11 @@ impl Subtask {
 
     /// The first step, which needed the operators, is done.
     pub(super) fn step_done(&mut self, answer: ChainAnswer) -> Result<(), Failure> {
-        let ChainAnswer { outputs, chunks, refused, unpacked, packed } = answer;
+        let ChainAnswer { outputs, chunks, refused, unpacked, packed, asks: _ } = answer;
         let Some(step) = self.steps.front_mut() else {
             return Err(Failure::engine(&*self.id.operator, "the operators answered without having been asked"));
         };
-        let mut done = true;
+        let (mut done, mut given_up) = (true, None);
         match step {
             // Opening counts, too.
             Step::Open { .. } => {
@@ -206,6 +216,9 @@ impl Subtask {
                 *next += 1;
                 done = *next >= batch.len();
             }
+            Step::Answer(answered) => {
+                given_up = answered.failure.take().map(|failure| (answered.record.clone(), failure));
+            }
             Step::Cut(marker, alignment) => {
                 let (marker, alignment) = (*marker, *alignment);
                 self.steps.pop_front();
@@ -216,6 +229,9 @@ impl Subtask {
         }
         for refused in refused {
             self.refused(refused);
+        }
+        if let Some((record, failure)) = given_up {
+            self.set_aside(&record, &failure);
         }
         if let Some(entry) = self.entered.take() {
             self.note(entry, &outputs);
@@ -233,7 +249,7 @@ impl Subtask {
     /// Notes in the journal what the operators have seen, if that is what makes their state.
     fn note(&mut self, entry: Entry, outputs: &[Routed]) {
         let Some(chain) = &self.chain else { return };
-        if !self.ladder.replays() {
+        if !self.ladder.replays() || (mutant::is(Mutant::AnswerNotNoted) && matches!(entry.what, What::Answer(..))) {
             return;
         }
         if self.journal.is_empty() && !chain.remembers() && self.journal.replays() == Replays::Compared {
@@ -337,6 +353,10 @@ impl Subtask {
 
     fn finish(&mut self) {
         self.steps.push_back(Step::Run(What::Close));
+        // Those before the one that asks may have emitted something when they were closed.
+        if !mutant::is(Mutant::EndBeforeAnswers) {
+            self.steps.push_back(Step::AwaitAnswers);
+        }
         self.steps.push_back(Step::End);
     }
 
@@ -353,10 +373,14 @@ impl Subtask {
         };
         self.chain = Some(chain.unwrap_or_else(|| Box::new(self.hollow())));
         match answer {
-            Ok(answer) => match away {
+            Ok(mut answer) => match away {
                 Away::Step => {
                     self.mended();
-                    self.step_done(answer)
+                    let opens = matches!(self.steps.front(), Some(Step::Open { .. }));
+                    let asks = std::mem::take(&mut answer.asks);
+                    self.step_done(answer)?;
+                    self.asked(asks, opens, now);
+                    Ok(())
                 }
                 Away::Notice => {
                     self.mended();

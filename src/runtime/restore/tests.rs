@@ -29,6 +29,7 @@ fn manifest(source: u32, counts: u32, finished: &[u32]) -> Manifest {
         subtask: SubtaskId::new(name, index),
         finished: false,
         watermark,
+        told: None,
         channel_watermarks: vec![i64::MAX; 7],
         cursors: vec![9],
         read: 0,

@@ -16,7 +16,7 @@ use crate::protocol::region;
 use crate::protocol::subtask::Event as SubtaskEvent;
 use crate::runtime::actor::SubtaskActor;
 use crate::runtime::event::Event;
-use crate::runtime::seat::{DROPPING, Label, Letterbox, Lying, Presence, SINK, SOURCE, Seat};
+use crate::runtime::seat::{DROPPING, Label, Letterbox, Lying, Presence, REQUESTS, SINK, SOURCE, Seat};
 
 /// The watch has found that a call gets nowhere.
 pub(crate) struct Hung {
@@ -196,6 +196,7 @@ fn blamed(seat: &Seat, lying: &Lying, beat: Beat) -> String {
     match (lying, beat.place) {
         (Lying::Core(core) | Lying::Lent(core), SOURCE) => core.subtask.source_name().to_string(),
         (Lying::Core(core) | Lying::Lent(core), SINK) => core.subtask.sink_name().to_string(),
+        (Lying::Core(core) | Lying::Lent(core), REQUESTS) => core.subtask.asker_name().to_string(),
         (Lying::Core(core) | Lying::Lent(core), place) => core.subtask.name_at(place).to_string(),
         (Lying::Out | Lying::Dropped(_) | Lying::Moved, _) => seat.label.id.operator.to_string(),
     }
@@ -206,6 +207,7 @@ fn lost_call(beat: Beat, failure: Failure) -> Option<SubtaskEvent> {
     match beat.place {
         SOURCE => Some(SubtaskEvent::Source(None, Err(failure))),
         SINK => Some(SubtaskEvent::Sink(None, Err(failure))),
+        REQUESTS => Some(SubtaskEvent::RequestsLost(failure)),
         DROPPING => None,
         place => {
             // The first operator counts the records of the batch; the others see what it has made of many.

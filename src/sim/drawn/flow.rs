@@ -11,6 +11,8 @@ pub(crate) struct Flow {
     pub(crate) counters: BTreeMap<u32, u64>,
     /// Whether rows may be held back, so that a checkpoint does not show all of its prefix.
     pub(crate) lingers: bool,
+    /// Whether rows may wait for answers from outside: as if they were held back, but watermarks stay behind them.
+    pub(crate) waits: bool,
 }
 
 impl Flow {
@@ -23,12 +25,13 @@ impl Flow {
             *self.counters.entry(*counter).or_default() += times;
         }
         self.lingers |= other.lingers;
+        self.waits |= other.waits;
     }
 
     pub(crate) fn times(&self, factor: u64) -> Flow {
         let origins = self.origins.iter().map(|(id, often)| (*id, often.times(factor)));
         let counters = self.counters.iter().map(|(id, times)| (*id, times * factor));
-        Flow { origins: origins.collect(), counters: counters.collect(), lingers: self.lingers }
+        Flow { origins: origins.collect(), counters: counters.collect(), ..self.clone() }
     }
 
     /// Returns what is left where some rows are sent aside, and what goes there. Counts are not told apart so.

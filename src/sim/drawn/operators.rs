@@ -2,9 +2,11 @@
 //! what they emit.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use piton_actors::blueprint::{OperatorBlueprint, operator_blueprint};
+use piton_actors::blueprint::{Fault, OperatorBlueprint, operator_blueprint};
 use piton_actors::prelude::*;
+use piton_actors::{Asked, Asking};
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
@@ -88,9 +90,33 @@ pub(crate) fn blueprint(id: u32, kind: OperatorKind, data: &Data) -> OperatorBlu
         OperatorKind::Dice => operator_blueprint(Arc::new(|| Ok(Dice { whims: None, window: 0 }))),
         OperatorKind::Fickle => operator_blueprint(Arc::new(move || Ok(Dice { whims: Some(data.clone()), window: 0 }))),
         OperatorKind::Split => operator_blueprint(Arc::new(|| Ok(Split(0)))),
+        OperatorKind::Ask => ask(id),
         OperatorKind::Linger => operator_blueprint(Arc::new(|| Ok(Linger { buffer: Vec::new(), window: 0 }))),
     };
     planned.expect("a factory that never fails")
+}
+
+/// Plans an operator that asks somebody outside, who takes his time.
+fn ask(id: u32) -> Result<OperatorBlueprint, Vec<Fault>> {
+    let (timeout, retry_pause) = (Duration::from_millis(100), Duration::from_millis(5));
+    // What fails too often by chance would be set aside.
+    let asked = Asked { in_flight: 3, ordered: id.is_multiple_of(2), timeout, retries: 7, retry_pause };
+    let planned = operator_blueprint(Arc::new(move || Asking::new(Ask, asked)))?;
+    Ok(OperatorBlueprint { keyed: false, asks: true, ..planned })
+}
+
+/// Sends each row on, when somebody outside has said so.
+struct Ask;
+
+impl AsyncOperator for Ask {
+    type In = Row;
+    type Out = Row;
+
+    async fn ask(&self, row: &Row) -> Result<Vec<Row>> {
+        row.taste();
+        // Whatever window it is answered in, none is over for it.
+        Ok(vec![Row { window: 0, ..row.clone() }])
+    }
 }
 
 /// Writes into each row which subtask it passed.

@@ -92,7 +92,7 @@ impl Oracle {
             let partitions = sink.flow.origins.iter().filter(|(origin, _)| **origin < FIRST_OPERATOR);
             sinks.push(SinkView {
                 region: sink.region,
-                lingers: sink.flow.lingers,
+                lingers: sink.flow.lingers || sink.flow.waits,
                 rows,
                 counts: Counts::default(),
                 counters: sink.flow.counters.clone(),

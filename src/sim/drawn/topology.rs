@@ -99,6 +99,7 @@ pub(crate) enum OperatorKind {
     Dice,
     Fickle,
     Split,
+    Ask,
 }
 
 impl OperatorKind {
@@ -120,6 +121,8 @@ impl Topology {
         // What is sent aside is drawn apart, so that most jobs are what they were before anything was.
         let (random, aside) = (&mut Random::new(seed, "topology"), &mut Random::new(seed, "aside"));
         let splits = aside.percent(40);
+        let asking = &mut Random::new(seed, "asking");
+        let asks = asking.percent(30);
         let regions = if random.percent(15) { 2 } else { 1 };
         let mut topology = Topology {
             key_groups: random.pick(&[8, 16, 128]),
@@ -136,6 +139,7 @@ impl Topology {
             let plan = Drawing {
                 random,
                 aside: splits.then_some(&mut *aside),
+                asking: asks.then_some(&mut *asking),
                 job: &mut topology,
                 number: region,
                 vertices: Vec::new(),
@@ -235,6 +239,8 @@ struct Drawing<'a> {
     random: &'a mut Random,
     /// For jobs with operators that send rows aside.
     aside: Option<&'a mut Random>,
+    /// For jobs with operators that ask somebody outside.
+    asking: Option<&'a mut Random>,
     job: &'a mut Topology,
     number: usize,
     vertices: Vec<Vertex>,
@@ -310,6 +316,7 @@ impl Drawing<'_> {
         }
         let kind = self.random.pick(&kinds);
         let kind = self.or_split(kind, stream.flow.counters.is_empty());
+        let kind = self.or_ask(kind);
         self.operator(stream, kind, "chained", false);
     }
 
@@ -318,6 +325,13 @@ impl Drawing<'_> {
     fn or_split(&mut self, kind: OperatorKind, may: bool) -> OperatorKind {
         let splits = self.aside.as_mut().is_some_and(|random| random.percent(50));
         if splits && may { OperatorKind::Split } else { kind }
+    }
+
+    /// Has an operator without keys ask somebody outside instead, now and then.
+    fn or_ask(&mut self, kind: OperatorKind) -> OperatorKind {
+        let asks = self.asking.as_mut().is_some_and(|random| random.percent(60));
+        let may = matches!(kind, OperatorKind::Stamp | OperatorKind::Linger | OperatorKind::Dice);
+        if asks && may { OperatorKind::Ask } else { kind }
     }
 
     fn operator(&mut self, stream: &mut Stream, kind: OperatorKind, what: &str, robin: bool) {
@@ -353,6 +367,7 @@ impl Drawing<'_> {
                 }
             }
             OperatorKind::Linger | OperatorKind::Dice | OperatorKind::Fickle => stream.flow.lingers = true,
+            OperatorKind::Ask => stream.flow.waits = true,
         }
         stream.plain = false;
         stream.keyed |= kind.is_keyed();
@@ -377,6 +392,7 @@ impl Drawing<'_> {
         let kind = self.random.pick(&kinds);
         let counts = |stream: usize| !streams[stream].flow.counters.is_empty();
         let kind = self.or_split(kind, !counts(first) && !second.is_some_and(counts));
+        let kind = self.or_ask(kind);
         let mut parallelism = self.random.pick(&[1, 2, 2, 3, 4]);
         let mut edge = match kind {
             _ if kind.is_keyed() => Spread::Keyed,
@@ -404,7 +420,8 @@ impl Drawing<'_> {
             stream.flow.add(&flow);
         }
         self.operator(&mut stream, kind, "operator", robin);
-        if self.random.percent(30) {
+        // What asks is the last one of its chain.
+        if self.random.percent(30) && kind != OperatorKind::Ask {
             self.chain(&mut stream);
         }
         stream

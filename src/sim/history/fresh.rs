@@ -105,11 +105,18 @@ impl Fresh {
             self.process(0, *port, batch, entry.now, &mut out)?;
             return Ok(out.all());
         }
+        if let What::Answer(id, answer) = &entry.what {
+            let last = self.links.len() - 1;
+            self.links[last].begin_entry(entry.now);
+            self.links[last].answer(*id, answer.as_ref())?;
+            self.pass_on(last, entry.now, &mut out)?;
+            return Ok(out.all());
+        }
         for index in 0..self.links.len() {
             let link = &mut self.links[index];
             link.begin_entry(entry.now);
             match &entry.what {
-                What::Batch(..) => {}
+                What::Batch(..) | What::Answer(..) => {}
                 What::Watermark(watermark) => link.advance_watermark(*watermark)?,
                 What::Timers => link.fire_processing_timers()?,
                 What::BeginWindow(window) => link.begin_window(*window)?,

@@ -196,8 +196,13 @@ impl Life {
 
     /// Returns the end of a history that was over before a window.
     fn at_end(&self, window: WindowId) -> Option<(usize, Given)> {
-        let last = self.steps.last().map(|lived| &lived.step);
-        let is_over = matches!(last, Some(Step::Seen { entry: Entry { what: What::Close, .. }, .. }));
+        let seen = |lived: &Lived| match &lived.step {
+            Step::Seen { entry, .. } => Some(entry.what.clone()),
+            _ => None,
+        };
+        // Answers may have come behind the end.
+        let last = self.steps.iter().rev().map(seen).find(|seen| !matches!(seen, Some(What::Answer(..))));
+        let is_over = matches!(last, Some(Some(What::Close)));
         (is_over && window > WindowId::NONE).then(|| (self.steps.len(), self.given.clone()))
     }
 

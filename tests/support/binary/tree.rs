@@ -1,7 +1,8 @@
 //! A folder with everything in it: to copy it, and to see whether anybody has touched it.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -34,6 +35,16 @@ pub(crate) fn listing(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
         enter(folder, folder, &mut found);
     }
     found
+}
+
+/// Appends to a file as whoever writes a log does; a new one begins with the header.
+pub(crate) fn append(path: &Path, header: &str, text: &str) {
+    let is_new = !path.exists();
+    let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+    if is_new {
+        file.write_all(format!("{header}\n").as_bytes()).unwrap();
+    }
+    file.write_all(text.as_bytes()).unwrap();
 }
 
 /// Copies a folder with all files that are in it; the socket of a job that was killed is none.

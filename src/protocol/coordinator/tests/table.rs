@@ -193,6 +193,7 @@ fn acknowledgement(who: &str, window: u64, finished: bool, attempt: u64) -> Even
         subtask: subtask.clone(),
         finished,
         watermark: 0,
+        told: None,
         channel_watermarks: Vec::new(),
         cursors: Vec::new(),
         read: 0,

@@ -1,0 +1,273 @@
+//! The requests of a subtask's last operator: which are under way, when they are made again, and what waits for them.
+//!
+//! A request lives here from the call of the operators that has asked for it until the one that takes its answer. Whatever
+//! becomes of the operators in between, it goes on: they are brought back to where they wait for it, and need not ask
+//! again. With the subtask it ends; the next one's operators find what waits in their state, and ask.
+//!
+//! A watermark that the operators have seen goes on only when no record waits that came before it, so that nothing that is
+//! emitted later is late because of that; and nobody is told not to wait for this subtask.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use piton_actors::host::{Ask, AskCall, AskId, Waiting};
+use piton_actors::{Batch, Error, Result as UserResult, Timestamp, WATERMARK_MIN};
+
+use super::failure::{ErrorKindTag, Failure, FailureKind};
+use super::mutant::{self, Mutant};
+
+/// One attempt at a request; what an earlier one gives comes too late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attempt {
+    /// The request.
+    pub id: AskId,
+    /// Which one, from 1.
+    pub number: u32,
+}
+
+/// What is to be done outside.
+pub enum Asked {
+    /// Make this attempt, and say what came of it.
+    Make(Attempt, AskCall),
+    /// Give this one up: nobody waits for it any more.
+    Drop(Attempt),
+}
+
+/// What came of a request, to be seen by the operators.
+pub(crate) struct Answered {
+    pub(crate) id: AskId,
+    /// What to emit; nothing if the request is given up.
+    pub(crate) answer: Option<Batch>,
+    /// The record that it is for.
+    pub(crate) record: Batch,
+    /// Why it is given up.
+    pub(crate) failure: Option<Failure>,
+}
+
+/// What waits for records that came before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// A watermark.
+    Watermark(Timestamp),
+    /// That nobody need wait for one.
+    Idle,
+}
+
+/// A request that has no answer yet.
+struct Open {
+    ask: Ask,
+    attempt: u32,
+    state: State,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    /// An attempt is under way, until this time at most.
+    UnderWay(Timestamp),
+    /// The next one begins at this time.
+    Pause(Timestamp),
+}
+
+impl State {
+    fn due(self) -> Timestamp {
+        match self {
+            State::UnderWay(until) => until,
+            State::Pause(until) => until,
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct Asking {
+    /// The name of the operator, for messages.
+    operator: String,
+    open: BTreeMap<AskId, Open>,
+    /// In the order in which they came.
+    answered: VecDeque<Answered>,
+    waiting: Waiting,
+    /// With the number of the first request that did not come before it.
+    held: VecDeque<(u64, Held)>,
+    /// The last watermark that was not held back.
+    told: Timestamp,
+    commands: Vec<Asked>,
+}
+
+impl Asking {
+    /// Makes one for the operator of this name.
+    pub(crate) fn new(operator: &str) -> Asking {
+        Asking {
+            operator: operator.to_string(),
+            open: BTreeMap::new(),
+            answered: VecDeque::new(),
+            waiting: Waiting::default(),
+            held: VecDeque::new(),
+            told: WATERMARK_MIN,
+            commands: Vec::new(),
+        }
+    }
+
+    /// Takes what the operators want to know.
+    pub(crate) fn ask(&mut self, asks: Vec<Ask>, now: Timestamp) {
+        for ask in asks {
+            let id = ask.id;
+            let open = Open { ask, attempt: 0, state: State::Pause(now) };
+            self.open.insert(id, open);
+            self.attempt(id, now);
+        }
+    }
+
+    /// Takes what the operators wait for, now that they have seen something.
+    pub(crate) fn waits(&mut self, waiting: Option<Waiting>) {
+        self.waiting = waiting.unwrap_or_default();
+    }
+
+    fn attempt(&mut self, id: AskId, now: Timestamp) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        open.attempt += 1;
+        open.state = State::UnderWay(open.ask.patience.until(now));
+        let attempt = Attempt { id, number: open.attempt };
+        self.commands.push(Asked::Make(attempt, open.ask.call.clone()));
+    }
+
+    /// Takes what came of an attempt.
+    ///
+    /// # Errors
+    /// If it says that the job must not go on.
+    pub(crate) fn answered(
+        &mut self,
+        attempt: Attempt,
+        answer: Result<UserResult<Batch>, Failure>,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let Attempt { id, number } = attempt;
+        let is_under_way = |open: &Open| open.attempt == number && matches!(open.state, State::UnderWay(_));
+        if !self.open.get(&id).is_some_and(is_under_way) {
+            return Ok(());
+        }
+        match answer {
+            Ok(Ok(batch)) => {
+                let Some(Open { ask, .. }) = self.open.remove(&id) else { return Ok(()) };
+                self.answered.push_back(Answered { id, answer: Some(batch), record: ask.record, failure: None });
+                Ok(())
+            }
+            Ok(Err(error)) => self.failed(id, Failure::error(&*self.operator, &error), now),
+            Err(failure) => self.failed(id, failure, now),
+        }
+    }
+
+    /// Everything that was under way is lost.
+    ///
+    /// # Errors
+    /// As [`Asking::answered`].
+    pub(crate) fn lost(&mut self, failure: &Failure, now: Timestamp) -> Result<(), Failure> {
+        let is_under_way = |(_, open): &(&AskId, &Open)| matches!(open.state, State::UnderWay(_));
+        let under_way: Vec<AskId> = self.open.iter().filter(is_under_way).map(|(id, _)| *id).collect();
+        under_way.into_iter().try_for_each(|id| self.failed(id, failure.clone(), now))
+    }
+
+    /// An attempt has failed: it is made again later, or given up.
+    fn failed(&mut self, id: AskId, failure: Failure, now: Timestamp) -> Result<(), Failure> {
+        if failure.is_final() {
+            return Err(failure);
+        }
+        let Some(open) = self.open.get_mut(&id) else { return Ok(()) };
+        let is_poison = failure.kind == FailureKind::Error(ErrorKindTag::Poison);
+        if let Some(at) = open.ask.patience.again(open.attempt, now).filter(|_| !is_poison) {
+            tracing::debug!(operator = self.operator, attempt = open.attempt, %failure, "a request is made again");
+            open.state = State::Pause(at);
+            return Ok(());
+        }
+        let attempts = open.attempt;
+        let Some(Open { ask, .. }) = self.open.remove(&id) else { return Ok(()) };
+        let message = match attempts {
+            1 => failure.message.clone(),
+            _ => format!("{} (the last of {attempts} attempts)", failure.message),
+        };
+        let failure = Some(Failure { message, ..failure });
+        self.answered.push_back(Answered { id, answer: None, record: ask.record, failure });
+        Ok(())
+    }
+
+    /// Time has passed: attempts that take too long have failed, pauses are over.
+    ///
+    /// # Errors
+    /// As [`Asking::answered`].
+    pub(crate) fn wake(&mut self, now: Timestamp) -> Result<(), Failure> {
+        let due: Vec<AskId> = self.open.iter().filter(|(_, open)| open.state.due() <= now).map(|(id, _)| *id).collect();
+        for id in due {
+            let Some(open) = self.open.get(&id) else { continue };
+            match open.state {
+                State::Pause(_) => self.attempt(id, now),
+                State::UnderWay(_) => {
+                    let (number, timeout) = (open.attempt, open.ask.patience.timeout);
+                    self.commands.push(Asked::Drop(Attempt { id, number }));
+                    let message = format!("a request was not answered within {} ms", timeout.as_millis());
+                    self.failed(id, Failure::error(&*self.operator, &Error::unavailable(message)), now)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns when [`Asking::wake`] has something to do.
+    pub(crate) fn wake_at(&self) -> Option<Timestamp> {
+        self.open.values().map(|open| open.state.due()).min()
+    }
+
+    /// Takes what is to be done outside.
+    pub(crate) fn commands(&mut self) -> std::vec::Drain<'_, Asked> {
+        self.commands.drain(..)
+    }
+
+    /// Takes the next answer that the operators are to see.
+    pub(crate) fn next_answer(&mut self) -> Option<Answered> {
+        self.answered.pop_front()
+    }
+
+    /// Returns whether the operators should be given nothing more before there are answers.
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiting.is_full
+    }
+
+    /// Returns whether records wait for answers.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting.oldest.is_some()
+    }
+
+    /// Holds something back that must not pass the records that wait; returns false if there are none.
+    pub(crate) fn holds(&mut self, what: Held) -> bool {
+        let holds = (self.is_waiting() || !self.held.is_empty()) && !mutant::is(Mutant::WatermarkNotHeld);
+        if holds {
+            self.held.push_back((self.waiting.next, what));
+        } else {
+            self.goes(what);
+        }
+        holds
+    }
+
+    /// Lets go of the next thing that no record waits before any more.
+    pub(crate) fn let_go(&mut self) -> Option<Held> {
+        let (behind, _) = self.held.front()?;
+        if self.waiting.oldest.is_some_and(|oldest| oldest < *behind) {
+            return None;
+        }
+        let (_, what) = self.held.pop_front()?;
+        self.goes(what);
+        Some(what)
+    }
+
+    fn goes(&mut self, what: Held) {
+        if let Held::Watermark(watermark) = what {
+            self.told = watermark;
+        }
+    }
+
+    /// Returns the watermark that the consumers have, if another one is held back.
+    pub(crate) fn told(&self) -> Option<Timestamp> {
+        (!self.held.is_empty()).then_some(self.told)
+    }
+
+    /// Goes on from where the consumers had this watermark.
+    pub(crate) fn restore_told(&mut self, told: Timestamp) {
+        self.told = told;
+    }
+}

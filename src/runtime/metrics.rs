@@ -1,0 +1,253 @@
+//! What a running job counts, as Prometheus reads it.
+//!
+//! Everything follows from the events that the job tells and from its [`Progress`]: nothing on the path of a record counts
+//! anything for it. Names and units are those that Prometheus recommends: base units (seconds, bytes), `_total` for what only
+//! grows while the process lives.
+
+use prometheus::core::Collector;
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+
+use crate::error::{Error, Result};
+use crate::invariants::InvariantId;
+use crate::runtime::{Event, Progress};
+
+/// Promises that are looked after while a job runs.
+const LOOKED_AFTER: [InvariantId; 3] =
+    [InvariantId::HeadNeverBack, InvariantId::CommittedIncreases, InvariantId::CommittedIsDurable];
+
+/// How long checkpoints and restarts take, in s: from a tenth of a ms to a minute.
+const SECONDS: [f64; 13] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0];
+
+/// The metrics of one job. See the module.
+pub struct Metrics {
+    registry: Registry,
+    progress: Progress,
+    records_in: IntGauge,
+    records_out: IntGauge,
+    committed: HistogramVec,
+    window: IntGaugeVec,
+    bytes: IntGaugeVec,
+    failed_checkpoints: IntCounterVec,
+    restarts: HistogramVec,
+    hung: IntCounterVec,
+    dead_letters: IntCounterVec,
+    broken: IntCounterVec,
+}
+
+impl Metrics {
+    /// Makes the metrics of a job of this name.
+    ///
+    /// # Errors
+    /// If the metrics contradict each other, which would be a mistake of piton.
+    pub fn new(job: &str, progress: &Progress) -> Result<Metrics> {
+        let made = Metrics::make(job, progress.clone());
+        made.map_err(|error| Error::failed(format!("the metrics could not be made: {error}")))
+    }
+
+    fn make(job: &str, progress: Progress) -> prometheus::Result<Metrics> {
+        let labels = [("job_name".to_string(), job.to_string())].into_iter().collect();
+        let registry = Registry::new_custom(Some("piton".into()), Some(labels))?;
+        let seconds = |name: &str, help: &str| HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+        let metrics = Metrics {
+            records_in: known(
+                &registry,
+                IntGauge::new(
+                    "records_in",
+                    "Records that the sources have emitted since the job first began, without what was rolled back.",
+                )?,
+            )?,
+            records_out: known(
+                &registry,
+                IntGauge::new(
+                    "records_out",
+                    "Records that the sinks have taken since the job first began, without what was rolled back.",
+                )?,
+            )?,
+            committed: known(
+                &registry,
+                HistogramVec::new(
+                    seconds("checkpoint_duration_seconds", "How long committed checkpoints took from their trigger."),
+                    &["region"],
+                )?,
+            )?,
+            window: known(
+                &registry,
+                IntGaugeVec::new(Opts::new("committed_window", "The newest committed window."), &["region"])?,
+            )?,
+            bytes: known(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new("checkpoint_bytes", "How much state the newest committed checkpoint refers to."),
+                    &["region"],
+                )?,
+            )?,
+            failed_checkpoints: known(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new("checkpoints_failed_total", "Checkpoints that did not complete."),
+                    &["region"],
+                )?,
+            )?,
+            restarts: known(
+                &registry,
+                HistogramVec::new(
+                    seconds(
+                        "restart_duration_seconds",
+                        "How long restarts took, from the failure until new input was processed.",
+                    ),
+                    &["region", "operator", "scope", "cause"],
+                )?,
+            )?,
+            hung: known(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new("hung_total", "Calls that got nowhere and were abandoned."),
+                    &["region", "operator"],
+                )?,
+            )?,
+            dead_letters: known(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new("dead_letters_total", "Records that were set aside or left out."),
+                    &["region", "operator"],
+                )?,
+            )?,
+            broken: known(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "promises_broken_total",
+                        "Promises that were broken: anything but 0 is a mistake of piton or of what it stands on.",
+                    ),
+                    &["invariant"],
+                )?,
+            )?,
+            registry,
+            progress,
+        };
+        for invariant in LOOKED_AFTER {
+            metrics.broken.with_label_values(&[invariant.name()]);
+        }
+        Ok(metrics)
+    }
+
+    /// Takes an event of the job.
+    pub fn on(&self, event: &Event) {
+        match event {
+            Event::Committed { region, window, bytes, took_ms } => {
+                self.committed.with_label_values(&[region]).observe(*took_ms as f64 / 1e3);
+                self.window.with_label_values(&[region]).set(whole(*window));
+                self.bytes.with_label_values(&[region]).set(whole(*bytes));
+            }
+            Event::CheckpointFailed { region, .. } => self.failed_checkpoints.with_label_values(&[region]).inc(),
+            Event::Restarted { region, operator, scope, cause, took_ms, .. } => {
+                self.restarts.with_label_values(&[region, operator, *scope, *cause]).observe(*took_ms / 1e3);
+            }
+            Event::Hung { region, operator, .. } => self.hung.with_label_values(&[region, operator]).inc(),
+            Event::DeadLetter { region, operator, .. } => {
+                self.dead_letters.with_label_values(&[region, operator]).inc();
+            }
+            Event::Violated { invariant, .. } => self.broken.with_label_values(&[*invariant]).inc(),
+            Event::Started { .. }
+            | Event::CheckpointStarted { .. }
+            | Event::Escalated { .. }
+            | Event::Savepoint { .. }
+            | Event::Finished { .. }
+            | Event::Failed { .. } => {}
+        }
+    }
+
+    /// Returns all of them in the text format of Prometheus (0.0.4).
+    ///
+    /// # Errors
+    /// If they cannot be written so, which would be a mistake of piton.
+    pub fn text(&self) -> Result<String> {
+        self.records_in.set(whole(self.progress.records_in()));
+        self.records_out.set(whole(self.progress.records_out()));
+        let text = TextEncoder::new().encode_to_string(&self.registry.gather());
+        text.map_err(|error| Error::failed(format!("the metrics could not be written: {error}")))
+    }
+}
+
+/// Makes the registry know of a metric.
+fn known<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> prometheus::Result<C> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metrics() -> Metrics {
+        Metrics::new("flights", &Progress::default()).unwrap()
+    }
+
+    #[track_caller]
+    fn assert_says(metrics: &Metrics, lines: &[&str]) {
+        let text = metrics.text().unwrap();
+        for line in lines {
+            assert!(text.lines().any(|said| said == *line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn promises_are_there_although_none_was_broken() {
+        let metrics = metrics();
+        let broken = |name: &str, times: u64| {
+            format!("piton_promises_broken_total{{invariant=\"{name}\",job_name=\"flights\"}} {times}")
+        };
+        assert_says(&metrics, &[&broken("head-never-back", 0), &broken("committed-is-durable", 0)]);
+        let (region, message) = ("ticks".to_string(), "the head went back".to_string());
+        metrics.on(&Event::Violated { region, invariant: InvariantId::HeadNeverBack.name(), message });
+        assert_says(&metrics, &[&broken("head-never-back", 1), &broken("committed-is-durable", 0)]);
+    }
+
+    #[test]
+    fn what_happens_is_counted_and_timed() {
+        let metrics = metrics();
+        let region = || "ticks".to_string();
+        metrics.on(&Event::Committed { region: region(), window: 7, bytes: 300, took_ms: 20 });
+        metrics.on(&Event::Committed { region: region(), window: 9, bytes: 500, took_ms: 2_000 });
+        let (operator, reason) = ("count".to_string(), "boom".to_string());
+        metrics.on(&Event::DeadLetter {
+            region: region(),
+            operator: operator.clone(),
+            subtask: 0,
+            reason: reason.clone(),
+        });
+        metrics.on(&Event::Restarted {
+            region: region(),
+            operator,
+            subtask: Some(0),
+            scope: "batch",
+            attempt: 1,
+            window: 9,
+            replayed: 0,
+            restore_ms: 0.0,
+            replay_ms: 0.0,
+            took_ms: 0.2,
+            cause: "panic",
+            reason,
+        });
+        let of = "job_name=\"flights\"";
+        let restart = format!("cause=\"panic\",{of},operator=\"count\",region=\"ticks\",scope=\"batch\"");
+        assert_says(
+            &metrics,
+            &[
+                &format!("piton_committed_window{{{of},region=\"ticks\"}} 9"),
+                &format!("piton_checkpoint_bytes{{{of},region=\"ticks\"}} 500"),
+                &format!("piton_checkpoint_duration_seconds_count{{{of},region=\"ticks\"}} 2"),
+                &format!("piton_checkpoint_duration_seconds_bucket{{{of},region=\"ticks\",le=\"0.05\"}} 1"),
+                &format!("piton_dead_letters_total{{{of},operator=\"count\",region=\"ticks\"}} 1"),
+                &format!("piton_restart_duration_seconds_bucket{{{restart},le=\"0.0001\"}} 0"),
+                &format!("piton_restart_duration_seconds_bucket{{{restart},le=\"0.0005\"}} 1"),
+                &format!("piton_records_in{{{of}}} 0"),
+            ],
+        );
+    }
+}
