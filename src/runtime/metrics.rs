@@ -235,15 +235,15 @@ mod tests {
             reason,
         });
         let of = "job_name=\"flights\"";
-        let restart = format!("cause=\"panic\",{of},operator=\"count\",region=\"ticks\",scope=\"batch\"");
+        let restart = format!("cause=\"panic\",operator=\"count\",region=\"ticks\",scope=\"batch\",{of}");
         assert_says(
             &metrics,
             &[
-                &format!("piton_committed_window{{{of},region=\"ticks\"}} 9"),
-                &format!("piton_checkpoint_bytes{{{of},region=\"ticks\"}} 500"),
-                &format!("piton_checkpoint_duration_seconds_count{{{of},region=\"ticks\"}} 2"),
-                &format!("piton_checkpoint_duration_seconds_bucket{{{of},region=\"ticks\",le=\"0.05\"}} 1"),
-                &format!("piton_dead_letters_total{{{of},operator=\"count\",region=\"ticks\"}} 1"),
+                &format!("piton_committed_window{{region=\"ticks\",{of}}} 9"),
+                &format!("piton_checkpoint_bytes{{region=\"ticks\",{of}}} 500"),
+                &format!("piton_checkpoint_duration_seconds_count{{region=\"ticks\",{of}}} 2"),
+                &format!("piton_checkpoint_duration_seconds_bucket{{region=\"ticks\",{of},le=\"0.05\"}} 1"),
+                &format!("piton_dead_letters_total{{operator=\"count\",region=\"ticks\",{of}}} 1"),
                 &format!("piton_restart_duration_seconds_bucket{{{restart},le=\"0.0001\"}} 0"),
                 &format!("piton_restart_duration_seconds_bucket{{{restart},le=\"0.0005\"}} 1"),
                 &format!("piton_records_in{{{of}}} 0"),

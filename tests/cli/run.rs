@@ -66,7 +66,7 @@ fn metrics_are_those_of_the_whole_run_once_it_is_over() {
         "# TYPE piton_records_in gauge".to_string(),
         "piton_records_in{job_name=\"job\"} 300".into(),
         "piton_records_out{job_name=\"job\"} 300".into(),
-        format!("piton_checkpoint_duration_seconds_count{{job_name=\"job\",region=\"numbers\"}} {committed}"),
+        format!("piton_checkpoint_duration_seconds_count{{region=\"numbers\",job_name=\"job\"}} {committed}"),
         "piton_promises_broken_total{invariant=\"committed-is-durable\",job_name=\"job\"} 0".into(),
     ] {
         assert!(text.lines().any(|said| said == line), "{line} is not in\n{text}");
