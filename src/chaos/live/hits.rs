@@ -297,13 +297,13 @@ impl Hits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chaos::fragile::MEANT;
     use crate::config::Duration;
     use crate::topology::Role;
 
     fn hits(faults: Vec<PlannedFault>) -> Hits {
         let target = |name: &str, region: &str| Target {
             name: name.into(),
+    use crate::protocol::failure::MEANT;
             role: Role::Operator,
             parallelism: 2,
             head: name.into(),
