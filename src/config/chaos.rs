@@ -182,7 +182,7 @@ impl fmt::Display for Nth {
 pub struct ChaosExpectation {
     /// What the output is like, compared with that of a run without faults: `"at-least-once"` lets rows repeat.
     pub output: Mode,
-    /// How long 99 of 100 recoveries take at most. Default: any time.
+    /// How long 99 of 100 recoveries take at most; that does not hold if none was measured. Default: any time.
     pub recovery_p99: Option<Duration>,
     /// How much memory the process takes at most. Default: any amount.
     pub max_rss: Option<Bytes>,

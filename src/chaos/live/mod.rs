@@ -32,6 +32,7 @@ use crate::config::{Bytes, Duration, Mode};
 use crate::error::{Error, Result};
 use crate::topology::{NodeKind, Plan};
 
+use hits::UNMEASURED;
 use outputs::{Committed, Watched};
 use peace::Quiet;
 use process::Runner;
@@ -187,6 +188,9 @@ pub fn run(mut request: Request) -> Result<Report> {
 
     let (kinds, recovery) = done.hits.by_kind();
     let hypothesis = hypothesis(&topology, &done, recovery);
+    if topology.settings.chaos.expect.recovery_p99.is_some() {
+        notes.extend(unmeasured(&kinds));
+    }
     let holds = done.broken.is_empty() && hypothesis.iter().all(|expected| expected.instead.is_none());
     let verdict = if holds { Verdict::Pass } else { Verdict::Fail };
     let kept = (verdict == Verdict::Fail).then(|| keep(scratch, &request.plan)).transpose()?;
@@ -368,11 +372,7 @@ fn hypothesis(topology: &Plan, done: &siege::Done, recovery: Option<report::Spre
         },
     }];
     if let Some(longest) = expect.recovery_p99 {
-        let p99 = recovery.map(|spread| spread.p99);
-        all.push(report::Expected {
-            what: format!("recovery p99 <= {longest}"),
-            instead: p99.filter(|p99| *p99 > longest.millis() as f64).map(|p99| format!("it was {p99:.0} ms")),
-        });
+        all.push(report::Expected { what: format!("recovery p99 <= {longest}"), instead: too_long(longest, recovery) });
     }
     if let Some(most) = expect.max_rss {
         let peak = done.memory.peak;
@@ -382,6 +382,22 @@ fn hypothesis(topology: &Plan, done: &siege::Done, recovery: Option<report::Spre
         });
     }
     all
+}
+
+/// Returns what recoveries were instead of as short as they should be, or why nobody knows.
+fn too_long(longest: Duration, recovery: Option<report::Spread>) -> Option<String> {
+    match recovery {
+        None => Some("no fault has had a recovery whose time was measured".into()),
+        Some(spread) if spread.p99 > longest.millis() as f64 => Some(format!("it was {:.0} ms", spread.p99)),
+        Some(_) => None,
+    }
+}
+
+/// Returns for which kinds of faults nobody knows how long recoveries took.
+fn unmeasured(kinds: &[report::Kind]) -> Option<String> {
+    let kinds: Vec<&str> = kinds.iter().filter(|kind| kind.remark.is_some()).map(|kind| kind.kind.name()).collect();
+    let said = || format!("chaos.expect.recovery_p99 says nothing about {}: {UNMEASURED}", kinds.join(", "));
+    (!kinds.is_empty()).then(said)
 }
 
 /// Returns the command that plays the plan of a report again, for somebody at a shell.
@@ -403,4 +419,18 @@ fn is_stopped(request: &Request) -> Result {
         return Err(Error::failed("stopped before the end: there is no verdict"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chaos::report::Spread;
+
+    #[test]
+    fn an_expectation_that_nothing_was_measured_for_does_not_hold() {
+        let longest = Duration::from_secs(1);
+        assert_eq!(too_long(longest, Spread::of(vec![900.0])), None);
+        assert!(too_long(longest, Spread::of(vec![900.0, 1_100.0])).unwrap().contains("1100 ms"));
+        assert!(too_long(longest, None).unwrap().contains("was measured"));
+    }
 }
