@@ -76,6 +76,15 @@ impl RecordType {
         }
     }
 
+    /// Returns the names of its columns, if it has any that are known.
+    pub fn columns(&self) -> Option<Vec<&str>> {
+        match self {
+            RecordType::Rows { .. } => None,
+            #[cfg(feature = "sql")]
+            RecordType::Table(schema) => Some(schema.fields().iter().map(|field| field.name().as_str()).collect()),
+        }
+    }
+
     /// Returns whether a batch of this type can be read as one of `other`.
     pub fn agrees_with(&self, other: &RecordType) -> bool {
         match (self, other) {

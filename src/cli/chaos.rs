@@ -36,7 +36,9 @@ const SEEDS: u64 = 1_000_000;
 pub(super) fn run(args: &ChaosArgs, registry: &Registry, terminal: &Terminal) -> Result<u8> {
     let file = args.job.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_JOB));
     let mut set = args.set.clone();
-    set.extend(args.duration.map(|duration| format!("chaos.duration={duration}")));
+    // A plan has times of its own, which `[chaos]` has nothing to say about.
+    let drawn_within = args.duration.filter(|_| args.plan.is_none());
+    set.extend(drawn_within.map(|duration| format!("chaos.duration={duration}")));
     let form = args.report.as_deref().map(Form::of).transpose()?;
     args.report.as_deref().map(can_be_written).transpose()?;
     let topology = replan(&file, &set, registry)?;
