@@ -155,17 +155,17 @@ pub fn run(mut request: Request) -> Result<Report> {
     let mut letters = report::Letters::default();
     if done.has_finished {
         for watched in &done.watched {
-            done.broken.extend(watched.complete().into_iter().map(|violation| in_the_end(&violation)));
+            in_the_end(&mut done.broken, &watched.complete());
         }
         let (compared, wrong) = match topology.settings.checkpoint.mode {
             Mode::ExactlyOnce => state::compare(&golden_runner, &done.runner, &not_compared)?,
             Mode::AtLeastOnce => (every_state_not_compared(&topology), Vec::new()),
         };
         state = compared;
-        done.broken.extend(wrong.iter().map(in_the_end));
+        in_the_end(&mut done.broken, &wrong);
         let (compared, wrong) = state::compare_letters(&golden_runner, &done.runner)?;
         letters = compared;
-        done.broken.extend(wrong.iter().map(in_the_end));
+        in_the_end(&mut done.broken, &wrong);
     } else {
         notes.push(
             "the run did not come to its end: state, dead letters and the completeness of output were not compared"
@@ -350,15 +350,17 @@ fn every_state_not_compared(topology: &Plan) -> report::State {
     report::State { not_compared, ..report::State::default() }
 }
 
-fn in_the_end(violation: &Violation) -> report::Broken {
-    report::Broken { invariant: violation.invariant.name(), message: violation.message.clone(), at_ms: None }
+fn in_the_end(broken: &mut Vec<report::Broken>, violations: &[Violation]) {
+    for violation in violations {
+        report::Broken::note(broken, violation, None);
+    }
 }
 
 /// Returns what was expected, and whether it held.
 fn hypothesis(topology: &Plan, done: &siege::Done, recovery: Option<report::Spread>) -> Vec<report::Expected> {
     let expect = &topology.settings.chaos.expect;
     let is_output = |broken: &&report::Broken| OUTPUT.iter().any(|id| id.name() == broken.invariant);
-    let broken = done.broken.iter().filter(is_output).count();
+    let broken: u64 = done.broken.iter().filter(is_output).map(|broken| broken.more + 1).sum();
     let what = match (topology.settings.checkpoint.mode, expect.output) {
         (Mode::ExactlyOnce, Mode::ExactlyOnce) => "exactly-once",
         (Mode::AtLeastOnce, _) | (_, Mode::AtLeastOnce) => "at-least-once",

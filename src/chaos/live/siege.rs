@@ -36,8 +36,6 @@ const PAUSE: Duration = Duration::from_millis(5);
 const LOOK_MS: u64 = 200;
 /// How long after a restart the fault that has caused it is told at the latest, in ms.
 const EXPLAINED_MS: u64 = 1_000;
-/// How many broken promises are told: more of them say no more.
-const MOST_BROKEN: usize = 20;
 /// How many processes in a row may end without having committed anything.
 const MOST_BARREN: u32 = 40;
 /// How long nothing may be committed once faults are over and the job was well, in ms.
@@ -280,15 +278,8 @@ impl<'a> Siege<'a> {
     }
 
     fn broken(&mut self, violation: &Violation) {
-        let name = violation.invariant.name();
-        let is_known = |broken: &Broken| broken.invariant == name && broken.message == violation.message;
-        if self.done.broken.len() < MOST_BROKEN && !self.done.broken.iter().any(is_known) {
-            self.done.broken.push(Broken {
-                invariant: violation.invariant.name(),
-                message: violation.message.clone(),
-                at_ms: Some(self.elapsed()),
-            });
-        }
+        let now = self.elapsed();
+        Broken::note(&mut self.done.broken, violation, Some(now));
     }
 
     /// Goes from one phase to the next.

@@ -92,7 +92,7 @@ fn broken(report: &Report) -> String {
             text,
             "<tr><td class=\"fail\">{}</td><td>{when}</td><td>{}</td></tr>",
             escaped(broken.invariant),
-            escaped(&broken.message)
+            escaped(&format!("{}{}", broken.message, text::more(broken)))
         )
         .ok();
     }
