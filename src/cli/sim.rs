@@ -15,7 +15,7 @@ use crate::cli::signals::stop_on_signals;
 use crate::cli::table::{Table, print};
 use crate::cli::terminal::Terminal;
 use crate::cli::text::{count, number, span};
-use crate::cli::written::write_beside;
+use crate::cli::written::{can_be_written_beside, write_beside};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sim::{Coverage, Found, Options, Outcome, Phase, Simulation, Stats};
@@ -37,6 +37,13 @@ pub(super) fn run(args: &SimArgs, registry: &Registry, terminal: &Terminal) -> R
     if let Some(found) = &found {
         found.fits(&plan)?;
     }
+    let first = args.seed.or(plan.settings.chaos.seed).unwrap_or(0);
+    // What is found after an hour has to go somewhere.
+    match (&args.plan, args.shrink) {
+        (None, _) => can_be_written_beside(&plan_of(first))?,
+        (Some(file), true) => can_be_written_beside(file)?,
+        (Some(_), false) => {}
+    }
     // Panics are part of the plan, thousands of them.
     panics::silence();
     let rows = found.as_ref().map_or(args.rows, |found| found.rows);
@@ -55,6 +62,11 @@ pub(super) fn run(args: &SimArgs, registry: &Registry, terminal: &Terminal) -> R
     let seeds = args.seeds.unwrap_or(if args.seed.is_some() { 1 } else { SEEDS });
     command.seeds(first, seeds)
 }
+/// Returns the name of the file that what was found with a seed goes to.
+fn plan_of(seed: u64) -> PathBuf {
+    PathBuf::from(format!("sim-{seed}.toml"))
+}
+
 
 struct Command<'a> {
     args: &'a SimArgs,
@@ -107,7 +119,7 @@ impl Command<'_> {
         }
         let mut report = summary(&sum);
         for failing in sum.failing {
-            let file = PathBuf::from(format!("sim-{}.toml", failing.seed));
+            let file = plan_of(failing.seed);
             report.push_str(&self.tell(failing, Some(&file)));
         }
         let mut holes = Vec::new();

@@ -56,6 +56,17 @@ fn too_few_seeds_do_not_reach_every_cell() {
 }
 
 #[test]
+fn that_what_is_found_can_be_written_is_found_out_first() {
+    let job = job();
+    let mut command = job.command(&["sim", job.path("job.toml").to_str().unwrap(), "--seeds", "1000000000"]);
+    // Nobody can make a file there, whoever they are.
+    let ended = command.current_dir("/proc").stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(2), "{said}");
+    assert!(said.contains("\"sim-0.toml\" cannot be written"), "{said}");
+}
+
+#[test]
 fn a_plan_is_played_again_or_refused() {
     let job = job();
     let plan = |fault: &str| fs::write(job.path("plan.toml"), format!("seed = 5\nrows = 40\n{fault}")).unwrap();
