@@ -66,6 +66,8 @@ pub enum Verdict {
     Pass,
     /// It did not.
     Fail,
+    /// Nothing was seen to be broken until somebody stopped it: whether everything would have held is not known.
+    Stopped,
 }
 
 /// A promise that was broken.

@@ -5,7 +5,7 @@ mod text;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::Rng as _;
@@ -14,7 +14,7 @@ use crate::chaos::live::{self, Replan, Request, Stage};
 use crate::chaos::report::{Report, Verdict};
 use crate::chaos::{ChaosPlan, draw};
 use crate::cli::args::{ChaosArgs, DEFAULT_JOB, OverrideArgs};
-use crate::cli::signals::stop_on_signals;
+use crate::cli::signals::{INTERRUPTED, stop_on_signals};
 use crate::cli::table::print;
 use crate::cli::terminal::Terminal;
 use crate::cli::text::{count, number, span};
@@ -72,12 +72,19 @@ pub(super) fn run(args: &ChaosArgs, registry: &Registry, terminal: &Terminal) ->
         set: args.set.clone(),
         plan,
         clock,
-        stopped,
+        stopped: Arc::clone(&stopped),
         watcher: watcher(terminal),
     };
     let ran = live::run(request);
     terminal.show(None);
-    let mut report = ran?;
+    let mut report = match ran {
+        Ok(report) => report,
+        Err(error) if stopped.load(Ordering::SeqCst) => {
+            terminal.say(&error.to_string());
+            return Ok(INTERRUPTED);
+        }
+        Err(error) => return Err(error),
+    };
     let program = std::env::args().next().unwrap_or_else(|| "piton".to_string());
     let json = args.report.clone().filter(|_| form == Some(Form::Json));
     report.replay = live::replay(&program, &report, &args.set, json);
@@ -94,6 +101,7 @@ pub(super) fn run(args: &ChaosArgs, registry: &Registry, terminal: &Terminal) ->
     Ok(match report.verdict {
         Verdict::Pass => 0,
         Verdict::Fail => 1,
+        Verdict::Stopped => INTERRUPTED,
     })
 }
 

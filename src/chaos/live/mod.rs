@@ -65,6 +65,13 @@ pub struct Request {
     pub watcher: Watcher,
 }
 
+impl Request {
+    /// Returns whether it is to end at once.
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+}
+
 /// How far it has come.
 #[derive(Clone, Debug)]
 pub enum Stage {
@@ -111,7 +118,8 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// Of kind `Config` if the job cannot be compared with itself, or nothing could be broken; of kind `Failed` if it fails
-/// without faults, or it was stopped. Promises that were broken are no error: they are in the report.
+/// without faults, or it was stopped in the run without them. Promises that were broken are no error: they are in the
+/// report, and so is what was seen until somebody stopped it.
 pub fn run(mut request: Request) -> Result<Report> {
     let topology = (request.replan)(&request.set)?;
     let checks = compare::sinks(&topology)?;
@@ -146,7 +154,7 @@ pub fn run(mut request: Request) -> Result<Report> {
     let spec =
         Spec { topology: &topology, runner: broken_runner, rest: is_paced.then_some(rest_runner), watched, usual };
     let mut done = Siege::new(spec, &request).run(&mut request)?;
-    if done.injected() == 0 {
+    if done.injected() == 0 && !done.was_stopped {
         return Err(nothing_happened(&request, &golden, done.took_ms));
     }
     (request.watcher)(&Stage::Comparing);
@@ -183,7 +191,11 @@ pub fn run(mut request: Request) -> Result<Report> {
     let is_other = |broken: &report::Broken| OUTPUT.iter().any(|id| id.name() == broken.invariant);
     if done.has_finished && done.broken.iter().any(is_other) {
         let again = runner(&request, &topology, &scratch, "golden-again", &[&common, &fast])?;
-        notes.extend(differs_by_itself((&golden_runner, &again), &not_compared, &done, &mut request)?);
+        match differs_by_itself((&golden_runner, &again), &not_compared, &done, &mut request) {
+            // The verdict stands without it.
+            Err(_) if request.is_stopped() => {}
+            differs => notes.extend(differs?),
+        }
     }
 
     let (kinds, recovery) = done.hits.by_kind();
@@ -191,8 +203,7 @@ pub fn run(mut request: Request) -> Result<Report> {
     if topology.settings.chaos.expect.recovery_p99.is_some() {
         notes.extend(unmeasured(&kinds));
     }
-    let holds = done.broken.is_empty() && hypothesis.iter().all(|expected| expected.instead.is_none());
-    let verdict = if holds { Verdict::Pass } else { Verdict::Fail };
+    let verdict = verdict(&done, &hypothesis);
     let kept = (verdict == Verdict::Fail).then(|| keep(scratch, &request.plan)).transpose()?;
     Ok(Report {
         piton: env!("CARGO_PKG_VERSION"),
@@ -386,6 +397,16 @@ fn hypothesis(topology: &Plan, done: &siege::Done, recovery: Option<report::Spre
     all
 }
 
+/// Returns whether everything held; of a run that was stopped, only what was broken is known.
+fn verdict(done: &siege::Done, hypothesis: &[report::Expected]) -> Verdict {
+    match (done.broken.is_empty(), done.was_stopped) {
+        (false, _) => Verdict::Fail,
+        (true, true) => Verdict::Stopped,
+        (true, false) if hypothesis.iter().all(|expected| expected.instead.is_none()) => Verdict::Pass,
+        (true, false) => Verdict::Fail,
+    }
+}
+
 /// Returns what recoveries were instead of as short as they should be, or why nobody knows.
 fn too_long(longest: Duration, recovery: Option<report::Spread>) -> Option<String> {
     match recovery {
@@ -414,13 +435,6 @@ pub fn replay(program: &str, report: &Report, set: &[String], plan: Option<PathB
     }
     arguments.extend(set.iter().flat_map(|set| ["--set".into(), set.into()]));
     process::typed(program, &arguments)
-}
-
-fn is_stopped(request: &Request) -> Result {
-    if request.stopped.load(Ordering::SeqCst) {
-        return Err(Error::failed("stopped before the end: there is no verdict"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::chaos::live::hits::Hits;
 use crate::chaos::live::outputs::Watched;
 use crate::chaos::live::peace::millis;
 use crate::chaos::live::process::{Peace, Process, Runner};
-use crate::chaos::live::{Request, Stage, checkpoint_timeout, is_stopped};
+use crate::chaos::live::{Request, Stage, checkpoint_timeout};
 use crate::chaos::plan::{ChaosPlan, PlannedFault};
 use crate::chaos::report::{self, Broken, Life};
 use crate::chaos::target::Target;
@@ -67,6 +67,8 @@ pub(super) struct Done {
     pub(super) start: i64,
     pub(super) took_ms: u64,
     pub(super) has_finished: bool,
+    /// Whether somebody wanted it to end before it did.
+    pub(super) was_stopped: bool,
 }
 
 /// What the run has come to.
@@ -157,6 +159,7 @@ impl<'a> Siege<'a> {
             start,
             took_ms: 0,
             has_finished: false,
+            was_stopped: false,
         };
         Siege {
             tail: EventTail::new(spec.runner.events()),
@@ -184,12 +187,15 @@ impl<'a> Siege<'a> {
     /// Runs the job to the end of its input, or until it is clear that it does not come there.
     ///
     /// # Errors
-    /// If it cannot be run or watched, or it was stopped.
+    /// If it cannot be run or watched.
     pub(super) fn run(mut self, request: &mut Request) -> Result<Done> {
         self.begin_life()?;
         let mut shown = u64::MAX;
         loop {
-            is_stopped(request)?;
+            if request.is_stopped() {
+                self.done.was_stopped = true;
+                return self.finish();
+            }
             self.hear()?;
             if self.look_due() {
                 self.look()?;
@@ -399,7 +405,10 @@ impl<'a> Siege<'a> {
         });
         let left = left.count();
         let took = self.elapsed();
-        if self.phase == Phase::Faults && self.done.has_finished && left > 0 {
+        if self.done.was_stopped {
+            let all = self.plan.faults.len();
+            self.done.notes.push(format!("it was stopped after {took} ms: {left} of {all} faults did not happen"));
+        } else if self.phase == Phase::Faults && self.done.has_finished && left > 0 {
             self.done.notes.push(format!(
                 "the input was read after {took} ms, before faults were over: {left} of {} did not happen; give it more \
                  rows, or a lower rate",

@@ -35,6 +35,7 @@ pub(super) fn of(report: &Report) -> String {
     let (verdict, class) = match report.verdict {
         Verdict::Pass => ("PASS", "pass"),
         Verdict::Fail => ("FAIL", "fail"),
+        Verdict::Stopped => ("STOPPED", ""),
     };
     let mut page = String::new();
     let title = format!("piton chaos: {}, seed {}", report.job, report.seed);

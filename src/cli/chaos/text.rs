@@ -93,6 +93,7 @@ pub(super) fn of(report: &Report, file: Option<&Path>) -> String {
     let verdict = match report.verdict {
         Verdict::Pass => "PASS",
         Verdict::Fail => "FAIL",
+        Verdict::Stopped => "NONE: it was stopped before the end, and nothing was broken so far",
     };
     let mut line = |name: &str, content: String| {
         writeln!(text, "{name:<13}{content}").ok();
