@@ -14,7 +14,14 @@ use crate::config::Duration;
                   Everything happens in a folder of its own: neither the state nor the output of the job is touched. [chaos] \
                   in the\ntopology file says what may happen, how often and to whom. Exit code 0: everything held; 1: it did \
                   not. SIGINT or\nSIGTERM ends it with a report of what was seen so far: 1 if a promise was broken by then, else \
-                  130; a second one\nends it at once."
+                  130; a second one\nends it at once.\n\n\
+                  A plan is TOML: `job`, `seed`, `duration`, `settle`, and a table for each fault (README.md shows all of it):\n  \
+                  [[fault]]\n  \
+                  number = 1\n  \
+                  kind = \"panic\"          # as in [chaos.weights], or \"fail\"\n  \
+                  at = \"1500ms\"           # from the start of the run; without it: at its point\n  \
+                  operator = \"totals\"     # and its subtask, if that matters\n  \
+                  point = \"process\"       # and nth, and moment; of other kinds lasts or times"
 )]
 pub(in crate::cli) struct ChaosArgs {
     /// The topology file [default: config.toml in the current folder]
