@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 use super::event_time::{EventTime, IDLE_DOC};
 use super::options::{option, rate, read, required, unknown};
 use super::table_source;
+use super::types::type_named;
 use crate::blueprint::{Fault, KindDoc, OptionDoc, Options, Site, SourceBlueprint, SourceKind};
 use crate::duration::duration;
 use csv::{CsvFormat, Null};
@@ -254,7 +255,7 @@ fn with_types(
     }
     for (name, type_name) in given {
         let option = format!("schema.{name}");
-        let data_type = match type_name.as_str().map(columns::type_named) {
+        let data_type = match type_name.as_str().map(type_named) {
             Some(Ok(data_type)) => data_type,
             Some(Err(message)) => {
                 faults.push(Fault::new(option, message));
