@@ -113,6 +113,14 @@ impl std::fmt::Debug for RecordType {
     }
 }
 
+/// Returns a text with the types of Arrow in it named as the option `schema` of a source does: `bigint` for `Int64`.
+pub fn types_in_words(text: &str) -> String {
+    #[cfg(feature = "sql")]
+    return crate::stock::types::in_words(text);
+    #[cfg(not(feature = "sql"))]
+    return text.to_string();
+}
+
 /// Returns a type name without its module paths: `(alloc::string::String, u64)` becomes `(String, u64)`.
 pub fn short_type_name(name: &str) -> String {
     let mut short = String::with_capacity(name.len());

@@ -50,8 +50,9 @@ pub(crate) fn name_of(data_type: &DataType) -> String {
     }
 }
 
-/// Returns a message of the planner of expressions with the types in it named as [`name_of`] does.
-pub(super) fn in_words(message: &str) -> String {
+/// Returns a message of the planner of expressions, or what a state says it is of, with the types in it named as
+/// [`name_of`] does.
+pub(crate) fn in_words(message: &str) -> String {
     let mut words = String::with_capacity(message.len());
     let mut rest = message;
     let is_part = |char: char| char.is_ascii_alphanumeric() || char == '_';
