@@ -131,7 +131,8 @@ impl<T: Ord + fmt::Debug> Times<T> {
             return Ok(());
         }
         let missing = self.left.iter().find(|(_, left)| **left > 0);
-        let message = format!("{} of {} were seen; missing is {missing:?}", self.seen, self.wanted);
+        let missing = missing.map(|(thing, left)| format!("; among what is missing is {thing:?}, {left} times"));
+        let message = format!("{} of {} were seen{}", self.seen, self.wanted, missing.unwrap_or_default());
         Err(InvariantId::OutputComplete.broken(message))
     }
 }

@@ -217,5 +217,5 @@ fn mistakes_are_told_at_their_lines() {
         .replace("path = \"payments.csv\"", "path = \"payments.csv\"\nschema = { k = \"double\" }");
     let line = typed.lines().position(|line| line.starts_with("on = ")).unwrap() + 1;
     let job = Job::new(folder.path(), &typed);
-    checked(&job).says(&[&format!("job.toml:{line}:"), "column `k` of the left input is of type Int64", "Float64"]);
+    checked(&job).says(&[&format!("job.toml:{line}:"), "column `k` of the left input is of type bigint", "double"]);
 }

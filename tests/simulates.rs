@@ -65,6 +65,15 @@ struct Skipping {
     next: u64,
 }
 
+/// Gives a few records, numbered from `next` on.
+fn give_some(next: &mut u64, feed: &mut Feed<(u64, u64)>) -> Progress {
+    for _ in 0..feed.room().min(5) {
+        feed.push((*next % 3, *next));
+        *next += 1;
+    }
+    Progress::More
+}
+
 impl Source for Skipping {
     type Out = (u64, u64);
     type Position = u64;
@@ -75,11 +84,7 @@ impl Source for Skipping {
     }
 
     async fn poll(&mut self, feed: &mut Feed<(u64, u64)>) -> Result<Progress> {
-        for _ in 0..feed.room().min(5) {
-            feed.push((self.next % 3, self.next));
-            self.next += 1;
-        }
-        Ok(Progress::More)
+        Ok(give_some(&mut self.next, feed))
     }
 
     fn position(&self) -> u64 {
@@ -138,11 +143,7 @@ impl Source for Mute {
         if self.is_mute {
             return Ok(Progress::Idle(5));
         }
-        for _ in 0..feed.room().min(5) {
-            feed.push((self.next % 3, self.next));
-            self.next += 1;
-        }
-        Ok(Progress::More)
+        Ok(give_some(&mut self.next, feed))
     }
 
     fn position(&self) -> u64 {

@@ -134,7 +134,7 @@ fn state_of_other_keys_or_aggregates_is_refused() {
         Job::new(folder.path(), &topology().replace(was, is));
         job.run(&FAST)
             .expect(3)
-            .says(&["does not fit the topology", "operator \"counted\" has state for by [key: Int64]"]);
+            .says(&["does not fit the topology", "operator \"counted\" has state for by [key: bigint]"]);
         assert_eq!(written(&job), before, "{is}");
     }
     Job::new(folder.path(), &topology());

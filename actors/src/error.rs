@@ -73,6 +73,11 @@ impl Error {
     pub fn message(&self) -> &str {
         &self.message
     }
+
+    /// Returns the standard error that it was made of, if it was.
+    pub fn source(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
+        self.source.as_deref()
+    }
 }
 
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for Error {

@@ -50,7 +50,7 @@ pub use ids::{DEFAULT_KEY_GROUPS, Subtask, WindowId};
 pub use key::{Key, group_of, groups_of, subtask_of};
 pub use operator::{Delivery, InputRef, NoPosition, Operator, Progress, Sink, Source};
 pub use piton_derive::Record;
-pub use record::{Either, Inputs, Record, RecordType, short_type_name};
+pub use record::{Either, Inputs, Record, RecordType, short_type_name, types_in_words};
 pub use side::{SideOutput, SideOutputDeclared};
 pub use state::{ListState, LocalState, MapState, ValueState};
 #[cfg(feature = "sql")]

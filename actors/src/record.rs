@@ -76,6 +76,15 @@ impl RecordType {
         }
     }
 
+    /// Returns the names of its columns, if it has any that are known.
+    pub fn columns(&self) -> Option<Vec<&str>> {
+        match self {
+            RecordType::Rows { .. } => None,
+            #[cfg(feature = "sql")]
+            RecordType::Table(schema) => Some(schema.fields().iter().map(|field| field.name().as_str()).collect()),
+        }
+    }
+
     /// Returns whether a batch of this type can be read as one of `other`.
     pub fn agrees_with(&self, other: &RecordType) -> bool {
         match (self, other) {
@@ -102,6 +111,14 @@ impl std::fmt::Debug for RecordType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Display::fmt(self, f)
     }
+}
+
+/// Returns a text with the types of Arrow in it named as the option `schema` of a source does: `bigint` for `Int64`.
+pub fn types_in_words(text: &str) -> String {
+    #[cfg(feature = "sql")]
+    return crate::stock::types::in_words(text);
+    #[cfg(not(feature = "sql"))]
+    return text.to_string();
 }
 
 /// Returns a type name without its module paths: `(alloc::string::String, u64)` becomes `(String, u64)`.

@@ -13,6 +13,7 @@ use piton_actors::{Batch, Delivery, Error, Result, Scatter, Subtask, Timestamp, 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::SubtaskId;
+use crate::protocol::failure::{Injected, MEANT};
 
 /// A call of user code that can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -75,6 +76,9 @@ impl Act {
 pub trait Faults: Send + Sync {
     /// Returns how this call of an operator, a source or a sink of a subtask is to fail, if it is. Whoever wants it to be slow, or never to come back, takes its time here.
     fn strike(&self, who: &SubtaskId, hook: Hook) -> Option<Act>;
+
+    /// Returns whether the failures pass for those of user code, which are evidence against the records that it was given.
+    fn pass_for_real(&self) -> bool;
 }
 
 /// Returns the blueprint with operators that fail when they are told to.
@@ -115,22 +119,23 @@ struct Fragile {
     faults: Arc<dyn Faults>,
 }
 
-/// What a fault says of itself.
-pub(crate) const MEANT: &str = "a fault of the plan";
-
-/// Panics without the noise of a panic hook: it is meant.
-fn panic_quietly() -> ! {
-    std::panic::resume_unwind(Box::new(MEANT.to_string()))
-}
-
-fn error(act: Act) -> Error {
-    match act {
-        Act::Unavailable(_) => Error::unavailable(MEANT),
-        _ => Error::failed(MEANT),
-    }
-}
-
 impl Fragile {
+    /// Panics without the noise of a panic hook: it is meant.
+    fn panic_quietly(&self) -> ! {
+        if self.faults.pass_for_real() {
+            std::panic::resume_unwind(Box::new(MEANT.to_string()))
+        }
+        std::panic::resume_unwind(Box::new(Injected))
+    }
+
+    fn error(&self, act: Act) -> Error {
+        match act {
+            Act::Unavailable(_) => Error::unavailable(MEANT),
+            _ if self.faults.pass_for_real() => Error::failed(MEANT),
+            _ => Error::from(Injected),
+        }
+    }
+
     fn strike(&self, hook: Hook) -> Option<Act> {
         self.faults.strike(&self.who, hook)
     }
@@ -144,15 +149,15 @@ impl Fragile {
     fn call_midway<T>(&self, hook: Hook, call: impl FnOnce(bool) -> Result<T>) -> Result<T> {
         match self.strike(hook) {
             None => call(false),
-            Some(Act::Panic) => panic_quietly(),
+            Some(Act::Panic) => self.panic_quietly(),
             Some(act @ (Act::PanicAfter | Act::PanicMidway)) => {
                 let _done: Result<T> = call(act == Act::PanicMidway);
-                panic_quietly()
+                self.panic_quietly()
             }
-            Some(act @ (Act::Fail | Act::Unavailable(_))) => Err(error(act)),
+            Some(act @ (Act::Fail | Act::Unavailable(_))) => Err(self.error(act)),
             Some(act @ Act::FailAfter) => {
                 call(false)?;
-                Err(error(act))
+                Err(self.error(act))
             }
         }
     }
@@ -350,15 +355,18 @@ impl FragileSource {
         Box::pin(async move {
             let act = self.fragile.strike(hook);
             match act {
-                Some(Act::Panic) => panic_quietly(),
-                Some(act @ (Act::Fail | Act::Unavailable(_))) => return (self as Box<dyn AnySource>, Err(error(act))),
+                Some(Act::Panic) => self.fragile.panic_quietly(),
+                Some(act @ (Act::Fail | Act::Unavailable(_))) => {
+                    let error = self.fragile.error(act);
+                    return (self as Box<dyn AnySource>, Err(error));
+                }
                 _ => {}
             }
             let FragileSource { inner, fragile } = *self;
             let (inner, mut answer) = call(inner).await;
             match act {
-                Some(Act::PanicAfter | Act::PanicMidway) => panic_quietly(),
-                Some(act) => answer = answer.and_then(|answer| spoil(answer, error(act))),
+                Some(Act::PanicAfter | Act::PanicMidway) => fragile.panic_quietly(),
+                Some(act) => answer = answer.and_then(|answer| spoil(answer, fragile.error(act))),
                 None => {}
             }
             (Box::new(FragileSource { inner, fragile }) as Box<dyn AnySource>, answer)
@@ -412,19 +420,22 @@ impl AnySink for FragileSink {
         Box::pin(async move {
             let act = self.fragile.strike(hook);
             match act {
-                Some(Act::Panic) => panic_quietly(),
-                Some(act @ (Act::Fail | Act::Unavailable(_))) => return (self as Box<dyn AnySink>, Err(error(act))),
+                Some(Act::Panic) => self.fragile.panic_quietly(),
+                Some(act @ (Act::Fail | Act::Unavailable(_))) => {
+                    let error = self.fragile.error(act);
+                    return (self as Box<dyn AnySink>, Err(error));
+                }
                 _ => {}
             }
             let FragileSink { inner, fragile } = *self;
             let (inner, mut answer) = inner.call(call).await;
             match act {
-                Some(Act::PanicAfter | Act::PanicMidway) => panic_quietly(),
+                Some(Act::PanicAfter | Act::PanicMidway) => fragile.panic_quietly(),
                 // Published, but the answer says otherwise: it has to be asked again.
                 Some(Act::FailAfter) if hook == Hook::SinkCommit => {
                     answer = answer.and(Err(Error::unavailable(MEANT)));
                 }
-                Some(act) => answer = answer.and(Err(error(act))),
+                Some(act) => answer = answer.and(Err(fragile.error(act))),
                 None => {}
             }
             (Box::new(FragileSink { inner, fragile }) as Box<dyn AnySink>, answer)
@@ -433,5 +444,40 @@ impl AnySink for FragileSink {
 
     fn delivery(&self) -> Delivery {
         self.inner.delivery()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::failure::guard;
+
+    /// Lets every call fail in one way.
+    struct Always {
+        act: Act,
+        passes_for_real: bool,
+    }
+
+    impl Faults for Always {
+        fn strike(&self, _: &SubtaskId, _: Hook) -> Option<Act> {
+            Some(self.act)
+        }
+
+        fn pass_for_real(&self) -> bool {
+            self.passes_for_real
+        }
+    }
+
+    #[test]
+    fn a_failure_that_does_not_pass_for_real_is_known_for_what_it_is() {
+        for act in [Act::Panic, Act::PanicAfter, Act::PanicMidway, Act::Fail, Act::FailAfter] {
+            for passes_for_real in [false, true] {
+                let faults = Arc::new(Always { act, passes_for_real });
+                let fragile = Fragile { who: SubtaskId::new("count", 0), faults };
+                let failure = guard("count", || fragile.call(Hook::Process, || Ok(()))).unwrap_err();
+                assert_eq!(failure.is_injected, !passes_for_real, "{act:?}");
+                assert_eq!(failure.message, MEANT, "{act:?}");
+            }
+        }
     }
 }

@@ -16,6 +16,7 @@ mod rows;
 pub(crate) mod target;
 mod wire;
 pub mod within;
+mod words;
 
 pub use crate::invariants;
 pub use draw::draw;

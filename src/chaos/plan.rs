@@ -259,6 +259,28 @@ mod tests {
     }
 
     #[test]
+    fn the_plan_of_the_readme_is_one_and_shows_everything_that_a_plan_can_say() {
+        let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+        let text = readme.split("```toml\n").find_map(|block| block.split("```").next().filter(|text| is_plan(text)));
+        let shown: ChaosPlan = toml::from_str(text.expect("the plan in README.md begins with `job = `")).unwrap();
+        let topology = planned(
+            "[job]\nname = \"counts\"\n[sources.numbers]\ntype = \"numbers\"\nlimit = 1\n[operators.totals]\n\
+             type = \"count\"\ninputs = [\"numbers\"]\nparallelism = 2\n",
+        );
+        shown.check(&topology).unwrap();
+        assert!(shown.has_time());
+        let PlannedFault { number: _, kind: _, at, operator, subtask, point, nth, moment, .. } = &shown.faults[0];
+        assert!(at.is_some() && operator.is_some() && subtask.is_some() && point.is_some());
+        assert!(nth.is_some() && moment.is_some());
+        assert!(shown.faults.iter().any(|fault| fault.lasts.is_some()));
+        assert!(shown.faults.iter().any(|fault| fault.times.is_some()));
+    }
+
+    fn is_plan(text: &str) -> bool {
+        text.starts_with("job = ")
+    }
+
+    #[test]
     fn whoever_is_named_has_to_be_there() {
         let topology = planned(
             "[sources.numbers]\ntype = \"numbers\"\nlimit = 1\n[operators.count]\ntype = \"count\"\n\

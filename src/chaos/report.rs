@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::chaos::invariants::Violation;
 use crate::chaos::kind::FaultKind;
 use crate::chaos::plan::ChaosPlan;
+use crate::chaos::words::{beginning, gist};
 
 /// The report. Times are in ms; those of the run under faults are counted from its start.
 #[derive(Clone, Debug, Serialize)]
@@ -64,6 +66,8 @@ pub enum Verdict {
     Pass,
     /// It did not.
     Fail,
+    /// Nothing was seen to be broken until somebody stopped it: whether everything would have held is not known.
+    Stopped,
 }
 
 /// A promise that was broken.
@@ -71,10 +75,34 @@ pub enum Verdict {
 pub struct Broken {
     /// Its name.
     pub invariant: &'static str,
-    /// What was seen.
+    /// What was seen first.
     pub message: String,
     /// When it was seen; nothing: in the end.
     pub at_ms: Option<u64>,
+    /// How often the same was seen again, of other rows, files or numbers.
+    pub more: u64,
+    /// What messages have in common that say the same.
+    #[serde(skip)]
+    gist: String,
+}
+
+/// How long a message may be, in characters.
+const LONGEST: usize = 600;
+/// How many broken promises are told, those that are alike as one: more of them say no more.
+const MOST_BROKEN: usize = 20;
+
+impl Broken {
+    /// Adds what was seen to what is told, or counts it if the same was seen before.
+    pub fn note(all: &mut Vec<Broken>, violation: &Violation, at_ms: Option<u64>) {
+        let (invariant, message) = (violation.invariant.name(), beginning(&violation.message, LONGEST));
+        let gist = gist(&message);
+        let alike = all.iter().position(|broken| broken.invariant == invariant && broken.gist == gist);
+        match alike {
+            Some(alike) => all[alike].more += 1,
+            None if all.len() < MOST_BROKEN => all.push(Broken { invariant, message, at_ms, more: 0, gist }),
+            None => {}
+        }
+    }
 }
 
 /// Something that was expected of the run.
@@ -271,6 +299,21 @@ pub struct Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chaos::invariants::InvariantId;
+
+    #[test]
+    fn what_is_alike_is_told_once_and_counted() {
+        let mut all = Vec::new();
+        let mut see = |id: InvariantId, message: &str| Broken::note(&mut all, &id.broken(message), Some(7));
+        for row in 0..100 {
+            see(InvariantId::OutputNotRepeated, &format!("file part-{row}: `row {row}` was seen too often"));
+        }
+        see(InvariantId::OutputNotRepeated, "`row 7` should never be seen");
+        see(InvariantId::EngineSound, &"x".repeat(100_000));
+        assert_eq!(all.iter().map(|broken| broken.more).collect::<Vec<_>>(), [99, 0, 0]);
+        assert!(all[0].message.contains("row 0"), "the first is the example");
+        assert!(all[2].message.len() < 1_000);
+    }
 
     #[test]
     fn a_spread_is_of_times_that_were_there() {

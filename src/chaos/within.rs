@@ -46,6 +46,8 @@ struct Inner {
     armed: Mutex<Vec<Armed>>,
     /// How many are armed: so that asking costs nothing while none is.
     count: AtomicUsize,
+    /// Whose calls are held up right now.
+    held: Mutex<Vec<SubtaskId>>,
     disk: ChaosDisk,
     breaker: Mutex<Breaking>,
     parent: Arc<Mutex<UnixStream>>,
@@ -98,6 +100,7 @@ impl Within {
             targets: Mutex::default(),
             armed: Mutex::default(),
             count: AtomicUsize::new(0),
+            held: Mutex::default(),
             breaker: Mutex::new(Breaking::NotYet(Vec::new())),
             parent,
         }))
@@ -255,6 +258,17 @@ impl Within {
         met.map(|(_, fault, has_begun)| (fault, has_begun))
     }
 
+    /// Holds up a call.
+    fn hold(&self, who: &SubtaskId, lasts: Duration) {
+        self.0.held.lock().push(who.clone());
+        hold_up(lasts);
+        let mut held = self.0.held.lock();
+        // The same subtask may be held up again by now, on another thread: one of the two is over.
+        if let Some(over) = held.iter().position(|held| held == who) {
+            held.swap_remove(over);
+        }
+    }
+
     /// Returns whether a fault of this kind hits a subtask, which goes by the head of its chain.
     fn met_by_subtask(&self, subtask: &SubtaskId, kind: FaultKind) -> bool {
         if self.0.count.load(Ordering::Relaxed) == 0 {
@@ -287,11 +301,11 @@ impl fragile::Faults for Within {
             (FaultKind::Fail, Moment::After) => Some(Act::FailAfter),
             (FaultKind::Fail, _) => Some(Act::Fail),
             (FaultKind::Hang, _) => {
-                hold_up(fault.lasts.map_or(HANG, |lasts| lasts.get()));
+                self.hold(who, fault.lasts.map_or(HANG, |lasts| lasts.get()));
                 None
             }
             (FaultKind::Slow, _) => {
-                hold_up(if fault.lasts.is_some() { SLOW_CALL } else { ONE_SLOW_CALL });
+                self.hold(who, if fault.lasts.is_some() { SLOW_CALL } else { ONE_SLOW_CALL });
                 None
             }
             (FaultKind::ProcessKill9, _) => {
@@ -301,6 +315,10 @@ impl fragile::Faults for Within {
             }
             (kind, _) => unreachable!("{kind} does not happen in a call"),
         }
+    }
+
+    fn pass_for_real(&self) -> bool {
+        false
     }
 }
 
@@ -318,6 +336,10 @@ impl Faults for Within {
 
     fn repeats_committed(&self, subtask: &SubtaskId) -> bool {
         self.met_by_subtask(subtask, FaultKind::DupCommit)
+    }
+
+    fn holds_up(&self, who: &SubtaskId) -> bool {
+        self.0.held.lock().contains(who)
     }
 }
 

@@ -5,7 +5,7 @@ mod text;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::Rng as _;
@@ -14,7 +14,7 @@ use crate::chaos::live::{self, Replan, Request, Stage};
 use crate::chaos::report::{Report, Verdict};
 use crate::chaos::{ChaosPlan, draw};
 use crate::cli::args::{ChaosArgs, DEFAULT_JOB, OverrideArgs};
-use crate::cli::signals::stop_on_signals;
+use crate::cli::signals::{INTERRUPTED, stop_on_signals};
 use crate::cli::table::print;
 use crate::cli::terminal::Terminal;
 use crate::cli::text::{count, number, span};
@@ -36,7 +36,9 @@ const SEEDS: u64 = 1_000_000;
 pub(super) fn run(args: &ChaosArgs, registry: &Registry, terminal: &Terminal) -> Result<u8> {
     let file = args.job.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_JOB));
     let mut set = args.set.clone();
-    set.extend(args.duration.map(|duration| format!("chaos.duration={duration}")));
+    // A plan has times of its own, which `[chaos]` has nothing to say about.
+    let drawn_within = args.duration.filter(|_| args.plan.is_none());
+    set.extend(drawn_within.map(|duration| format!("chaos.duration={duration}")));
     let form = args.report.as_deref().map(Form::of).transpose()?;
     args.report.as_deref().map(can_be_written).transpose()?;
     let topology = replan(&file, &set, registry)?;
@@ -70,12 +72,19 @@ pub(super) fn run(args: &ChaosArgs, registry: &Registry, terminal: &Terminal) ->
         set: args.set.clone(),
         plan,
         clock,
-        stopped,
+        stopped: Arc::clone(&stopped),
         watcher: watcher(terminal),
     };
     let ran = live::run(request);
     terminal.show(None);
-    let mut report = ran?;
+    let mut report = match ran {
+        Ok(report) => report,
+        Err(error) if stopped.load(Ordering::SeqCst) => {
+            terminal.say(&error.to_string());
+            return Ok(INTERRUPTED);
+        }
+        Err(error) => return Err(error),
+    };
     let program = std::env::args().next().unwrap_or_else(|| "piton".to_string());
     let json = args.report.clone().filter(|_| form == Some(Form::Json));
     report.replay = live::replay(&program, &report, &args.set, json);
@@ -92,6 +101,7 @@ pub(super) fn run(args: &ChaosArgs, registry: &Registry, terminal: &Terminal) ->
     Ok(match report.verdict {
         Verdict::Pass => 0,
         Verdict::Fail => 1,
+        Verdict::Stopped => INTERRUPTED,
     })
 }
 

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::error::{Error, Result};
 
 /// What a shell says of a process that SIGINT has ended.
-const INTERRUPTED: i32 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// Sets the flag at the first SIGTERM or SIGINT; the second one ends the process at once.
 ///
@@ -34,7 +34,7 @@ pub(super) fn stop_on_signals(stopped: &Arc<AtomicBool>) -> Result {
         next();
         stopped.store(true, Ordering::SeqCst);
         next();
-        std::process::exit(INTERRUPTED);
+        std::process::exit(INTERRUPTED.into());
     };
     std::thread::Builder::new().name("piton-signals".into()).spawn(wait).map_err(failed)?;
     Ok(())

@@ -48,6 +48,15 @@ pub(super) fn write_beside(path: &Path, content: &str) -> io::Result<PathBuf> {
     Err(io::Error::new(ErrorKind::AlreadyExists, format!("{MOST_NAMES} files of this name are there already")))
 }
 
+/// Finds out whether [`write_beside`] can write; leaves everything as it is.
+///
+/// # Errors
+/// Of kind `Config` if it cannot.
+pub(super) fn can_be_written_beside(path: &Path) -> Result<()> {
+    let free = (1..=MOST_NAMES).map(|number| numbered(path, number)).find(|name| !name.exists());
+    can_be_written(free.as_deref().unwrap_or(path))
+}
+
 fn numbered(path: &Path, number: u32) -> PathBuf {
     if number == 1 {
         return path.to_path_buf();
@@ -82,6 +91,9 @@ mod tests {
         can_be_written(&new).unwrap();
         assert_eq!(fs::read_to_string(&old).unwrap(), "a");
         assert!(!new.exists());
+        can_be_written_beside(&old).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(can_be_written_beside(&folder.path().join("none/x")).is_err());
         assert_eq!(can_be_written(&folder.path().join("none/x")).unwrap_err().kind().exit_code(), 2);
         assert!(can_be_written(folder.path()).is_err(), "a folder is no file");
     }

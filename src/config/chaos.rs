@@ -7,7 +7,12 @@ use std::str::FromStr;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use toml::Table;
+
 use crate::config::checkpoint::Mode;
+use crate::config::layers::Layered;
+use crate::config::problem::Problems;
+use crate::config::reader::{Mistake, read};
 use crate::config::units::{Bytes, Duration};
 
 /// `[chaos]`: what `piton chaos` and `piton sim` may do.
@@ -88,6 +93,28 @@ pub struct ChaosWeights {
     pub bitflip: u32,
 }
 
+impl ChaosWeights {
+    /// Returns whether no kind is ever chosen.
+    pub fn is_nothing(&self) -> bool {
+        let none = ChaosWeights {
+            panic: 0,
+            hang: 0,
+            slow: 0,
+            kill_actor: 0,
+            kill_supervisor: 0,
+            process_kill9: 0,
+            process_pause: 0,
+            drop_ack: 0,
+            dup_commit: 0,
+            store_eio: 0,
+            store_enospc: 0,
+            store_slow: 0,
+            bitflip: 0,
+        };
+        *self == none
+    }
+}
+
 impl Default for ChaosWeights {
     fn default() -> Self {
         ChaosWeights {
@@ -121,6 +148,40 @@ pub struct ChaosPoint {
     /// When: `"nth(3)"`, counted from the start of the process. Default: the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<Nth>,
+}
+
+/// Takes `[[chaos.at]]` out of the tables and reads it point by point, so that of each everything that is wrong is said;
+/// what is missing or cannot be read stands there as nothing. Leaves it alone if it is no list of tables.
+pub(crate) fn take_points(
+    layered: &Layered<'_>,
+    tables: &mut Table,
+    problems: &mut Problems,
+) -> Option<Vec<ChaosPoint>> {
+    /// A point of which everything may be missing.
+    #[derive(Default, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Draft {
+        operator: Option<String>,
+        point: Option<String>,
+        action: Option<ChaosAction>,
+        on: Option<Nth>,
+    }
+    let chaos = tables.get_mut("chaos")?.as_table_mut()?;
+    let given = chaos.get("at")?.as_array()?.iter().map(|at| at.as_table().cloned());
+    let given: Vec<Table> = given.collect::<Option<_>>()?;
+    chaos.remove("at");
+    let mut points = Vec::new();
+    for (index, table) in given.into_iter().enumerate() {
+        let path = format!("chaos.at[{index}]");
+        let is_given = |option: &&str| table.get(*option).is_some_and(|value| value.as_str() != Some(""));
+        for option in ["operator", "point", "action"].into_iter().filter(|option| !is_given(option)) {
+            problems.key(path.as_str(), Mistake::MissingField(option.to_string()).message(&[]));
+        }
+        let Draft { operator, point, action, on } = read(layered, table, &path, problems);
+        let (operator, point) = (operator.unwrap_or_default(), point.unwrap_or_default());
+        points.push(ChaosPoint { operator, point, action: action.unwrap_or(ChaosAction::Panic), on });
+    }
+    Some(points)
 }
 
 /// What happens at an exact point.
@@ -182,7 +243,7 @@ impl fmt::Display for Nth {
 pub struct ChaosExpectation {
     /// What the output is like, compared with that of a run without faults: `"at-least-once"` lets rows repeat.
     pub output: Mode,
-    /// How long 99 of 100 recoveries take at most. Default: any time.
+    /// How long 99 of 100 recoveries take at most; that does not hold if none was measured. Default: any time.
     pub recovery_p99: Option<Duration>,
     /// How much memory the process takes at most. Default: any amount.
     pub max_rss: Option<Bytes>,

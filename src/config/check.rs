@@ -126,6 +126,22 @@ fn check_chaos(settings: &Settings, layered: &Layered<'_>, problems: &mut Proble
     if chaos.mean_interval.is_zero() {
         problems.value("chaos.mean_interval", "chaos.mean_interval must be longer than 0s");
     }
+    let (duration, warmup) = (chaos.duration, chaos.warmup);
+    let draws = !chaos.weights.is_nothing();
+    if duration.is_zero() {
+        problems.value("chaos.duration", "chaos.duration must be longer than 0s");
+    } else if draws && chaos.at.is_empty() && warmup >= duration {
+        let path = if layered.is_given("chaos.warmup") { "chaos.warmup" } else { "chaos.duration" };
+        let message = format!(
+            "no fault falls within {duration} (chaos.duration): the first {warmup} are for the job to warm up \
+             (chaos.warmup); give it more time, or a shorter warm-up"
+        );
+        problems.value(path, message);
+    }
+    if !draws && chaos.at.is_empty() {
+        let message = "no fault can happen: every weight in [chaos.weights] is 0, and there is no [[chaos.at]]";
+        problems.key("chaos.weights", message);
+    }
     if chaos.max_concurrent_faults == 0 {
         problems.value("chaos.max_concurrent_faults", "chaos.max_concurrent_faults must be at least 1");
     }

@@ -34,8 +34,15 @@ use std::path::Path;
 use toml::Table;
 
 /// Reads the settings out of the tables that are not part of the topology, and checks them.
-pub(crate) fn read_settings(layered: &Layered<'_>, tables: Table, path: &Path, problems: &mut Problems) -> Settings {
+pub(crate) fn read_settings(
+    layered: &Layered<'_>,
+    mut tables: Table,
+    path: &Path,
+    problems: &mut Problems,
+) -> Settings {
+    let points = chaos::take_points(layered, &mut tables, problems);
     let mut settings: Settings = read(layered, tables, "", problems);
+    settings.chaos.at = points.unwrap_or(settings.chaos.at);
     if settings.job.name.is_empty() {
         settings.job.name = check::default_name(path);
     }

@@ -17,7 +17,25 @@ pub struct Failure {
     pub message: String,
     /// Whether the record to blame was to be found, but the journal did not reach back far enough.
     pub beyond_journal: bool,
+    /// Whether it was let happen from outside: it says nothing about any record.
+    pub is_injected: bool,
 }
+
+/// What a fault that is let happen in a real run panics with, or is made an error of: it is treated as any other failure
+/// is, but no record is to blame for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Injected;
+
+/// What a fault that somebody has planned says of itself.
+pub(crate) const MEANT: &str = "a fault of the plan";
+
+impl fmt::Display for Injected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MEANT)
+    }
+}
+
+impl std::error::Error for Injected {}
 
 /// Why user code did not come back with `Ok`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,38 +77,36 @@ impl From<ErrorKind> for ErrorKindTag {
 impl Failure {
     /// Makes a failure of what user code returned.
     pub fn error(operator: impl Into<String>, error: &Error) -> Failure {
-        Failure {
-            operator: operator.into(),
-            kind: FailureKind::Error(error.kind().into()),
-            message: error.to_string(),
-            beyond_journal: false,
-        }
+        let is_injected = error.source().is_some_and(|source| source.is::<Injected>());
+        let kind = FailureKind::Error(error.kind().into());
+        Failure { is_injected, ..Failure::new(operator, kind, error.to_string()) }
     }
 
     /// Makes a failure of a caught panic.
     pub fn panic(operator: impl Into<String>, payload: &(dyn Any + Send)) -> Failure {
-        Failure {
-            operator: operator.into(),
-            kind: FailureKind::Panic,
-            message: panic_message(payload),
-            beyond_journal: false,
-        }
+        let is_injected = payload.is::<Injected>();
+        Failure { is_injected, ..Failure::from_panic(operator, panic_message(payload)) }
     }
 
     /// Makes a failure of a panic of which only the message is left.
     pub fn from_panic(operator: impl Into<String>, message: String) -> Failure {
-        Failure { operator: operator.into(), kind: FailureKind::Panic, message, beyond_journal: false }
+        Failure::new(operator, FailureKind::Panic, message)
     }
 
     /// Makes a failure of a call that did not come back for so long.
     pub fn hung(operator: impl Into<String>, timeout: impl fmt::Display) -> Failure {
         let message = format!("a call of it got nowhere for {timeout} (recovery.hang_timeout) and was abandoned");
-        Failure { operator: operator.into(), kind: FailureKind::Hung, message, beyond_journal: false }
+        Failure::new(operator, FailureKind::Hung, message)
     }
 
     /// Makes a failure of the engine itself.
     pub fn engine(operator: impl Into<String>, message: impl Into<String>) -> Failure {
-        Failure { operator: operator.into(), kind: FailureKind::Engine, message: message.into(), beyond_journal: false }
+        Failure::new(operator, FailureKind::Engine, message)
+    }
+
+    fn new(operator: impl Into<String>, kind: FailureKind, message: impl Into<String>) -> Failure {
+        let (operator, message) = (operator.into(), message.into());
+        Failure { operator, kind, message, beyond_journal: false, is_injected: false }
     }
 
     /// Returns whose failure it is, in a word: that of user code which panicked, hung or returned an error, or the engine's.
@@ -123,6 +139,7 @@ impl fmt::Display for Failure {
 /// Returns what a panic said.
 pub fn panic_message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let text = text.or_else(|| payload.is::<Injected>().then_some(MEANT));
     text.unwrap_or("a panic without a message").to_string()
 }
 

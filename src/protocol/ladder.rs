@@ -93,9 +93,11 @@ pub(crate) struct Ladder {
     settings: LadderSettings,
     /// Failures of the present call.
     failures: u32,
+    /// Failures of the present call that were let happen from outside: no record is to blame for them.
+    injected: u32,
     /// Failures of the present hook beside the stream.
     hooks: u32,
-    /// Those of them that were a record's.
+    /// Those of the present call that were a record's.
     rows: BTreeMap<usize, u32>,
     since_commit: u32,
     /// Whether the present call was found to have changed more than can be taken back.
@@ -104,7 +106,15 @@ pub(crate) struct Ladder {
 
 impl Ladder {
     pub(crate) fn new(settings: LadderSettings) -> Ladder {
-        Ladder { settings, failures: 0, hooks: 0, rows: BTreeMap::new(), since_commit: 0, irrevocable: false }
+        Ladder {
+            settings,
+            failures: 0,
+            injected: 0,
+            hooks: 0,
+            rows: BTreeMap::new(),
+            since_commit: 0,
+            irrevocable: false,
+        }
     }
 
     /// Returns whether calls are to be made so that they can be taken back.
@@ -124,8 +134,8 @@ impl Ladder {
 
     /// A call has been seen through: the next one is another.
     pub(crate) fn progressed(&mut self) {
-        if self.failures > 0 {
-            self.failures = 0;
+        if self.failures > 0 || self.injected > 0 {
+            (self.failures, self.injected) = (0, 0);
             self.rows.clear();
             self.irrevocable = false;
         }
@@ -177,7 +187,12 @@ impl Ladder {
         if failed.failure.kind == FailureKind::Error(ErrorKindTag::Unavailable) {
             return Decision::Recover(rung, Then::Later);
         }
-        let failures = if purpose == Purpose::Hook { &mut self.hooks } else { &mut self.failures };
+        let is_injected = failed.failure.is_injected;
+        let failures = match purpose {
+            Purpose::Hook => &mut self.hooks,
+            _ if is_injected => &mut self.injected,
+            _ => &mut self.failures,
+        };
         *failures += 1;
         let failures = *failures;
         self.since_commit += 1;
@@ -187,7 +202,7 @@ impl Ladder {
         }
         let is_poison = failed.failure.kind == FailureKind::Error(ErrorKindTag::Poison);
         match purpose {
-            Purpose::Batch(_) | Purpose::Row(_) if failed.preparing => other(failures, rung, possible),
+            Purpose::Batch(_) | Purpose::Row(_) if failed.preparing || is_injected => other(failures, rung, possible),
             Purpose::Batch(rows) => {
                 if let Some(row) = failed.row {
                     *self.rows.entry(row).or_default() += 1;
@@ -235,7 +250,7 @@ fn other(failures: u32, rung: Rung, possible: Possible) -> Decision {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::failure::Failure;
+    use crate::protocol::failure::{Failure, Injected};
 
     const ALL: Possible = Possible { undo: true, replay: true };
     const REPLAY: Possible = Possible { undo: false, replay: true };
@@ -250,13 +265,7 @@ mod tests {
     }
 
     fn error(tag: ErrorKindTag) -> ChainFailure {
-        let failure = Failure {
-            operator: "count".into(),
-            kind: FailureKind::Error(tag),
-            message: "not so".into(),
-            beyond_journal: false,
-        };
-        ChainFailure::lost(failure)
+        ChainFailure::lost(Failure { kind: FailureKind::Error(tag), ..Failure::panic("count", &"not so") })
     }
 
     fn recover(rung: Rung, then: Then) -> Decision {
@@ -285,6 +294,34 @@ mod tests {
         ladder.failed(&at_five(), Purpose::Batch(8), ALL);
         ladder.failed(&at_five(), Purpose::Batch(8), ALL);
         assert_eq!(ladder.failed(&panic(), Purpose::Row(5), ALL), recover(Rung::Batch, Then::Poison));
+    }
+
+    #[test]
+    fn what_is_let_happen_from_outside_is_no_evidence_against_a_record() {
+        let injected = |row| ChainFailure { row, ..ChainFailure::lost(Failure::panic("count", &Injected)) };
+        let mut ladder = ladder(Scope::Batch, OnPoison::DeadLetter);
+        let own = || ChainFailure { row: Some(5), ..panic() };
+        ladder.failed(&own(), Purpose::Batch(8), ALL);
+        assert_eq!(ladder.failed(&injected(Some(5)), Purpose::Batch(8), ALL), recover(Rung::Batch, Then::Again));
+        assert_eq!(ladder.failed(&own(), Purpose::Batch(8), ALL), recover(Rung::Batch, Then::Rows));
+        assert_eq!(ladder.failed(&injected(None), Purpose::Row(5), ALL), recover(Rung::Operator, Then::Again));
+        ladder.progressed();
+        assert_eq!(ladder.failed(&injected(Some(0)), Purpose::Batch(1), ALL), recover(Rung::Batch, Then::Again));
+        for _ in 1..FAILURES_OF_A_CALL {
+            assert_eq!(ladder.failed(&injected(Some(0)), Purpose::Batch(1), ALL), recover(Rung::Operator, Then::Again));
+        }
+        let end = ladder.failed(&injected(Some(0)), Purpose::Batch(1), ALL);
+        assert!(matches!(end, Decision::Up(Some(_))), "not for ever");
+    }
+
+    #[test]
+    fn a_call_that_cannot_be_taken_back_is_so_only_until_it_is_seen_through() {
+        let mut ladder = ladder(Scope::Batch, OnPoison::Skip);
+        let injected = || ChainFailure::lost(Failure::panic("count", &Injected));
+        ladder.failed(&injected(), Purpose::Batch(8), ALL);
+        ladder.cannot_undo();
+        ladder.progressed();
+        assert_eq!(ladder.failed(&injected(), Purpose::Batch(8), ALL), recover(Rung::Batch, Then::Again));
     }
 
     #[test]

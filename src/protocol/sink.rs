@@ -11,7 +11,7 @@ use piton_actors::host::{AnySink, SinkCall};
 use piton_actors::{Batch, Delivery, Error, ErrorKind, Result as UserResult, Subtask, Timestamp, WindowId};
 
 use crate::ids::SubtaskId;
-use crate::protocol::failure::{Failure, FailureKind, drop_quietly};
+use crate::protocol::failure::{Failure, drop_quietly};
 use crate::protocol::manifest::{JoinedOutput, PendingOutput};
 use crate::protocol::mutant::{self, Mutant};
 use crate::protocol::room::Room;
@@ -404,11 +404,6 @@ impl SinkTail {
     }
 
     fn blame(&self, error: &Error) -> Failure {
-        Failure {
-            operator: self.name.clone(),
-            kind: FailureKind::Error(error.kind().into()),
-            message: error.to_string(),
-            beyond_journal: false,
-        }
+        Failure::error(self.name.clone(), error)
     }
 }

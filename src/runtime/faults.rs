@@ -1,7 +1,7 @@
 //! The seam for faults that are meant: what the runtime asks of whoever breaks a running job on purpose.
 //!
 //! A normal run has nobody here, and nothing on the way of a record ever asks: only acknowledgements of snapshots and
-//! commits do, a few times a second.
+//! commits do, a few times a second, and whoever finds a call that hangs.
 
 use crate::ids::SubtaskId;
 
@@ -15,6 +15,9 @@ pub trait Faults: Send + Sync {
 
     /// A subtask is being told that a window is committed: returns whether it is to be told twice.
     fn repeats_committed(&self, subtask: &SubtaskId) -> bool;
+
+    /// A call of an operator, source or sink of a subtask gets nowhere: returns whether it is held up on purpose.
+    fn holds_up(&self, who: &SubtaskId) -> bool;
 }
 
 /// What can be taken out of a running job.

@@ -1,7 +1,10 @@
 //! What `[chaos]` says about the topology: that everybody whom it names is there.
 
-use crate::config::{ChaosSettings, DidYouMean, Problems, nearest};
-use crate::topology::plan::Node;
+use std::collections::BTreeMap;
+
+use crate::config::{ChaosSettings, Compare, DidYouMean, Problems, nearest};
+use crate::topology::build::Built;
+use crate::topology::plan::NodeKind;
 use crate::topology::spec::{NodeSpec, Role};
 
 /// Returns the names of the calls that an operator, a source or a sink has, as `[[chaos.at]]` knows them.
@@ -52,8 +55,9 @@ pub(crate) fn whom(text: &str) -> Result<(&str, Option<u32>), String> {
     }
 }
 
-/// Notes everybody whom `[chaos]` names and who is not there. `nodes`: those that could be planned.
-pub(crate) fn check(chaos: &ChaosSettings, specs: &[NodeSpec], nodes: &[Node], problems: &mut Problems) {
+/// Notes everybody whom `[chaos]` names and who is not there. `built`: what could be planned.
+pub(crate) fn check(chaos: &ChaosSettings, specs: &[NodeSpec], built: &Built, problems: &mut Problems) {
+    let nodes = &built.nodes;
     let names = || specs.iter().map(|spec| spec.name.as_str());
     if specs.is_empty() {
         // That nobody is there at all has been noted.
@@ -69,19 +73,18 @@ pub(crate) fn check(chaos: &ChaosSettings, specs: &[NodeSpec], nodes: &[Node], p
     }
     for (index, at) in chaos.at.iter().enumerate() {
         let path = |option: &str| format!("chaos.at[{index}].{option}");
-        let (name, subtask) = match whom(&at.operator) {
-            Ok(whom) => whom,
-            Err(message) => {
-                problems.value(path("operator"), message);
-                continue;
-            }
-        };
-        let Some(spec) = specs.iter().find(|spec| spec.name == name) else {
+        // What stands there as nothing has been noted: what is left may be wrong, too.
+        let is_named = !at.operator.is_empty();
+        let (name, subtask) = whom(&at.operator).unwrap_or_else(|message| {
+            problems.value(path("operator"), message);
+            (at.operator.split('[').next().unwrap_or_default(), None)
+        });
+        let spec = specs.iter().find(|spec| spec.name == name);
+        if spec.is_none() && is_named {
             let hint = DidYouMean(nearest(name, names()));
             let message = format!("there is no \"{name}\" in the topology{hint} (there are: {})", there_are());
             problems.value(path("operator"), message);
-            continue;
-        };
+        }
         let parallelism = nodes.iter().find(|node| *node.name == *name).map(|node| node.parallelism);
         if let (Some(subtask), Some(parallelism)) = (subtask, parallelism)
             && subtask >= parallelism
@@ -89,21 +92,68 @@ pub(crate) fn check(chaos: &ChaosSettings, specs: &[NodeSpec], nodes: &[Node], p
             let message = format!("\"{name}\" has no subtask {subtask}: there are {parallelism}, counted from 0");
             problems.value(path("operator"), message);
         }
-        let known = points(spec.role);
-        if !known.contains(&at.point.as_str()) {
-            let hint = DidYouMean(nearest(&at.point, known.iter().copied()));
-            let (role, point) = (spec.role, &at.point);
-            let message = format!("{role} \"{name}\" has no call \"{point}\"{hint} (it has: {})", known.join(", "));
-            problems.value(path("point"), message);
+        check_point(&at.point, spec, path("point"), problems);
+    }
+    check_sinks(&chaos.expect.sinks, specs, built, problems);
+}
+
+/// Notes a call that there is not; of somebody who is not known, one that nobody has.
+fn check_point(point: &str, of: Option<&NodeSpec>, path: String, problems: &mut Problems) {
+    let roles = of.map_or_else(|| vec![Role::Source, Role::Operator, Role::Sink], |spec| vec![spec.role]);
+    let known: Vec<&str> = roles.into_iter().flat_map(points).copied().collect();
+    if point.is_empty() || known.contains(&point) {
+        return;
+    }
+    let hint = DidYouMean(nearest(point, known.iter().copied()));
+    let message = match of {
+        Some(NodeSpec { role, name, .. }) => {
+            format!("{role} \"{name}\" has no call \"{point}\"{hint} (it has: {})", known.join(", "))
+        }
+        None => format!("no source, operator or sink has a call \"{point}\"{hint}"),
+    };
+    problems.value(path, message);
+}
+
+/// Notes sinks that are not there, and columns that they do not have.
+fn check_sinks(sinks: &BTreeMap<String, Compare>, specs: &[NodeSpec], built: &Built, problems: &mut Problems) {
+    let names = || specs.iter().filter(|spec| spec.role == Role::Sink).map(|spec| spec.name.as_str());
+    for (name, compare) in sinks {
+        let path = format!("chaos.expect.sinks.{name}");
+        if names().all(|known| known != name.as_str()) {
+            let hint = DidYouMean(nearest(name, names()));
+            let known = names().collect::<Vec<_>>().join(", ");
+            problems.key(path, format!("the topology has no sink \"{name}\"{hint} (there are: {known})"));
+            continue;
+        }
+        let Compare::Latest(columns) = compare else { continue };
+        if columns.is_empty() {
+            let message = "this names no column: write those of which the last row counts for each value, or \"rows\"";
+            problems.value(path.as_str(), message);
+        }
+        let Some(known) = columns_of(name, built) else { continue };
+        for (index, column) in columns.iter().enumerate().filter(|(_, column)| !known.contains(&column.as_str())) {
+            let hint = DidYouMean(nearest(column, known.iter().copied()));
+            let message =
+                format!("sink \"{name}\" takes no column \"{column}\"{hint} (there are: {})", known.join(", "));
+            problems.value(format!("{path}[{index}]"), message);
         }
     }
-    let sinks = || specs.iter().filter(|spec| spec.role == Role::Sink).map(|spec| spec.name.as_str());
-    for name in chaos.expect.sinks.keys().filter(|name| sinks().all(|known| known != name.as_str())) {
-        let hint = DidYouMean(nearest(name, sinks()));
-        let known = sinks().collect::<Vec<_>>().join(", ");
-        let message = format!("the topology has no sink \"{name}\"{hint} (there are: {known})");
-        problems.key(format!("chaos.expect.sinks.{name}"), message);
-    }
+}
+
+/// Returns the columns that a sink takes, if they are known.
+fn columns_of<'b>(sink: &str, built: &'b Built) -> Option<Vec<&'b str>> {
+    let sink = built.nodes.iter().position(|node| *node.name == *sink)?;
+    // All that a sink reads has the same columns.
+    let edge = built.edges.iter().find(|edge| edge.to == sink)?;
+    let carries = match (&built.nodes[edge.from].kind, &edge.output) {
+        (NodeKind::Source(blueprint, _), None) => &blueprint.output,
+        (NodeKind::Operator(blueprint), None) => &blueprint.output,
+        (NodeKind::Operator(blueprint), Some(output)) => {
+            blueprint.side_outputs.iter().find(|declared| *declared.name() == **output)?.carries()
+        }
+        (NodeKind::Source(..) | NodeKind::Sink(_), _) => return None,
+    };
+    carries.columns()
 }
 
 #[cfg(test)]

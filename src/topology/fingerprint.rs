@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use piton_actors::types_in_words;
 use serde::{Deserialize, Serialize};
 
 use crate::topology::plan::Plan;
@@ -89,6 +90,9 @@ impl OperatorPrint {
             && let (Some(was), Some(is)) = (&was.state, &self.state)
             && was != is
         {
+            let words = [was, is].map(|what| types_in_words(what));
+            // Two types may have one name.
+            let [was, is] = if words[0] == words[1] { [was.clone(), is.clone()] } else { words };
             misfits.push(format!(
                 "{} \"{name}\" has state for {was}, and now is for {is}: put its options, or the types of its input, back",
                 self.role

@@ -53,7 +53,7 @@ pub fn load_text(text: &str, file: &Path, overrides: &Overrides, registry: &Regi
 
     let specs = read_nodes(&layered, &mut problems);
     let built = build(&specs, &layered, &settings, &folder, registry, &mut problems);
-    aims::check(&settings.chaos, &specs, &built.nodes, &mut problems);
+    aims::check(&settings.chaos, &specs, &built, &mut problems);
     event_time::check(&specs, &built, &mut problems);
     if problems.any_errors() {
         let lines = lines(&problems, Severity::Error, file, |problem| layered.place(problem));

@@ -52,7 +52,19 @@ fn too_few_seeds_do_not_reach_every_cell() {
     let job = job();
     let ended = job.piton(&["sim", "job.toml", "--seed", "3", "--coverage"]).with(1);
     ended.prints(&["REPLAYING", "power cut"]);
-    ended.says(&["never happened", "run more seeds"]);
+    ended.says(&["cells of the table never happened; ", " seeds usually reach all, not 1\n  ", "\n  power cut while "]);
+    assert!(ended.err.lines().all(|line| line.len() < 120), "{}", ended.err);
+}
+
+#[test]
+fn that_what_is_found_can_be_written_is_found_out_first() {
+    let job = job();
+    let mut command = job.command(&["sim", job.path("job.toml").to_str().unwrap(), "--seeds", "1000000000"]);
+    // Nobody can make a file there, whoever they are.
+    let ended = command.current_dir("/proc").stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(2), "{said}");
+    assert!(said.contains("\"sim-0.toml\" cannot be written"), "{said}");
 }
 
 #[test]

@@ -159,6 +159,59 @@ fn whom_chaos_names_and_who_is_not_there() {
 }
 
 #[test]
+fn everything_that_is_wrong_with_a_point_is_told_at_once() {
+    let at = "[[chaos.at]]\noperator = \"cuonts\"\npoint = \"proces\"\naction = \"explode\"\non = \"3\"\nwhy = 1\n\
+              [[chaos.at]]\npoint = \"\"\n";
+    check(
+        &format!("{GOOD}{at}"),
+        &[
+            ("job.toml:19:12", &["there is no \"cuonts\"", "did you mean \"counts\"?"]),
+            ("job.toml:20:9", &["no source, operator or sink has a call \"proces\"; did you mean \"process\"?"]),
+            ("job.toml:21:10", &["\"explode\" is not one of the choices"]),
+            ("job.toml:22:6", &["write \"nth(1)\""]),
+            ("job.toml:23:1", &["unknown option \"why\""]),
+            ("job.toml:24:", &["option \"operator\" is missing"]),
+            ("job.toml:24:", &["option \"point\" is missing"]),
+            ("job.toml:24:", &["option \"action\" is missing"]),
+        ],
+    );
+}
+
+#[test]
+fn chaos_that_can_do_nothing() {
+    let nothing = "panic = 0\nhang = 0\nslow = 0\nkill_actor = 0\nkill_supervisor = 0\nprocess_kill9 = 0\n\
+                   process_pause = 0\ndrop_ack = 0\ndup_commit = 0\nstore_eio = 0\nstore_enospc = 0\nstore_slow = 0\n";
+    for (text, place, expected) in [
+        ("[chaos]\nduration = \"0s\"\n", "job.toml:19:12", "chaos.duration must be longer than 0s"),
+        ("[chaos]\nduration = \"3s\"\n", "job.toml:19:12", "no fault falls within 3s (chaos.duration): the first 3s"),
+        ("[chaos]\nwarmup = \"2m\"\n", "job.toml:19:10", "no fault falls within 1m (chaos.duration): the first 2m"),
+        (&*format!("[chaos.weights]\n{nothing}"), "job.toml:18:", "every weight in [chaos.weights] is 0"),
+    ] {
+        check(&format!("{GOOD}{text}"), &[(place, &[expected])]);
+    }
+    let at = "[[chaos.at]]\noperator = \"words\"\npoint = \"open\"\naction = \"panic\"\n";
+    let exact = format!("{GOOD}[chaos]\nduration = \"1s\"\n{at}[chaos.weights]\n{nothing}");
+    load_text(&exact, Path::new("job.toml"), &Overrides::default(), &registry()).unwrap();
+}
+
+#[test]
+fn a_sink_is_compared_by_some_column() {
+    check(&format!("{GOOD}[chaos.expect.sinks]\nout = []\n"), &[("job.toml:19:7", &["names no column", "\"rows\""])]);
+}
+
+#[test]
+#[cfg(feature = "sql")]
+fn a_sink_is_compared_by_columns_that_it_takes() {
+    let text = "[sources.in]\ntype = \"generate\"\nrows = 9\n[sinks.o]\ntype = \"csv\"\ninputs = [\"in\"]\npath = \"out\"\n\
+                [chaos.expect.sinks]\no = [\"id\", \"kye\"]\n";
+    let refused =
+        load_text(text, Path::new("job.toml"), &Overrides::default(), &piton::Registry::stock()).err().unwrap();
+    let [line] = refused.lines() else { panic!("{refused}") };
+    let expected = "job.toml:9:12: sink \"o\" takes no column \"kye\"; did you mean \"key\"? (there are: id, key, ";
+    assert!(line.starts_with(expected), "{line}");
+}
+
+#[test]
 fn poison_that_nobody_looks_for() {
     let warnings = |recovery: &str| {
         let text = format!("{GOOD}[recovery]\n{recovery}");

@@ -10,6 +10,7 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
 
 use super::options::unknown;
+use super::types::name_of;
 use crate::blueprint::Fault;
 use crate::table::Table;
 use crate::{AnyBatch, Key, Result};
@@ -140,7 +141,7 @@ pub(super) fn key_column(name: &str, schema: &SchemaRef) -> Result<usize, String
         return Err(unknown("column", name, &names));
     };
     if !Coder::supports(field.data_type()) {
-        return Err(format!("column `{name}` is of type {}, which cannot be a key", field.data_type()));
+        return Err(format!("column `{name}` is of type {}, which cannot be a key", name_of(field.data_type())));
     }
     Ok(column)
 }

@@ -6,6 +6,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, Schema, TimeUnit, TimestampMillisecondType};
 
 use super::options::unknown;
+use super::types::name_of;
 use crate::table::Table;
 use crate::{AnyBatch, Error, Result, Timestamp};
 
@@ -31,7 +32,8 @@ impl EventTime {
                 Ok(EventTime { column, name: name.into() })
             }
             other => Err(format!(
-                "column `{name}` is of type {other}; an event time is a timestamp, a date, or an integer of ms since 1970"
+                "column `{name}` is of type {}; an event time is a timestamp, a date, or an integer of ms since 1970",
+                name_of(other)
             )),
         }
     }

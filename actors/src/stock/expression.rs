@@ -22,6 +22,7 @@ use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 
 use super::functions::functions;
 use super::options::{nearest, unknown};
+use super::types::{in_words, name_of};
 
 /// The columns that an expression may use.
 pub(super) struct Scope {
@@ -158,7 +159,7 @@ impl Scope {
         let expression = self.plan(parsed)?;
         match expression.data_type {
             DataType::Boolean => Ok(expression),
-            ref other => Err(format!("a condition is true or false, but `{text}` is of type {other}")),
+            ref other => Err(format!("a condition is true or false, but `{text}` is of type {}", name_of(other))),
         }
     }
 
@@ -203,14 +204,14 @@ pub(super) fn plain(error: &DataFusionError) -> String {
         DataFusionError::SQL(parser, _) => parser.to_string().trim_start_matches("sql parser error: ").to_string(),
         other => other.message().to_string(),
     };
-    let line = message.lines().next().unwrap_or_default().trim_end_matches('.');
+    let line = in_words(message.lines().next().unwrap_or_default().trim_end_matches('.'));
     let mut letters = line.chars();
     match letters.next() {
         // A word in capitals is a name of SQL, not the beginning of a sentence.
         Some(first) if letters.clone().next().is_some_and(char::is_lowercase) => {
             first.to_lowercase().chain(letters).collect()
         }
-        _ => line.to_string(),
+        _ => line,
     }
 }
 
@@ -326,7 +327,7 @@ mod tests {
             assert!(error.to_lowercase().contains(&part.to_lowercase()), "{text}: {error}");
         }
         let error = scope().condition("dep_delay + 1").unwrap_err();
-        assert_eq!(error, "a condition is true or false, but `dep_delay + 1` is of type Int64");
+        assert_eq!(error, "a condition is true or false, but `dep_delay + 1` is of type bigint");
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod print;
 mod select;
 mod sink;
 mod source;
+pub(crate) mod types;
 
 use std::sync::Arc;
 
@@ -87,8 +88,8 @@ fn input_schema(inputs: &[RecordType]) -> Result<SchemaRef, Vec<Fault>> {
             Some(first) => {
                 let message = format!(
                     "has other columns than the first input ({}, not {}); make them equal with a `select`",
-                    columns_of(&schema),
-                    columns_of(first)
+                    types::in_words(&columns_of(&schema)),
+                    types::in_words(&columns_of(first))
                 );
                 faults.push(Fault::new(option, message));
             }
@@ -101,6 +102,7 @@ fn input_schema(inputs: &[RecordType]) -> Result<SchemaRef, Vec<Fault>> {
     }
 }
 
+/// Returns the columns of rows, by which states know what they are of: types are named as Arrow does.
 fn columns_of(schema: &SchemaRef) -> String {
     let columns: Vec<String> =
         schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type())).collect();

@@ -21,6 +21,7 @@ use crate::blueprint::{OperatorBlueprint, operator_blueprint};
 use crate::host::Factory;
 use crate::record::{Record, short_type_name};
 use crate::rows::ByRow;
+use crate::stock::types::name_of;
 use crate::{Context, Error, Key, Operator, Result};
 
 /// How rows of one type become Arrow batches, and back.
@@ -153,6 +154,7 @@ impl Source {
         if fits && !(there.is_floating() && wanted.is_integer()) {
             return Ok(Source::Cast(index, wanted.clone()));
         }
+        let (there, wanted) = (name_of(there), name_of(wanted));
         Err(format!("column `{name}` is of type {there}, where {wanted} is needed; make it that with a `select`"))
     }
 

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::chaos::fragile::MEANT;
 use crate::error::{Error, Result};
 use crate::invariants::{InvariantId, Violation};
+use crate::protocol::failure::MEANT;
 
 /// Reads a file of events as it grows.
 pub(super) struct EventTail {

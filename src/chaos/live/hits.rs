@@ -14,6 +14,9 @@ use crate::chaos::target::Target;
 /// How long a fault that does not seem to have any effect keeps others from happening, in ms.
 const PATIENCE_MS: i64 = 30_000;
 
+/// What is said of a kind of fault that no recovery time was measured for.
+pub(super) const UNMEASURED: &str = "no recovery time was measured: nothing was restarted for it";
+
 /// What became of one fault. Times are in ms since 1970.
 #[derive(Clone, Debug)]
 pub(super) struct Hit {
@@ -239,7 +242,7 @@ impl Hits {
         }
     }
 
-    /// Returns what became of the kinds, and how long all recoveries took.
+    /// Returns what became of the kinds, and how long all recoveries took; nothing if that was measured of none.
     pub(super) fn by_kind(&self) -> (Vec<Kind>, Option<Spread>) {
         let mut kinds = Vec::new();
         let mut all = Vec::new();
@@ -256,16 +259,18 @@ impl Hits {
             if kind.breaks() {
                 all.extend(&recoveries);
             }
+            let effective = count(|hit| hit.struck.is_some());
+            let is_unmeasured = kind.breaks() && effective > 0 && recoveries.is_empty();
             kinds.push(Kind {
                 kind,
                 planned: hits.len() as u64,
                 injected: count(|hit| hit.injected.is_some()),
-                effective: count(|hit| hit.struck.is_some()),
+                effective,
                 recovered: count(Hit::is_recovered),
                 recovery: Spread::of(recoveries),
                 commit: Spread::of(commits),
                 replayed: replayed.get(replayed.len().div_ceil(2).saturating_sub(1)).copied(),
-                remark: None,
+                remark: is_unmeasured.then(|| UNMEASURED.to_string()),
             });
         }
         (kinds, Spread::of(all))
@@ -297,8 +302,8 @@ impl Hits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chaos::fragile::MEANT;
     use crate::config::Duration;
+    use crate::protocol::failure::MEANT;
     use crate::topology::Role;
 
     fn hits(faults: Vec<PlannedFault>) -> Hits {
@@ -391,6 +396,29 @@ mod tests {
         assert_eq!((report[1].recovery_ms, report[1].scope.as_deref()), (Some(50.0), Some("process")));
         hits.finished(300);
         assert_eq!(hits.going_on(300), 0);
+    }
+
+    #[test]
+    fn a_kind_whose_recovery_nobody_measured_is_said_to_be_one() {
+        let mut hits = hits(vec![
+            fault(1, FaultKind::KillActor, Some("count")),
+            fault(2, FaultKind::DropAck, Some("count")),
+            fault(3, FaultKind::StoreEio, None),
+        ]);
+        hits.struck(1, Some(0), 100);
+        hits.struck(2, Some(0), 100);
+        hits.checkpoint_started("in".into(), 5, 110);
+        hits.committed("in", 5, 120);
+        let (kinds, all) = hits.by_kind();
+        let remarks: Vec<_> = kinds.iter().map(|kind| (kind.kind, kind.remark.as_deref())).collect();
+        let (kill, ack, eio) = (FaultKind::KillActor, FaultKind::DropAck, FaultKind::StoreEio);
+        assert_eq!(remarks, [(kill, Some(UNMEASURED)), (ack, None), (eio, None)], "it breaks, and has happened");
+        assert!(all.is_none());
+        let vanished = || Restarted { reason: "its actor has vanished".into(), ..restart("count", "in", 5.0) };
+        hits.restarted(&vanished(), 130);
+        let (kinds, all) = hits.by_kind();
+        assert_eq!((kinds[0].remark.as_deref(), kinds[0].recovery), (None, all));
+        assert_eq!(all.unwrap().max, 5.0);
     }
 
     #[test]

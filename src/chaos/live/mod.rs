@@ -32,6 +32,7 @@ use crate::config::{Bytes, Duration, Mode};
 use crate::error::{Error, Result};
 use crate::topology::{NodeKind, Plan};
 
+use hits::UNMEASURED;
 use outputs::{Committed, Watched};
 use peace::Quiet;
 use process::Runner;
@@ -62,6 +63,13 @@ pub struct Request {
     pub stopped: Arc<AtomicBool>,
     /// Is told how far it has come.
     pub watcher: Watcher,
+}
+
+impl Request {
+    /// Returns whether it is to end at once.
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
 }
 
 /// How far it has come.
@@ -110,7 +118,8 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// Of kind `Config` if the job cannot be compared with itself, or nothing could be broken; of kind `Failed` if it fails
-/// without faults, or it was stopped. Promises that were broken are no error: they are in the report.
+/// without faults, or it was stopped in the run without them. Promises that were broken are no error: they are in the
+/// report, and so is what was seen until somebody stopped it.
 pub fn run(mut request: Request) -> Result<Report> {
     let topology = (request.replan)(&request.set)?;
     let checks = compare::sinks(&topology)?;
@@ -145,7 +154,7 @@ pub fn run(mut request: Request) -> Result<Report> {
     let spec =
         Spec { topology: &topology, runner: broken_runner, rest: is_paced.then_some(rest_runner), watched, usual };
     let mut done = Siege::new(spec, &request).run(&mut request)?;
-    if done.injected() == 0 {
+    if done.injected() == 0 && !done.was_stopped {
         return Err(nothing_happened(&request, &golden, done.took_ms));
     }
     (request.watcher)(&Stage::Comparing);
@@ -154,17 +163,17 @@ pub fn run(mut request: Request) -> Result<Report> {
     let mut letters = report::Letters::default();
     if done.has_finished {
         for watched in &done.watched {
-            done.broken.extend(watched.complete().into_iter().map(|violation| in_the_end(&violation)));
+            in_the_end(&mut done.broken, &watched.complete());
         }
         let (compared, wrong) = match topology.settings.checkpoint.mode {
             Mode::ExactlyOnce => state::compare(&golden_runner, &done.runner, &not_compared)?,
             Mode::AtLeastOnce => (every_state_not_compared(&topology), Vec::new()),
         };
         state = compared;
-        done.broken.extend(wrong.iter().map(in_the_end));
+        in_the_end(&mut done.broken, &wrong);
         let (compared, wrong) = state::compare_letters(&golden_runner, &done.runner)?;
         letters = compared;
-        done.broken.extend(wrong.iter().map(in_the_end));
+        in_the_end(&mut done.broken, &wrong);
     } else {
         notes.push(
             "the run did not come to its end: state, dead letters and the completeness of output were not compared"
@@ -182,13 +191,19 @@ pub fn run(mut request: Request) -> Result<Report> {
     let is_other = |broken: &report::Broken| OUTPUT.iter().any(|id| id.name() == broken.invariant);
     if done.has_finished && done.broken.iter().any(is_other) {
         let again = runner(&request, &topology, &scratch, "golden-again", &[&common, &fast])?;
-        notes.extend(differs_by_itself((&golden_runner, &again), &not_compared, &done, &mut request)?);
+        match differs_by_itself((&golden_runner, &again), &not_compared, &done, &mut request) {
+            // The verdict stands without it.
+            Err(_) if request.is_stopped() => {}
+            differs => notes.extend(differs?),
+        }
     }
 
     let (kinds, recovery) = done.hits.by_kind();
     let hypothesis = hypothesis(&topology, &done, recovery);
-    let holds = done.broken.is_empty() && hypothesis.iter().all(|expected| expected.instead.is_none());
-    let verdict = if holds { Verdict::Pass } else { Verdict::Fail };
+    if topology.settings.chaos.expect.recovery_p99.is_some() {
+        notes.extend(unmeasured(&kinds));
+    }
+    let verdict = verdict(&done, &hypothesis);
     let kept = (verdict == Verdict::Fail).then(|| keep(scratch, &request.plan)).transpose()?;
     Ok(Report {
         piton: env!("CARGO_PKG_VERSION"),
@@ -346,15 +361,17 @@ fn every_state_not_compared(topology: &Plan) -> report::State {
     report::State { not_compared, ..report::State::default() }
 }
 
-fn in_the_end(violation: &Violation) -> report::Broken {
-    report::Broken { invariant: violation.invariant.name(), message: violation.message.clone(), at_ms: None }
+fn in_the_end(broken: &mut Vec<report::Broken>, violations: &[Violation]) {
+    for violation in violations {
+        report::Broken::note(broken, violation, None);
+    }
 }
 
 /// Returns what was expected, and whether it held.
 fn hypothesis(topology: &Plan, done: &siege::Done, recovery: Option<report::Spread>) -> Vec<report::Expected> {
     let expect = &topology.settings.chaos.expect;
     let is_output = |broken: &&report::Broken| OUTPUT.iter().any(|id| id.name() == broken.invariant);
-    let broken = done.broken.iter().filter(is_output).count();
+    let broken: u64 = done.broken.iter().filter(is_output).map(|broken| broken.more + 1).sum();
     let what = match (topology.settings.checkpoint.mode, expect.output) {
         (Mode::ExactlyOnce, Mode::ExactlyOnce) => "exactly-once",
         (Mode::AtLeastOnce, _) | (_, Mode::AtLeastOnce) => "at-least-once",
@@ -368,11 +385,7 @@ fn hypothesis(topology: &Plan, done: &siege::Done, recovery: Option<report::Spre
         },
     }];
     if let Some(longest) = expect.recovery_p99 {
-        let p99 = recovery.map(|spread| spread.p99);
-        all.push(report::Expected {
-            what: format!("recovery p99 <= {longest}"),
-            instead: p99.filter(|p99| *p99 > longest.millis() as f64).map(|p99| format!("it was {p99:.0} ms")),
-        });
+        all.push(report::Expected { what: format!("recovery p99 <= {longest}"), instead: too_long(longest, recovery) });
     }
     if let Some(most) = expect.max_rss {
         let peak = done.memory.peak;
@@ -382,6 +395,32 @@ fn hypothesis(topology: &Plan, done: &siege::Done, recovery: Option<report::Spre
         });
     }
     all
+}
+
+/// Returns whether everything held; of a run that was stopped, only what was broken is known.
+fn verdict(done: &siege::Done, hypothesis: &[report::Expected]) -> Verdict {
+    match (done.broken.is_empty(), done.was_stopped) {
+        (false, _) => Verdict::Fail,
+        (true, true) => Verdict::Stopped,
+        (true, false) if hypothesis.iter().all(|expected| expected.instead.is_none()) => Verdict::Pass,
+        (true, false) => Verdict::Fail,
+    }
+}
+
+/// Returns what recoveries were instead of as short as they should be, or why nobody knows.
+fn too_long(longest: Duration, recovery: Option<report::Spread>) -> Option<String> {
+    match recovery {
+        None => Some("no fault has had a recovery whose time was measured".into()),
+        Some(spread) if spread.p99 > longest.millis() as f64 => Some(format!("it was {:.0} ms", spread.p99)),
+        Some(_) => None,
+    }
+}
+
+/// Returns for which kinds of faults nobody knows how long recoveries took.
+fn unmeasured(kinds: &[report::Kind]) -> Option<String> {
+    let kinds: Vec<&str> = kinds.iter().filter(|kind| kind.remark.is_some()).map(|kind| kind.kind.name()).collect();
+    let said = || format!("chaos.expect.recovery_p99 says nothing about {}: {UNMEASURED}", kinds.join(", "));
+    (!kinds.is_empty()).then(said)
 }
 
 /// Returns the command that plays the plan of a report again, for somebody at a shell.
@@ -398,9 +437,16 @@ pub fn replay(program: &str, report: &Report, set: &[String], plan: Option<PathB
     process::typed(program, &arguments)
 }
 
-fn is_stopped(request: &Request) -> Result {
-    if request.stopped.load(Ordering::SeqCst) {
-        return Err(Error::failed("stopped before the end: there is no verdict"));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chaos::report::Spread;
+
+    #[test]
+    fn an_expectation_that_nothing_was_measured_for_does_not_hold() {
+        let longest = Duration::from_secs(1);
+        assert_eq!(too_long(longest, Spread::of(vec![900.0])), None);
+        assert!(too_long(longest, Spread::of(vec![900.0, 1_100.0])).unwrap().contains("1100 ms"));
+        assert!(too_long(longest, None).unwrap().contains("was measured"));
     }
-    Ok(())
 }

@@ -10,6 +10,7 @@ use crate::chaos::compare::{How, SinkCheck};
 use crate::chaos::invariants::{AtLeast, InvariantId, Times, Verdict, Violation};
 use crate::chaos::report;
 use crate::chaos::rows::Format;
+use crate::chaos::words::{Row, quoted};
 use crate::error::{Error, Result};
 
 /// What is to be seen of a file without reading it.
@@ -50,8 +51,8 @@ pub(super) struct Watched {
     golden: Committed,
     /// Rows of which golden has one that differs only in floating-point numbers: by what the two have in common.
     shapes: Option<BTreeMap<String, Vec<String>>>,
-    exact: Times<String>,
-    at_least: AtLeast<String>,
+    exact: Times<Row>,
+    at_least: AtLeast<Row>,
     latest: BTreeMap<String, String>,
     /// Rows that should not be there.
     surplus: u64,
@@ -146,10 +147,11 @@ impl Committed {
 
 fn no_columns(check: &SinkCheck, columns: &[String], row: &str) -> Error {
     Error::config(format!(
-        "sink \"{}\" cannot be compared by [{}]: there are no such columns in `{row}`; set \
+        "sink \"{}\" cannot be compared by [{}]: there are no such columns in {}; set \
          chaos.expect.sinks.{}",
         check.name,
         columns.join(", "),
+        quoted(row),
         check.name
     ))
 }
@@ -160,8 +162,8 @@ impl Watched {
         let (mut exact, mut at_least) = (Times::default(), AtLeast::default());
         for (row, times) in &golden.rows {
             match check.may_repeat {
-                None => exact.want(row.clone(), *times),
-                Some(_) => at_least.want(row.clone(), *times),
+                None => exact.want(Row(row.clone()), *times),
+                Some(_) => at_least.want(Row(row.clone()), *times),
             }
         }
         Watched {
@@ -218,7 +220,7 @@ impl Watched {
         match self.check.how.clone() {
             How::Not(_) => Ok(()),
             How::Rows => {
-                let row = self.as_in_golden(format, row);
+                let row = Row(self.as_in_golden(format, row));
                 match self.check.may_repeat {
                     None => self.exact.see(&row),
                     // Of a row that was made twice something else may be made: what counts is that none is missing.
@@ -234,10 +236,10 @@ impl Watched {
             }
             How::Latest(columns) => {
                 let Some(key) = format.key(header, row, &columns) else {
-                    return Err(InvariantId::OutputNotRepeated.broken(format!("`{row}` has no key")));
+                    return Err(InvariantId::OutputNotRepeated.broken(format!("{} has no key", quoted(row))));
                 };
                 if !self.golden.latest.contains_key(&key) {
-                    let message = format!("there should be no row for the key {key}: `{row}`");
+                    let message = format!("there should be no row for the key {}: {}", quoted(&key), quoted(row));
                     return Err(InvariantId::OutputNotRepeated.broken(message));
                 }
                 self.latest.insert(key, row.to_string());
@@ -278,8 +280,9 @@ impl Watched {
                 if let Some((_, golden, _)) = self.differing().first() {
                     let keys = self.golden.latest.len();
                     let message = format!(
-                        "{} of {keys} keys are missing, one of them that of `{golden}`",
-                        self.differing().len()
+                        "{} of {keys} keys are missing, one of them that of {}",
+                        self.differing().len(),
+                        quoted(golden)
                     );
                     wrong.push(InvariantId::OutputComplete.broken(message));
                 }
@@ -287,9 +290,10 @@ impl Watched {
             How::Latest(_) => {
                 let differing = self.differing();
                 if let Some((key, golden, seen)) = differing.first() {
+                    let (key, golden) = (quoted(key), quoted(golden));
                     let message = match seen {
-                        Some(seen) => format!("the last row of {key} is `{seen}`, not `{golden}`"),
-                        None => format!("there is no row of {key}; the last one should be `{golden}`"),
+                        Some(seen) => format!("the last row of {key} is {}, not {golden}", quoted(seen)),
+                        None => format!("there is no row of {key}; the last one should be {golden}"),
                     };
                     wrong.push(InvariantId::OutputComplete.broken(format!(
                         "{} of {} keys differ: {message}",

@@ -20,7 +20,7 @@ use crate::chaos::live::hits::Hits;
 use crate::chaos::live::outputs::Watched;
 use crate::chaos::live::peace::millis;
 use crate::chaos::live::process::{Peace, Process, Runner};
-use crate::chaos::live::{Request, Stage, checkpoint_timeout, is_stopped};
+use crate::chaos::live::{Request, Stage, checkpoint_timeout};
 use crate::chaos::plan::{ChaosPlan, PlannedFault};
 use crate::chaos::report::{self, Broken, Life};
 use crate::chaos::target::Target;
@@ -36,8 +36,6 @@ const PAUSE: Duration = Duration::from_millis(5);
 const LOOK_MS: u64 = 200;
 /// How long after a restart the fault that has caused it is told at the latest, in ms.
 const EXPLAINED_MS: u64 = 1_000;
-/// How many broken promises are told: more of them say no more.
-const MOST_BROKEN: usize = 20;
 /// How many processes in a row may end without having committed anything.
 const MOST_BARREN: u32 = 40;
 /// How long nothing may be committed once faults are over and the job was well, in ms.
@@ -69,6 +67,8 @@ pub(super) struct Done {
     pub(super) start: i64,
     pub(super) took_ms: u64,
     pub(super) has_finished: bool,
+    /// Whether somebody wanted it to end before it did.
+    pub(super) was_stopped: bool,
 }
 
 /// What the run has come to.
@@ -159,6 +159,7 @@ impl<'a> Siege<'a> {
             start,
             took_ms: 0,
             has_finished: false,
+            was_stopped: false,
         };
         Siege {
             tail: EventTail::new(spec.runner.events()),
@@ -186,12 +187,15 @@ impl<'a> Siege<'a> {
     /// Runs the job to the end of its input, or until it is clear that it does not come there.
     ///
     /// # Errors
-    /// If it cannot be run or watched, or it was stopped.
+    /// If it cannot be run or watched.
     pub(super) fn run(mut self, request: &mut Request) -> Result<Done> {
         self.begin_life()?;
         let mut shown = u64::MAX;
         loop {
-            is_stopped(request)?;
+            if request.is_stopped() {
+                self.done.was_stopped = true;
+                return self.finish();
+            }
             self.hear()?;
             if self.look_due() {
                 self.look()?;
@@ -280,15 +284,8 @@ impl<'a> Siege<'a> {
     }
 
     fn broken(&mut self, violation: &Violation) {
-        let name = violation.invariant.name();
-        let is_known = |broken: &Broken| broken.invariant == name && broken.message == violation.message;
-        if self.done.broken.len() < MOST_BROKEN && !self.done.broken.iter().any(is_known) {
-            self.done.broken.push(Broken {
-                invariant: violation.invariant.name(),
-                message: violation.message.clone(),
-                at_ms: Some(self.elapsed()),
-            });
-        }
+        let now = self.elapsed();
+        Broken::note(&mut self.done.broken, violation, Some(now));
     }
 
     /// Goes from one phase to the next.
@@ -408,7 +405,10 @@ impl<'a> Siege<'a> {
         });
         let left = left.count();
         let took = self.elapsed();
-        if self.phase == Phase::Faults && self.done.has_finished && left > 0 {
+        if self.done.was_stopped {
+            let all = self.plan.faults.len();
+            self.done.notes.push(format!("it was stopped after {took} ms: {left} of {all} faults did not happen"));
+        } else if self.phase == Phase::Faults && self.done.has_finished && left > 0 {
             self.done.notes.push(format!(
                 "the input was read after {took} ms, before faults were over: {left} of {} did not happen; give it more \
                  rows, or a lower rate",

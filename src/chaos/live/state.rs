@@ -8,6 +8,7 @@ use crate::chaos::invariants::{InvariantId, Violation};
 use crate::chaos::live::process::Runner;
 use crate::chaos::report;
 use crate::chaos::rows::is_same_value;
+use crate::chaos::words::quoted;
 use crate::error::{Error, Result};
 
 /// The keyed state of a job: of each operator and key what it has.
@@ -69,20 +70,36 @@ fn differences(golden: &Kept, broken: &Kept) -> (u64, Option<String>) {
             continue;
         }
         differing += 1;
-        first.get_or_insert_with(|| match other {
-            Some(other) => format!("operator \"{operator}\", key {key}: {other}, not {value}"),
-            None => format!("operator \"{operator}\", key {key}: nothing, not {value}"),
-        });
+        first.get_or_insert_with(|| format!("operator \"{operator}\", key {}: {}", quoted(key), unlike(value, other)));
     }
     for ((operator, key), value) in broken {
         if !golden.contains_key(&(operator.clone(), key.clone())) {
             differing += 1;
             first.get_or_insert_with(|| {
-                format!("operator \"{operator}\", key {key}: {value}, where there should be nothing")
+                let (key, value) = (quoted(key), quoted(&value.to_string()));
+                format!("operator \"{operator}\", key {key}: there is {value}, and there should be nothing")
             });
         }
     }
     (differing, first)
+}
+
+/// Says in what a state differs from what it should be: which part of it, as deep as both have it.
+fn unlike(golden: &Value, other: Option<&Value>) -> String {
+    let (mut golden, mut other, mut path) = (golden, other, String::new());
+    while let (Value::Object(wanted), Some(Value::Object(there))) = (golden, other) {
+        let differs = |name: &&String| match (wanted.get(*name), there.get(*name)) {
+            (Some(wanted), Some(there)) => !is_same_value(wanted, there),
+            _ => true,
+        };
+        let Some(name) = wanted.keys().chain(there.keys()).find(differs) else { break };
+        path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        (golden, other) = (wanted.get(name).unwrap_or(&Value::Null), there.get(name));
+    }
+    let shown = |value: &Value| quoted(&value.to_string());
+    let there = other.map_or_else(|| "nothing".into(), shown);
+    let what = if path.is_empty() { "it" } else { &path };
+    format!("{what} is {there}, not {}", shown(golden))
 }
 
 /// Compares the records that two runs have set aside.
@@ -96,7 +113,7 @@ pub(super) fn compare_letters(golden: &Runner, broken: &Runner) -> Result<(repor
     let wrong = golden.keys().chain(broken.keys()).find(|letter| golden.get(*letter) != broken.get(*letter));
     let violation = wrong.map(|letter| {
         let times = |letters: &BTreeMap<String, u64>| letters.get(letter).copied().unwrap_or(0);
-        let message = format!("set aside {} times, not {}: {letter}", times(&broken), times(&golden));
+        let message = format!("set aside {} times, not {}: {}", times(&broken), times(&golden), quoted(letter));
         InvariantId::LettersExactlyOnce.broken(message)
     });
     Ok((report, violation.into_iter().collect()))
@@ -113,7 +130,7 @@ fn letters(runner: &Runner) -> Result<BTreeMap<String, u64>> {
 }
 
 fn read(line: &str) -> Result<Value> {
-    serde_json::from_str(line).map_err(|error| Error::failed(format!("`{line}` is no JSON: {error}")))
+    serde_json::from_str(line).map_err(|error| Error::failed(format!("{} is no JSON: {error}", quoted(line))))
 }
 
 #[cfg(test)]
@@ -132,7 +149,7 @@ mod tests {
         let broken = kept(&[("a", json!({ "n": 2 })), ("b", json!({ "mean": 0.30000000000000004 })), ("d", json!({}))]);
         let (differing, first) = differences(&golden, &broken);
         assert_eq!(differing, 3);
-        assert_eq!(first.unwrap(), "operator \"count\", key a: {\"n\":2}, not {\"n\":1}");
+        assert_eq!(first.unwrap(), "operator \"count\", key `a`: n is `2`, not `1`");
         assert_eq!(differences(&golden, &golden), (0, None));
     }
 }

@@ -90,3 +90,22 @@ fn what_nobody_can_be_hit_by_is_said() {
     within.inject(fault(FaultKind::Panic, "cuont", Some("process")));
     assert!(matches!(told(&mut parent), Told::Missed { fault: 7, .. }));
 }
+
+#[test]
+fn a_call_that_is_held_up_is_known_to_be_while_it_is() {
+    let (within, mut parent, _hand) = within();
+    let lasts = Some(crate::config::Duration::from_millis(200));
+    within.inject(PlannedFault { lasts, ..fault(FaultKind::Hang, "count", Some("process")) });
+    let who = SubtaskId::new("count", 1);
+    std::thread::scope(|scope| {
+        let held = scope.spawn(|| within.strike(&who, Hook::Process));
+        told(&mut parent);
+        while !within.holds_up(&who) {
+            assert!(!held.is_finished());
+            std::thread::yield_now();
+        }
+        assert!(!within.holds_up(&SubtaskId::new("count", 0)));
+        assert_eq!(held.join().unwrap(), None);
+    });
+    assert!(!within.holds_up(&who));
+}

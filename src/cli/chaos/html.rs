@@ -35,6 +35,7 @@ pub(super) fn of(report: &Report) -> String {
     let (verdict, class) = match report.verdict {
         Verdict::Pass => ("PASS", "pass"),
         Verdict::Fail => ("FAIL", "fail"),
+        Verdict::Stopped => ("STOPPED", ""),
     };
     let mut page = String::new();
     let title = format!("piton chaos: {}, seed {}", report.job, report.seed);
@@ -92,7 +93,7 @@ fn broken(report: &Report) -> String {
             text,
             "<tr><td class=\"fail\">{}</td><td>{when}</td><td>{}</td></tr>",
             escaped(broken.invariant),
-            escaped(&broken.message)
+            escaped(&format!("{}{}", broken.message, text::more(broken)))
         )
         .ok();
     }

@@ -93,6 +93,7 @@ pub(super) fn of(report: &Report, file: Option<&Path>) -> String {
     let verdict = match report.verdict {
         Verdict::Pass => "PASS",
         Verdict::Fail => "FAIL",
+        Verdict::Stopped => "NONE: it was stopped before the end, and nothing was broken so far",
     };
     let mut line = |name: &str, content: String| {
         writeln!(text, "{name:<13}{content}").ok();
@@ -215,8 +216,11 @@ fn processes(report: &Report) -> String {
 }
 
 fn said(broken: &Broken) -> String {
-    match broken.at_ms {
-        Some(at) => format!("{} after {}: {}", broken.invariant, span(at), broken.message),
-        None => format!("{} in the end: {}", broken.invariant, broken.message),
-    }
+    let when = broken.at_ms.map_or_else(|| "in the end".to_string(), |at| format!("after {}", span(at)));
+    format!("{} {when}: {}{}", broken.invariant, broken.message, more(broken))
+}
+
+/// Returns how many were like the one that is told.
+pub(super) fn more(broken: &Broken) -> String {
+    if broken.more == 0 { String::new() } else { format!(" (and {} more like it)", number(broken.more)) }
 }

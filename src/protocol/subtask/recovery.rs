@@ -175,7 +175,8 @@ impl Subtask {
     fn beyond_journal(&mut self, failure: Failure, for_records: bool) {
         let is_sought = for_records && self.ladder.on_poison() != OnPoison::Fail;
         let is_unavailable = failure.kind == FailureKind::Error(ErrorKindTag::Unavailable);
-        let failure = Failure { beyond_journal: is_sought && !is_unavailable, ..failure };
+        let is_evidence = !is_unavailable && !failure.is_injected;
+        let failure = Failure { beyond_journal: is_sought && is_evidence, ..failure };
         self.give_up(failure, Some("its journal is full (recovery.journal): it cannot be replayed".into()));
     }
 

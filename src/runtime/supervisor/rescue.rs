@@ -10,6 +10,7 @@ use actix::prelude::{Actor as _, AsyncContext as _, Context, Handler, Message};
 use piton_actors::host::{Beat, Pulse};
 
 use super::Supervisor;
+use crate::ids::SubtaskId;
 use crate::protocol::chain::ChainFailure;
 use crate::protocol::failure::Failure;
 use crate::protocol::region;
@@ -95,7 +96,10 @@ impl Supervisor {
         let name = self.regions[*region].machine.name().to_string();
         tracing::warn!(region = name, operator, subtask = id.index, "hung: its thread is given up");
         self.tell(&Event::Hung { region: name, operator: operator.clone(), subtask: id.index });
-        let mut lost = lost_call(hung.beat, Failure::hung(operator, self.hang_timeout));
+        let whose = SubtaskId::new(operator.as_str(), id.index);
+        let is_injected = self.faults.as_ref().is_some_and(|faults| faults.holds_up(&whose));
+        let failure = Failure { is_injected, ..Failure::hung(operator, self.hang_timeout) };
+        let mut lost = lost_call(hung.beat, failure);
         let mut moved = vec![(Arc::clone(&seat), lying)];
         // If one of them is at work, the thread has come back this very moment: then it is as good as any other.
         let mut is_at_work = false;

@@ -15,6 +15,7 @@ use datafusion_physical_expr::aggregate::LoweredAggregateBuilder;
 use super::super::coder::{canonical, key_columns};
 use super::super::expression::{Expression, Parsed, Scope, has_aggregate, plain};
 use super::super::select::twice;
+use super::super::types::name_of;
 use super::groups::Keys;
 use super::state::{Aggregates, Kept, Packed};
 use crate::blueprint::Fault;
@@ -204,7 +205,7 @@ fn with_window(by: &[String], input: &SchemaRef) -> Result<SchemaRef, Vec<Fault>
             Some((_, field)) => {
                 let message = format!(
                     "the time window adds a column `{name}`, but the input has one of type {}; give that another name with a `select`",
-                    field.data_type()
+                    name_of(field.data_type())
                 );
                 faults.push(Fault::new("window", message));
             }

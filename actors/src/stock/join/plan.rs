@@ -7,6 +7,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::super::coder::key_column;
 use super::super::expression::normal;
+use super::super::types::name_of;
 use super::packed::{Packed, Shape};
 use super::settings::{On, Settings};
 use super::side::Side;
@@ -118,6 +119,7 @@ fn keys(on: &On, left: &SchemaRef, right: &SchemaRef) -> Result<Vec<(usize, usiz
         };
         let (one_type, other_type) = (left.field(one).data_type(), right.field(other).data_type());
         if one_type != other_type {
+            let (one_type, other_type) = (name_of(one_type), name_of(other_type));
             let message = format!(
                 "column `{of_left}` of the left input is of type {one_type}, but `{of_right}` of the right one is of type {other_type}: make them equal by a CAST in a `select`, or in `schema` of the source"
             );

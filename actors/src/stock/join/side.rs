@@ -5,6 +5,7 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::SchemaRef;
 
 use super::super::coder::{Coded, Coder};
+use super::super::types::name_of;
 use super::packed::Packed;
 use crate::{Key, Result};
 
@@ -55,7 +56,8 @@ impl Side {
     pub(in super::super) fn new(schema: &SchemaRef, by: Vec<usize>, kept: Vec<usize>) -> Result<Side, String> {
         let mut fields = kept.iter().map(|column| schema.field(*column));
         if let Some(field) = fields.find(|field| !Coder::supports(field.data_type())) {
-            return Err(format!("column `{}` is of type {}, which cannot be kept", field.name(), field.data_type()));
+            let (name, data_type) = (field.name(), name_of(field.data_type()));
+            return Err(format!("column `{name}` is of type {data_type}, which cannot be kept"));
         }
         let coder = |columns| Coder::new(columns, schema).map_err(|error| error.to_string());
         Ok(Side { keys: coder(by)?, rows: coder(kept)? })

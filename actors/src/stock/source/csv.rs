@@ -18,8 +18,9 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 pub(super) struct CsvFormat {
     /// Whether the first line holds the names of the columns.
     pub header: bool,
-    /// The name of the first file, whose columns all files have to have.
-    pub first: String,
+    /// The name of the first file, whose columns all files have to have; nothing if there was none, and they have to have
+    /// those of `schema`.
+    pub like: Option<String>,
     /// The columns that are read, in the order of the schema.
     pub columns: Vec<String>,
     /// Whether each of them is text.
@@ -49,6 +50,7 @@ impl Null {
 }
 
 /// The columns of the first file.
+#[derive(Default)]
 pub(super) struct Sample {
     pub names: Vec<String>,
     pub guesses: Vec<Guess>,
@@ -83,6 +85,14 @@ pub(super) fn sample(file: Span, header: bool, null: &Null) -> std::result::Resu
     Ok(Sample { names, guesses })
 }
 
+impl CsvFormat {
+    /// Names what has the columns that all files have to have.
+    fn model(&self) -> String {
+        let first = |name: &String| format!("`{name}`, the first file of this source,");
+        self.like.as_ref().map_or_else(|| "the option `schema`".into(), first)
+    }
+}
+
 impl Format for CsvFormat {
     fn open(&self, file: Span, name: &str, at: Place) -> Result<Box<dyn RowReader>> {
         let mut reader = reader(file);
@@ -95,17 +105,17 @@ impl Format for CsvFormat {
             for (place, column) in wanted.iter_mut().zip(&self.columns) {
                 let Some(found) = record.iter().position(|field| field == column.as_bytes()) else {
                     return Err(Error::invalid(format!(
-                        "file `{name}` has no column `{column}`, which `{}`, the first file of this source, has",
-                        self.first
+                        "file `{name}` has no column `{column}`, which {} has",
+                        self.model()
                     )));
                 };
                 *place = found;
             }
             if let Some((_, field)) = record.iter().enumerate().find(|(place, _)| !wanted.contains(place)) {
                 return Err(Error::invalid(format!(
-                    "file `{name}` has a column `{}`, which `{}`, the first file of this source, has not, or not twice; it would be lost: read files with other columns as a source of their own",
+                    "file `{name}` has a column `{}`, which {} has not, or not twice; it would be lost: read files with other columns as a source of their own",
                     String::from_utf8_lossy(field),
-                    self.first
+                    self.model()
                 )));
             }
         }

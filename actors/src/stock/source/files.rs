@@ -145,6 +145,9 @@ pub(super) struct Begun {
     /// How many bytes of its beginning the fingerprint is of, and their hash.
     hashed: u64,
     fingerprint: u64,
+    /// Whether nothing stood behind that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_whole: bool,
 }
 
 pub(super) fn hash_of(name: &str) -> u64 {
@@ -243,7 +246,8 @@ impl Current {
     /// Returns how far it was read.
     pub(super) fn begun(&self, file: String) -> Begun {
         let Place { offset, line } = self.reader.place();
-        Begun { file, offset, line, hashed: self.fingerprint.0 as u64, fingerprint: self.fingerprint.1 }
+        let (hashed, fingerprint) = self.fingerprint;
+        Begun { file, offset, line, hashed: hashed as u64, fingerprint, is_whole: false }
     }
 }
 
@@ -366,7 +370,7 @@ impl FilePosition {
     fn current(&self) -> Option<Begun> {
         let FilePosition { offset, line, hashed, fingerprint, .. } = *self;
         let file = self.files.first().filter(|_| offset > 0)?.clone();
-        Some(Begun { file, offset, line, hashed, fingerprint })
+        Some(Begun { file, offset, line, hashed, fingerprint, is_whole: false })
     }
 }
 

@@ -7,7 +7,8 @@
 //! Which subtask reads a file follows from its name alone, because which files there will be is not known. A position
 //! holds how far each file was read, with a fingerprint of its beginning: one that has shrunk or was replaced is refused
 //! by name, as reading on in the middle of something else would be wrong. A file that is removed is forgotten once all
-//! that was read of it is committed. Until then it may have to be read again: a start that does not find it says so.
+//! that was read of it is committed. A start that does not find a file of which only a part was read then says so; one
+//! that was read to its end may go, whether the job runs or not.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -111,7 +112,10 @@ impl FollowSource {
             feed.push_table(Table::with_times(batch, times));
         }
         current.fingerprint();
-        self.files.entry(name.clone()).or_default().begun = Some(current.begun(name.clone()));
+        let followed = self.files.entry(name.clone()).or_default();
+        let mut begun = current.begun(name.clone());
+        begun.is_whole = followed.length == Some(begun.offset);
+        followed.begun = Some(begun);
         if rows < allowed {
             self.current = None;
         }
@@ -131,8 +135,13 @@ impl Source for FollowSource {
         for begun in position.unwrap_or_default().followed {
             let name = begun.file.clone();
             if begun.offset > 0 && !self.plan.files.folder.join(&name).exists() {
+                if begun.is_whole {
+                    // All of it is committed: there is nothing that could have to be read again.
+                    continue;
+                }
                 return Err(Error::invalid(format!(
-                    "file `{name}` is gone, and rows of it may have to be read again; put it back (files may be removed while the job runs, which forgets them), or start anew with `--resume none`"
+                    "file `{name}` is gone, and only its first {} bytes were read and committed; put it back until it is read to its end, or start anew with `--resume none`",
+                    begun.offset
                 )));
             }
             self.files.insert(name, Followed { begun: Some(begun), length: None });

@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 use super::event_time::{EventTime, IDLE_DOC};
 use super::options::{option, rate, read, required, unknown};
 use super::table_source;
+use super::types::type_named;
 use crate::blueprint::{Fault, KindDoc, OptionDoc, Options, Site, SourceBlueprint, SourceKind};
 use crate::duration::duration;
 use csv::{CsvFormat, Null};
@@ -75,7 +76,7 @@ fn follow_option() -> OptionDoc {
     option(
         "follow",
         "false",
-        "Whether to go on as files grow and new ones appear, without end: whole lines only, files by name, the same subtask for a name always. Files may be appended to, and removed while the job runs; one that shrinks or is replaced stops the job. A subtask without a file holds event time up, unless there is an `idle_timeout`.",
+        "Whether to go on as files grow and new ones appear, without end: whole lines only, files by name, the same subtask for a name always. There may be none yet, if `schema` names all columns. Files may be appended to, and removed once they are read to their end; one that shrinks or is replaced stops the job. A subtask without a file holds event time up, unless there is an `idle_timeout`.",
     )
 }
 
@@ -111,13 +112,15 @@ impl SourceKind for CsvKind {
 
     fn plan(&self, options: &mut Options<'_>, site: &Site) -> Result<SourceBlueprint, Vec<Fault>> {
         let settings: Settings = read(options, &self.doc())?;
-        let files = list(&settings.path, site, CSV)?;
+        let files = list(&settings, site, CSV)?;
         let null = settings.null.clone().map_or(Null::Usual, Null::Text);
-        let sample = csv::sample(first(&files, site, settings.follow)?, settings.header, &null)
-            .map_err(|error| bad_sample(&files, &error))?;
+        let sample = first(&files, site, settings.follow)?.map(|file| csv::sample(file, settings.header, &null));
+        let sample = sample.transpose().map_err(|error| bad_sample(&files, &error))?.unwrap_or_default();
         let mut guessed: Vec<(String, DataType)> =
             sample.names.into_iter().zip(sample.guesses.iter().map(infer::Guess::data_type)).collect();
-        if !settings.header && !settings.schema.is_empty() {
+        let like = files.first().filter(|_| !guessed.is_empty()).cloned();
+        let is_to_come = settings.follow && guessed.is_empty();
+        if (is_to_come || !settings.header) && !settings.schema.is_empty() {
             if !guessed.is_empty() && guessed.len() != settings.schema.len() {
                 let message = format!(
                     "names {} columns, but `{}` has {}; a file without a header needs a type for each of its columns, in their order",
@@ -130,12 +133,12 @@ impl SourceKind for CsvKind {
             guessed = settings.schema.keys().map(|name| (name.clone(), DataType::Utf8)).collect();
         }
         if guessed.is_empty() {
-            return Err(vec![Fault::new("path", format!("file `{}` is empty: it has no columns", files[0]))]);
+            return Err(without_columns(&settings, &files));
         }
         let schema = with_types(guessed, &settings.schema, Missing::IsAFault)?;
         let format = CsvFormat {
             header: settings.header,
-            first: files[0].clone(),
+            like,
             columns: schema.fields().iter().map(|field| field.name().clone()).collect(),
             texts: schema.fields().iter().map(|field| *field.data_type() == DataType::Utf8).collect(),
             null,
@@ -154,16 +157,13 @@ impl SourceKind for NdjsonKind {
 
     fn plan(&self, options: &mut Options<'_>, site: &Site) -> Result<SourceBlueprint, Vec<Fault>> {
         let settings: Settings = read(options, &self.doc())?;
-        let files = list(&settings.path, site, JSON)?;
-        let sample =
-            lines::sample(first(&files, site, settings.follow)?).map_err(|error| bad_sample(&files, &error))?;
+        let files = list(&settings, site, JSON)?;
+        let sample = first(&files, site, settings.follow)?.map(lines::sample);
+        let sample = sample.transpose().map_err(|error| bad_sample(&files, &error))?.unwrap_or_default();
         let guessed = sample.into_iter().map(|(name, guess)| (name, guess.data_type())).collect();
         let schema = with_types(guessed, &settings.schema, Missing::IsAColumn)?;
         if schema.fields().is_empty() {
-            return Err(vec![Fault::new(
-                "path",
-                format!("file `{}` is empty: give its columns in `schema`", files[0]),
-            )]);
+            return Err(without_columns(&settings, &files));
         }
         let names = schema.fields().iter().enumerate().map(|(index, field)| (field.name().clone(), index));
         let format = lines::JsonFormat { columns: Arc::new(names.collect::<HashMap<_, _>>()) };
@@ -200,26 +200,33 @@ impl SourceKind for LinesKind {
             let source = move || stdin::StdinSource::new(Arc::clone(&of_source), per_second);
             return Ok(SourceBlueprint { max_parallelism: Some(1), ..table_source(schema, false, source) });
         }
-        let files = match settings.follow {
-            // They may come later.
-            true => {
-                files::find(&settings.path, &site.folder, TEXT).map_err(|message| vec![Fault::new("path", message)])?
-            }
-            false => list(&settings.path, site, TEXT)?,
-        };
+        let files = list(&settings, site, TEXT)?;
         file_source(settings, Listed { files, extensions: TEXT }, schema, Box::new(lines::LineFormat), site)
     }
 }
 
-fn list(path: &str, site: &Site, extensions: &[&str]) -> Result<Vec<String>, Vec<Fault>> {
-    files::list(path, &site.folder, extensions).map_err(|message| vec![Fault::new("path", message)])
+/// Returns the files that there are; if they are followed, they may all be still to come.
+fn list(settings: &Settings, site: &Site, extensions: &[&str]) -> Result<Vec<String>, Vec<Fault>> {
+    let list = if settings.follow { files::find } else { files::list };
+    list(&settings.path, &site.folder, extensions).map_err(|message| vec![Fault::new("path", message)])
 }
 
-/// Opens the first file; of one that is still being written, only what is whole.
-fn first(files: &[String], site: &Site, follow: bool) -> Result<Span, Vec<Fault>> {
-    let file = File::open(site.folder.join(&files[0]));
+/// Opens the first file, if there is one; of one that is still being written, only what is whole.
+fn first(files: &[String], site: &Site, follow: bool) -> Result<Option<Span>, Vec<Fault>> {
+    let Some(name) = files.first() else { return Ok(None) };
+    let file = File::open(site.folder.join(name));
     let span = file.and_then(|file| if follow { Span::lines(file) } else { Ok(Span::whole(file)) });
-    span.map_err(|error| vec![Fault::new("path", format!("file `{}` cannot be read: {error}", files[0]))])
+    span.map(Some).map_err(|error| vec![Fault::new("path", format!("file `{name}` cannot be read: {error}"))])
+}
+
+/// Says what to do if nothing tells which columns there are.
+fn without_columns(settings: &Settings, files: &[String]) -> Vec<Fault> {
+    let what = match files.first() {
+        Some(name) => format!("file `{name}` is empty"),
+        None => format!("no file matches `{}` yet", settings.path),
+    };
+    let message = format!("{what}, and so nothing tells its columns: name all of them, with their types, in `schema`");
+    vec![Fault::new("path", message)]
 }
 
 fn bad_sample(files: &[String], error: &str) -> Vec<Fault> {
@@ -248,7 +255,7 @@ fn with_types(
     }
     for (name, type_name) in given {
         let option = format!("schema.{name}");
-        let data_type = match type_name.as_str().map(columns::type_named) {
+        let data_type = match type_name.as_str().map(type_named) {
             Some(Ok(data_type)) => data_type,
             Some(Err(message)) => {
                 faults.push(Fault::new(option, message));

@@ -145,7 +145,7 @@ fn is_by_itself(topology: &Plan, usual: &BTreeSet<Usual>, restarted: &Restarted)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chaos::fragile::MEANT;
+    use crate::protocol::failure::MEANT;
     use crate::topology::testing::plan;
 
     const JOB: &str = "[sources.numbers]\ntype = \"numbers\"\nlimit = 1\n[operators.count]\ntype = \"count\"\n\

@@ -142,13 +142,63 @@ fn a_removed_file_is_forgotten_once_what_was_read_of_it_is_committed() {
     let position = tap.position().to_vec();
     fs::remove_file(folder.join("a.txt")).unwrap();
     assert!(read(&mut tap).unwrap().is_empty());
-    let error = open(&blueprint, Some(tap.position())).map(|_| ()).unwrap_err();
-    assert!(error.message().contains("file `a.txt` is gone"), "{error}");
     tap.commit(&position);
     read(&mut tap).unwrap();
     let mut again = open(&blueprint, Some(tap.position())).unwrap();
     append(folder, "a.txt", "new\n");
     assert_eq!(read(&mut again).unwrap(), ["new"]);
+}
+
+#[test]
+fn a_file_that_was_removed_while_nobody_ran_may_be_missing_once_it_was_read_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    append(folder, "a.txt", "one\ntwo\nthree\nfour\n");
+    let blueprint = lines(folder);
+    let mut tap = open(&blueprint, None).unwrap();
+    tap.poll().unwrap();
+    let partly = tap.position().to_vec();
+    read(&mut tap).unwrap();
+    let whole = tap.position().to_vec();
+    append(folder, "a.txt", "begun");
+    let mut tap = open(&blueprint, Some(&whole)).unwrap();
+    read(&mut tap).unwrap();
+    let cut = tap.position().to_vec();
+    fs::remove_file(folder.join("a.txt")).unwrap();
+    for partly in [partly, cut] {
+        let error = open(&blueprint, Some(&partly)).map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.message().contains("file `a.txt` is gone") && error.message().contains("put it back"), "{error}");
+    }
+    let mut again = open(&blueprint, Some(&whole)).unwrap();
+    assert!(read(&mut again).unwrap().is_empty());
+    append(folder, "a.txt", "new\n");
+    assert_eq!(read(&mut again).unwrap(), ["new"], "another file of that name");
+}
+
+#[test]
+fn files_may_all_be_still_to_come_if_their_columns_are_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let schema = json!({ "x": "bigint", "y": "text" });
+    let rows: [(&dyn SourceKind, &str, &str); 2] =
+        [(&CsvKind, "a.csv", "y,x\none,1\ntwo,2\n"), (&NdjsonKind, "a.ndjson", "{\"x\":1,\"y\":\"one\"}\n{\"x\":2}\n")];
+    for (kind, name, text) in rows {
+        let blueprint = plan(kind, folder, json!({ "path": ".", "follow": true, "schema": schema })).unwrap();
+        let mut tap = open(&blueprint, None).unwrap();
+        assert!(read(&mut tap).unwrap().is_empty());
+        append(folder, name, text);
+        assert_eq!(read(&mut tap).unwrap(), ["1", "2"]);
+        fs::remove_file(folder.join(name)).unwrap();
+        let without = plan(kind, folder, json!({ "path": ".", "follow": true })).err().unwrap();
+        assert!(without[0].message.contains("no file matches `.` yet") && without[0].message.contains("in `schema`"));
+        let at_rest = plan(kind, folder, json!({ "path": ".", "schema": schema })).err().unwrap();
+        assert!(at_rest[0].message.contains("holds no file"), "{at_rest:?}");
+    }
+    let blueprint = plan(&CsvKind, folder, json!({ "path": ".", "follow": true, "schema": schema })).unwrap();
+    append(folder, "b.csv", "x,z\n1,2\n");
+    let error = read(&mut open(&blueprint, None).unwrap()).unwrap_err();
+    assert!(error.message().contains("has no column `y`, which the option `schema` has"), "{error}");
 }
 
 #[test]
