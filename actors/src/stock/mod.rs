@@ -19,6 +19,7 @@ mod generate;
 mod join;
 pub(crate) mod options;
 mod pace;
+mod parquet;
 mod print;
 mod select;
 mod sink;
@@ -37,6 +38,7 @@ use crate::record::{Inputs, RecordType};
 use crate::table::Table;
 
 pub use fail::forget_failures;
+pub use parquet::parquet_as_json;
 
 /// Returns the kinds of sources by name.
 pub fn sources() -> Vec<(&'static str, Arc<dyn SourceKind>)> {
@@ -45,6 +47,7 @@ pub fn sources() -> Vec<(&'static str, Arc<dyn SourceKind>)> {
         ("generate", Arc::new(generate::GenerateKind)),
         ("lines", Arc::new(source::LinesKind)),
         ("ndjson", Arc::new(source::NdjsonKind)),
+        ("parquet", Arc::new(source::ParquetKind)),
     ]
 }
 
@@ -66,6 +69,7 @@ pub fn sinks() -> Vec<(&'static str, Arc<dyn SinkKind>)> {
         ("blackhole", Arc::new(blackhole::BlackholeKind)),
         ("csv", Arc::new(sink::FilesKind::csv())),
         ("ndjson", Arc::new(sink::FilesKind::ndjson())),
+        ("parquet", Arc::new(sink::ParquetKind)),
         ("print", Arc::new(print::PrintKind)),
     ]
 }

@@ -35,6 +35,12 @@ pub(super) fn type_named(name: &str) -> Result<DataType, String> {
     })
 }
 
+/// Returns what a type is called in a message: its name in a topology file, if it has one.
+pub(super) fn shown(data_type: &DataType) -> String {
+    let known = TYPE_NAMES.iter().find(|(_, known)| known == data_type);
+    known.map_or_else(|| data_type.to_string(), |(names, _)| names[0].to_string())
+}
+
 /// Returns the usual name of a type.
 fn name_of(data_type: &DataType) -> &'static str {
     TYPE_NAMES.iter().find(|(_, known)| known == data_type).map_or("value", |(names, _)| names[0])

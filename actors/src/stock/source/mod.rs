@@ -1,4 +1,4 @@
-//! The sources `csv`, `ndjson` and `lines`: rows in files.
+//! The sources `csv`, `ndjson`, `lines` and `parquet`: rows in files.
 
 mod columns;
 mod csv;
@@ -6,6 +6,7 @@ mod files;
 mod follow;
 mod infer;
 mod lines;
+mod parquet;
 mod span;
 mod stdin;
 
@@ -25,6 +26,7 @@ use crate::duration::duration;
 use csv::{CsvFormat, Null};
 use files::{FilePlan, FileSource, Format};
 use follow::{FollowPlan, FollowSource};
+pub(super) use parquet::ParquetKind;
 use span::Span;
 
 /// What the files of a folder end in.
@@ -54,6 +56,7 @@ struct Settings {
     out_of_order: Option<String>,
     #[serde(default)]
     follow: bool,
+    columns: Option<Vec<String>>,
 }
 
 fn yes() -> bool {

@@ -79,26 +79,26 @@ impl Tap {
     }
 }
 
-fn plan(kind: &dyn SourceKind, options: &Value, folder: &Path) -> Result<SourceBlueprint, Vec<Fault>> {
+pub(super) fn plan(kind: &dyn SourceKind, options: &Value, folder: &Path) -> Result<SourceBlueprint, Vec<Fault>> {
     let site = Site { job: "job".into(), name: "source".into(), folder: folder.into(), parallelism: 1 };
     with_options(options, |options| kind.plan(options, &site))
 }
 
-fn all_of(tables: &[Table]) -> RecordBatch {
+pub(super) fn all_of(tables: &[Table]) -> RecordBatch {
     concat_batches(&tables[0].schema(), tables.iter().map(Table::batch)).unwrap()
 }
 
-fn read_all(kind: &dyn SourceKind, options: &Value, folder: &Path) -> RecordBatch {
+pub(super) fn read_all(kind: &dyn SourceKind, options: &Value, folder: &Path) -> RecordBatch {
     let blueprint = plan(kind, options, folder).unwrap();
     all_of(&Tap::open(&blueprint, subtask(0, 1), None, 1000).unwrap().rest())
 }
 
-fn shown(batch: &RecordBatch) -> String {
+pub(super) fn shown(batch: &RecordBatch) -> String {
     pretty_format_batches(std::slice::from_ref(batch)).unwrap().to_string()
 }
 
 /// Checks that a source which is stopped after each batch and opened again reads the same as one that is not.
-fn resumes_everywhere(kind: &dyn SourceKind, options: &Value, folder: &Path) {
+pub(super) fn resumes_everywhere(kind: &dyn SourceKind, options: &Value, folder: &Path) {
     let blueprint = plan(kind, options, folder).unwrap();
     let whole = all_of(&Tap::open(&blueprint, subtask(0, 1), None, 1000).unwrap().rest());
     for rows in [1, 2, 3, 7] {
@@ -274,7 +274,7 @@ fn a_file_that_was_replaced_or_cut_is_refused() {
     std::fs::write(&file, &long[..5000]).unwrap();
     assert!(open().unwrap_err().message().contains("it has 5000 bytes"));
     std::fs::write(&file, long.replacen('1', "2", 1)).unwrap();
-    assert!(open().unwrap_err().message().contains("its beginning has changed"));
+    assert!(open().unwrap_err().message().contains("its content has changed"));
     std::fs::write(&file, long + "1\n").unwrap();
     open().expect("a file that has grown is the same file");
 }
