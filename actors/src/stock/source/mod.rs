@@ -95,11 +95,8 @@ impl SourceKind for CsvKind {
         let mut options = vec![
             path_option(),
             option("schema", "{}", columns::TYPES_DOC),
-            option(
-                "header",
-                "true",
-                "Whether the first line of each file names the columns; without, `schema` names them in order.",
-            ),
+            option("header", "true", "Whether the first line of each file names the columns; without, `columns` does."),
+            option("columns", "", "What the columns of files without a header are called, in their order."),
             option(
                 "null",
                 "",
@@ -114,23 +111,24 @@ impl SourceKind for CsvKind {
 
     fn plan(&self, options: &mut Options<'_>, site: &Site) -> Result<SourceBlueprint, Vec<Fault>> {
         let settings: Settings = read(options, &self.doc())?;
+        if settings.header && settings.columns.is_some() {
+            let message = "the first line of each file names the columns; leave this away, or set `header = false`";
+            return Err(vec![Fault::new("columns", message)]);
+        }
         let files = list(&settings.path, site, CSV)?;
         let null = settings.null.clone().map_or(Null::Usual, Null::Text);
         let sample = csv::sample(first(&files, site, settings.follow)?, settings.header, &null)
             .map_err(|error| bad_sample(&files, &error))?;
         let mut guessed: Vec<(String, DataType)> =
             sample.names.into_iter().zip(sample.guesses.iter().map(infer::Guess::data_type)).collect();
-        if !settings.header && !settings.schema.is_empty() {
-            if !guessed.is_empty() && guessed.len() != settings.schema.len() {
-                let message = format!(
-                    "names {} columns, but `{}` has {}; a file without a header needs a type for each of its columns, in their order",
-                    settings.schema.len(),
-                    files[0],
-                    guessed.len()
-                );
-                return Err(vec![Fault::new("schema", message)]);
+        if let Some(names) = settings.columns.as_ref().filter(|_| !settings.header) {
+            if !guessed.is_empty() && guessed.len() != names.len() {
+                let message = format!("names {} columns, but `{}` has {}", names.len(), files[0], guessed.len());
+                return Err(vec![Fault::new("columns", message)]);
             }
-            guessed = settings.schema.keys().map(|name| (name.clone(), DataType::Utf8)).collect();
+            let types = guessed.iter().map(|(_, data_type)| data_type.clone());
+            let types = types.chain(std::iter::repeat(DataType::Utf8));
+            guessed = names.iter().cloned().zip(types).collect();
         }
         if guessed.is_empty() {
             return Err(vec![Fault::new("path", format!("file `{}` is empty: it has no columns", files[0]))]);

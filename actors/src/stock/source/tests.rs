@@ -173,18 +173,29 @@ fn columns_are_found_by_name_in_later_files() {
 }
 
 #[test]
-fn without_a_header_the_schema_names_the_columns() {
+fn without_a_header_the_topology_names_the_columns() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.csv"), "1,x\n2,y\n").unwrap();
-    let options = json!({ "path": "a.csv", "header": false, "schema": { "n": "int", "a": "string" } });
+    // Tables of a topology file keep no order, lists do.
+    let options = json!({ "path": "a.csv", "header": false, "columns": ["n", "a"], "schema": { "n": "int" } });
     let expected = "+---+---+\n| n | a |\n+---+---+\n| 1 | x |\n| 2 | y |\n+---+---+";
     assert_eq!(shown(&read_all(&CsvKind, &options, folder.path())), expected);
     resumes_everywhere(&CsvKind, &options, folder.path());
 
     let batch = read_all(&CsvKind, &json!({ "path": "a.csv", "header": false }), folder.path());
     assert_eq!(batch.schema().field(1).name(), "column_2");
-    let options = json!({ "path": "a.csv", "header": false, "schema": { "n": "int" } });
-    assert!(plan(&CsvKind, &options, folder.path()).err().unwrap()[0].message.contains("has 2"));
+    for (options, option, part) in [
+        (
+            json!({ "path": "a.csv", "header": false, "columns": ["n"] }),
+            "columns",
+            "names 1 columns, but `a.csv` has 2",
+        ),
+        (json!({ "path": "a.csv", "columns": ["n", "a"] }), "columns", "set `header = false`"),
+        (json!({ "path": "a.csv", "header": false, "schema": { "n": "int", "a": "string" } }), "schema.n", "column_1"),
+    ] {
+        let faults = plan(&CsvKind, &options, folder.path()).err().unwrap();
+        assert!(faults[0].option == option && faults[0].message.contains(part), "{options}: {faults:?}");
+    }
 }
 
 fn error_of(folder: &Path, text: &[u8], schema: Value) -> Error {
