@@ -24,6 +24,7 @@ mod print;
 mod select;
 mod sink;
 mod source;
+mod top;
 
 use std::sync::Arc;
 
@@ -60,6 +61,7 @@ pub fn operators() -> Vec<(&'static str, Arc<dyn OperatorKind>)> {
         ("filter", Arc::new(filter::FilterKind)),
         ("join", Arc::new(join::JoinKind)),
         ("select", Arc::new(select::SelectKind)),
+        ("top", Arc::new(top::TopKind)),
     ]
 }
 
