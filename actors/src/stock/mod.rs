@@ -24,6 +24,7 @@ mod print;
 mod select;
 mod sink;
 mod source;
+mod split;
 mod top;
 
 use std::sync::Arc;
@@ -61,6 +62,7 @@ pub fn operators() -> Vec<(&'static str, Arc<dyn OperatorKind>)> {
         ("filter", Arc::new(filter::FilterKind)),
         ("join", Arc::new(join::JoinKind)),
         ("select", Arc::new(select::SelectKind)),
+        ("split", Arc::new(split::SplitKind)),
         ("top", Arc::new(top::TopKind)),
     ]
 }
