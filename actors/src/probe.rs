@@ -30,7 +30,7 @@ pub(crate) fn is_keyed<O: Operator>(operator: &O) -> bool {
 pub(crate) fn side_outputs<O: Operator + DeserializeOwned>() -> Vec<&'static str> {
     let Some(operator) = made_up::<O>() else { return Vec::new() };
     let declared = catch_unwind(AssertUnwindSafe(|| operator.side_outputs())).unwrap_or_default();
-    declared.iter().map(crate::SideOutputDeclared::name).collect()
+    declared.iter().filter_map(crate::SideOutputDeclared::fixed_name).collect()
 }
 
 /// Records nest no deeper than this; what does holds itself, and cannot be made up.

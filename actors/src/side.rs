@@ -6,6 +6,7 @@
 //! that emits them.
 
 use std::any::{Any, TypeId};
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -37,13 +38,7 @@ impl<T: 'static> SideOutput<T> {
 impl<T: Output> SideOutput<T> {
     /// Declares it with what it carries.
     pub(crate) fn carrying(self, carries: RecordType) -> SideOutputDeclared {
-        SideOutputDeclared {
-            name: self.name,
-            carries,
-            of: TypeId::of::<T>(),
-            buffer: |rows| Box::new(T::Buffer::with_rows(rows)),
-            scatter: T::scatter,
-        }
+        SideOutputDeclared::of::<T>(Cow::Borrowed(self.name), carries)
     }
 }
 
@@ -66,7 +61,7 @@ impl<T: 'static> fmt::Debug for SideOutput<T> {
 /// It is made from a handle: `LATE.into()`, or `LATE.with_schema(schema)` if it carries Arrow batches.
 #[derive(Clone)]
 pub struct SideOutputDeclared {
-    name: &'static str,
+    name: Cow<'static, str>,
     carries: RecordType,
     /// What the handle is of: nobody emits anything else.
     of: TypeId,
@@ -75,9 +70,28 @@ pub struct SideOutputDeclared {
 }
 
 impl SideOutputDeclared {
+    /// Declares a side output of this name, with what it carries.
+    pub(crate) fn of<T: Output>(name: Cow<'static, str>, carries: RecordType) -> SideOutputDeclared {
+        SideOutputDeclared {
+            name,
+            carries,
+            of: TypeId::of::<T>(),
+            buffer: |rows| Box::new(T::Buffer::with_rows(rows)),
+            scatter: T::scatter,
+        }
+    }
+
     /// Returns its name.
-    pub fn name(&self) -> &'static str {
-        self.name
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns its name, if it is the same in every topology.
+    pub(crate) fn fixed_name(&self) -> Option<&'static str> {
+        match self.name {
+            Cow::Borrowed(name) => Some(name),
+            Cow::Owned(_) => None,
+        }
     }
 
     /// Returns what it carries.
@@ -171,9 +185,16 @@ impl Sides {
         output: SideOutput<T>,
         operator: &str,
     ) -> Result<Option<&mut T::Buffer>> {
-        let found = self.sides.iter_mut().find(|side| side.declared.name == output.name);
+        self.buffer_named::<T>(output.name, operator)
+    }
+
+    /// Returns what collects an output whose name is not known before there is a topology, as
+    /// [`buffer`](Sides::buffer) does.
+    #[inline]
+    pub(crate) fn buffer_named<T: Output>(&mut self, name: &str, operator: &str) -> Result<Option<&mut T::Buffer>> {
+        let found = self.sides.iter_mut().find(|side| side.declared.name == name);
         let Some(side) = found.filter(|side| side.declared.of == TypeId::of::<T>()) else {
-            return Err(undeclared(operator, output.name, std::any::type_name::<T>()));
+            return Err(undeclared(operator, name, std::any::type_name::<T>()));
         };
         let Some(read) = &mut side.read else { return Ok(None) };
         let buffer: &mut dyn Any = &mut *read.buffer;

@@ -314,6 +314,14 @@ impl<Out: Output> Context<Out> {
         }
         Ok(())
     }
+
+    /// Emits the rows of a table to a side output whose name comes from the topology file.
+    pub(crate) fn emit_table_named(&mut self, output: &str, table: Table) -> crate::Result {
+        if let Some(buffer) = self.sides.buffer_named::<Table>(output, &self.subtask.operator)? {
+            buffer.push(table);
+        }
+        Ok(())
+    }
 }
 
 impl SideOutput<Table> {

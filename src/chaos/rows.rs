@@ -24,7 +24,8 @@ impl Format {
     pub(crate) fn of_file(name: &str) -> Format {
         match name.rsplit_once('.') {
             Some((_, "csv")) => Format::Csv,
-            Some((_, "ndjson" | "json")) => Format::Json,
+            // A file that is no text is compared by what stands for it.
+            Some((_, "ndjson" | "json" | "parquet")) => Format::Json,
             _ => Format::Lines,
         }
     }

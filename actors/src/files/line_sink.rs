@@ -24,8 +24,13 @@ impl<T> Default for LineFormat<T> {
 impl<T: Record + Display> FileFormat for LineFormat<T> {
     type Batch = Rows<T>;
     type In = T;
+    type Open = ();
 
-    fn rows(&self, batch: &Rows<T>, out: &mut Vec<u8>) -> crate::Result {
+    fn begin(&self, _out: &mut Vec<u8>) -> crate::Result {
+        Ok(())
+    }
+
+    fn rows(&self, (): &mut (), batch: &Rows<T>, out: &mut Vec<u8>) -> crate::Result {
         for record in batch.iter() {
             writeln!(out, "{record}")?;
         }
@@ -79,8 +84,8 @@ mod tests {
     fn a_record_is_a_line() {
         let mut out = Vec::new();
         let lines = LineFormat::<u64>::default();
-        lines.begin(&mut out);
-        lines.rows(&Rows::new(vec![7, 8]), &mut out).unwrap();
+        lines.begin(&mut out).unwrap();
+        lines.rows(&mut (), &Rows::new(vec![7, 8]), &mut out).unwrap();
         assert_eq!(out, b"7\n8\n");
     }
 }

@@ -9,8 +9,8 @@
 //! checksum. `commit` renames it, and finds out by looking whether that has already happened. A file in the folder
 //! that is not what a commit expects is somebody else's: it is named in an error and left alone.
 //!
-//! All of this is the same for any content: a [`FileFormat`] says how a batch becomes bytes, and [`file_sink`] plans
-//! the sink.
+//! All of this is the same for any content: a [`FileFormat`] says how batches become bytes, and how a file begins and
+//! ends; [`file_sink`] plans the sink.
 //!
 //! For records of a user's own there are [`LineSourceKind`] and [`LineSinkKind`]: one line of text each, read by
 //! `FromStr` and written by `Display`.
@@ -38,17 +38,29 @@ pub trait FileFormat: Send + Sync + 'static {
     type Batch: AnyBatch;
     /// What the sink reads.
     type In: Inputs<Batch = Arc<Self::Batch>>;
+    /// What has to be remembered of a file from its first row to its last; nothing for most.
+    type Open: Send + 'static;
 
-    /// Appends what every file begins with.
-    fn begin(&self, out: &mut Vec<u8>) {
-        let _ = out;
-    }
+    /// Begins a file: appends what it begins with.
+    ///
+    /// # Errors
+    /// If no file can be begun.
+    fn begin(&self, out: &mut Vec<u8>) -> crate::Result<Self::Open>;
 
-    /// Appends the rows of a batch.
+    /// Appends the rows of a batch. It may hold some of them back, in memory that does not grow with the file.
     ///
     /// # Errors
     /// If a row cannot be written.
-    fn rows(&self, batch: &Self::Batch, out: &mut Vec<u8>) -> crate::Result;
+    fn rows(&self, open: &mut Self::Open, batch: &Self::Batch, out: &mut Vec<u8>) -> crate::Result;
+
+    /// Ends a file: appends what was held back, and what it ends with.
+    ///
+    /// # Errors
+    /// If that cannot be written.
+    fn end(&self, open: Self::Open, out: &mut Vec<u8>) -> crate::Result {
+        let (_, _) = (open, out);
+        Ok(())
+    }
 }
 
 /// Plans a sink that writes files called `NAME-SUBTASK-WINDOW.EXTENSION` into the folder `path` beside the topology.

@@ -50,10 +50,10 @@ pub struct FilePending {
 }
 
 /// Writes rows into files that appear by one rename.
-pub struct FileSink<F> {
+pub struct FileSink<F: FileFormat> {
     plan: Arc<FilePlan<F>>,
     subtask: Subtask,
-    open: Option<Staged>,
+    open: Option<Staged<F::Open>>,
     /// A failed write leaves nobody knows what behind: no more is written by this instance.
     broken: bool,
     /// The files that this instance has written itself, which need not be read again to be believed.
@@ -61,20 +61,24 @@ pub struct FileSink<F> {
 }
 
 /// The file that is being written.
-struct Staged {
+struct Staged<O> {
     name: String,
     file: File,
+    /// What the format remembers of it.
+    open: O,
     buffer: Vec<u8>,
     length: u64,
     checksum: Hasher,
 }
 
-impl Staged {
+impl<O> Staged<O> {
     fn flush(&mut self) -> std::io::Result<()> {
         self.file.write_all(&self.buffer)?;
         self.length += self.buffer.len() as u64;
         self.checksum.update(&self.buffer);
         self.buffer.clear();
+        // A format that holds rows back hands on many at once.
+        self.buffer.shrink_to(BUFFERED + (BUFFERED >> 2));
         Ok(())
     }
 }
@@ -105,7 +109,7 @@ impl<F: FileFormat> FileSink<F> {
         format!(".{}-{:05}-{}-", self.plan.name, self.subtask.index, self.subtask.parallelism)
     }
 
-    fn stage(&mut self) -> Result<Staged> {
+    fn stage(&mut self) -> Result<Staged<F::Open>> {
         loop {
             // Not a number of this instance: one that takes its place within the attempt must not use a name again that
             // a committed checkpoint may still list as that of a file which has been renamed since.
@@ -116,8 +120,8 @@ impl<F: FileFormat> FileSink<F> {
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => {
                     let mut buffer = Vec::with_capacity(BUFFERED + (BUFFERED >> 2));
-                    self.plan.format.begin(&mut buffer);
-                    return Ok(Staged { name, file, buffer, length: 0, checksum: Hasher::new() });
+                    let open = self.plan.format.begin(&mut buffer)?;
+                    return Ok(Staged { name, file, open, buffer, length: 0, checksum: Hasher::new() });
                 }
                 // Whoever left it there: it has its name for good.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
@@ -188,7 +192,7 @@ impl<F: FileFormat> FileSink<F> {
             Some(staged) => staged,
             None => self.stage()?,
         };
-        self.plan.format.rows(batch, &mut staged.buffer)?;
+        self.plan.format.rows(&mut staged.open, batch, &mut staged.buffer)?;
         if staged.buffer.len() >= BUFFERED {
             staged.flush().map_err(|error| cannot("be written", &self.path(&staged.name), &error))?;
         }
@@ -197,15 +201,18 @@ impl<F: FileFormat> FileSink<F> {
     }
 
     fn finish(&mut self, window: WindowId) -> Result<Option<FilePending>> {
-        let Some(mut staged) = self.open.take() else { return Ok(None) };
-        let synced = staged.flush().and_then(|()| staged.file.sync_all());
-        synced.map_err(|error| cannot("be written", &self.path(&staged.name), &error))?;
+        let Some(staged) = self.open.take() else { return Ok(None) };
+        let Staged { name, mut file, open, mut buffer, length, mut checksum } = staged;
+        self.plan.format.end(open, &mut buffer)?;
+        checksum.update(&buffer);
+        let synced = file.write_all(&buffer).and_then(|()| file.sync_all());
+        synced.map_err(|error| cannot("be written", &self.path(&name), &error))?;
         // The name has to be as durable as the rows: the checkpoint will refer to it.
         self.sync_folder()?;
-        self.own.insert(staged.name.clone());
+        self.own.insert(name.clone());
         let file = format!("{}-{:05}-{:020}.{}", self.plan.name, self.subtask.index, window.0, self.plan.extension);
-        let checksum = staged.checksum.finalize();
-        Ok(Some(FilePending { staged: staged.name, file, length: staged.length, checksum }))
+        let (length, checksum) = (length + buffer.len() as u64, checksum.finalize());
+        Ok(Some(FilePending { staged: name, file, length, checksum }))
     }
 
     fn whole(&self) -> Result {

@@ -45,7 +45,7 @@ struct Base {
 
 /// What was emitted to one of the side outputs.
 struct Side {
-    name: &'static str,
+    name: String,
     batches: Vec<Batch>,
     /// How many of them will stay, whatever crashes.
     kept: usize,
@@ -104,10 +104,10 @@ impl<O: Operator> Harness<O> {
     fn collect_sides(&mut self, instance: &mut Hosted<O>) -> Result {
         if self.sides.is_empty() {
             let declared = (self.factory)()?.side_outputs();
-            let side = |name| Side { name, batches: Vec::new(), kept: 0 };
+            let side = |name: &str| Side { name: name.to_string(), batches: Vec::new(), kept: 0 };
             self.sides = declared.iter().map(|declared| side(declared.name())).collect();
         }
-        instance.collect(&self.sides.iter().map(|side| side.name).collect::<Vec<_>>());
+        instance.collect(&self.sides.iter().map(|side| side.name.as_str()).collect::<Vec<_>>());
         Ok(())
     }
 

@@ -115,6 +115,15 @@ impl Pairing {
         (*self.lefts_of(right).end()).max(right)
     }
 
+    /// Returns whether left rows may be late, and whether right rows may.
+    pub(crate) fn late(&self) -> (bool, bool) {
+        match self {
+            Pairing::Whole => (false, false),
+            Pairing::Newest => (true, false),
+            Pairing::Interval { .. } | Pairing::Tumbling { .. } => (true, true),
+        }
+    }
+
     /// Returns whether event time decides about partners, so that every row needs one and may be late.
     pub(crate) fn is_timed(&self) -> bool {
         matches!(self, Pairing::Interval { .. } | Pairing::Tumbling { .. })

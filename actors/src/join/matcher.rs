@@ -4,7 +4,6 @@ use super::how::{How, Pairing};
 use super::newest::Newest;
 use super::pairs::Pairs;
 use crate::batch::Output;
-use crate::late::count_late;
 use crate::record::Either;
 use crate::state::{Declared, StateValue};
 use crate::{Context, Error, Result, Timestamp};
@@ -43,7 +42,7 @@ impl<L: StateValue, R: StateValue> Matcher<L, R> {
         }
     }
 
-    /// Takes a row, which is of the current key and the current time; one whose `key` is nothing finds nobody.
+    /// Takes a row that is not late, of the current key and the current time; one whose `key` is nothing finds nobody.
     pub(crate) fn take<Out: Output>(
         &self,
         ctx: &mut Context<Out>,
@@ -52,10 +51,6 @@ impl<L: StateValue, R: StateValue> Matcher<L, R> {
         found: &mut impl Found<L, R>,
     ) -> Result {
         let at = ctx.timestamp();
-        let is_left = matches!(row, Either::Left(_));
-        if self.is_late(at, is_left, ctx.watermark())? {
-            return count_late(1, ctx);
-        }
         match (&self.kind, row) {
             (_, Either::Left(left)) if !is_keyed => {
                 if self.how.outer {
@@ -84,14 +79,20 @@ impl<L: StateValue, R: StateValue> Matcher<L, R> {
         }
     }
 
-    fn is_late(&self, at: Option<Timestamp>, is_left: bool, watermark: Timestamp) -> Result<bool> {
-        let counts = match self.how.pairing {
-            Pairing::Whole => false,
-            Pairing::Newest => is_left,
-            Pairing::Interval { .. } | Pairing::Tumbling { .. } => true,
-        };
-        match at {
-            Some(at) => Ok(counts && at <= watermark),
+    /// Returns whether the left rows, or the right ones, may be late.
+    pub(crate) fn late(&self) -> (bool, bool) {
+        self.how.pairing.late()
+    }
+
+    /// Returns whether a row of the current time is late: what could have been its partners may be gone.
+    ///
+    /// # Errors
+    /// If it has no event time and needs one.
+    pub(crate) fn is_late<Out: Output>(&self, ctx: &Context<Out>, is_left: bool) -> Result<bool> {
+        let (left, right) = self.late();
+        let counts = if is_left { left } else { right };
+        match ctx.timestamp() {
+            Some(at) => Ok(counts && at <= ctx.watermark()),
             None if self.how.pairing.is_timed() => Err(Error::invalid(format!(
                 "a row of its {} input has no event time, which this join goes by: set `event_time` at the source it comes from",
                 if is_left { "left (first)" } else { "right (second)" }

@@ -51,9 +51,10 @@
 //! behind the watermark that those downstream have seen. For rows that are not late, the result is a function of the
 //! two inputs alone, not of how they were interleaved. State is dropped as the watermark advances.
 //!
-//! **Late rows**, those at or before the watermark, are dropped and counted (local state `late`): what could have been
-//! their partners may be gone. Two are never late: rows of [`How::whole`], and right rows of [`How::newest`], which
-//! count for the left rows that are still to come.
+//! **Late rows**, those at or before the watermark, find nobody: what could have been their partners may be gone. They are
+//! counted (local state `late`) and leave by the side outputs `late_left` and `late_right`, of which each carries what its
+//! input does. Two are never late: rows of [`How::whole`], and right rows of [`How::newest`], which count for the left
+//! rows that are still to come.
 //!
 //! A row whose key is [`Key::None`](crate::Key::None) finds nobody, as NULL does in SQL.
 

@@ -10,9 +10,10 @@ use super::matcher::{Found, Matcher};
 use crate::blueprint::{
     Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site, check_inputs, operator_blueprint, read_options,
 };
+use crate::late::{self, count_late};
 use crate::record::{Either, Inputs, Record, RecordType};
 use crate::state::Declared;
-use crate::{Context, Error, Key, Operator, Result, Timer, Timestamp};
+use crate::{Context, Error, Key, Operator, Result, SideOutput, SideOutputDeclared, Timer, Timestamp};
 
 /// A join of two inputs. Register it with `registry.join::<Enrich>("enrich")`, or run it as [`Joining`] in a harness.
 pub trait Join: Send + 'static {
@@ -55,6 +56,11 @@ impl<J: Join> Found<J::Left, J::Right> for Made<'_, J> {
 }
 
 impl<J: Join> Joining<J> {
+    /// The left rows that are late.
+    pub const LATE_LEFT: SideOutput<J::Left> = SideOutput::new(late::LATE_LEFT);
+    /// The right rows that are late.
+    pub const LATE_RIGHT: SideOutput<J::Right> = SideOutput::new(late::LATE_RIGHT);
+
     fn matcher(&self) -> Matcher<J::Left, J::Right> {
         Matcher::new(self.0.how())
     }
@@ -94,17 +100,31 @@ impl<J: Join> Operator for Joining<J> {
         self.matcher().states()
     }
 
+    fn side_outputs(&self) -> Vec<SideOutputDeclared> {
+        let (left, right) = self.matcher().late();
+        let left = left.then(|| Self::LATE_LEFT.into());
+        left.into_iter().chain(right.then(|| Self::LATE_RIGHT.into())).collect()
+    }
+
     fn open(&mut self, _ctx: &mut Context<J::Out>) -> Result {
         self.0.how().check().map_err(Error::invalid)
     }
 
     fn process(&mut self, row: Either<&J::Left, &J::Right>, ctx: &mut Context<J::Out>) -> Result {
-        let is_keyed = !ctx.key().is_none();
+        let (is_keyed, matcher) = (!ctx.key().is_none(), self.matcher());
+        let is_late = matcher.is_late(ctx, matches!(row, Either::Left(_)))?;
         let row = match row {
             Either::Left(left) => Either::Left(left.clone()),
             Either::Right(right) => Either::Right(right.clone()),
         };
-        self.emit(ctx, |ctx, made| self.matcher().take(ctx, row, is_keyed, made))
+        if is_late {
+            count_late(1, ctx)?;
+            return match row {
+                Either::Left(left) => ctx.emit_to(Self::LATE_LEFT, left),
+                Either::Right(right) => ctx.emit_to(Self::LATE_RIGHT, right),
+            };
+        }
+        self.emit(ctx, |ctx, made| matcher.take(ctx, row, is_keyed, made))
     }
 
     fn on_timer(&mut self, timer: Timer, ctx: &mut Context<J::Out>) -> Result {
@@ -154,6 +174,11 @@ impl<J: Join + DeserializeOwned + Clone + Sync> OperatorKind for JoinOf<J> {
 
     fn ports(&self) -> Vec<Option<RecordType>> {
         Either::<J::Left, J::Right>::ports()
+    }
+
+    /// Asks a join with made-up options, if they can be made up.
+    fn side_outputs(&self) -> Vec<&'static str> {
+        crate::probe::side_outputs::<Joining<J>>()
     }
 
     fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {

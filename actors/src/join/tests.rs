@@ -3,11 +3,13 @@ use rand_pcg::Pcg64Mcg;
 
 use super::*;
 use crate::harness::Harness;
-use crate::{Key, Timestamp, WATERMARK_MAX, WATERMARK_MIN};
+use crate::{Key, Operator as _, Timestamp, WATERMARK_MAX, WATERMARK_MIN};
 
 /// Number and key of a row; key 0 is no key.
 type Row = (u32, u64);
 type Pair = (u32, Option<u32>);
+/// Late rows of the left input and of the right one.
+type LateRows = (Vec<Row>, Vec<Row>);
 
 #[derive(Clone)]
 struct Matched(How);
@@ -99,9 +101,10 @@ fn steps(rng: &mut Pcg64Mcg, count: u32) -> Vec<Step> {
     steps
 }
 
-/// What all rows together give, by looking at each with each.
-fn model(how: How, steps: &[Step]) -> Vec<(Pair, Timestamp)> {
+/// What all rows together give, by looking at each with each; and the left and right rows that are late, as they come.
+fn model(how: How, steps: &[Step]) -> (Vec<(Pair, Timestamp)>, LateRows) {
     let How { pairing, outer } = how;
+    let mut late = LateRows::default();
     let (mut watermark, mut lefts, mut rights) = (WATERMARK_MIN, Vec::new(), Vec::new());
     let ends = steps.iter().copied().chain([Step::Watermark(WATERMARK_MAX)]);
     // When each row came, and when the watermark reached it.
@@ -111,6 +114,8 @@ fn model(how: How, steps: &[Step]) -> Vec<(Pair, Timestamp)> {
         match step {
             Step::Left(row, at) if pairing == Pairing::Whole || on_time(at) => lefts.push((row, at, moment)),
             Step::Right(row, at) if !pairing.is_timed() || on_time(at) => rights.push((row, at, moment)),
+            Step::Left(row, _) => late.0.push(row),
+            Step::Right(row, _) => late.1.push(row),
             Step::Watermark(at) => {
                 watermark = watermark.max(at);
                 watermarks.push((watermark, moment));
@@ -143,7 +148,7 @@ fn model(how: How, steps: &[Step]) -> Vec<(Pair, Timestamp)> {
         }
     }
     pairs.sort_unstable();
-    pairs
+    (pairs, late)
 }
 
 fn ways() -> Vec<How> {
@@ -169,7 +174,13 @@ fn every_way_gives_what_a_plain_loop_gives_whatever_crashes() {
             let mut harness = harness(how);
             run(&mut harness, &steps);
             harness.close().unwrap();
-            assert_eq!(emitted(&harness), model(how, &steps), "seed {seed}, {how:?}");
+            let (pairs, late) = model(how, &steps);
+            assert_eq!(emitted(&harness), pairs, "seed {seed}, {how:?}");
+            let aside = (
+                harness.take_side_output(Joining::<Matched>::LATE_LEFT),
+                harness.take_side_output(Joining::<Matched>::LATE_RIGHT),
+            );
+            assert_eq!(aside, late, "seed {seed}, {how:?}");
         }
     }
 }
@@ -278,6 +289,18 @@ fn late_rows_are_counted() {
     assert_eq!(late(How::tumbling(5)), 4);
     assert_eq!(late(How::newest()), 2, "a right row counts for the left rows that are still to come");
     assert_eq!(late(How::whole()), 0);
+}
+
+#[test]
+fn only_inputs_whose_rows_may_be_late_have_an_output_for_them() {
+    let outputs = |how: How| {
+        let declared = Joining(Matched(how)).side_outputs();
+        declared.iter().map(|declared| declared.name().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(outputs(How::within(5)), ["late_left", "late_right"]);
+    assert_eq!(outputs(How::tumbling(5).left()), ["late_left", "late_right"]);
+    assert_eq!(outputs(How::newest()), ["late_left"]);
+    assert!(outputs(How::whole()).is_empty());
 }
 
 #[test]

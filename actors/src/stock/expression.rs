@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{DFSchema, DataFusionError, SchemaError};
@@ -19,6 +20,8 @@ use datafusion_physical_expr::expressions::BinaryExpr;
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion_sql::parser::DFParserBuilder;
 use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
+use datafusion_sql::sqlparser::ast::Expr as Written;
+use datafusion_sql::sqlparser::tokenizer::Token;
 
 use super::functions::functions;
 use super::options::{nearest, unknown};
@@ -51,6 +54,15 @@ pub(super) struct Expression {
     pub of: Option<String>,
 }
 
+/// A term of an ORDER BY.
+#[derive(Clone, Debug)]
+pub(super) struct Order {
+    /// What rows are ordered by.
+    pub expression: Expression,
+    /// Which way, and where NULL stands.
+    pub options: SortOptions,
+}
+
 impl Expression {
     /// Computes the column for each row of a batch.
     pub(super) fn evaluate(&self, batch: &RecordBatch) -> crate::Result<ArrayRef> {
@@ -81,21 +93,50 @@ impl Scope {
         let tell = |error: DataFusionError| self.explain(&error);
         let parser = DFParserBuilder::new(text).build();
         let sql = parser.and_then(|mut parser| parser.parse_into_expr()).map_err(tell)?;
-        let options =
-            ParserOptions::new().with_enable_ident_normalization(false).with_map_string_types_to_utf8view(false);
-        let planner = SqlToRel::new_with_options(functions(), options);
         let alias = sql.alias.map(|alias| alias.value);
-        let expr = planner.sql_to_expr(sql.expr, &self.schema, &mut PlannerContext::new()).map_err(tell)?;
-        refuse(&expr)?;
-        let simplifier =
-            ExprSimplifier::new(SimplifyContext::builder().with_schema(Arc::new(self.schema.clone())).build());
-        let expr = simplifier.coerce(expr, &self.schema).map_err(tell)?;
+        let expr = self.resolve(sql.expr)?;
         let aliased = alias.is_some();
         let name = alias.unwrap_or_else(|| match &expr {
             Expr::Column(column) => column.name.clone(),
             _ => text.trim().to_string(),
         });
         Ok(Parsed { expr, name, aliased })
+    }
+
+    /// Finds what the names in an expression stand for, coerces types, and refuses what a replay could not repeat.
+    fn resolve(&self, sql: Written) -> Result<Expr, String> {
+        let tell = |error: DataFusionError| self.explain(&error);
+        let options =
+            ParserOptions::new().with_enable_ident_normalization(false).with_map_string_types_to_utf8view(false);
+        let planner = SqlToRel::new_with_options(functions(), options);
+        let expr = planner.sql_to_expr(sql, &self.schema, &mut PlannerContext::new()).map_err(tell)?;
+        refuse(&expr)?;
+        let simplifier =
+            ExprSimplifier::new(SimplifyContext::builder().with_schema(Arc::new(self.schema.clone())).build());
+        simplifier.coerce(expr, &self.schema).map_err(tell)
+    }
+
+    /// Understands a term of an ORDER BY: an expression, which way it orders, and where NULL stands.
+    pub(super) fn order(&self, text: &str) -> Result<Order, String> {
+        let tell = |error: DataFusionError| self.explain(&error);
+        let mut parser = DFParserBuilder::new(text).build().map_err(tell)?;
+        let term = parser.parser.parse_order_by_expr().and_then(|term| match parser.parser.next_token() {
+            end if end.token == Token::EOF => Ok(term),
+            other => parser.parser.expected("the end of the term", other),
+        });
+        let term = term.map_err(|error| tell(error.into()))?;
+        let expr = self.resolve(term.expr)?;
+        if has_aggregate(&expr) {
+            return Err("rows are ordered by what is in them, so this cannot use an aggregate function".into());
+        }
+        if !expr.any_column_refs() {
+            return Err(format!("`{text}` is the same for all rows; name a column"));
+        }
+        let expression = self.plan(Parsed { expr, name: text.trim().to_string(), aliased: false })?;
+        let descending = term.options.asc == Some(false);
+        // As DataFusion and PostgreSQL have it: NULL counts as larger than all values.
+        let nulls_first = term.options.nulls_first.unwrap_or(descending);
+        Ok(Order { expression, options: SortOptions { descending, nulls_first } })
     }
 
     /// Turns an expression without aggregate functions into one that computes.

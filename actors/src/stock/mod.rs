@@ -19,10 +19,13 @@ mod generate;
 mod join;
 pub(crate) mod options;
 mod pace;
+mod parquet;
 mod print;
 mod select;
 mod sink;
 mod source;
+mod split;
+mod top;
 pub(crate) mod types;
 
 use std::sync::Arc;
@@ -38,6 +41,7 @@ use crate::record::{Inputs, RecordType};
 use crate::table::Table;
 
 pub use fail::forget_failures;
+pub use parquet::parquet_as_json;
 
 /// Returns the kinds of sources by name.
 pub fn sources() -> Vec<(&'static str, Arc<dyn SourceKind>)> {
@@ -46,6 +50,7 @@ pub fn sources() -> Vec<(&'static str, Arc<dyn SourceKind>)> {
         ("generate", Arc::new(generate::GenerateKind)),
         ("lines", Arc::new(source::LinesKind)),
         ("ndjson", Arc::new(source::NdjsonKind)),
+        ("parquet", Arc::new(source::ParquetKind)),
     ]
 }
 
@@ -58,6 +63,8 @@ pub fn operators() -> Vec<(&'static str, Arc<dyn OperatorKind>)> {
         ("filter", Arc::new(filter::FilterKind)),
         ("join", Arc::new(join::JoinKind)),
         ("select", Arc::new(select::SelectKind)),
+        ("split", Arc::new(split::SplitKind)),
+        ("top", Arc::new(top::TopKind)),
     ]
 }
 
@@ -67,6 +74,7 @@ pub fn sinks() -> Vec<(&'static str, Arc<dyn SinkKind>)> {
         ("blackhole", Arc::new(blackhole::BlackholeKind)),
         ("csv", Arc::new(sink::FilesKind::csv())),
         ("ndjson", Arc::new(sink::FilesKind::ndjson())),
+        ("parquet", Arc::new(sink::ParquetKind)),
         ("print", Arc::new(print::PrintKind)),
     ]
 }

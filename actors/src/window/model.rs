@@ -147,6 +147,8 @@ pub(crate) fn timings() -> Vec<Timing> {
 /// Windows of event time.
 pub(crate) struct Model {
     timing: Timing,
+    /// What comes of the values of a window.
+    of_values: fn(&[i64]) -> i64,
     watermark: i64,
     /// The values in each window that still takes some; of a session, the window grows.
     windows: BTreeMap<(u64, TimeWindow), Vec<i64>>,
@@ -159,7 +161,12 @@ fn ms(duration: std::time::Duration) -> i64 {
 
 impl Model {
     pub(crate) fn new(timing: Timing) -> Model {
-        Model { timing, watermark: i64::MIN / 4, windows: BTreeMap::new(), late: 0 }
+        Model::with(timing, |values| values.iter().sum())
+    }
+
+    /// Makes a model in which something else than the sum comes of values.
+    pub(crate) fn with(timing: Timing, of_values: fn(&[i64]) -> i64) -> Model {
+        Model { timing, of_values, watermark: i64::MIN / 4, windows: BTreeMap::new(), late: 0 }
     }
 
     fn lateness(&self) -> i64 {
@@ -168,7 +175,7 @@ impl Model {
 
     fn out(&self, key: u64, window: TimeWindow) -> Out {
         let values = &self.windows[&(key, window)];
-        Out { key, window, count: values.len() as u64, value: values.iter().sum() }
+        Out { key, window, count: values.len() as u64, value: (self.of_values)(values) }
     }
 
     /// Returns all windows of fixed places that hold a moment.

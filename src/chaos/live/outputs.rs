@@ -96,8 +96,14 @@ impl Folder {
             };
             match self.seen.get(name) {
                 None => {
-                    let content = fs::read(&path).map_err(|error| failed(&path, error))?;
-                    fresh.push(Fresh { name: name.clone(), text: String::from_utf8_lossy(&content).into_owned() });
+                    match text_of(&path) {
+                        Ok(text) => fresh.push(Fresh { name: name.clone(), text }),
+                        Err(error) if error.kind() == ErrorKind::InvalidData => {
+                            let what = format!("file {name} was committed, but {error}");
+                            wrong.push(InvariantId::CommittedStays.broken(what));
+                        }
+                        Err(error) => return Err(failed(&path, error)),
+                    }
                     self.seen.insert(name.clone(), stamp);
                 }
                 Some(seen) if *seen == stamp => {}
@@ -116,6 +122,16 @@ impl Folder {
         }
         Ok((fresh, wrong))
     }
+}
+
+/// Returns the text of a file; of one that is none, a line for each row.
+fn text_of(path: &Path) -> std::io::Result<String> {
+    #[cfg(feature = "sql")]
+    if path.extension().is_some_and(|extension| extension == "parquet") {
+        let damaged = |error: piton_actors::Error| std::io::Error::new(ErrorKind::InvalidData, error.to_string());
+        return piton_actors::stock::parquet_as_json(fs::File::open(path)?).map_err(damaged);
+    }
+    Ok(String::from_utf8_lossy(&fs::read(path)?).into_owned())
 }
 
 impl Committed {

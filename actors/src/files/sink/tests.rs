@@ -12,12 +12,14 @@ struct Numbers;
 impl FileFormat for Numbers {
     type Batch = Rows<i64>;
     type In = i64;
+    type Open = ();
 
-    fn begin(&self, out: &mut Vec<u8>) {
+    fn begin(&self, out: &mut Vec<u8>) -> Result {
         out.extend_from_slice(b"n\n");
+        Ok(())
     }
 
-    fn rows(&self, batch: &Rows<i64>, out: &mut Vec<u8>) -> Result {
+    fn rows(&self, (): &mut (), batch: &Rows<i64>, out: &mut Vec<u8>) -> Result {
         for number in batch.iter() {
             writeln!(out, "{number}")?;
         }

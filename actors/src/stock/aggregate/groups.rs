@@ -9,11 +9,11 @@ use crate::table::{Table, TableRow};
 use crate::{Key, Result, Timestamp};
 
 /// Makes keys of the values of some columns.
-pub(super) struct Keys(Coder);
+pub(in super::super) struct Keys(Coder);
 
 impl Keys {
     /// Makes keys of the columns at these places.
-    pub(super) fn new(columns: Vec<usize>, schema: &SchemaRef) -> Result<Keys> {
+    pub(in super::super) fn new(columns: Vec<usize>, schema: &SchemaRef) -> Result<Keys> {
         Ok(Keys(Coder::new(columns, schema)?))
     }
 
@@ -30,12 +30,12 @@ impl Keys {
     }
 
     /// Returns a key as a JSON object of its columns; nothing if it is not one of these columns' keys.
-    pub(super) fn show(&self, key: &Key) -> Option<String> {
+    pub(in super::super) fn show(&self, key: &Key) -> Option<String> {
         self.0.show(key.as_bytes()?)
     }
 
     /// Returns the columns of some of these keys.
-    pub(super) fn columns(&self, keys: &[Key]) -> Result<Vec<ArrayRef>> {
+    pub(in super::super) fn columns(&self, keys: &[Key]) -> Result<Vec<ArrayRef>> {
         self.0.columns(keys.iter().filter_map(Key::as_bytes))
     }
 

@@ -27,9 +27,13 @@ use crate::table::{Table, TableRow};
 use crate::window::shared::{COUNTED, Counted, Few, Live, PANES, Rules, SESSIONS, option_docs};
 use crate::{Context, Key, Operator, Result, ValueState};
 use crate::{Time, TimeWindows, Timing};
-use plan::{Adds, Plan, WINDOW_COLUMNS};
-use state::{Kept, Packed, Saved};
-use windows::InWindows;
+use plan::{Adds, Plan};
+use state::Kept;
+
+pub(super) use groups::Keys;
+pub(super) use plan::{WINDOW_COLUMNS, WINDOW_TYPE, window_columns, with_window};
+pub(super) use state::{Added, Packed, Saved};
+pub(super) use windows::{InWindows, Summing};
 
 /// The state of all aggregates of a key.
 const STATE: ValueState<Packed> = ValueState::new(STATE_NAME);
@@ -188,7 +192,7 @@ impl OperatorKind for AggregateKind {
                 let latest_by = rules.emits_again().then(|| columns.clone());
                 // Which records a window has that is counted depends on how often they were.
                 let again = if rules.is_of_time() { Again::Keys(columns) } else { Again::Unknown };
-                let aggregate = InWindows { plan, rules, input };
+                let aggregate = InWindows { sums: plan, rules, input };
                 let blueprint = table_operator(output, true, Arc::new(move || Ok(aggregate.clone())));
                 (state, latest_by, again, blueprint)
             }
@@ -200,7 +204,10 @@ impl OperatorKind for AggregateKind {
             varies,
             waits_for_event_time,
             gives_event_time,
-            show_state: Some(Arc::new(move |name, written| show(&of_states, name, written))),
+            show_state: Some(Arc::new(move |name, written| match name {
+                STATE_NAME => of_states.show(&rmp_serde::from_slice(written).ok()?),
+                _ => show(&*of_states, name, written),
+            })),
             show_key: Some(Arc::new(move |key| of_keys.keys.show(key))),
             ..blueprint
         })
@@ -224,15 +231,14 @@ impl OperatorKind for AggregateKind {
 
 const WINDOW_DOC: &str = "How time is cut: \"60s\", { tumbling = \"1h\", offset = \"15m\" }, { sliding = \"10s\", every = \"2s\" }, { session = \"30m\" } or { count = 100 }; adds the columns `window_start` and `window_end`. Without it, each batch of input emits the running values of its keys.";
 
-/// Returns a piece of state as JSON: an object of aggregates, or a list of them with the times that they are of.
-fn show(plan: &Plan, name: &str, written: &[u8]) -> Option<String> {
+/// Returns a piece of the state of time windows as JSON: a list of what is kept, with the times that it is of.
+pub(super) fn show(sums: &impl Summing, name: &str, written: &[u8]) -> Option<String> {
     let of_window = |(start, end): (i64, Option<i64>), sum: &Packed| {
         let end = end.map_or(String::new(), |end| format!("\"window_end\":{end},"));
-        Some(format!("{{\"window_start\":{start},{end}{}", plan.show(sum)?.strip_prefix('{')?))
+        Some(format!("{{\"window_start\":{start},{end}{}", sums.show(sum)?.strip_prefix('{')?))
     };
     let of_live = |live: &Live<Packed>| of_window((live.window().start, Some(live.window().end)), &live.2);
     let shown: Option<Vec<String>> = match name {
-        STATE_NAME => return plan.show(&rmp_serde::from_slice(written).ok()?),
         PANES => {
             let panes: BTreeMap<i64, Packed> = rmp_serde::from_slice(written).ok()?;
             panes.iter().map(|(start, sum)| of_window((*start, None), sum)).collect()

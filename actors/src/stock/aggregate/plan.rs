@@ -17,14 +17,15 @@ use super::super::expression::{Expression, Parsed, Scope, has_aggregate, plain};
 use super::super::select::twice;
 use super::super::types::name_of;
 use super::groups::Keys;
-use super::state::{Aggregates, Kept, Packed};
+use super::state::{Added, Aggregates, Kept, Packed, Saved};
+use super::windows::Summing;
 use crate::blueprint::Fault;
 use crate::table::Table;
-use crate::{Result, TimeWindow};
+use crate::{Key, Result, TimeWindow, Timestamp};
 
 /// The columns that a time window adds behind those of the key.
-pub(super) const WINDOW_COLUMNS: [&str; 2] = ["window_start", "window_end"];
-const WINDOW_TYPE: DataType = DataType::Timestamp(TimeUnit::Millisecond, None);
+pub(in super::super) const WINDOW_COLUMNS: [&str; 2] = ["window_start", "window_end"];
+pub(in super::super) const WINDOW_TYPE: DataType = DataType::Timestamp(TimeUnit::Millisecond, None);
 
 /// What comes out beside the key and the columns that were asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,13 +145,8 @@ impl Plan {
         self.output.fields().iter().take(self.by.len()).map(|field| field.name().clone()).collect()
     }
 
-    /// Returns the state of a key as a JSON object; nothing if it was not made for these aggregates.
-    pub(super) fn show(&self, state: &Packed) -> Option<String> {
-        self.aggregates.show(state)
-    }
-
     /// Adds a batch to the states of its keys and returns the new values of these keys.
-    pub(super) fn advance<K: Kept>(&self, table: &Table, kept: impl FnOnce(Vec<crate::Key>) -> K) -> Result<Table> {
+    pub(super) fn advance<K: Kept>(&self, table: &Table, kept: impl FnOnce(Vec<Key>) -> K) -> Result<Table> {
         let groups = self.keys.groups(table)?;
         let count = groups.keys.len();
         let mut kept = kept(groups.keys);
@@ -160,22 +156,6 @@ impl Plan {
         let keys = self.by.iter().map(firsts).collect::<Result<Vec<ArrayRef>>>()?;
         let times: Option<Vec<i64>> = groups.times.into_iter().collect();
         Ok(Table::with_times(self.output_of(keys, values)?, times.map(Into::into)))
-    }
-
-    /// Returns what comes out for some keys and their time windows, with the values of the aggregates.
-    pub(super) fn windows(
-        &self,
-        keys: &[crate::Key],
-        windows: &[TimeWindow],
-        values: Vec<ArrayRef>,
-    ) -> Result<RecordBatch> {
-        let mut columns = self.keys.columns(keys)?;
-        let times = |time: fn(&TimeWindow) -> i64| -> ArrayRef {
-            Arc::new(TimestampMillisecondArray::from_iter_values(windows.iter().map(time)))
-        };
-        columns.push(times(|window| window.start));
-        columns.push(times(|window| window.end));
-        self.output_of(columns, values)
     }
 
     /// Computes the output columns from the key columns, and what is added to them, and the values of the aggregates.
@@ -189,9 +169,40 @@ impl Plan {
     }
 }
 
+impl Summing for Plan {
+    fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    fn fold(&self, added: Option<Added<'_>>, saved: &Saved, groups: usize) -> Result<Vec<Packed>> {
+        self.aggregates.pack(&self.aggregates.fold(added, saved, groups)?)
+    }
+
+    fn rows(&self, keys: &[Key], windows: &[TimeWindow], at: &[Timestamp], saved: &Saved) -> Result<Table> {
+        let values = self.aggregates.values(&self.aggregates.fold(None, saved, keys.len())?)?;
+        let mut columns = self.keys.columns(keys)?;
+        columns.extend(window_columns(windows.iter()));
+        Ok(Table::with_times(self.output_of(columns, values)?, Some(at.to_vec().into())))
+    }
+
+    fn show(&self, state: &Packed) -> Option<String> {
+        self.aggregates.show(state)
+    }
+}
+
+/// Returns the columns that say where time windows begin and end.
+pub(in super::super) fn window_columns<'a>(windows: impl Iterator<Item = &'a TimeWindow> + Clone) -> [ArrayRef; 2] {
+    let starts = windows.clone().map(|window| window.start);
+    let ends = windows.map(|window| window.end);
+    [
+        Arc::new(TimestampMillisecondArray::from_iter_values(starts)),
+        Arc::new(TimestampMillisecondArray::from_iter_values(ends)),
+    ]
+}
+
 /// Returns the columns that expressions may name where there are time windows: those of the input, and the window's.
 /// Where the input has such columns, too, aggregate functions are over the input's.
-fn with_window(by: &[String], input: &SchemaRef) -> Result<SchemaRef, Vec<Fault>> {
+pub(in super::super) fn with_window(by: &[String], input: &SchemaRef) -> Result<SchemaRef, Vec<Fault>> {
     let mut fields: Vec<FieldRef> = input.fields().iter().cloned().collect();
     let mut faults = Vec::new();
     for name in WINDOW_COLUMNS {

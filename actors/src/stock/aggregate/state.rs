@@ -27,7 +27,7 @@ use crate::{Error, Result};
 /// The state of one key as it is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Packed(#[serde(with = "serde_bytes")] pub Vec<u8>);
+pub(in super::super) struct Packed(#[serde(with = "serde_bytes")] pub Vec<u8>);
 
 /// Where the states of keys are kept while no batch is worked on.
 pub(super) trait Kept {
@@ -70,7 +70,7 @@ enum Ours {
 }
 
 /// Rows that are added to groups.
-pub(super) struct Added<'a> {
+pub(in super::super) struct Added<'a> {
     pub batch: &'a RecordBatch,
     /// The group of each row.
     pub of_row: &'a [usize],
@@ -78,7 +78,7 @@ pub(super) struct Added<'a> {
 
 /// States that were kept, one after the other in some bytes, each with the group that it belongs to.
 #[derive(Default)]
-pub(super) struct Saved {
+pub(in super::super) struct Saved {
     bytes: Vec<u8>,
     /// The group of each, and where its bytes end.
     ends: Vec<(usize, usize)>,
@@ -86,12 +86,13 @@ pub(super) struct Saved {
 
 impl Saved {
     /// Appends the state of a group. A group may have several, which are then merged in this order.
-    pub(super) fn push(&mut self, group: usize, state: &Packed) {
+    pub(in super::super) fn push(&mut self, group: usize, state: &Packed) {
         self.bytes.extend_from_slice(&state.0);
         self.ends.push((group, self.bytes.len()));
     }
 
-    fn iter(&self) -> impl Iterator<Item = (usize, &[u8])> {
+    /// Returns each state with its group, in the order in which they were appended.
+    pub(in super::super) fn iter(&self) -> impl Iterator<Item = (usize, &[u8])> {
         let begins = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
         self.ends.iter().zip(begins).map(|((group, end), begin)| (*group, &self.bytes[begin..*end]))
     }

@@ -1,4 +1,4 @@
-//! The values of aggregate functions for each key in each time window.
+//! What comes of the rows of each key in each time window: values of aggregate functions, for instance.
 //!
 //! A batch of input is taken as a whole: the windows that its rows belong to are found first, then the states of all of
 //! them are taken up, advanced and put down together, as without windows. Timers that are due together are seen to
@@ -12,8 +12,7 @@ use std::sync::Arc;
 use arrow::array::BooleanArray;
 use arrow::datatypes::SchemaRef;
 
-use super::groups::Groups;
-use super::plan::Plan;
+use super::groups::{Groups, Keys};
 use super::state::{Added, Packed, Saved};
 use crate::late::{self, count_late};
 use crate::table::{Table, TableRow};
@@ -24,16 +23,44 @@ use crate::{
     Context, Key, Operator, Result, SideOutput, SideOutputDeclared, Time, TimeWindow, Timer, TimerKind, Timestamp,
 };
 
-/// As many windows give one batch of output.
+/// As many rows of output are made at once, if no single window gives more.
 const AT_ONCE: usize = 1024;
 
-/// Computes the values of aggregate functions for each key in each time window.
-#[derive(Clone)]
-pub(super) struct InWindows {
-    pub plan: Arc<Plan>,
+/// Says what is kept of rows, and what comes out of it. What is kept of some rows can be merged with what is kept of
+/// others, in the order in which they came.
+pub(in super::super) trait Summing: Send + Sync + 'static {
+    /// Returns what rows belong together by.
+    fn keys(&self) -> &Keys;
+
+    /// Merges what is kept of groups, adds the rows of a batch, and returns what is to be kept of each group. Every group
+    /// has something that is kept, or a row.
+    fn fold(&self, added: Option<Added<'_>>, saved: &Saved, groups: usize) -> Result<Vec<Packed>>;
+
+    /// Returns what comes out for windows of these keys, each with the event time that its rows get; of each there is
+    /// something that is kept.
+    fn rows(&self, keys: &[Key], windows: &[TimeWindow], at: &[Timestamp], saved: &Saved) -> Result<Table>;
+
+    /// Returns how many rows a window gives at most.
+    fn rows_of_window(&self) -> usize {
+        1
+    }
+
+    /// Returns what is kept of a group as a JSON object; nothing if it was not kept by this.
+    fn show(&self, kept: &Packed) -> Option<String>;
+}
+
+/// Computes something of the rows of each key in each time window.
+pub(in super::super) struct InWindows<S> {
+    pub sums: Arc<S>,
     pub rules: Rules,
     /// The columns of its input, and so of rows that are late.
     pub input: SchemaRef,
+}
+
+impl<S> Clone for InWindows<S> {
+    fn clone(&self) -> InWindows<S> {
+        InWindows { sums: Arc::clone(&self.sums), rules: self.rules, input: Arc::clone(&self.input) }
+    }
 }
 
 /// The rows that no window takes any more.
@@ -98,7 +125,7 @@ struct Becoming {
     group: usize,
 }
 
-impl InWindows {
+impl<S: Summing> InWindows<S> {
     /// What becomes of rows that no window takes any more.
     #[cold]
     fn late(&self, rows: Table, ctx: &mut Context<Table>) -> Result {
@@ -118,7 +145,7 @@ impl InWindows {
         let Sorted { late, mut of_row } = sorted;
         if !late.contains(&true) {
             let added = Added { batch: table.batch(), of_row: &of_row };
-            return self.plan.aggregates.pack(&self.plan.aggregates.fold(Some(added), saved, groups)?);
+            return self.sums.fold(Some(added), saved, groups);
         }
         let mut rows = late.iter();
         of_row.retain(|_| rows.next() == Some(&false));
@@ -128,7 +155,7 @@ impl InWindows {
         }
         let table = table.filter(&late.iter().map(|late| Some(!late)).collect::<BooleanArray>())?;
         let added = (!of_row.is_empty()).then_some(Added { batch: table.batch(), of_row: &of_row });
-        self.plan.aggregates.pack(&self.plan.aggregates.fold(added, saved, groups)?)
+        self.sums.fold(added, saved, groups)
     }
 
     /// Emits what windows give.
@@ -137,15 +164,18 @@ impl InWindows {
         if keys.is_empty() {
             return Ok(());
         }
-        let values = self.plan.aggregates.values(&self.plan.aggregates.fold(None, &saved, keys.len())?)?;
-        let batch = self.plan.windows(&keys, &windows, values)?;
-        ctx.emit_table(Table::with_times(batch, Some(at.into())));
+        ctx.emit_table(self.sums.rows(&keys, &windows, &at, &saved)?);
         Ok(())
+    }
+
+    /// Returns how many windows give a batch of output.
+    fn at_once(&self) -> usize {
+        (AT_ONCE / self.sums.rows_of_window().max(1)).max(1)
     }
 
     fn take_by_slice(&self, panes: Panes, table: &Table, times: &[Timestamp], ctx: &mut Context<Table>) -> Result {
         let passed = self.rules.time.passed(ctx);
-        let groups = self.plan.keys.groups(table)?;
+        let groups = self.sums.keys().groups(table)?;
         let mut sorted = Sorted::with_rows(table.rows());
         // Of each window that there are rows of: its key, and what becomes of these rows.
         let mut found: Vec<(usize, Arrival)> = Vec::new();
@@ -211,7 +241,7 @@ impl InWindows {
         ctx: &mut Context<Table>,
     ) -> Result {
         let passed = self.rules.time.passed(ctx);
-        let Groups { keys, of_row, .. } = self.plan.keys.groups(table)?;
+        let Groups { keys, of_row, .. } = self.sums.keys().groups(table)?;
         let mut sorted = Sorted::with_rows(table.rows());
         let mut saved = Saved::default();
         let mut becoming: Vec<Vec<Becoming>> = Vec::with_capacity(keys.len());
@@ -304,7 +334,7 @@ impl InWindows {
     }
 
     fn take_by_count(&self, whole: u64, table: &Table, times: &[Timestamp], ctx: &mut Context<Table>) -> Result {
-        let Groups { keys, of_row, .. } = self.plan.keys.groups(table)?;
+        let Groups { keys, of_row, .. } = self.sums.keys().groups(table)?;
         let mut sorted = Sorted::with_rows(table.rows());
         let mut saved = Saved::default();
         let mut current: Vec<usize> = Vec::with_capacity(keys.len());
@@ -355,18 +385,18 @@ impl InWindows {
     }
 }
 
-impl Operator for InWindows {
+impl<S: Summing> Operator for InWindows<S> {
     type In = Table;
     type Out = Table;
 
     const HOLDS_ROWS: Option<bool> = Some(false);
 
     fn key(&self, row: TableRow<'_>) -> Key {
-        self.plan.keys.key(row)
+        self.sums.keys().key(row)
     }
 
     fn key_hashes(&self, table: &Arc<Table>, hashes: &mut Vec<u64>) -> Result {
-        self.plan.keys.hashes(table.batch(), hashes)
+        self.sums.keys().hashes(table.batch(), hashes)
     }
 
     fn is_keyed(&self) -> bool {
@@ -405,7 +435,7 @@ impl Operator for InWindows {
 
     fn close(&mut self, ctx: &mut Context<Table>) -> Result {
         if matches!(self.rules.kind, Kind::Counted(_)) {
-            for keys in ctx.keys().chunks(AT_ONCE) {
+            for keys in ctx.keys().chunks(self.at_once()) {
                 let mut fired = Fired::default();
                 for key in keys {
                     ctx.enter(key.clone(), None);
@@ -426,13 +456,13 @@ impl Operator for InWindows {
     }
 }
 
-impl InWindows {
+impl<S: Summing> InWindows<S> {
     /// Sees to a timer, and to others that are due.
     fn on_timers(&self, timer: Timer, kind: TimerKind, until: Timestamp, ctx: &mut Context<Table>) -> Result {
         let (mut fired, mut next) = (Fired::default(), Some(timer));
         while let Some(timer) = next {
             self.rules.on_timer(&timer.key, self.rules.time.last_of(&timer), ctx, &mut fired)?;
-            next = if fired.keys.len() < AT_ONCE { ctx.take_timer(kind, until) } else { None };
+            next = if fired.keys.len() < self.at_once() { ctx.take_timer(kind, until) } else { None };
         }
         self.emit(fired, ctx)
     }

@@ -14,19 +14,27 @@ mod tests;
 
 use std::sync::Arc;
 
+use arrow::array::UInt32Array;
+use arrow::datatypes::SchemaRef;
+
 use super::options::{option, read, required};
 use super::table_operator;
 use crate::blueprint::{Again, Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
 use crate::join::{Found, Matcher};
+use crate::late::{self, count_late};
 use crate::record::{Either, RecordType};
 use crate::table::{Table, TableRow};
-use crate::{Context, Key, Operator, Result, Timer, Timestamp};
+use crate::{Context, Key, Operator, Result, SideOutput, SideOutputDeclared, Timer, Timestamp};
 use inputs::TwoTables;
 use plan::Plan;
 use settings::Settings;
 
 pub(super) use packed::{Packed, PackedTable, Rows, Shape};
 pub(super) use side::Side;
+
+/// The rows that are late.
+const LATE_LEFT: SideOutput<Table> = SideOutput::new(late::LATE_LEFT);
+const LATE_RIGHT: SideOutput<Table> = SideOutput::new(late::LATE_RIGHT);
 
 /// Joins two tables.
 #[derive(Clone)]
@@ -49,8 +57,13 @@ impl TableJoin {
         let side = self.plan.shape.side(is_left);
         let keys = side.keys(table.batch())?;
         let kept = side.rows(table.batch())?;
-        for row in 0..table.rows() {
+        let mut late: Vec<u32> = Vec::new();
+        for (row, number) in (0..table.rows()).zip(0..) {
             ctx.enter(keys.key(row), table.time(row));
+            if self.matcher.is_late(ctx, is_left)? {
+                late.push(number);
+                continue;
+            }
             let packed = kept.packed(row);
             let packed = if is_left { Either::Left(packed) } else { Either::Right(packed) };
             self.matcher.take(ctx, packed, !keys.is_null(row), &mut self.found)?;
@@ -60,7 +73,11 @@ impl TableJoin {
             }
         }
         ctx.output().add(&self.plan.shape, &mut self.found);
-        Ok(())
+        if late.is_empty() {
+            return Ok(());
+        }
+        count_late(late.len() as u64, ctx)?;
+        ctx.emit_table_to(if is_left { LATE_LEFT } else { LATE_RIGHT }, table.take(&UInt32Array::from(late))?)
     }
 }
 
@@ -91,6 +108,13 @@ impl Operator for TableJoin {
 
     fn is_keyed(&self) -> bool {
         true
+    }
+
+    fn side_outputs(&self) -> Vec<SideOutputDeclared> {
+        let (left, right) = self.matcher.late();
+        let [of_left, of_right] = &self.plan.inputs;
+        let left = left.then(|| LATE_LEFT.with_schema(SchemaRef::clone(of_left)));
+        left.into_iter().chain(right.then(|| LATE_RIGHT.with_schema(SchemaRef::clone(of_right)))).collect()
     }
 
     fn process(&mut self, row: Either<TableRow<'_>, TableRow<'_>>, ctx: &mut Context<PackedTable>) -> Result {
@@ -134,7 +158,7 @@ impl OperatorKind for JoinKind {
                 option(
                     "within",
                     "",
-                    "How far apart the event times of a pair may be, as in \"1h\". Late rows are dropped and counted, as with `window`. Without `within`, `window` or `newest`, all rows of a key are partners: both inputs are kept for ever, and with kind = \"left\" both have to end.",
+                    "How far apart the event times of a pair may be, as in \"1h\". Late rows find nobody, with `window` neither; those of the left input are read as inputs = [\"NAME.late_left\"], those of the right one as \"NAME.late_right\". Without `within`, `window` or `newest`, all rows of a key are partners: both inputs are kept for ever, and with kind = \"left\" both have to end.",
                 ),
                 option(
                     "window",
@@ -174,6 +198,11 @@ impl OperatorKind for JoinKind {
 
     fn ports(&self) -> Vec<Option<RecordType>> {
         vec![None]
+    }
+
+    /// Those that there can be: rows of a join without event times are never late.
+    fn side_outputs(&self) -> Vec<&'static str> {
+        vec![late::LATE_LEFT, late::LATE_RIGHT]
     }
 
     fn check(&self, options: &mut Options<'_>, _site: &Site) -> Vec<Fault> {

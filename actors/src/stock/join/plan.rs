@@ -19,6 +19,8 @@ use crate::record::RecordType;
 /// What a `join` does.
 pub(super) struct Plan {
     pub how: How,
+    /// The columns of the left and of the right input.
+    pub inputs: [SchemaRef; 2],
     pub shape: Arc<Shape>,
     /// What its state was made for: rows of other columns, or found by others, are not to be mixed with these.
     pub state: String,
@@ -56,7 +58,7 @@ impl Plan {
         let all = (0..left.fields().len()).collect();
         let shape = Shape::pairs(side(0, &left, of_left, all)?, side(1, &right, of_right, kept)?);
         let shape = shape.map_err(|error| vec![Fault::new("inputs", error.to_string())])?;
-        Ok(Plan { how, shape: Arc::new(shape), state })
+        Ok(Plan { how, inputs: [left, right], shape: Arc::new(shape), state })
     }
 
     /// Shows rows that are kept, and when they came, as JSON; nothing if they are not of this plan.

@@ -209,6 +209,40 @@ fn what_is_kept_is_shown_and_state_of_another_join_is_not_taken() {
     assert_ne!(wider.state, blueprint.state);
 }
 
+#[test]
+fn late_rows_leave_whole_by_an_output_of_their_input() {
+    let options = json!({ "on": ["origin", "hour"], "within": "1s" });
+    let mut harness = harness(options.clone(), &flights(), &weather());
+    harness.watermark(200).unwrap();
+    push(&mut harness, 0, &flights());
+    push(&mut harness, 1, &weather());
+    harness.checkpoint().unwrap().crash().unwrap();
+    let aside = |harness: &Harness<TableJoin>, name: &str| {
+        let tables: Vec<_> = harness.side_output_batches(name).iter().map(|batch| table(batch).unwrap()).collect();
+        let rows = |table: &Arc<Table>| {
+            (0..table.rows()).map(|row| (AnyBatch::show(&**table, row), table.time(row))).collect::<Vec<_>>()
+        };
+        tables.iter().flat_map(rows).collect::<Vec<_>>()
+    };
+    let of_left = [
+        (r#"{"origin":"EWR","hour":5,"flight":1}"#.to_string(), Some(100)),
+        (r#"{"origin":"JFK","hour":5,"flight":2}"#.to_string(), Some(200)),
+    ];
+    assert_eq!(aside(&harness, "late_left"), of_left);
+    let of_right = aside(&harness, "late_right");
+    assert_eq!(of_right.len(), 4);
+    assert_eq!(of_right[0], (r#"{"wind":1.5,"hour":5,"origin":"EWR"}"#.to_string(), Some(150)), "with its key");
+    assert!(emitted(&harness).is_empty());
+
+    let blueprint = planned(&options, &[&flights(), &weather()]).unwrap();
+    let declared: Vec<_> = blueprint.side_outputs.iter().map(SideOutputDeclared::name).collect();
+    assert_eq!(declared, ["late_left", "late_right"]);
+    let whole = planned(&json!({ "on": ["origin", "hour"] }), &[&flights(), &weather()]).unwrap();
+    assert!(whole.side_outputs.is_empty());
+    let newest = planned(&json!({ "on": ["origin", "hour"], "newest": true }), &[&flights(), &weather()]).unwrap();
+    assert_eq!(newest.side_outputs.len(), 1);
+}
+
 fn expression_schema(table: &Table) -> arrow::datatypes::SchemaRef {
     super::super::expression::normal(&table.schema())
 }

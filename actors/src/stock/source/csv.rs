@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use csv::{ByteRecord, Position, Reader, ReaderBuilder};
 
 use super::columns::Columns;
-use super::files::{Format, LONGEST_ROW, Place, RowReader};
+use super::files::{Format, LONGEST_ROW, Place, RowReader, TextReader};
 use super::infer::{Guess, INFERENCE_ROWS};
 use super::span::Span;
 use crate::{Error, ErrorKind, Result};
@@ -165,7 +165,7 @@ impl CsvReader {
     }
 }
 
-impl RowReader for CsvReader {
+impl TextReader for CsvReader {
     fn read(&mut self, limit: usize, columns: &mut Columns) -> Result<usize> {
         for row in 0..limit {
             if !next(&mut self.reader, &mut self.record)? {

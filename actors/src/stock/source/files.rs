@@ -12,6 +12,7 @@ use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use glob::{MatchOptions, glob_with};
 use serde::{Deserialize, Serialize};
@@ -81,9 +82,10 @@ fn is_hidden(file: &Path) -> bool {
 /// Where in a file the next row begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Place {
-    /// The byte, from 0.
+    /// The byte, from 0. A format that is not one of text counts by something else: 0 if nothing is read, and never more
+    /// than there are bytes.
     pub offset: u64,
-    /// The line, from 0.
+    /// The line, from 0; or where within what is counted by `offset`.
     pub line: u64,
 }
 
@@ -91,19 +93,56 @@ pub(super) struct Place {
 pub(super) trait Format: Send + Sync + 'static {
     /// Begins to read at a place of an open file, which stands at its beginning.
     fn open(&self, file: Span, name: &str, at: Place) -> Result<Box<dyn RowReader>>;
+
+    /// Returns what tells an open file, which stands at its beginning, from another one under its name: a fingerprint is
+    /// of as much of it as [`RowReader::seen`] says.
+    fn head(&self, file: &mut File) -> std::io::Result<Vec<u8>> {
+        let mut head = Vec::with_capacity(FINGERPRINTED);
+        file.take(FINGERPRINTED as u64).read_to_end(&mut head)?;
+        Ok(head)
+    }
 }
 
 /// Reads the rows of one file.
 pub(super) trait RowReader: Send {
-    /// Reads up to so many rows and returns how many there were: fewer only at the end of the file.
+    /// Returns up to so many rows with these columns: fewer only at the end of the file.
     ///
     /// # Errors
     /// With the line, if a row cannot be understood. It will not be after a restart either, so that is
     /// [`Error::invalid`]; a file that could not be read this time is [`Error::failed`].
+    fn read(&mut self, limit: usize, schema: &SchemaRef) -> Result<RecordBatch>;
+
+    /// Returns where the next row begins.
+    fn place(&self) -> Place;
+
+    /// Returns how many bytes of the file's head have to stay as they are.
+    fn seen(&self) -> u64 {
+        self.place().offset
+    }
+}
+
+/// Reads the rows of one file of text, value by value.
+pub(super) trait TextReader: Send {
+    /// Appends up to so many rows and returns how many there were: fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// As [`RowReader::read`].
     fn read(&mut self, limit: usize, columns: &mut Columns) -> Result<usize>;
 
     /// Returns where the next row begins.
     fn place(&self) -> Place;
+}
+
+impl<R: TextReader> RowReader for R {
+    fn read(&mut self, limit: usize, schema: &SchemaRef) -> Result<RecordBatch> {
+        let mut columns = Columns::new(schema, limit);
+        TextReader::read(self, limit, &mut columns)?;
+        columns.finish()
+    }
+
+    fn place(&self) -> Place {
+        TextReader::place(self)
+    }
 }
 
 /// What a source of files is made from.
@@ -204,10 +243,9 @@ impl Current {
     pub(super) fn open(plan: &FilePlan, name: &str, begun: Option<&Begun>, extent: Extent) -> Result<Current> {
         let unreadable = |error: std::io::Error| Error::failed(format!("file `{name}` cannot be read: {error}"));
         let path = plan.folder.join(name);
-        let mut head = Vec::with_capacity(FINGERPRINTED);
         let mut file = File::open(&path).map_err(unreadable)?;
         let size = file.metadata().map_err(unreadable)?.len();
-        (&file).take(FINGERPRINTED as u64).read_to_end(&mut head).map_err(unreadable)?;
+        let head = plan.format.head(&mut file).map_err(unreadable)?;
         file.rewind().map_err(unreadable)?;
         let mut place = Place::default();
         if let Some(position) = begun {
@@ -219,7 +257,7 @@ impl Current {
                     if size < position.offset {
                         format!("it has {size} bytes, but {} were already read", position.offset)
                     } else {
-                        "its beginning has changed".to_string()
+                        "its content has changed".to_string()
                     }
                 )));
             }
@@ -237,7 +275,7 @@ impl Current {
 
     /// Takes note of how much of its beginning was read.
     pub(super) fn fingerprint(&mut self) {
-        let consumed = usize::try_from(self.reader.place().offset).unwrap_or(usize::MAX).min(self.head.len());
+        let consumed = usize::try_from(self.reader.seen()).unwrap_or(usize::MAX).min(self.head.len());
         if consumed != self.fingerprint.0 {
             self.fingerprint = (consumed, xxh3_64(&self.head[..consumed]));
         }
@@ -310,11 +348,10 @@ impl Source for FileSource {
         }
         let Some(current) = &mut self.current else { return Ok(Progress::More) };
         let allowed = self.pace.allow(feed.room());
-        let mut columns = Columns::new(&self.plan.schema, allowed);
         let in_file = |error: Error| error.context(format!("file `{name}`"));
-        let rows = current.reader.read(allowed, &mut columns).map_err(in_file)?;
+        let batch = current.reader.read(allowed, &self.plan.schema).map_err(in_file)?;
+        let rows = batch.num_rows();
         if rows > 0 {
-            let batch = columns.finish()?;
             let times = self.plan.event_time.as_ref().map(|column| column.of(&batch)).transpose().map_err(in_file)?;
             feed.push_table(Table::with_times(batch, times));
         }

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::super::pace::Pace;
-use super::columns::Columns;
 use super::files::{Begun, Current, Extent, FilePlan, find, hash_of};
 use crate::table::Table;
 use crate::{Error, Feed, Progress, Result, Source, Subtask, WindowId};
@@ -103,11 +102,10 @@ impl FollowSource {
         let Some((name, current)) = &mut self.current else { return Ok(0) };
         let allowed = self.pace.allow(feed.room());
         let FilePlan { schema, event_time, .. } = &self.plan.files;
-        let mut columns = Columns::new(schema, allowed);
         let in_file = |error: Error| error.context(format!("file `{name}`"));
-        let rows = current.reader.read(allowed, &mut columns).map_err(in_file)?;
+        let batch = current.reader.read(allowed, schema).map_err(in_file)?;
+        let rows = batch.num_rows();
         if rows > 0 {
-            let batch = columns.finish()?;
             let times = event_time.as_ref().map(|column| column.of(&batch)).transpose().map_err(in_file)?;
             feed.push_table(Table::with_times(batch, times));
         }

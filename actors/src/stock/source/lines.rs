@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use serde_json::Value;
 
 use super::columns::{Cell, Columns};
-use super::files::{Format, LONGEST_ROW, Place, RowReader};
+use super::files::{Format, LONGEST_ROW, Place, RowReader, TextReader};
 use super::infer::{Guess, INFERENCE_ROWS};
 use super::span::Span;
 use crate::{Error, Result};
@@ -71,7 +71,7 @@ impl Format for LineFormat {
 
 struct LineReader(Lines<BufReader<Span>>);
 
-impl RowReader for LineReader {
+impl TextReader for LineReader {
     fn read(&mut self, limit: usize, columns: &mut Columns) -> Result<usize> {
         for row in 0..limit {
             let Some((line, _)) = self.0.next()? else { return Ok(row) };
@@ -98,7 +98,7 @@ struct JsonReader {
     filled: Vec<bool>,
 }
 
-impl RowReader for JsonReader {
+impl TextReader for JsonReader {
     fn read(&mut self, limit: usize, columns: &mut Columns) -> Result<usize> {
         let mut row = 0;
         while row < limit {

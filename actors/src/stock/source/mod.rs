@@ -1,4 +1,4 @@
-//! The sources `csv`, `ndjson` and `lines`: rows in files.
+//! The sources `csv`, `ndjson`, `lines` and `parquet`: rows in files.
 
 mod columns;
 mod csv;
@@ -6,6 +6,7 @@ mod files;
 mod follow;
 mod infer;
 mod lines;
+mod parquet;
 mod span;
 mod stdin;
 
@@ -26,6 +27,7 @@ use crate::duration::duration;
 use csv::{CsvFormat, Null};
 use files::{FilePlan, FileSource, Format};
 use follow::{FollowPlan, FollowSource};
+pub(super) use parquet::ParquetKind;
 use span::Span;
 
 /// What the files of a folder end in.
@@ -55,6 +57,7 @@ struct Settings {
     out_of_order: Option<String>,
     #[serde(default)]
     follow: bool,
+    columns: Option<Vec<String>>,
 }
 
 fn yes() -> bool {
@@ -93,11 +96,8 @@ impl SourceKind for CsvKind {
         let mut options = vec![
             path_option(),
             option("schema", "{}", columns::TYPES_DOC),
-            option(
-                "header",
-                "true",
-                "Whether the first line of each file names the columns; without, `schema` names them in order.",
-            ),
+            option("header", "true", "Whether the first line of each file names the columns; without, `columns` does."),
+            option("columns", "", "What the columns of files without a header are called, in their order."),
             option(
                 "null",
                 "",
@@ -112,25 +112,29 @@ impl SourceKind for CsvKind {
 
     fn plan(&self, options: &mut Options<'_>, site: &Site) -> Result<SourceBlueprint, Vec<Fault>> {
         let settings: Settings = read(options, &self.doc())?;
-        let files = list(&settings, site, CSV)?;
+        if settings.header && settings.columns.is_some() {
+            let message = "the first line of each file names the columns; leave this away, or set `header = false`";
+            return Err(vec![Fault::new("columns", message)]);
+        }
+        let files = list(&settings.path, settings.follow, site, CSV)?;
         let null = settings.null.clone().map_or(Null::Usual, Null::Text);
         let sample = first(&files, site, settings.follow)?.map(|file| csv::sample(file, settings.header, &null));
         let sample = sample.transpose().map_err(|error| bad_sample(&files, &error))?.unwrap_or_default();
         let mut guessed: Vec<(String, DataType)> =
             sample.names.into_iter().zip(sample.guesses.iter().map(infer::Guess::data_type)).collect();
         let like = files.first().filter(|_| !guessed.is_empty()).cloned();
-        let is_to_come = settings.follow && guessed.is_empty();
-        if (is_to_come || !settings.header) && !settings.schema.is_empty() {
-            if !guessed.is_empty() && guessed.len() != settings.schema.len() {
-                let message = format!(
-                    "names {} columns, but `{}` has {}; a file without a header needs a type for each of its columns, in their order",
-                    settings.schema.len(),
-                    files[0],
-                    guessed.len()
-                );
-                return Err(vec![Fault::new("schema", message)]);
-            }
+        if settings.header && settings.follow && guessed.is_empty() {
+            // The header will say in which order they come.
             guessed = settings.schema.keys().map(|name| (name.clone(), DataType::Utf8)).collect();
+        }
+        if let Some(names) = settings.columns.as_ref().filter(|_| !settings.header) {
+            if !guessed.is_empty() && guessed.len() != names.len() {
+                let message = format!("names {} columns, but `{}` has {}", names.len(), files[0], guessed.len());
+                return Err(vec![Fault::new("columns", message)]);
+            }
+            let types = guessed.iter().map(|(_, data_type)| data_type.clone());
+            let types = types.chain(std::iter::repeat(DataType::Utf8));
+            guessed = names.iter().cloned().zip(types).collect();
         }
         if guessed.is_empty() {
             return Err(without_columns(&settings, &files));
@@ -157,7 +161,7 @@ impl SourceKind for NdjsonKind {
 
     fn plan(&self, options: &mut Options<'_>, site: &Site) -> Result<SourceBlueprint, Vec<Fault>> {
         let settings: Settings = read(options, &self.doc())?;
-        let files = list(&settings, site, JSON)?;
+        let files = list(&settings.path, settings.follow, site, JSON)?;
         let sample = first(&files, site, settings.follow)?.map(lines::sample);
         let sample = sample.transpose().map_err(|error| bad_sample(&files, &error))?.unwrap_or_default();
         let guessed = sample.into_iter().map(|(name, guess)| (name, guess.data_type())).collect();
@@ -200,15 +204,15 @@ impl SourceKind for LinesKind {
             let source = move || stdin::StdinSource::new(Arc::clone(&of_source), per_second);
             return Ok(SourceBlueprint { max_parallelism: Some(1), ..table_source(schema, false, source) });
         }
-        let files = list(&settings, site, TEXT)?;
+        let files = list(&settings.path, settings.follow, site, TEXT)?;
         file_source(settings, Listed { files, extensions: TEXT }, schema, Box::new(lines::LineFormat), site)
     }
 }
 
 /// Returns the files that there are; if they are followed, they may all be still to come.
-fn list(settings: &Settings, site: &Site, extensions: &[&str]) -> Result<Vec<String>, Vec<Fault>> {
-    let list = if settings.follow { files::find } else { files::list };
-    list(&settings.path, &site.folder, extensions).map_err(|message| vec![Fault::new("path", message)])
+fn list(path: &str, follow: bool, site: &Site, extensions: &[&str]) -> Result<Vec<String>, Vec<Fault>> {
+    let list = if follow { files::find } else { files::list };
+    list(path, &site.folder, extensions).map_err(|message| vec![Fault::new("path", message)])
 }
 
 /// Opens the first file, if there is one; of one that is still being written, only what is whole.

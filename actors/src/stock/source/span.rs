@@ -36,6 +36,11 @@ impl Span {
         Ok(Span { file, at: 0, end })
     }
 
+    /// Returns the file, wherever it stands.
+    pub(super) fn into_file(self) -> File {
+        self.file
+    }
+
     /// Returns whether more may be written behind the end.
     pub(super) fn grows(&self) -> bool {
         self.end < u64::MAX

@@ -79,26 +79,26 @@ impl Tap {
     }
 }
 
-fn plan(kind: &dyn SourceKind, options: &Value, folder: &Path) -> Result<SourceBlueprint, Vec<Fault>> {
+pub(super) fn plan(kind: &dyn SourceKind, options: &Value, folder: &Path) -> Result<SourceBlueprint, Vec<Fault>> {
     let site = Site { job: "job".into(), name: "source".into(), folder: folder.into(), parallelism: 1 };
     with_options(options, |options| kind.plan(options, &site))
 }
 
-fn all_of(tables: &[Table]) -> RecordBatch {
+pub(super) fn all_of(tables: &[Table]) -> RecordBatch {
     concat_batches(&tables[0].schema(), tables.iter().map(Table::batch)).unwrap()
 }
 
-fn read_all(kind: &dyn SourceKind, options: &Value, folder: &Path) -> RecordBatch {
+pub(super) fn read_all(kind: &dyn SourceKind, options: &Value, folder: &Path) -> RecordBatch {
     let blueprint = plan(kind, options, folder).unwrap();
     all_of(&Tap::open(&blueprint, subtask(0, 1), None, 1000).unwrap().rest())
 }
 
-fn shown(batch: &RecordBatch) -> String {
+pub(super) fn shown(batch: &RecordBatch) -> String {
     pretty_format_batches(std::slice::from_ref(batch)).unwrap().to_string()
 }
 
 /// Checks that a source which is stopped after each batch and opened again reads the same as one that is not.
-fn resumes_everywhere(kind: &dyn SourceKind, options: &Value, folder: &Path) {
+pub(super) fn resumes_everywhere(kind: &dyn SourceKind, options: &Value, folder: &Path) {
     let blueprint = plan(kind, options, folder).unwrap();
     let whole = all_of(&Tap::open(&blueprint, subtask(0, 1), None, 1000).unwrap().rest());
     for rows in [1, 2, 3, 7] {
@@ -173,18 +173,29 @@ fn columns_are_found_by_name_in_later_files() {
 }
 
 #[test]
-fn without_a_header_the_schema_names_the_columns() {
+fn without_a_header_the_topology_names_the_columns() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.csv"), "1,x\n2,y\n").unwrap();
-    let options = json!({ "path": "a.csv", "header": false, "schema": { "n": "int", "a": "string" } });
+    // Tables of a topology file keep no order, lists do.
+    let options = json!({ "path": "a.csv", "header": false, "columns": ["n", "a"], "schema": { "n": "int" } });
     let expected = "+---+---+\n| n | a |\n+---+---+\n| 1 | x |\n| 2 | y |\n+---+---+";
     assert_eq!(shown(&read_all(&CsvKind, &options, folder.path())), expected);
     resumes_everywhere(&CsvKind, &options, folder.path());
 
     let batch = read_all(&CsvKind, &json!({ "path": "a.csv", "header": false }), folder.path());
     assert_eq!(batch.schema().field(1).name(), "column_2");
-    let options = json!({ "path": "a.csv", "header": false, "schema": { "n": "int" } });
-    assert!(plan(&CsvKind, &options, folder.path()).err().unwrap()[0].message.contains("has 2"));
+    for (options, option, part) in [
+        (
+            json!({ "path": "a.csv", "header": false, "columns": ["n"] }),
+            "columns",
+            "names 1 columns, but `a.csv` has 2",
+        ),
+        (json!({ "path": "a.csv", "columns": ["n", "a"] }), "columns", "set `header = false`"),
+        (json!({ "path": "a.csv", "header": false, "schema": { "n": "int", "a": "string" } }), "schema.n", "column_1"),
+    ] {
+        let faults = plan(&CsvKind, &options, folder.path()).err().unwrap();
+        assert!(faults[0].option == option && faults[0].message.contains(part), "{options}: {faults:?}");
+    }
 }
 
 fn error_of(folder: &Path, text: &[u8], schema: Value) -> Error {
@@ -274,7 +285,7 @@ fn a_file_that_was_replaced_or_cut_is_refused() {
     std::fs::write(&file, &long[..5000]).unwrap();
     assert!(open().unwrap_err().message().contains("it has 5000 bytes"));
     std::fs::write(&file, long.replacen('1', "2", 1)).unwrap();
-    assert!(open().unwrap_err().message().contains("its beginning has changed"));
+    assert!(open().unwrap_err().message().contains("its content has changed"));
     std::fs::write(&file, long + "1\n").unwrap();
     open().expect("a file that has grown is the same file");
 }

@@ -115,7 +115,7 @@ fn a_file_that_shrinks_or_is_replaced_is_refused() {
     let folder = folder.path();
     append(folder, "a.txt", "one\ntwo\n");
     let blueprint = lines(folder);
-    for (text, why) in [("one\n", "it has 4 bytes, but 8"), ("eins\nzwei\ndrei\n", "its beginning has changed")] {
+    for (text, why) in [("one\n", "it has 4 bytes, but 8"), ("eins\nzwei\ndrei\n", "its content has changed")] {
         fs::write(folder.join("a.txt"), "one\ntwo\n").unwrap();
         let mut tap = open(&blueprint, None).unwrap();
         read(&mut tap).unwrap();
