@@ -1,7 +1,7 @@
 //! `piton state`: what operators remember, read from a checkpoint or savepoint without running the job.
 //!
 //! Tables for people, JSON lines for programs: one line for each key, in the order in which the operator has them, and
-//! one for the values of a subtask that belong to no key. A key is shown as the operator in the topology file understands it,
+//! one for the values of a subtask that belong to no key. What had expired when the checkpoint was complete is not there. A key is shown as the operator in the topology file understands it,
 //! if the state was made for that: as the values of its columns, for an `aggregate`.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use piton_actors::blueprint::{OperatorBlueprint, ShowKey, ShowState};
 use piton_actors::state::{KeyState, StateReader, Written};
-use piton_actors::{Key, TimerKind};
+use piton_actors::{Key, TimerKind, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::cli::args::StateCommand;
@@ -62,6 +62,8 @@ struct Part<'k> {
     region: &'k str,
     operator: &'k str,
     subtask: u32,
+    /// What time it was for it: its watermark, and the engine's time.
+    at: (Timestamp, Timestamp),
     chunks: &'k [crate::protocol::manifest::ChunkRef],
     /// How its operator shows a key, if the state is for what the operator is now.
     show: Option<ShowKey>,
@@ -85,6 +87,7 @@ impl<'k> Parts<'k> {
                         region,
                         operator: &operator.operator,
                         subtask: snapshot.subtask.index,
+                        at: (snapshot.watermark, manifest.completed_ms),
                         chunks: &operator.chunks,
                         show: made_for.and_then(|blueprint| blueprint.show_key.clone()),
                         show_state: made_for.and_then(|blueprint| blueprint.show_state.clone()),
@@ -115,6 +118,8 @@ impl<'k> Parts<'k> {
         for part in &self.parts {
             let chunks = part.chunks.iter().map(|chunk| kept.read_chunk(store, chunk)).collect::<Result<Vec<_>>>()?;
             let reader = StateReader::open(&chunks, self.key_groups[part.region]).map_err(unreadable)?;
+            let (watermark, now) = part.at;
+            let reader = reader.at(watermark, now);
             visit(part, &reader)?;
         }
         Ok(())

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::migration::{FIRST_VERSION, Migration, version};
+use super::ttl::Ttl;
 
 /// A type of which values can be kept in state.
 pub trait StateValue: Serialize + DeserializeOwned + Clone + Send + 'static {}
@@ -18,6 +19,8 @@ impl<T: Serialize + DeserializeOwned + Clone + Send + 'static> StateValue for T 
 pub(super) struct Name {
     pub(super) text: &'static str,
     pub(super) version: u16,
+    /// Whether it has a time to live.
+    pub(super) expires: bool,
 }
 
 macro_rules! handles {
@@ -28,6 +31,7 @@ macro_rules! handles {
         /// may gain fields with a default and lose others; any other change takes a [`Migration`].
         pub struct $handle<$($of: 'static),+> {
             pub(super) name: Name,
+            pub(super) ttl: Option<Ttl>,
             pub(super) migrations: &'static [Migration<$held>],
             of: PhantomData<fn() -> ($($of,)+)>,
         }
@@ -35,15 +39,15 @@ macro_rules! handles {
         impl<$($of: 'static),+> $handle<$($of),+> {
             /// Names a piece of state.
             pub const fn new(name: &'static str) -> Self {
-                let name = Name { text: name, version: FIRST_VERSION };
-                $handle { name, migrations: &[], of: PhantomData }
+                let name = Name { text: name, version: FIRST_VERSION, expires: false };
+                $handle { name, ttl: None, migrations: &[], of: PhantomData }
             }
 
             /// Says how earlier versions become this one, oldest version first; see [`Migration`]. It counts for operators
             /// that declare the state in [`Operator::states`](crate::Operator::states).
             pub const fn migrations(self, migrations: &'static [Migration<$held>]) -> Self {
-                let name = Name { text: self.name.text, version: version(migrations) };
-                $handle { name, migrations, of: PhantomData }
+                let name = Name { version: version(migrations), ..self.name };
+                $handle { name, ttl: self.ttl, migrations, of: PhantomData }
             }
         }
 
@@ -77,4 +81,22 @@ handles! {
     /// Names one value per subtask, which belongs to no key. It does not move when the parallelism changes: the first
     /// subtask keeps its own, the others begin anew.
     LocalState<T> of T;
+}
+
+macro_rules! expiring {
+    ($($handle:ident <$($of:ident),+>;)*) => {$(
+        impl<$($of: 'static),+> $handle<$($of),+> {
+            /// Says how long what is kept under it is kept; see [`Ttl`].
+            #[must_use]
+            pub const fn ttl(self, ttl: Ttl) -> Self {
+                let name = Name { expires: true, ..self.name };
+                $handle { name, ttl: Some(ttl), migrations: self.migrations, of: PhantomData }
+            }
+        }
+    )*};
+}
+expiring! {
+    ValueState<T>;
+    MapState<K, V>;
+    ListState<T>;
 }

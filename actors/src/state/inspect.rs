@@ -1,11 +1,16 @@
 //! Looks into state without the operator that it belongs to: what is kept under which names, key by key.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::aging::{Ages, Aging, Of, OfList, OfMap, OfValue};
 use super::chunk::{self, Cells, Encoding, Kind, Picked, Primitive, for_primitives};
+use super::expiry::{Expiries, deadlines_of};
 use super::handle::Name;
+use super::living::living;
 use super::migration::{Listed, Migration, Migrations, WHAT_TO_DO, not_migrated};
+use super::ttl::Ttl;
 use crate::key::Key;
 use crate::time::{TimerKind, Timestamp};
 use crate::{Error, Result};
@@ -16,6 +21,7 @@ const TIMER: usize = 9;
 /// The state of one subtask of an operator, as its chunks hold it.
 pub struct StateReader<'a> {
     picked: Option<Picked<'a>>,
+    times: Expiries,
 }
 
 /// A piece of keyed state.
@@ -75,7 +81,17 @@ impl<'a> StateReader<'a> {
     /// # Errors
     /// If a chunk is damaged or missing.
     pub fn open(chunks: &'a [Vec<u8>], key_groups: u32) -> Result<StateReader<'a>> {
-        Ok(StateReader { picked: chunk::restore(chunks, &(0..key_groups), key_groups)? })
+        let picked = chunk::restore(chunks, &(0..key_groups), key_groups)?;
+        Ok(StateReader { picked, times: Expiries::default() })
+    }
+
+    /// Looks at it with these times: a watermark, and the engine's time. What has expired by then is not there. Without
+    /// them, nothing has.
+    #[must_use]
+    pub fn at(mut self, watermark: Timestamp, now: Timestamp) -> StateReader<'a> {
+        self.times.set_time(TimerKind::Event, watermark);
+        self.times.set_time(TimerKind::Processing, now);
+        self
     }
 
     /// Returns the pieces of keyed state, in order of their names.
@@ -83,14 +99,35 @@ impl<'a> StateReader<'a> {
     /// # Errors
     /// If a name was written as different things.
     pub fn states(&self) -> Result<Vec<StateInfo>> {
-        let Some(picked) = &self.picked else { return Ok(Vec::new()) };
-        let info = |cells: Cells<'_, '_>| StateInfo {
-            name: cells.name.to_string(),
-            kind: cells.kind.word(),
-            encoding: cells.encoding.name(),
-            keys: cells.iter().flatten().count() as u64,
-        };
-        Ok(picked.columns()?.into_iter().map(info).collect())
+        let mut states = Vec::new();
+        let Some(picked) = &self.picked else { return Ok(states) };
+        for Aged { cells, deadlines } in aged(picked.columns()?) {
+            let mut keys = 0;
+            match deadlines {
+                None => keys = cells.iter().flatten().count() as u64,
+                Some((deadlines, clock)) => {
+                    for (value, deadlines) in cells.iter().zip(deadlines.iter()) {
+                        keys += u64::from(self.living(&cells, value, deadlines, clock)?.is_some());
+                    }
+                }
+            }
+            let (name, kind, encoding) = (cells.name.to_string(), cells.kind.word(), cells.encoding.name());
+            states.push(StateInfo { name, kind, encoding, keys });
+        }
+        Ok(states)
+    }
+
+    fn living(
+        &self,
+        of: &Cells<'_, '_>,
+        value: Option<&'a [u8]>,
+        deadlines: Option<&[u8]>,
+        clock: TimerKind,
+    ) -> Result<Option<Cow<'a, [u8]>>> {
+        match (value, deadlines) {
+            (Some(value), Some(deadlines)) => living(of.kind, value, deadlines, self.times.now(clock)),
+            (value, _) => Ok(value.map(Cow::Borrowed)),
+        }
     }
 
     /// Returns the values that belong to no key, in order of their names; all are MessagePack.
@@ -118,22 +155,64 @@ impl<'a> StateReader<'a> {
     ///
     /// # Errors
     /// If a chunk is damaged, or the error of `visit`.
-    pub fn each<E: From<Error>>(&self, mut visit: impl FnMut(KeyState<'a>) -> Result<(), E>) -> Result<(), E> {
+    pub fn each<E: From<Error>>(&self, mut visit: impl FnMut(KeyState<'_>) -> Result<(), E>) -> Result<(), E> {
         let Some(picked) = &self.picked else { return Ok(()) };
-        let columns = picked.columns()?;
-        let mut cells: Vec<_> = columns.iter().map(|column| (column, column.iter())).collect();
+        let columns = aged(picked.columns()?);
+        let mut cells: Vec<_> = columns
+            .iter()
+            .map(|Aged { cells, deadlines }| {
+                let deadlines = deadlines.as_ref().map(|(deadlines, clock)| (deadlines.iter(), *clock));
+                (cells, cells.iter(), deadlines)
+            })
+            .collect();
         for slot in 0..picked.slots() {
-            let mut values = Vec::new();
-            for (column, cells) in &mut cells {
-                if let Some(bytes) = cells.next().flatten() {
-                    values.push((column.name, written(column.encoding, bytes, column.name)?));
-                }
+            let (mut left, mut has_expired) = (Vec::new(), false);
+            for (column, cells, deadlines) in &mut cells {
+                let value = cells.next().flatten();
+                let deadlines = deadlines.as_mut().map(|(deadlines, clock)| (deadlines.next().flatten(), *clock));
+                let living = match deadlines {
+                    Some((deadlines, clock)) => self.living(column, value, deadlines, clock)?,
+                    None => value.map(Cow::Borrowed),
+                };
+                has_expired |= value.is_some() && living.is_none();
+                left.extend(living.map(|living| (*column, living)));
             }
             let Some(row) = picked.row(slot)? else { continue };
-            visit(KeyState { key: row.key, timers: timers(row.timers.unwrap_or_default())?, values })?;
+            let timers = timers(row.timers.unwrap_or_default())?;
+            if has_expired && left.is_empty() && timers.is_empty() {
+                continue;
+            }
+            let mut values = Vec::with_capacity(left.len());
+            for (column, bytes) in &left {
+                values.push((column.name, written(column.encoding, bytes, column.name)?));
+            }
+            visit(KeyState { key: row.key, timers, values })?;
         }
         Ok(())
     }
+}
+
+/// A column, and when what is in it expires.
+struct Aged<'p, 'a> {
+    cells: Cells<'p, 'a>,
+    deadlines: Option<(Cells<'p, 'a>, TimerKind)>,
+}
+
+/// Puts columns and their deadlines together.
+fn aged<'p, 'a>(columns: Vec<Cells<'p, 'a>>) -> Vec<Aged<'p, 'a>> {
+    let (mut aged, mut deadlines): (Vec<Aged<'p, 'a>>, _) = (Vec::new(), Vec::new());
+    for cells in columns {
+        match deadlines_of(cells.name) {
+            Some((of, clock)) => deadlines.push((of, cells, clock)),
+            None => aged.push(Aged { cells, deadlines: None }),
+        }
+    }
+    for (of, cells, clock) in deadlines {
+        if let Some(aged) = aged.iter_mut().find(|aged| aged.cells.name == of && aged.cells.kind == cells.kind) {
+            aged.deadlines = Some((cells, clock));
+        }
+    }
+    aged
 }
 
 macro_rules! read_primitives {
@@ -172,22 +251,37 @@ pub struct Declared {
     pub(super) type_name: &'static str,
     pub(super) version: u16,
     pub(super) migrations: Arc<dyn Migrations>,
+    /// How long it is kept, and what expires of it; nothing if that is all one.
+    expiring: Option<(Ttl, Arc<dyn Aging>)>,
 }
 
 impl Declared {
     fn new<T: super::StateValue>(
-        Name { text: name, version }: Name,
+        Name { text: name, version, .. }: Name,
         kind: Option<Kind>,
         migrations: &'static [Migration<T>],
+        expiring: Option<(Ttl, Arc<dyn Aging>)>,
     ) -> Declared {
         let encoding = if kind.is_some() { Encoding::of::<T>() } else { Encoding::MessagePack };
         let migrations = Arc::new(Listed { version, migrations });
-        Declared { name, kind, encoding, type_name: std::any::type_name::<T>(), version, migrations }
+        Declared { name, kind, encoding, type_name: std::any::type_name::<T>(), version, migrations, expiring }
     }
 
     /// Returns whether it declares what each key has under this name.
     pub(super) fn is_keyed(&self, name: &str, kind: Kind) -> bool {
         self.kind == Some(kind) && self.name == name
+    }
+
+    /// Returns what expires of it and when, if anything does.
+    pub(super) fn expiring(&self) -> Option<(Name, Kind, Ttl, Arc<dyn Aging>)> {
+        let (ttl, aging) = self.expiring.as_ref()?;
+        let name = Name { text: self.name, version: self.version, expires: true };
+        Some((name, self.kind?, *ttl, Arc::clone(aging)))
+    }
+
+    /// Returns whether it has a time to live by this clock.
+    pub(super) fn expires_by(&self, clock: TimerKind) -> bool {
+        self.expiring.as_ref().is_some_and(|(ttl, _)| ttl.clock == clock)
     }
 
     /// Returns whether it declares the value that belongs to no key of this name.
@@ -251,22 +345,24 @@ fn try_one(wanted: &Declared, version: u16, encoding: Encoding, bytes: &[u8]) ->
 }
 
 macro_rules! declarations {
-    ($($handle:ident<$($of:ident),+> as $held:ty, $kind:expr;)*) => {$(
+    ($($handle:ident<$($of:ident),+> as $held:ty, $kind:expr, $ages:ty;)*) => {$(
         impl<$($of: super::StateValue),+> From<super::$handle<$($of),+>> for Declared
         where
             $held: super::StateValue,
+            $ages: Ages,
         {
             fn from(handle: super::$handle<$($of),+>) -> Declared {
-                Declared::new::<$held>(handle.name, $kind, handle.migrations)
+                let aging = |ttl| -> (Ttl, Arc<dyn Aging>) { (ttl, Arc::new(Of::<$ages>::default())) };
+                Declared::new::<$held>(handle.name, $kind, handle.migrations, handle.ttl.map(aging))
             }
         }
     )*};
 }
 declarations! {
-    ValueState<T> as T, Some(Kind::Value);
-    MapState<K, V> as BTreeMap<K, V>, Some(Kind::Map);
-    ListState<T> as Vec<T>, Some(Kind::List);
-    LocalState<T> as T, None;
+    ValueState<T> as T, Some(Kind::Value), OfValue<T>;
+    MapState<K, V> as BTreeMap<K, V>, Some(Kind::Map), OfMap<K, V>;
+    ListState<T> as Vec<T>, Some(Kind::List), OfList<T>;
+    LocalState<T> as T, None, OfValue<T>;
 }
 
 #[cfg(test)]

@@ -167,7 +167,7 @@ impl Locals {
     }
 
     /// Returns where the value of a name is, which is made or decoded if it is not there yet.
-    fn find<T: StateValue + Default>(&mut self, Name { text: name, version }: Name) -> Result<usize> {
+    fn find<T: StateValue + Default>(&mut self, Name { text: name, version, .. }: Name) -> Result<usize> {
         let index = self.locals.iter().position(|named| named.name == name).unwrap_or_else(|| {
             self.locals.push(Named {
                 name: name.to_string(),

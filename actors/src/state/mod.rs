@@ -34,6 +34,7 @@
 //!
 //! Not solved here: when to cut, where chunks are kept, and who owns which key group.
 
+mod aging;
 mod bits;
 mod block;
 mod chunk;
@@ -41,16 +42,20 @@ mod column;
 mod columns;
 mod current;
 mod entry;
+mod expiry;
 mod handle;
 mod inspect;
+mod living;
 mod local;
 mod migration;
 mod raw;
+mod restore;
 mod slots;
 mod store;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod ttl;
 mod undo;
 
 pub(crate) use block::MAX_ROWS as BLOCK_ROWS;
@@ -60,3 +65,4 @@ pub use handle::{ListState, LocalState, MapState, StateValue, ValueState};
 pub use inspect::{Declared, KeyState, StateInfo, StateReader, Written, check_declared};
 pub use migration::Migration;
 pub use store::StateStore;
+pub use ttl::Ttl;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::block::Block;
 use super::encoding::Encoding;
-use super::{FORMAT, FORMAT_WITH_VERSIONS, Kind, MAGIC, WrittenLocal, damaged};
+use super::{FORMAT, FORMAT_WITH_DEADLINES, Kind, MAGIC, WrittenLocal, damaged};
 use crate::key::Key;
 use crate::state::migration::FIRST_VERSION;
 use crate::{Error, Result};
@@ -129,9 +129,9 @@ impl<'a> Chunk<'a> {
             return Err(damaged("it does not begin as one"));
         }
         let format = reader.u16()?;
-        if !(FORMAT..=FORMAT_WITH_VERSIONS).contains(&format) {
+        if !(FORMAT..=FORMAT_WITH_DEADLINES).contains(&format) {
             return Err(Error::invalid(format!(
-                "a chunk of state has format {format}, but this program reads up to format {FORMAT_WITH_VERSIONS}: use \
+                "a chunk of state has format {format}, but this program reads up to format {FORMAT_WITH_DEADLINES}: use \
                  the one that wrote it"
             )));
         }

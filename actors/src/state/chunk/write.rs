@@ -2,7 +2,8 @@
 
 use super::block::BlockWriter;
 use super::encoding::Encoding;
-use super::{FORMAT, FORMAT_WITH_VERSIONS, Kind, MAGIC};
+use super::{FORMAT, FORMAT_WITH_DEADLINES, FORMAT_WITH_VERSIONS, Kind, MAGIC};
+use crate::state::expiry::deadlines_of;
 use crate::state::migration::FIRST_VERSION;
 use crate::{Error, Result};
 
@@ -50,8 +51,14 @@ impl ChunkWriter<'_> {
         self.locals.sort_by_key(|local| local.name);
         let mut versions =
             self.columns.iter().map(|column| column.version).chain(self.locals.iter().map(|local| local.version));
-        let has_versions = versions.any(|version| version != FIRST_VERSION);
-        let format = if has_versions { FORMAT_WITH_VERSIONS } else { FORMAT };
+        let format = if self.columns.iter().any(|column| deadlines_of(column.name).is_some()) {
+            FORMAT_WITH_DEADLINES
+        } else if versions.any(|version| version != FIRST_VERSION) {
+            FORMAT_WITH_VERSIONS
+        } else {
+            FORMAT
+        };
+        let has_versions = format >= FORMAT_WITH_VERSIONS;
         let directory = directory(self.rows, self.removed);
         let mut out = Vec::with_capacity(self.size(directory.len()));
         out.extend_from_slice(&MAGIC);

@@ -1,6 +1,7 @@
 //! Tests of the store as a whole.
 
 mod damage;
+mod expiry;
 mod lineages;
 mod migrations;
 mod model;
