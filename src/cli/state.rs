@@ -154,6 +154,9 @@ fn list(parts: &Parts<'_>, kept: &Kept, store: &mut dyn CheckpointStore) -> Resu
         for name in reader.locals().into_keys() {
             add(name, "local", "msgpack", 1);
         }
+        for name in reader.broadcasts().into_keys() {
+            add(name, "broadcast", "msgpack", 1);
+        }
         let (_, timers) = reader.count().map_err(unreadable)?;
         if timers > 0 {
             add("(timers)", "timer", "", timers);
@@ -183,13 +186,15 @@ fn get(parts: &Parts<'_>, key: &str, kept: &Kept, store: &mut dyn CheckpointStor
 
 fn export(parts: &Parts<'_>, kept: &Kept, store: &mut dyn CheckpointStore) -> Result {
     parts.each(kept, store, |part, reader| {
-        let locals = reader.locals();
-        if !locals.is_empty() {
+        for (whose, kept) in [("local", reader.locals()), ("broadcast", reader.broadcasts())] {
+            if kept.is_empty() {
+                continue;
+            }
             let mut values = Map::new();
-            for (name, value) in locals {
+            for (name, value) in kept {
                 values.insert(name.to_string(), of_written(value).map_err(Error::state)?);
             }
-            line(&json!({ "operator": part.operator, "subtask": part.subtask, "local": values }))?;
+            line(&json!({ "operator": part.operator, "subtask": part.subtask, whose: values }))?;
         }
         reader.each(|state| line(&of_key(part, &state)?))
     })

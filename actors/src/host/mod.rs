@@ -309,6 +309,7 @@ impl<O: Operator> AnyOperator for Hosted<O> {
         self.context.entered = 0;
         self.context.now = now;
         self.context.state.set_time(TimerKind::Processing, now);
+        self.context.state.set_broadcast(false);
     }
 
     fn open(&mut self) -> Result {
@@ -318,6 +319,7 @@ impl<O: Operator> AnyOperator for Hosted<O> {
     fn process(&mut self, port: usize, batch: &Batch) -> Result {
         let batch = O::In::batch(port, batch).ok_or_else(|| Error::invalid("a batch of another type than planned"))?;
         self.context.state.clean_up_with(O::In::rows(&batch))?;
+        self.context.state.set_broadcast(O::BROADCAST.contains(&port));
         self.operator.process_batch(batch, &mut self.context)
     }
 

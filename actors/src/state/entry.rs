@@ -11,6 +11,7 @@ use std::ops::RangeBounds;
 use super::aging::{Access, OfList, OfMap};
 use super::chunk::Kind;
 use super::handle::{Name, StateValue};
+use super::local::Whose;
 use super::store::StateStore;
 use super::ttl::Ttl;
 use super::undo::{Part, Price};
@@ -370,7 +371,7 @@ impl<'a, T: StateValue + Default> LocalEntry<'a, T> {
     /// # Errors
     /// If the name is in use for another type; so in every other method.
     pub fn get(self) -> Result<&'a T> {
-        self.store.locals.get(self.name)
+        self.store.locals.get(self.name, Whose::Own)
     }
 
     /// Sets the value.
@@ -378,7 +379,7 @@ impl<'a, T: StateValue + Default> LocalEntry<'a, T> {
     /// # Errors
     /// As `get`.
     pub fn set(self, value: T) -> Result {
-        self.store.locals.set(self.name, value)
+        self.store.locals.set(self.name, Whose::Own, value)
     }
 
     /// Changes the value and returns what `change` returns.
@@ -386,6 +387,42 @@ impl<'a, T: StateValue + Default> LocalEntry<'a, T> {
     /// # Errors
     /// As `get`.
     pub fn update<R>(self, change: impl FnOnce(&mut T) -> R) -> Result<R> {
-        self.store.locals.get_mut(self.name).map(change)
+        self.store.locals.get_mut(self.name, Whose::Own).map(change)
+    }
+}
+
+/// A value that all subtasks of an operator have alike.
+#[must_use = "an entry does nothing until one of its methods is called"]
+pub struct BroadcastEntry<'a, T> {
+    pub(super) store: &'a mut StateStore,
+    pub(super) name: Name,
+    pub(super) of: PhantomData<T>,
+}
+
+impl<'a, T: StateValue + Default> BroadcastEntry<'a, T> {
+    /// Returns the value; it begins as its type's default.
+    ///
+    /// # Errors
+    /// If the name is in use for another type; so in every other method.
+    pub fn get(self) -> Result<&'a T> {
+        self.store.locals.get(self.name, Whose::Everybodys)
+    }
+
+    /// Sets the value.
+    ///
+    /// # Errors
+    /// As `get`, or if no record of an input is being processed that every subtask sees; so in `update`.
+    pub fn set(self, value: T) -> Result {
+        self.store.check_broadcast(self.name.text)?;
+        self.store.locals.set(self.name, Whose::Everybodys, value)
+    }
+
+    /// Changes the value and returns what `change` returns.
+    ///
+    /// # Errors
+    /// As `set`.
+    pub fn update<R>(self, change: impl FnOnce(&mut T) -> R) -> Result<R> {
+        self.store.check_broadcast(self.name.text)?;
+        self.store.locals.get_mut(self.name, Whose::Everybodys).map(change)
     }
 }

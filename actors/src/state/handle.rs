@@ -81,6 +81,66 @@ handles! {
     /// Names one value per subtask, which belongs to no key. It does not move when the parallelism changes: the first
     /// subtask keeps its own, the others begin anew.
     LocalState<T> of T;
+    /// Names one value that all subtasks of an operator have alike, beside what belongs to their keys: rules, prices,
+    /// whatever comes by an input that every subtask reads in full. All may read it at any time; only records of such an
+    /// input ([`Operator::BROADCAST`](crate::Operator::BROADCAST)) may change it, because all subtasks see these. It is
+    /// written once more with every checkpoint after a change, by each subtask, and when the parallelism changes, every new
+    /// subtask gets it.
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    ///
+    /// use piton_actors::harness::Harness;
+    /// use piton_actors::prelude::*;
+    ///
+    /// const LIMITS: BroadcastState<BTreeMap<String, u64>> = BroadcastState::new("limits");
+    ///
+    /// /// Lets payments pass that are above the limit of their shop.
+    /// struct Check;
+    ///
+    /// impl Operator for Check {
+    ///     type In = Either<(String, u64), (String, u64)>;
+    ///     type Out = (String, u64);
+    ///     /// The second input has the limits.
+    ///     const BROADCAST: &'static [usize] = &[1];
+    ///
+    ///     fn key(&self, input: Either<&(String, u64), &(String, u64)>) -> Key {
+    ///         match input {
+    ///             Either::Left((shop, _)) => Key::from(shop),
+    ///             Either::Right(_) => Key::None,
+    ///         }
+    ///     }
+    ///
+    ///     fn process(
+    ///         &mut self,
+    ///         input: Either<&(String, u64), &(String, u64)>,
+    ///         ctx: &mut Context<(String, u64)>,
+    ///     ) -> Result {
+    ///         match input {
+    ///             Either::Left((shop, amount)) => {
+    ///                 if ctx.broadcast(LIMITS).get()?.get(shop).is_some_and(|limit| amount > limit) {
+    ///                     ctx.emit((shop.clone(), *amount));
+    ///                 }
+    ///             }
+    ///             Either::Right((shop, limit)) => {
+    ///                 ctx.broadcast(LIMITS).update(|limits| limits.insert(shop.clone(), *limit))?;
+    ///             }
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result {
+    /// let mut harness = Harness::new(|| Check);
+    /// harness.push_right(("tea".into(), 100))?.push_left(("tea".into(), 90))?.push_left(("tea".into(), 110))?;
+    /// assert_eq!(harness.output(), [("tea".to_string(), 110)]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// What becomes of it must follow from the records of such inputs, and not from keys, time or chance, so that all
+    /// subtasks do the same. Subtasks see records of one sender in one order, but those of several senders each in its own.
+    BroadcastState<T> of T;
 }
 
 macro_rules! expiring {

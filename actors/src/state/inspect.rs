@@ -7,8 +7,9 @@ use std::sync::Arc;
 use super::aging::{Ages, Aging, Of, OfList, OfMap, OfValue};
 use super::chunk::{self, Cells, Encoding, Kind, Picked, Primitive, for_primitives};
 use super::expiry::{Expiries, deadlines_of};
-use super::handle::Name;
+use super::handle::{BroadcastState, Name};
 use super::living::living;
+use super::local::{Whose, whose};
 use super::migration::{Listed, Migration, Migrations, WHAT_TO_DO, not_migrated};
 use super::ttl::Ttl;
 use crate::key::Key;
@@ -130,10 +131,25 @@ impl<'a> StateReader<'a> {
         }
     }
 
-    /// Returns the values that belong to no key, in order of their names; all are MessagePack.
+    /// Returns the values of the subtask that belong to no key, in order of their names; all are MessagePack.
     pub fn locals(&self) -> BTreeMap<&'a str, Written<'a>> {
-        let locals = self.picked.iter().flat_map(|picked| &picked.locals);
-        locals.map(|(name, local)| (*name, Written::MessagePack(local.bytes))).collect()
+        self.without_key(Whose::Own)
+    }
+
+    /// Returns the values that all subtasks have alike, in order of their names; all are MessagePack.
+    pub fn broadcasts(&self) -> BTreeMap<&'a str, Written<'a>> {
+        self.without_key(Whose::Everybodys)
+    }
+
+    fn without_key(&self, wanted: Whose) -> BTreeMap<&'a str, Written<'a>> {
+        let mut values = BTreeMap::new();
+        for (name, local) in self.picked.iter().flat_map(|picked| &picked.locals) {
+            let (name, of) = whose(name);
+            if of == wanted {
+                values.insert(name, Written::MessagePack(local.bytes));
+            }
+        }
+        values
     }
 
     /// Returns how many keys and timers there are.
@@ -247,6 +263,8 @@ pub struct Declared {
     name: &'static str,
     /// Nothing for a value that belongs to no key.
     kind: Option<Kind>,
+    /// Whose it is if it belongs to no key.
+    whose: Whose,
     encoding: Encoding,
     pub(super) type_name: &'static str,
     pub(super) version: u16,
@@ -264,7 +282,16 @@ impl Declared {
     ) -> Declared {
         let encoding = if kind.is_some() { Encoding::of::<T>() } else { Encoding::MessagePack };
         let migrations = Arc::new(Listed { version, migrations });
-        Declared { name, kind, encoding, type_name: std::any::type_name::<T>(), version, migrations, expiring }
+        Declared {
+            name,
+            kind,
+            whose: Whose::Own,
+            encoding,
+            type_name: std::any::type_name::<T>(),
+            version,
+            migrations,
+            expiring,
+        }
     }
 
     /// Returns whether it declares what each key has under this name.
@@ -284,9 +311,9 @@ impl Declared {
         self.expiring.as_ref().is_some_and(|(ttl, _)| ttl.clock == clock)
     }
 
-    /// Returns whether it declares the value that belongs to no key of this name.
-    pub(super) fn is_local(&self, name: &str) -> bool {
-        self.kind.is_none() && self.name == name
+    /// Returns whether it declares the value that belongs to no key and is written under this name.
+    pub(super) fn is_local(&self, written: &str) -> bool {
+        self.kind.is_none() && (self.name, self.whose) == whose(written)
     }
 }
 
@@ -358,6 +385,14 @@ macro_rules! declarations {
         }
     )*};
 }
+
+impl<T: super::StateValue> From<BroadcastState<T>> for Declared {
+    fn from(handle: BroadcastState<T>) -> Declared {
+        let declared = Declared::new::<T>(handle.name, None, handle.migrations, None);
+        Declared { whose: Whose::Everybodys, ..declared }
+    }
+}
+
 declarations! {
     ValueState<T> as T, Some(Kind::Value), OfValue<T>;
     MapState<K, V> as BTreeMap<K, V>, Some(Kind::Map), OfMap<K, V>;

@@ -59,9 +59,9 @@ mod ttl;
 mod undo;
 
 pub(crate) use block::MAX_ROWS as BLOCK_ROWS;
-pub use chunk::{is_whole_chunk, merge_chunks};
-pub use entry::{ListEntry, LocalEntry, MapEntry, ValueEntry};
-pub use handle::{ListState, LocalState, MapState, StateValue, ValueState};
+pub use chunk::{broadcast_chunk, is_whole_chunk, merge_chunks};
+pub use entry::{BroadcastEntry, ListEntry, LocalEntry, MapEntry, ValueEntry};
+pub use handle::{BroadcastState, ListState, LocalState, MapState, StateValue, ValueState};
 pub use inspect::{Declared, KeyState, StateInfo, StateReader, Written, check_declared};
 pub use migration::Migration;
 pub use store::StateStore;

@@ -6,17 +6,17 @@ use std::ops::Range;
 use super::chunk::{BlockWriter, ChunkWriter, Kind};
 use super::columns::Columns;
 use super::current::{Current, Wanted};
-use super::entry::{ListEntry, LocalEntry, MapEntry, ValueEntry};
+use super::entry::{BroadcastEntry, ListEntry, LocalEntry, MapEntry, ValueEntry};
 use super::expiry::Expiries;
-use super::handle::{ListState, LocalState, MapState, Name, StateValue, ValueState};
+use super::handle::{BroadcastState, ListState, LocalState, MapState, Name, StateValue, ValueState};
 use super::inspect::Declared;
 use super::local::Locals;
 use super::slots::{Changed, Slots};
 use super::timers::Timers;
 use super::undo::{Part, Price};
-use crate::Result;
 use crate::key::Key;
 use crate::time::{Timer, TimerKind, Timestamp};
+use crate::{Error, Result};
 
 /// From so many keys on, state does not fit the caches of a core.
 const LARGE: usize = 32 * 1024;
@@ -36,6 +36,8 @@ pub struct StateStore {
     /// Whether the next cut must write everything.
     pub(super) whole: bool,
     in_transaction: bool,
+    /// Whether what is processed is seen by all subtasks.
+    is_broadcast: bool,
 }
 
 impl StateStore {
@@ -52,6 +54,7 @@ impl StateStore {
             next: 0,
             whole: true,
             in_transaction: false,
+            is_broadcast: false,
         }
     }
 
@@ -132,6 +135,26 @@ impl StateStore {
     /// Returns a value that belongs to no key.
     pub fn local<T: StateValue + Default>(&mut self, handle: LocalState<T>) -> LocalEntry<'_, T> {
         LocalEntry { store: self, name: handle.name, of: PhantomData }
+    }
+
+    /// Returns a value that all subtasks have alike.
+    pub fn broadcast<T: StateValue + Default>(&mut self, handle: BroadcastState<T>) -> BroadcastEntry<'_, T> {
+        BroadcastEntry { store: self, name: handle.name, of: PhantomData }
+    }
+
+    /// Sets whether what is processed from now on is seen by all subtasks, and may change what they have alike.
+    pub fn set_broadcast(&mut self, is_broadcast: bool) {
+        self.is_broadcast = is_broadcast;
+    }
+
+    pub(super) fn check_broadcast(&self, name: &str) -> Result {
+        if self.is_broadcast {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "broadcast state \"{name}\" is the same in all subtasks, so only records that all of them see may change it: \
+             name the input that has these in the operator's `BROADCAST`, and change it in `process` of such a record"
+        )))
     }
 
     /// Sets a timer of the current key. Setting it again changes nothing.

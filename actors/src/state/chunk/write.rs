@@ -2,8 +2,9 @@
 
 use super::block::BlockWriter;
 use super::encoding::Encoding;
-use super::{FORMAT, FORMAT_WITH_DEADLINES, FORMAT_WITH_VERSIONS, Kind, MAGIC};
+use super::{FORMAT, FORMAT_WITH_MORE, FORMAT_WITH_VERSIONS, Kind, MAGIC};
 use crate::state::expiry::deadlines_of;
+use crate::state::local::{Whose, whose};
 use crate::state::migration::FIRST_VERSION;
 use crate::{Error, Result};
 
@@ -51,8 +52,10 @@ impl ChunkWriter<'_> {
         self.locals.sort_by_key(|local| local.name);
         let mut versions =
             self.columns.iter().map(|column| column.version).chain(self.locals.iter().map(|local| local.version));
-        let format = if self.columns.iter().any(|column| deadlines_of(column.name).is_some()) {
-            FORMAT_WITH_DEADLINES
+        let has_more = self.columns.iter().any(|column| deadlines_of(column.name).is_some())
+            || self.locals.iter().any(|local| whose(local.name).1 == Whose::Everybodys);
+        let format = if has_more {
+            FORMAT_WITH_MORE
         } else if versions.any(|version| version != FIRST_VERSION) {
             FORMAT_WITH_VERSIONS
         } else {

@@ -1,5 +1,6 @@
 //! Tests of the store as a whole.
 
+mod broadcast;
 mod damage;
 mod expiry;
 mod lineages;
