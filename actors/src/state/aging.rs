@@ -146,13 +146,19 @@ const CLEANED_UP: usize = 256;
 pub(super) enum Access {
     Read,
     Write,
+    /// It is going to be changed if it is there.
+    Change,
     /// It is asked after, or going to be taken away.
     Look,
 }
 
 impl Access {
     fn renews(self, ttl: Ttl) -> bool {
-        self == Access::Write || (self == Access::Read && ttl.is_renewed_by_reads)
+        match self {
+            Access::Write | Access::Change => true,
+            Access::Read => ttl.is_renewed_by_reads,
+            Access::Look => false,
+        }
     }
 }
 

@@ -76,6 +76,17 @@ impl<'a, T: StateValue> ValueEntry<'a, T> {
         }
         self.store.change(self.name, Kind::Value, T::default).map(change)
     }
+
+    /// Changes the value if the key has one, and returns what `change` returns then.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn modify<R>(self, change: impl FnOnce(&mut T) -> R) -> Result<Option<R>> {
+        if let Some(ttl) = self.ttl {
+            self.store.age_value::<T>(self.name, ttl, Access::Change)?;
+        }
+        Ok(self.store.change_if_there(self.name, Kind::Value)?.map(change))
+    }
 }
 
 /// The map of the current key, in the order of its keys. A map that becomes empty is forgotten.
@@ -179,6 +190,28 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
         let part = |map: &BTreeMap<K, V>, price: &mut Price| Pair::of(map, &key, price);
         let map = self.store.change_part(self.name, Kind::Map, BTreeMap::new, part)?;
         Ok(change(map.entry(key).or_insert_with(make)))
+    }
+
+    /// Changes the value under a key if there is one, and returns what `change` returns then.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn modify<Q: Ord + ?Sized, R>(mut self, key: &Q, change: impl FnOnce(&mut V) -> R) -> Result<Option<R>>
+    where
+        K: Borrow<Q>,
+    {
+        self.age_one(key, Access::Change)?;
+        let MapEntry { store, name, .. } = self;
+        let map: Option<&BTreeMap<K, V>> = store.read(name, Kind::Map)?;
+        if !map.is_some_and(|map| map.contains_key(key)) {
+            return Ok(None);
+        }
+        let part = |map: &BTreeMap<K, V>, price: &mut Price| {
+            let (key, _) = map.get_key_value(key)?;
+            Pair::of(map, key, price)
+        };
+        let map = store.change_part(name, Kind::Map, BTreeMap::new, part)?;
+        Ok(map.get_mut(key).map(change))
     }
 
     /// Takes the value under a key away and returns it.

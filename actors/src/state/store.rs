@@ -359,6 +359,18 @@ impl StateStore {
         Ok(column.get_or_insert_with(slot, make))
     }
 
+    /// Returns the value of the current key to be changed, if there is one.
+    pub(super) fn change_if_there<T: StateValue>(&mut self, name: Name, kind: Kind) -> Result<Option<&mut T>> {
+        let column = self.columns.typed::<T>(name, kind)?;
+        let Some(slot) = self.current.find(&self.slots, Wanted::State(name.text))? else { return Ok(None) };
+        column.wake(slot, name.text)?;
+        let value = column.get_mut(slot);
+        if value.is_some() {
+            self.slots.touch(slot);
+        }
+        Ok(value)
+    }
+
     /// As [`change`](StateStore::change), where nothing but a part of the value is going to be changed; `part` is that
     /// part as it is now.
     pub(super) fn change_part<T: StateValue, P: Part<T>>(

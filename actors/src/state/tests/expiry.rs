@@ -90,7 +90,7 @@ struct Step {
 
 impl Step {
     fn random(rng: &mut Pcg64Mcg, ids: u8) -> Step {
-        Step { what: rng.random_range(0..24), id: rng.random_range(0..ids), small: rng.random_range(0..5) }
+        Step { what: rng.random_range(0..26), id: rng.random_range(0..ids), small: rng.random_range(0..5) }
     }
 
     fn take(self, store: &mut StateStore, model: &mut Model) {
@@ -176,6 +176,15 @@ impl Step {
             22 => {
                 row.plain = Some(1);
                 store.value(PLAIN).set(1).unwrap();
+            }
+            23 => {
+                let changed = row.count.as_mut().map(|(count, deadline)| (*deadline = short_event, *count += 3).1);
+                assert_eq!(store.value(COUNT).modify(|count| *count += 3).unwrap(), changed);
+            }
+            24 => {
+                let price = row.prices.get_mut(&small);
+                let changed = price.map(|(price, deadline)| (*deadline = long_event, *price += 3).1);
+                assert_eq!(store.map(PRICES).modify(&small, |price| *price += 3).unwrap(), changed);
             }
             _ => assert_eq!(store.value(PLAIN).take().unwrap(), row.plain.take()),
         }
