@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::chunk::{BlockWriter, ColumnWriter, Encoding, Kind, Picked};
 use super::column::{self, AnyColumn, Column, Data};
+use super::declared::Declared;
 use super::expiry::deadlines_of;
 use super::handle::{Name, StateValue};
-use super::inspect::Declared;
 use super::migration::{not_migrated, other_version};
 use crate::{Error, Result, short_type_name};
 

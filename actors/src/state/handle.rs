@@ -139,7 +139,8 @@ handles! {
     /// ```
     ///
     /// What becomes of it must follow from the records of such inputs, and not from keys, time or chance, so that all
-    /// subtasks do the same. Subtasks see records of one sender in one order, but those of several senders each in its own.
+    /// subtasks do the same. Subtasks see records of one sender in one order, but those of several senders each in its own;
+    /// a record that one of them sets aside as poison is missing there alone.
     BroadcastState<T> of T;
 }
 

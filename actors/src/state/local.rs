@@ -6,8 +6,8 @@ use std::any::{Any, type_name};
 use std::collections::BTreeMap;
 
 use super::chunk::{LocalWriter, WrittenLocal};
+use super::declared::Declared;
 use super::handle::{Name, StateValue};
-use super::inspect::Declared;
 use super::migration::{not_migrated, other_version};
 use super::raw::not_readable;
 use super::undo::Price;
