@@ -122,6 +122,8 @@ pub struct OperatorBlueprint {
     pub side_outputs: Vec<SideOutputDeclared>,
     /// Whether records are partitioned by a key on their way to it.
     pub keyed: bool,
+    /// The input ports whose records all go to every subtask.
+    pub broadcast: &'static [usize],
     /// What its state was made for, in words, if that follows from more than its type: state is refused by an operator
     /// that says something else.
     pub state: Option<String>,
@@ -393,12 +395,13 @@ where
         output: O::Out::record_type(),
         side_outputs: prototype.side_outputs(),
         keyed,
+        broadcast: O::BROADCAST,
         state: None,
         states,
         latest_by: None,
         passes: None,
         again,
-        varies: Varies::No,
+        varies: if O::BROADCAST.is_empty() { Varies::No } else { Varies::WithArrival },
         waits_for_event_time: None,
         asks: false,
         gives_event_time: true,

@@ -13,7 +13,8 @@ use crate::pulse::Pulse;
 use crate::record::Record;
 use crate::side::{SideOutput, Sides};
 use crate::state::{
-    ListEntry, ListState, LocalEntry, LocalState, MapEntry, MapState, StateStore, StateValue, ValueEntry, ValueState,
+    BroadcastEntry, BroadcastState, ListEntry, ListState, LocalEntry, LocalState, MapEntry, MapState, StateStore,
+    StateValue, ValueEntry, ValueState,
 };
 use crate::time::{Timer, TimerKind, Timestamp, WATERMARK_MIN};
 
@@ -143,6 +144,12 @@ impl<Out: Output> Context<Out> {
     #[inline]
     pub fn local<T: StateValue + Default>(&mut self, handle: LocalState<T>) -> LocalEntry<'_, T> {
         self.state.local(handle)
+    }
+
+    /// Returns a value that all subtasks of the operator have alike.
+    #[inline]
+    pub fn broadcast<T: StateValue + Default>(&mut self, handle: BroadcastState<T>) -> BroadcastEntry<'_, T> {
+        self.state.broadcast(handle)
     }
 
     /// Sets a timer of the current key for when the watermark reaches `at` (ms). Setting it again changes nothing.

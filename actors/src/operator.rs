@@ -44,6 +44,10 @@ pub trait Operator: Send + Sized + 'static {
     /// of all others until it has called both. `Some(false)` spares others the finding out.
     const HOLDS_ROWS: Option<bool> = None;
 
+    /// The input ports, counted from 0, whose records all go to every subtask, whatever their key: only these may change a
+    /// [`BroadcastState`](crate::BroadcastState). A topology file need not say so.
+    const BROADCAST: &'static [usize] = &[];
+
     /// Returns what records are partitioned by; [`Key::None`] leaves the operator without keyed state.
     ///
     /// Called where the record is sent as well as where it arrives, so it must depend on the record alone.

@@ -1,7 +1,7 @@
 //! `piton state`: what operators remember, read from a checkpoint or savepoint without running the job.
 //!
 //! Tables for people, JSON lines for programs: one line for each key, in the order in which the operator has them, and
-//! one for the values of a subtask that belong to no key. A key is shown as the operator in the topology file understands it,
+//! one for the values of a subtask that belong to no key. What had expired when the checkpoint was complete is not there. A key is shown as the operator in the topology file understands it,
 //! if the state was made for that: as the values of its columns, for an `aggregate`.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use piton_actors::blueprint::{OperatorBlueprint, ShowKey, ShowState};
 use piton_actors::state::{KeyState, StateReader, Written};
-use piton_actors::{Key, TimerKind};
+use piton_actors::{Key, TimerKind, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::cli::args::StateCommand;
@@ -62,6 +62,8 @@ struct Part<'k> {
     region: &'k str,
     operator: &'k str,
     subtask: u32,
+    /// What time it was for it: its watermark, and the engine's time.
+    at: (Timestamp, Timestamp),
     chunks: &'k [crate::protocol::manifest::ChunkRef],
     /// How its operator shows a key, if the state is for what the operator is now.
     show: Option<ShowKey>,
@@ -85,6 +87,7 @@ impl<'k> Parts<'k> {
                         region,
                         operator: &operator.operator,
                         subtask: snapshot.subtask.index,
+                        at: (snapshot.watermark, manifest.completed_ms),
                         chunks: &operator.chunks,
                         show: made_for.and_then(|blueprint| blueprint.show_key.clone()),
                         show_state: made_for.and_then(|blueprint| blueprint.show_state.clone()),
@@ -115,6 +118,8 @@ impl<'k> Parts<'k> {
         for part in &self.parts {
             let chunks = part.chunks.iter().map(|chunk| kept.read_chunk(store, chunk)).collect::<Result<Vec<_>>>()?;
             let reader = StateReader::open(&chunks, self.key_groups[part.region]).map_err(unreadable)?;
+            let (watermark, now) = part.at;
+            let reader = reader.at(watermark, now);
             visit(part, &reader)?;
         }
         Ok(())
@@ -149,6 +154,9 @@ fn list(parts: &Parts<'_>, kept: &Kept, store: &mut dyn CheckpointStore) -> Resu
         for name in reader.locals().into_keys() {
             add(name, "local", "msgpack", 1);
         }
+        for name in reader.broadcasts().into_keys() {
+            add(name, "broadcast", "msgpack", 1);
+        }
         let (_, timers) = reader.count().map_err(unreadable)?;
         if timers > 0 {
             add("(timers)", "timer", "", timers);
@@ -178,13 +186,15 @@ fn get(parts: &Parts<'_>, key: &str, kept: &Kept, store: &mut dyn CheckpointStor
 
 fn export(parts: &Parts<'_>, kept: &Kept, store: &mut dyn CheckpointStore) -> Result {
     parts.each(kept, store, |part, reader| {
-        let locals = reader.locals();
-        if !locals.is_empty() {
+        for (whose, kept) in [("local", reader.locals()), ("broadcast", reader.broadcasts())] {
+            if kept.is_empty() {
+                continue;
+            }
             let mut values = Map::new();
-            for (name, value) in locals {
+            for (name, value) in kept {
                 values.insert(name.to_string(), of_written(value).map_err(Error::state)?);
             }
-            line(&json!({ "operator": part.operator, "subtask": part.subtask, "local": values }))?;
+            line(&json!({ "operator": part.operator, "subtask": part.subtask, whose: values }))?;
         }
         reader.each(|state| line(&of_key(part, &state)?))
     })

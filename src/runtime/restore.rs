@@ -2,7 +2,7 @@
 //!
 //! State belongs to operators, not to the subtasks they happened to run in: a job whose chains, names or parallelism have
 //! changed finds the state of every operator again. Keyed state goes by key group; values that belong to no key go from
-//! the first subtask to the first; a source says itself how its positions are shared out; pending outputs of a sink go
+//! the first subtask to the first, or from there to all if all have them alike; a source says itself how its positions are shared out; pending outputs of a sink go
 //! to some subtask of it, each to one. An operator that the checkpoint does not know begins with nothing.
 //!
 //! What belongs to edges is put together anew unless nothing has changed: a channel begins with the watermark of its
@@ -14,6 +14,7 @@ mod in_flight;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use piton_actors::state::broadcast_chunk;
 use piton_actors::{Error as UserError, Timestamp, WATERMARK_MIN, groups_of};
 
 use self::in_flight::Placed;
@@ -49,11 +50,16 @@ pub(crate) fn split(loaded: Loaded, blueprint: &RegionBlueprint) -> Result<BTree
                 State::Nothing => {}
                 // Nobody else goes on with it.
                 State::Own(place) => kept = std::mem::take(&mut chunks[place.subtask][place.operator]),
-                State::Shared(places) => {
-                    let read = |place: Option<Place>| {
-                        place.map(|place| chunks[place.subtask][place.operator].clone()).unwrap_or_default()
-                    };
-                    adopted.insert(operator.operator.clone(), places.into_iter().map(read).collect());
+                State::Shared { places, first } => {
+                    let read = |place: Place| chunks[place.subtask][place.operator].clone();
+                    let mut parts: Vec<Vec<Vec<u8>>> =
+                        places.into_iter().map(|place| place.map(read).unwrap_or_default()).collect();
+                    if let Some(first) = first {
+                        let chunk = broadcast_chunk(&chunks[first.subtask][first.operator])
+                            .map_err(|error| (operator.operator.clone(), error))?;
+                        parts[0].push(chunk);
+                    }
+                    adopted.insert(operator.operator.clone(), parts);
                 }
             }
             own.push(kept);
@@ -81,8 +87,12 @@ enum State {
     Nothing,
     /// From one that nobody else reads.
     Own(Place),
-    /// From several; the first of them, if there is one, is that of the first subtask.
-    Shared(Vec<Option<Place>>),
+    /// From several; the first of them, if there is one, is that of the first subtask, and otherwise has to give no more
+    /// than what all subtasks have alike, which is in `first`.
+    Shared {
+        places: Vec<Option<Place>>,
+        first: Option<Place>,
+    },
 }
 
 /// An operator in a manifest.
@@ -238,7 +248,8 @@ fn assemble(chain: &ChainBlueprint, old: &Old<'_>, key_groups: u32) -> Result<Ve
                 }
                 let taken = parts.iter().skip(index as usize).step_by(parallelism as usize);
                 operator.pending = taken.flat_map(|part| old.operator(*part).pending.clone()).collect();
-                state = State::Shared(shares(parts, parallelism, index, key_groups));
+                let first = (index > 0).then_some(parts[0]);
+                state = State::Shared { places: shares(parts, parallelism, index, key_groups), first };
             }
             if is_same || index == 0 {
                 let counted = if is_same { &parts[index as usize..=index as usize] } else { parts };
@@ -315,7 +326,7 @@ fn told(tails: &[Place], parallelism: u32, index: u32, old: &Old<'_>) -> Option<
 }
 
 /// Returns the states that hold something of a subtask's key groups, in the order of the old subtasks. The first place
-/// is that of the first subtask, whose values without a key go to the first one only.
+/// is that of the first subtask, whose own values without a key go to the first one only.
 fn shares(parts: &[Place], parallelism: u32, index: u32, key_groups: u32) -> Vec<Option<Place>> {
     let own = groups_of(index, parallelism, key_groups);
     let mut places = vec![if index == 0 { Some(parts[0]) } else { None }];

@@ -109,7 +109,7 @@ impl Builder<'_, '_> {
         self.check_key_groups(spec, &node);
         let to = built.nodes.len();
         for (port, Producer { node: from, output, .. }) in producers.into_iter().enumerate() {
-            if let Some(partition) = self.partition(spec, &built.nodes[from], &node) {
+            if let Some(partition) = self.partition(spec, &built.nodes[from], &node, port) {
                 built.edges.push(Edge { from, output, to, port, partition });
             }
         }
@@ -320,7 +320,12 @@ impl Builder<'_, '_> {
     }
 
     /// Decides how records travel on an edge; notes a `partition` that cannot be.
-    fn partition(&mut self, spec: &NodeSpec, from: &Node, to: &Node) -> Option<Partition> {
+    fn partition(&mut self, spec: &NodeSpec, from: &Node, to: &Node, port: usize) -> Option<Partition> {
+        if let NodeKind::Operator(blueprint) = &to.kind
+            && blueprint.broadcast.contains(&port)
+        {
+            return Some(Partition::Broadcast);
+        }
         let path = join(&spec.path, "partition");
         if let Some(asked) = spec.partition
             && to.is_keyed()

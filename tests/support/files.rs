@@ -21,6 +21,8 @@ pub(crate) struct Files {
 
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Part {
+    /// Who made it: after a change of the parallelism, another may commit it again.
+    index: u32,
     window: WindowId,
     rows: Vec<(u64, u64)>,
 }
@@ -46,11 +48,11 @@ impl Sink for Files {
 
     async fn prepare(&mut self, window: WindowId) -> Result<Option<Part>> {
         let rows = std::mem::take(&mut self.rows);
-        Ok((!rows.is_empty()).then_some(Part { window, rows }))
+        Ok((!rows.is_empty()).then_some(Part { index: self.index, window, rows }))
     }
 
     async fn commit(&mut self, part: Part) -> Result {
-        let name = format!("{}-{:020}", self.index, part.window.0);
+        let name = format!("{}-{:020}", part.index, part.window.0);
         let hidden = self.folder.join(format!(".{name}"));
         std::fs::write(&hidden, serde_json::to_vec(&part.rows)?)?;
         std::fs::rename(hidden, self.folder.join(name))?;

@@ -7,6 +7,7 @@
 //! A batch can be a transaction: what an operator did with it is then taken back, or kept, as a whole.
 
 mod asks;
+mod keyer;
 mod outside;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,6 +15,7 @@ use std::sync::{Arc, OnceLock};
 
 pub(crate) use self::asks::Asks;
 pub use self::asks::{Ask, AskCall, AskId, Patience, Waiting};
+use self::keyer::OperatorKeyer;
 pub use self::outside::{AnySink, AnySource, BoxFuture, HostedSink, HostedSource, Polled, SinkBack, SinkCall};
 use crate::batch::{Batch, Output, OutputBuffer, Scatter};
 use crate::context::Context;
@@ -300,6 +302,9 @@ impl<O: Operator> Hosted<O> {
 
     fn fire(&mut self, kind: TimerKind, now: Timestamp) -> Result {
         while let Some(timer) = self.context.state.pop_due(kind, now) {
+            if kind == TimerKind::Event {
+                self.context.state.come_to_event_time(timer.at);
+            }
             self.context.come_to(self.context.entered + 1);
             self.context.time = Some(timer.at);
             self.operator.on_timer(timer, &mut self.context)?;
@@ -319,6 +324,8 @@ impl<O: Operator> AnyOperator for Hosted<O> {
         self.context.entry += 1;
         self.context.entered = 0;
         self.context.now = now;
+        self.context.state.set_time(TimerKind::Processing, now);
+        self.context.state.set_broadcast(false);
     }
 
     fn open(&mut self) -> Result {
@@ -327,16 +334,21 @@ impl<O: Operator> AnyOperator for Hosted<O> {
 
     fn process(&mut self, port: usize, batch: &Batch) -> Result {
         let batch = O::In::batch(port, batch).ok_or_else(|| Error::invalid("a batch of another type than planned"))?;
+        self.context.state.clean_up_with(O::In::rows(&batch))?;
+        self.context.state.set_broadcast(O::BROADCAST.contains(&port));
         self.operator.process_batch(batch, &mut self.context)
     }
 
     fn advance_watermark(&mut self, watermark: Timestamp) -> Result {
         self.context.watermark = self.context.watermark.max(watermark);
-        self.fire(TimerKind::Event, watermark)
+        self.fire(TimerKind::Event, watermark)?;
+        self.context.state.set_time(TimerKind::Event, self.context.watermark);
+        self.context.state.clean_up_with(0)
     }
 
     fn fire_processing_timers(&mut self) -> Result {
-        self.fire(TimerKind::Processing, self.context.now)
+        self.fire(TimerKind::Processing, self.context.now)?;
+        self.context.state.clean_up_with(0)
     }
 
     fn answer(&mut self, id: AskId, answer: Option<&Batch>) -> Result {
@@ -403,11 +415,13 @@ impl<O: Operator> AnyOperator for Hosted<O> {
 
     fn restore(&mut self, chunks: Vec<Vec<u8>>, watermark: Timestamp) -> Result {
         self.context.watermark = watermark;
+        self.context.state.set_time(TimerKind::Event, watermark);
         self.context.state.restore(chunks)
     }
 
     fn adopt(&mut self, states: &[Vec<Vec<u8>>], watermark: Timestamp) -> Result {
         self.context.watermark = watermark;
+        self.context.state.set_time(TimerKind::Event, watermark);
         self.context.state.adopt(states)
     }
 
@@ -486,36 +500,10 @@ impl<O: Operator> AnyOperator for Hosted<O> {
     }
 
     fn keyer(&self, port: usize) -> Box<dyn Keyer> {
-        Box::new(OperatorKeyer::<O> { factory: Arc::clone(&self.factory), prototype: None, port }.ready())
+        Box::new(OperatorKeyer::new(&self.factory, port))
     }
 
     fn scatter(&self, channels: usize, rows: usize) -> Box<dyn Scatter> {
         O::Out::scatter(channels, rows)
-    }
-}
-
-/// Calls `key` on an instance of its own: the sender's side of a keyed edge.
-struct OperatorKeyer<O: Operator> {
-    factory: Factory<O>,
-    prototype: Option<O>,
-    port: usize,
-}
-
-impl<O: Operator> OperatorKeyer<O> {
-    fn ready(mut self) -> Self {
-        // A factory that worked for the instance works for its prototype; if it does not, `hashes` says so.
-        self.prototype = (self.factory)().ok();
-        self
-    }
-}
-
-impl<O: Operator> Keyer for OperatorKeyer<O> {
-    fn hashes(&self, batch: &Batch, hashes: &mut Vec<u64>) -> Result {
-        let Some(prototype) = &self.prototype else {
-            return Err(Error::invalid("the operator behind a keyed edge could not be made"));
-        };
-        let batch =
-            O::In::batch(self.port, batch).ok_or_else(|| Error::invalid("a batch of another type than planned"))?;
-        prototype.key_hashes(&batch, hashes)
     }
 }

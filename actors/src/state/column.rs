@@ -101,6 +101,7 @@ pub(super) trait AnyColumn: Any + Send {
 /// The values of one name, dense by slot.
 ///
 /// Every change of a value goes through [`set`](Column::set), [`get_or_insert_with`](Column::get_or_insert_with),
+/// [`get_mut`](Column::get_mut),
 /// [`part_or_insert_with`](Column::part_or_insert_with), [`take`](Column::take) and [`remove`](Column::remove), and
 /// through nothing else: they note the old value before the new one, or `&mut` to it, is given out.
 ///
@@ -185,6 +186,15 @@ impl<T: StateValue> Column<T> {
             self.log.copy(slot, value);
         }
         value
+    }
+
+    /// Returns a value to be changed, if there is one.
+    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
+        let value = self.cells.get_mut(slot as usize)?.as_mut()?;
+        if self.log.is_on() {
+            self.log.copy(slot, value);
+        }
+        Some(value)
     }
 
     /// Returns a value of which nothing but one part is going to be changed; `part` is that part as it is now.

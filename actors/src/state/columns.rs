@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::chunk::{BlockWriter, ColumnWriter, Encoding, Kind, Picked};
 use super::column::{self, AnyColumn, Column, Data};
+use super::declared::Declared;
+use super::expiry::deadlines_of;
 use super::handle::{Name, StateValue};
-use super::inspect::Declared;
 use super::migration::{not_migrated, other_version};
 use crate::{Error, Result, short_type_name};
 
@@ -27,6 +28,8 @@ struct Named {
     alias: Option<&'static str>,
     kind: Kind,
     version: u16,
+    /// Whether it has a time to live.
+    expires: bool,
     type_name: &'static str,
     data: Data,
 }
@@ -42,11 +45,24 @@ impl Columns {
         cells.retain(|cells| cells.iter().any(|value| value.is_some()));
         for versions in cells.chunk_by(|one, other| one.name == other.name) {
             let (name, kind, version) = (versions[0].name, versions[0].kind, versions[0].version);
+            if let Some((of, clock)) = deadlines_of(name)
+                && let Some(declared) = declared.iter().find(|declared| declared.is_keyed(of, kind))
+            {
+                // They are kept elsewhere, or not needed any more.
+                is_migrated |= !declared.expires_by(clock);
+                continue;
+            }
             let declared = declared.iter().find(|declared| declared.is_keyed(name, kind));
+            let expires = match declared {
+                Some(declared) => declared.expiring().is_some(),
+                None => cells.iter().any(|cells| deadlines_of(cells.name).is_some_and(|(of, _)| of == name)),
+            };
             let is_present = declared.is_none_or(|declared| declared.version == version);
             if versions.len() == 1 && is_present {
-                if let Some(column) = column::decode(&versions[0], picked.origins())? {
-                    columns.add(name, kind, version, column);
+                // What expires may be read before anybody has given it the chunks.
+                let origins = if expires { None } else { picked.origins() };
+                if let Some(column) = column::decode(&versions[0], origins)? {
+                    columns.add(name, kind, version, expires, column);
                 }
                 continue;
             }
@@ -60,15 +76,15 @@ impl Columns {
                 return Err(not_migrated(name, "it was a value, a map or a list, and became another of these"));
             }
             let column = declared.migrations.column(versions).map_err(|reason| not_migrated(name, &reason))?;
-            columns.add(name, kind, declared.version, column);
+            columns.add(name, kind, declared.version, expires, column);
             is_migrated = true;
         }
         Ok((columns, is_migrated))
     }
 
-    fn add(&mut self, name: &str, kind: Kind, version: u16, data: Data) {
+    fn add(&mut self, name: &str, kind: Kind, version: u16, expires: bool, data: Data) {
         let type_name = data.any().encoding().name();
-        self.columns.push(Named { name: name.to_string(), alias: None, kind, version, type_name, data });
+        self.columns.push(Named { name: name.to_string(), alias: None, kind, version, expires, type_name, data });
     }
 
     /// Returns the column of a name, making or decoding it if this is its first use.
@@ -88,16 +104,27 @@ impl Columns {
     }
 
     #[cold]
-    fn find<T: StateValue>(&mut self, Name { text: name, version }: Name, kind: Kind) -> Result<usize> {
+    fn find<T: StateValue>(&mut self, Name { text: name, version, expires }: Name, kind: Kind) -> Result<usize> {
         let Some(index) = self.columns.iter().position(|named| named.name == name) else {
             let data = Data::new::<T>();
             let type_name = type_name::<T>();
-            self.columns.push(Named { name: name.to_string(), alias: Some(name), kind, version, type_name, data });
+            self.columns.push(Named {
+                name: name.to_string(),
+                alias: Some(name),
+                kind,
+                version,
+                expires,
+                type_name,
+                data,
+            });
             return Ok(self.columns.len() - 1);
         };
         let named = &mut self.columns[index];
         if named.version != version {
             return Err(other_version(name, named.version, version));
+        }
+        if named.expires != expires {
+            return Err(other_life(name, expires));
         }
         if let Data::Raw(raw) = &mut named.data {
             // What is written raw has the encoding MessagePack, and no other.
@@ -195,6 +222,15 @@ impl Named {
             _ => Err(other_type::<T>(name, kind, held_kind, held_type)),
         }
     }
+}
+
+#[cold]
+fn other_life(name: &str, expires: bool) -> Error {
+    let (held, used) = if expires { ("without", "with") } else { ("with", "without") };
+    Error::invalid(format!(
+        "state \"{name}\" was kept {held} a time to live, but is used here {used} one: use one handle for it, and return that \
+         from the operator's `states`"
+    ))
 }
 
 #[cold]

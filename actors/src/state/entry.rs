@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::ops::RangeBounds;
 
+use super::aging::{Access, OfList, OfMap};
 use super::chunk::Kind;
 use super::handle::{Name, StateValue};
+use super::local::Whose;
 use super::store::StateStore;
+use super::ttl::Ttl;
 use super::undo::{Part, Price};
 use crate::Result;
 
@@ -19,6 +22,7 @@ use crate::Result;
 pub struct ValueEntry<'a, T> {
     pub(super) store: &'a mut StateStore,
     pub(super) name: Name,
+    pub(super) ttl: Option<Ttl>,
     pub(super) of: PhantomData<T>,
 }
 
@@ -28,6 +32,9 @@ impl<'a, T: StateValue> ValueEntry<'a, T> {
     /// # Errors
     /// If there is no current key, or the name is in use for another type; so in every method of an entry.
     pub fn get(self) -> Result<Option<&'a T>> {
+        if let Some(ttl) = self.ttl {
+            self.store.age_value::<T>(self.name, ttl, Access::Read)?;
+        }
         self.store.read(self.name, Kind::Value)
     }
 
@@ -37,6 +44,9 @@ impl<'a, T: StateValue> ValueEntry<'a, T> {
     /// As `get`.
     #[inline]
     pub fn set(self, value: T) -> Result {
+        if let Some(ttl) = self.ttl {
+            self.store.age_value::<T>(self.name, ttl, Access::Write)?;
+        }
         self.store.put(self.name, Kind::Value, value)
     }
 
@@ -45,6 +55,10 @@ impl<'a, T: StateValue> ValueEntry<'a, T> {
     /// # Errors
     /// As `get`.
     pub fn take(self) -> Result<Option<T>> {
+        if let Some(ttl) = self.ttl {
+            self.store.age_value::<T>(self.name, ttl, Access::Look)?;
+            self.store.forget_value(self.name, ttl)?;
+        }
         self.store.take(self.name, Kind::Value)
     }
 
@@ -57,7 +71,21 @@ impl<'a, T: StateValue> ValueEntry<'a, T> {
     where
         T: Default,
     {
+        if let Some(ttl) = self.ttl {
+            self.store.age_value::<T>(self.name, ttl, Access::Write)?;
+        }
         self.store.change(self.name, Kind::Value, T::default).map(change)
+    }
+
+    /// Changes the value if the key has one, and returns what `change` returns then.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn modify<R>(self, change: impl FnOnce(&mut T) -> R) -> Result<Option<R>> {
+        if let Some(ttl) = self.ttl {
+            self.store.age_value::<T>(self.name, ttl, Access::Change)?;
+        }
+        Ok(self.store.change_if_there(self.name, Kind::Value)?.map(change))
     }
 }
 
@@ -66,6 +94,7 @@ impl<'a, T: StateValue> ValueEntry<'a, T> {
 pub struct MapEntry<'a, K, V> {
     pub(super) store: &'a mut StateStore,
     pub(super) name: Name,
+    pub(super) ttl: Option<Ttl>,
     pub(super) of: PhantomData<(K, V)>,
 }
 
@@ -74,14 +103,45 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
         self.store.read(self.name, Kind::Map)
     }
 
+    /// Takes out what has expired, among these.
+    #[inline]
+    fn age(&mut self, among: &impl RangeBounds<K>, access: Access) -> Result {
+        match self.ttl {
+            Some(ttl) => self.store.age_pairs::<K, V>(self.name, ttl, among, access),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes out what is there under a key if it has expired.
+    #[inline]
+    fn age_one<Q: Ord + ?Sized>(&mut self, key: &Q, access: Access) -> Result
+    where
+        K: Borrow<Q>,
+    {
+        match self.ttl {
+            Some(ttl) => self.store.age_pair::<K, V, Q>(self.name, ttl, key, access),
+            None => Ok(()),
+        }
+    }
+
+    /// Something is going to be written under a key.
+    #[inline]
+    fn begin_to_write(&mut self, key: &K) -> Result {
+        match self.ttl {
+            Some(ttl) => self.store.write_pair::<K, V>(self.name, ttl, key),
+            None => Ok(()),
+        }
+    }
+
     /// Returns the value under a key.
     ///
     /// # Errors
     /// As [`ValueEntry::get`]; so in every other method.
-    pub fn get<Q: Ord + ?Sized>(self, key: &Q) -> Result<Option<&'a V>>
+    pub fn get<Q: Ord + ?Sized>(mut self, key: &Q) -> Result<Option<&'a V>>
     where
         K: Borrow<Q>,
     {
+        self.age_one(key, Access::Read)?;
         Ok(self.read()?.and_then(|map| map.get(key)))
     }
 
@@ -89,10 +149,11 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
     ///
     /// # Errors
     /// As `get`.
-    pub fn contains<Q: Ord + ?Sized>(self, key: &Q) -> Result<bool>
+    pub fn contains<Q: Ord + ?Sized>(mut self, key: &Q) -> Result<bool>
     where
         K: Borrow<Q>,
     {
+        self.age_one(key, Access::Read)?;
         Ok(self.read()?.is_some_and(|map| map.contains_key(key)))
     }
 
@@ -100,7 +161,8 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
     ///
     /// # Errors
     /// As `get`.
-    pub fn insert(self, key: K, value: V) -> Result<Option<V>> {
+    pub fn insert(mut self, key: K, value: V) -> Result<Option<V>> {
+        self.begin_to_write(&key)?;
         let part = |map: &BTreeMap<K, V>, price: &mut Price| Pair::of(map, &key, price);
         Ok(self.store.change_part(self.name, Kind::Map, BTreeMap::new, part)?.insert(key, value))
     }
@@ -109,10 +171,11 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
     ///
     /// # Errors
     /// As `get`.
-    pub fn update<R>(self, key: K, change: impl FnOnce(&mut V) -> R) -> Result<R>
+    pub fn update<R>(mut self, key: K, change: impl FnOnce(&mut V) -> R) -> Result<R>
     where
         V: Default,
     {
+        self.begin_to_write(&key)?;
         let part = |map: &BTreeMap<K, V>, price: &mut Price| Pair::of(map, &key, price);
         let map = self.store.change_part(self.name, Kind::Map, BTreeMap::new, part)?;
         Ok(change(map.entry(key).or_default()))
@@ -122,24 +185,51 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
     ///
     /// # Errors
     /// As `get`.
-    pub fn update_or<R>(self, key: K, make: impl FnOnce() -> V, change: impl FnOnce(&mut V) -> R) -> Result<R> {
+    pub fn update_or<R>(mut self, key: K, make: impl FnOnce() -> V, change: impl FnOnce(&mut V) -> R) -> Result<R> {
+        self.begin_to_write(&key)?;
         let part = |map: &BTreeMap<K, V>, price: &mut Price| Pair::of(map, &key, price);
         let map = self.store.change_part(self.name, Kind::Map, BTreeMap::new, part)?;
         Ok(change(map.entry(key).or_insert_with(make)))
+    }
+
+    /// Changes the value under a key if there is one, and returns what `change` returns then.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn modify<Q: Ord + ?Sized, R>(mut self, key: &Q, change: impl FnOnce(&mut V) -> R) -> Result<Option<R>>
+    where
+        K: Borrow<Q>,
+    {
+        self.age_one(key, Access::Change)?;
+        let MapEntry { store, name, .. } = self;
+        let map: Option<&BTreeMap<K, V>> = store.read(name, Kind::Map)?;
+        if !map.is_some_and(|map| map.contains_key(key)) {
+            return Ok(None);
+        }
+        let part = |map: &BTreeMap<K, V>, price: &mut Price| {
+            let (key, _) = map.get_key_value(key)?;
+            Pair::of(map, key, price)
+        };
+        let map = store.change_part(name, Kind::Map, BTreeMap::new, part)?;
+        Ok(map.get_mut(key).map(change))
     }
 
     /// Takes the value under a key away and returns it.
     ///
     /// # Errors
     /// As `get`.
-    pub fn remove<Q: Ord + ?Sized>(self, key: &Q) -> Result<Option<V>>
+    pub fn remove<Q: Ord + ?Sized>(mut self, key: &Q) -> Result<Option<V>>
     where
         K: Borrow<Q>,
     {
-        let MapEntry { store, name, .. } = self;
+        self.age_one(key, Access::Look)?;
+        let MapEntry { store, name, ttl, .. } = self;
         let map: Option<&BTreeMap<K, V>> = store.read(name, Kind::Map)?;
         if !map.is_some_and(|map| map.contains_key(key)) {
             return Ok(None);
+        }
+        if let Some(ttl) = ttl {
+            store.forget_pair::<K, Q>(name, ttl, key)?;
         }
         let part = |map: &BTreeMap<K, V>, price: &mut Price| {
             let (key, _) = map.get_key_value(key)?;
@@ -157,7 +247,8 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
     ///
     /// # Errors
     /// As `get`.
-    pub fn iter(self) -> Result<impl DoubleEndedIterator<Item = (&'a K, &'a V)> + use<'a, K, V>> {
+    pub fn iter(mut self) -> Result<impl DoubleEndedIterator<Item = (&'a K, &'a V)> + use<'a, K, V>> {
+        self.age(&.., Access::Read)?;
         Ok(self.read()?.into_iter().flatten())
     }
 
@@ -169,9 +260,10 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
     /// # Panics
     /// If the range ends before it begins.
     pub fn range<B: RangeBounds<K>>(
-        self,
+        mut self,
         range: B,
     ) -> Result<impl DoubleEndedIterator<Item = (&'a K, &'a V)> + use<'a, B, K, V>> {
+        self.age(&range, Access::Read)?;
         Ok(self.read()?.map(|map| map.range(range)).into_iter().flatten())
     }
 
@@ -179,7 +271,8 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
     ///
     /// # Errors
     /// As `get`.
-    pub fn len(self) -> Result<usize> {
+    pub fn len(mut self) -> Result<usize> {
+        self.age(&.., Access::Look)?;
         Ok(self.read()?.map_or(0, BTreeMap::len))
     }
 
@@ -196,19 +289,22 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
     /// # Errors
     /// As `get`.
     pub fn clear(self) -> Result {
+        if let Some(ttl) = self.ttl {
+            self.store.forget_all::<OfMap<K, V>>(self.name, ttl)?;
+        }
         self.store.clear::<BTreeMap<K, V>>(self.name, Kind::Map)
     }
 }
 
 /// A pair of a map, or that there is none under this key.
-struct Pair<K, V> {
+pub(super) struct Pair<K, V> {
     key: K,
     value: Option<V>,
 }
 
 impl<K: StateValue + Ord, V: StateValue> Pair<K, V> {
     /// Copies a pair; nothing if that is not worth its price.
-    fn of(map: &BTreeMap<K, V>, key: &K, price: &mut Price) -> Option<Pair<K, V>> {
+    pub(super) fn of(map: &BTreeMap<K, V>, key: &K, price: &mut Price) -> Option<Pair<K, V>> {
         let value = map.get(key);
         if value.is_some_and(|value| !price.is_fair(value)) {
             return None;
@@ -231,6 +327,7 @@ impl<K: StateValue + Ord, V: StateValue> Part<BTreeMap<K, V>> for Pair<K, V> {
 pub struct ListEntry<'a, T> {
     pub(super) store: &'a mut StateStore,
     pub(super) name: Name,
+    pub(super) ttl: Option<Ttl>,
     pub(super) of: PhantomData<T>,
 }
 
@@ -240,6 +337,9 @@ impl<'a, T: StateValue> ListEntry<'a, T> {
     /// # Errors
     /// As [`ValueEntry::get`]; so in every other method.
     pub fn get(self) -> Result<&'a [T]> {
+        if let Some(ttl) = self.ttl {
+            self.store.age_items::<T>(self.name, ttl, Access::Read)?;
+        }
         let list: Option<&Vec<T>> = self.store.read(self.name, Kind::List)?;
         Ok(list.map_or(&[], Vec::as_slice))
     }
@@ -249,6 +349,9 @@ impl<'a, T: StateValue> ListEntry<'a, T> {
     /// # Errors
     /// As `get`.
     pub fn push(self, item: T) -> Result {
+        if let Some(ttl) = self.ttl {
+            self.store.push_deadline::<T>(self.name, ttl)?;
+        }
         let part = |list: &Vec<T>, _: &mut Price| Some(Length(list.len()));
         self.store.change_part(self.name, Kind::List, Vec::new, part)?.push(item);
         Ok(())
@@ -259,6 +362,10 @@ impl<'a, T: StateValue> ListEntry<'a, T> {
     /// # Errors
     /// As `get`.
     pub fn take(self) -> Result<Vec<T>> {
+        if let Some(ttl) = self.ttl {
+            self.store.age_items::<T>(self.name, ttl, Access::Look)?;
+            self.store.forget_all::<OfList<T>>(self.name, ttl)?;
+        }
         Ok(self.store.take(self.name, Kind::List)?.unwrap_or_default())
     }
 
@@ -267,12 +374,15 @@ impl<'a, T: StateValue> ListEntry<'a, T> {
     /// # Errors
     /// As `get`.
     pub fn clear(self) -> Result {
+        if let Some(ttl) = self.ttl {
+            self.store.forget_all::<OfList<T>>(self.name, ttl)?;
+        }
         self.store.clear::<Vec<T>>(self.name, Kind::List)
     }
 }
 
 /// How long a list was.
-struct Length(usize);
+pub(super) struct Length(pub(super) usize);
 
 impl<T: StateValue> Part<Vec<T>> for Length {
     fn put_back(self, list: &mut Vec<T>) {
@@ -294,7 +404,7 @@ impl<'a, T: StateValue + Default> LocalEntry<'a, T> {
     /// # Errors
     /// If the name is in use for another type; so in every other method.
     pub fn get(self) -> Result<&'a T> {
-        self.store.locals.get(self.name)
+        self.store.locals.get(self.name, Whose::Own)
     }
 
     /// Sets the value.
@@ -302,7 +412,7 @@ impl<'a, T: StateValue + Default> LocalEntry<'a, T> {
     /// # Errors
     /// As `get`.
     pub fn set(self, value: T) -> Result {
-        self.store.locals.set(self.name, value)
+        self.store.locals.set(self.name, Whose::Own, value)
     }
 
     /// Changes the value and returns what `change` returns.
@@ -310,6 +420,42 @@ impl<'a, T: StateValue + Default> LocalEntry<'a, T> {
     /// # Errors
     /// As `get`.
     pub fn update<R>(self, change: impl FnOnce(&mut T) -> R) -> Result<R> {
-        self.store.locals.get_mut(self.name).map(change)
+        self.store.locals.get_mut(self.name, Whose::Own).map(change)
+    }
+}
+
+/// A value that all subtasks of an operator have alike.
+#[must_use = "an entry does nothing until one of its methods is called"]
+pub struct BroadcastEntry<'a, T> {
+    pub(super) store: &'a mut StateStore,
+    pub(super) name: Name,
+    pub(super) of: PhantomData<T>,
+}
+
+impl<'a, T: StateValue + Default> BroadcastEntry<'a, T> {
+    /// Returns the value; it begins as its type's default.
+    ///
+    /// # Errors
+    /// If the name is in use for another type; so in every other method.
+    pub fn get(self) -> Result<&'a T> {
+        self.store.locals.get(self.name, Whose::Everybodys)
+    }
+
+    /// Sets the value.
+    ///
+    /// # Errors
+    /// As `get`, or if no record of an input is being processed that every subtask sees; so in `update`.
+    pub fn set(self, value: T) -> Result {
+        self.store.check_broadcast(self.name.text)?;
+        self.store.locals.set(self.name, Whose::Everybodys, value)
+    }
+
+    /// Changes the value and returns what `change` returns.
+    ///
+    /// # Errors
+    /// As `set`.
+    pub fn update<R>(self, change: impl FnOnce(&mut T) -> R) -> Result<R> {
+        self.store.check_broadcast(self.name.text)?;
+        self.store.locals.get_mut(self.name, Whose::Everybodys).map(change)
     }
 }

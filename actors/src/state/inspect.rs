@@ -1,11 +1,12 @@
 //! Looks into state without the operator that it belongs to: what is kept under which names, key by key.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use super::chunk::{self, Cells, Encoding, Kind, Picked, Primitive, for_primitives};
-use super::handle::Name;
-use super::migration::{Listed, Migration, Migrations, WHAT_TO_DO, not_migrated};
+use super::chunk::{self, Cells, Encoding, Picked, Primitive, for_primitives};
+use super::expiry::{Expiries, deadlines_of};
+use super::living::living;
+use super::local::{Whose, whose};
 use crate::key::Key;
 use crate::time::{TimerKind, Timestamp};
 use crate::{Error, Result};
@@ -16,6 +17,7 @@ const TIMER: usize = 9;
 /// The state of one subtask of an operator, as its chunks hold it.
 pub struct StateReader<'a> {
     picked: Option<Picked<'a>>,
+    times: Expiries,
 }
 
 /// A piece of keyed state.
@@ -75,7 +77,17 @@ impl<'a> StateReader<'a> {
     /// # Errors
     /// If a chunk is damaged or missing.
     pub fn open(chunks: &'a [Vec<u8>], key_groups: u32) -> Result<StateReader<'a>> {
-        Ok(StateReader { picked: chunk::restore(chunks, &(0..key_groups), key_groups)? })
+        let picked = chunk::restore(chunks, &(0..key_groups), key_groups)?;
+        Ok(StateReader { picked, times: Expiries::default() })
+    }
+
+    /// Looks at it with these times: a watermark, and the engine's time. What has expired by then is not there. Without
+    /// them, nothing has.
+    #[must_use]
+    pub fn at(mut self, watermark: Timestamp, now: Timestamp) -> StateReader<'a> {
+        self.times.set_time(TimerKind::Event, watermark);
+        self.times.set_time(TimerKind::Processing, now);
+        self
     }
 
     /// Returns the pieces of keyed state, in order of their names.
@@ -83,20 +95,56 @@ impl<'a> StateReader<'a> {
     /// # Errors
     /// If a name was written as different things.
     pub fn states(&self) -> Result<Vec<StateInfo>> {
-        let Some(picked) = &self.picked else { return Ok(Vec::new()) };
-        let info = |cells: Cells<'_, '_>| StateInfo {
-            name: cells.name.to_string(),
-            kind: cells.kind.word(),
-            encoding: cells.encoding.name(),
-            keys: cells.iter().flatten().count() as u64,
-        };
-        Ok(picked.columns()?.into_iter().map(info).collect())
+        let mut states = Vec::new();
+        let Some(picked) = &self.picked else { return Ok(states) };
+        for Aged { cells, deadlines } in aged(picked.columns()?) {
+            let mut keys = 0;
+            match deadlines {
+                None => keys = cells.iter().flatten().count() as u64,
+                Some((deadlines, clock)) => {
+                    for (value, deadlines) in cells.iter().zip(deadlines.iter()) {
+                        keys += u64::from(self.living(&cells, value, deadlines, clock)?.is_some());
+                    }
+                }
+            }
+            let (name, kind, encoding) = (cells.name.to_string(), cells.kind.word(), cells.encoding.name());
+            states.push(StateInfo { name, kind, encoding, keys });
+        }
+        Ok(states)
     }
 
-    /// Returns the values that belong to no key, in order of their names; all are MessagePack.
+    fn living(
+        &self,
+        of: &Cells<'_, '_>,
+        value: Option<&'a [u8]>,
+        deadlines: Option<&[u8]>,
+        clock: TimerKind,
+    ) -> Result<Option<Cow<'a, [u8]>>> {
+        match (value, deadlines) {
+            (Some(value), Some(deadlines)) => living(of.kind, value, deadlines, self.times.now(clock)),
+            (value, _) => Ok(value.map(Cow::Borrowed)),
+        }
+    }
+
+    /// Returns the values of the subtask that belong to no key, in order of their names; all are MessagePack.
     pub fn locals(&self) -> BTreeMap<&'a str, Written<'a>> {
-        let locals = self.picked.iter().flat_map(|picked| &picked.locals);
-        locals.map(|(name, local)| (*name, Written::MessagePack(local.bytes))).collect()
+        self.without_key(Whose::Own)
+    }
+
+    /// Returns the values that all subtasks have alike, in order of their names; all are MessagePack.
+    pub fn broadcasts(&self) -> BTreeMap<&'a str, Written<'a>> {
+        self.without_key(Whose::Everybodys)
+    }
+
+    fn without_key(&self, wanted: Whose) -> BTreeMap<&'a str, Written<'a>> {
+        let mut values = BTreeMap::new();
+        for (name, local) in self.picked.iter().flat_map(|picked| &picked.locals) {
+            let (name, of) = whose(name);
+            if of == wanted {
+                values.insert(name, Written::MessagePack(local.bytes));
+            }
+        }
+        values
     }
 
     /// Returns how many keys and timers there are.
@@ -118,22 +166,64 @@ impl<'a> StateReader<'a> {
     ///
     /// # Errors
     /// If a chunk is damaged, or the error of `visit`.
-    pub fn each<E: From<Error>>(&self, mut visit: impl FnMut(KeyState<'a>) -> Result<(), E>) -> Result<(), E> {
+    pub fn each<E: From<Error>>(&self, mut visit: impl FnMut(KeyState<'_>) -> Result<(), E>) -> Result<(), E> {
         let Some(picked) = &self.picked else { return Ok(()) };
-        let columns = picked.columns()?;
-        let mut cells: Vec<_> = columns.iter().map(|column| (column, column.iter())).collect();
+        let columns = aged(picked.columns()?);
+        let mut cells: Vec<_> = columns
+            .iter()
+            .map(|Aged { cells, deadlines }| {
+                let deadlines = deadlines.as_ref().map(|(deadlines, clock)| (deadlines.iter(), *clock));
+                (cells, cells.iter(), deadlines)
+            })
+            .collect();
         for slot in 0..picked.slots() {
-            let mut values = Vec::new();
-            for (column, cells) in &mut cells {
-                if let Some(bytes) = cells.next().flatten() {
-                    values.push((column.name, written(column.encoding, bytes, column.name)?));
-                }
+            let (mut left, mut has_expired) = (Vec::new(), false);
+            for (column, cells, deadlines) in &mut cells {
+                let value = cells.next().flatten();
+                let deadlines = deadlines.as_mut().map(|(deadlines, clock)| (deadlines.next().flatten(), *clock));
+                let living = match deadlines {
+                    Some((deadlines, clock)) => self.living(column, value, deadlines, clock)?,
+                    None => value.map(Cow::Borrowed),
+                };
+                has_expired |= value.is_some() && living.is_none();
+                left.extend(living.map(|living| (*column, living)));
             }
             let Some(row) = picked.row(slot)? else { continue };
-            visit(KeyState { key: row.key, timers: timers(row.timers.unwrap_or_default())?, values })?;
+            let timers = timers(row.timers.unwrap_or_default())?;
+            if has_expired && left.is_empty() && timers.is_empty() {
+                continue;
+            }
+            let mut values = Vec::with_capacity(left.len());
+            for (column, bytes) in &left {
+                values.push((column.name, written(column.encoding, bytes, column.name)?));
+            }
+            visit(KeyState { key: row.key, timers, values })?;
         }
         Ok(())
     }
+}
+
+/// A column, and when what is in it expires.
+struct Aged<'p, 'a> {
+    cells: Cells<'p, 'a>,
+    deadlines: Option<(Cells<'p, 'a>, TimerKind)>,
+}
+
+/// Puts columns and their deadlines together.
+fn aged<'p, 'a>(columns: Vec<Cells<'p, 'a>>) -> Vec<Aged<'p, 'a>> {
+    let (mut aged, mut deadlines): (Vec<Aged<'p, 'a>>, _) = (Vec::new(), Vec::new());
+    for cells in columns {
+        match deadlines_of(cells.name) {
+            Some((of, clock)) => deadlines.push((of, cells, clock)),
+            None => aged.push(Aged { cells, deadlines: None }),
+        }
+    }
+    for (of, cells, clock) in deadlines {
+        if let Some(aged) = aged.iter_mut().find(|aged| aged.cells.name == of && aged.cells.kind == cells.kind) {
+            aged.deadlines = Some((cells, clock));
+        }
+    }
+    aged
 }
 
 macro_rules! read_primitives {
@@ -160,121 +250,12 @@ fn timers(bytes: &[u8]) -> Result<Vec<(TimerKind, Timestamp)>> {
     timers.iter().map(read).collect()
 }
 
-/// Says what a piece of state is used as, so that what was restored can be checked before the job runs.
-///
-/// It is made from a handle: `SEEN.into()`. See [`Operator::states`](crate::Operator::states).
-#[derive(Clone)]
-pub struct Declared {
-    name: &'static str,
-    /// Nothing for a value that belongs to no key.
-    kind: Option<Kind>,
-    encoding: Encoding,
-    pub(super) type_name: &'static str,
-    pub(super) version: u16,
-    pub(super) migrations: Arc<dyn Migrations>,
-}
-
-impl Declared {
-    fn new<T: super::StateValue>(
-        Name { text: name, version }: Name,
-        kind: Option<Kind>,
-        migrations: &'static [Migration<T>],
-    ) -> Declared {
-        let encoding = if kind.is_some() { Encoding::of::<T>() } else { Encoding::MessagePack };
-        let migrations = Arc::new(Listed { version, migrations });
-        Declared { name, kind, encoding, type_name: std::any::type_name::<T>(), version, migrations }
-    }
-
-    /// Returns whether it declares what each key has under this name.
-    pub(super) fn is_keyed(&self, name: &str, kind: Kind) -> bool {
-        self.kind == Some(kind) && self.name == name
-    }
-
-    /// Returns whether it declares the value that belongs to no key of this name.
-    pub(super) fn is_local(&self, name: &str) -> bool {
-        self.kind.is_none() && self.name == name
-    }
-}
-
-/// How many values of a piece of state are tried at most, spread evenly over all keys: state of millions of keys is
-/// checked in a few milliseconds, and a change of a type is met in most of its values or in the oldest ones, which are
-/// the first.
-const TRIED: usize = 4096;
-
-/// Checks that the values in chunks, oldest first, can be read as what they are declared to be. All of them if they are
-/// at most 4096 of a name, so many of them, evenly spread, if there are more.
-///
-/// # Errors
-/// The name of the state and of the field that cannot be read.
-pub fn check_declared(declared: &[Declared], chunks: &[Vec<u8>], key_groups: u32) -> Result<()> {
-    let Some(picked) = chunk::restore(chunks, &(0..key_groups), key_groups)? else { return Ok(()) };
-    for cells in picked.columns()? {
-        let Some(wanted) = declared.iter().find(|wanted| wanted.kind.is_some() && wanted.name == cells.name) else {
-            continue;
-        };
-        let kind = wanted.kind.unwrap_or(cells.kind);
-        let is_present = wanted.version == cells.version;
-        if kind != cells.kind || (is_present && wanted.encoding != cells.encoding) {
-            let remedy = if kind == cells.kind { WHAT_TO_DO } else { "keep the new type under a new name" };
-            return Err(Error::invalid(format!(
-                "state \"{}\" was written as a {} of {}, but is declared as a {} of {}: {remedy}",
-                cells.name,
-                cells.kind.word(),
-                cells.encoding.name(),
-                kind.word(),
-                crate::short_type_name(wanted.type_name)
-            )));
-        }
-        if cells.encoding == Encoding::MessagePack || !is_present {
-            let values = cells.iter().flatten().count();
-            for bytes in cells.iter().flatten().step_by(values.div_ceil(TRIED).max(1)) {
-                try_one(wanted, cells.version, cells.encoding, bytes)?;
-            }
-        }
-    }
-    for (name, local) in &picked.locals {
-        if let Some(wanted) = declared.iter().find(|wanted| wanted.is_local(name)) {
-            try_one(wanted, local.version, Encoding::MessagePack, local.bytes)?;
-        }
-    }
-    Ok(())
-}
-
-fn try_one(wanted: &Declared, version: u16, encoding: Encoding, bytes: &[u8]) -> Result {
-    wanted.migrations.check(version, encoding, bytes).map_err(|reason| {
-        if version != wanted.version {
-            return not_migrated(wanted.name, &reason);
-        }
-        let wanted_type = crate::short_type_name(wanted.type_name);
-        Error::invalid(format!("state \"{}\" cannot be read as {wanted_type}: {reason}; {WHAT_TO_DO}", wanted.name))
-    })
-}
-
-macro_rules! declarations {
-    ($($handle:ident<$($of:ident),+> as $held:ty, $kind:expr;)*) => {$(
-        impl<$($of: super::StateValue),+> From<super::$handle<$($of),+>> for Declared
-        where
-            $held: super::StateValue,
-        {
-            fn from(handle: super::$handle<$($of),+>) -> Declared {
-                Declared::new::<$held>(handle.name, $kind, handle.migrations)
-            }
-        }
-    )*};
-}
-declarations! {
-    ValueState<T> as T, Some(Kind::Value);
-    MapState<K, V> as BTreeMap<K, V>, Some(Kind::Map);
-    ListState<T> as Vec<T>, Some(Kind::List);
-    LocalState<T> as T, None;
-}
-
 #[cfg(test)]
 mod tests {
     use serde::{Deserialize, Serialize};
 
     use super::*;
-    use crate::state::{ListState, LocalState, MapState, StateStore, ValueState};
+    use crate::state::{Declared, ListState, LocalState, MapState, StateStore, ValueState, check_declared};
 
     #[derive(Clone, Serialize, Deserialize)]
     struct Old {

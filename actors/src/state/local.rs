@@ -1,11 +1,13 @@
-//! Values that belong to the subtask and to no key.
+//! Values that belong to no key: those of a subtask, and those that all subtasks have alike.
+//!
+//! They are kept and written together; the name of the latter goes on with a U+0000 and a word.
 
 use std::any::{Any, type_name};
 use std::collections::BTreeMap;
 
 use super::chunk::{LocalWriter, WrittenLocal};
+use super::declared::Declared;
 use super::handle::{Name, StateValue};
-use super::inspect::Declared;
 use super::migration::{not_migrated, other_version};
 use super::raw::not_readable;
 use super::undo::Price;
@@ -19,7 +21,38 @@ pub(super) struct Locals {
     log: Option<Log>,
 }
 
+/// Whose a value is that belongs to no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// The subtask's alone.
+    Own,
+    /// Every subtask has it, all alike.
+    Everybodys,
+}
+
+/// What the name goes on with under which a value is written that all subtasks have alike.
+const BROADCAST: &str = "\0broadcast";
+
+/// Returns the name of a value, and whose it is, by the name that it is written under.
+pub(super) fn whose(written: &str) -> (&str, Whose) {
+    match written.strip_suffix(BROADCAST) {
+        Some(name) => (name, Whose::Everybodys),
+        None => (written, Whose::Own),
+    }
+}
+
+impl Whose {
+    /// Returns what a value is called.
+    fn words(self) -> &'static str {
+        match self {
+            Whose::Own => "local state",
+            Whose::Everybodys => "broadcast state",
+        }
+    }
+}
+
 struct Named {
+    /// As it is written.
     name: String,
     version: u16,
     type_name: &'static str,
@@ -88,7 +121,8 @@ impl Locals {
             };
             let declared = declared.iter().find(|declared| declared.is_local(name));
             if let Some(declared) = declared.filter(|declared| declared.version != written.version) {
-                named.data = declared.migrations.local(*written).map_err(|reason| not_migrated(name, &reason))?;
+                named.data =
+                    declared.migrations.local(*written).map_err(|reason| not_migrated(whose(name).0, &reason))?;
                 (named.version, named.type_name, named.dirty) = (declared.version, declared.type_name, true);
             }
             locals.push(named);
@@ -122,8 +156,8 @@ impl Locals {
     ///
     /// # Errors
     /// If the name is in use for another type.
-    pub(super) fn get<T: StateValue + Default>(&mut self, name: Name) -> Result<&T> {
-        let index = self.find::<T>(name)?;
+    pub(super) fn get<T: StateValue + Default>(&mut self, name: Name, whose: Whose) -> Result<&T> {
+        let index = self.find::<T>(name, whose)?;
         Ok(value(&mut self.locals[index].data).expect("its type was found to be this"))
     }
 
@@ -131,8 +165,8 @@ impl Locals {
     ///
     /// # Errors
     /// As `get`.
-    pub(super) fn get_mut<T: StateValue + Default>(&mut self, name: Name) -> Result<&mut T> {
-        let index = self.find::<T>(name)?;
+    pub(super) fn get_mut<T: StateValue + Default>(&mut self, name: Name, whose: Whose) -> Result<&mut T> {
+        let index = self.find::<T>(name, whose)?;
         let named = &mut self.locals[index];
         let value: &mut T = value(&mut named.data).expect("its type was found to be this");
         if let Some(log) = &mut self.log
@@ -153,8 +187,8 @@ impl Locals {
     ///
     /// # Errors
     /// As `get`.
-    pub(super) fn set<T: StateValue + Default>(&mut self, name: Name, value: T) -> Result {
-        let index = self.find::<T>(name)?;
+    pub(super) fn set<T: StateValue + Default>(&mut self, name: Name, whose: Whose, value: T) -> Result {
+        let index = self.find::<T>(name, whose)?;
         let named = &mut self.locals[index];
         let data = std::mem::replace(&mut named.data, Box::new(Local(value)));
         if let Some(log) = &mut self.log
@@ -167,10 +201,11 @@ impl Locals {
     }
 
     /// Returns where the value of a name is, which is made or decoded if it is not there yet.
-    fn find<T: StateValue + Default>(&mut self, Name { text: name, version }: Name) -> Result<usize> {
-        let index = self.locals.iter().position(|named| named.name == name).unwrap_or_else(|| {
+    fn find<T: StateValue + Default>(&mut self, Name { text: name, version, .. }: Name, of: Whose) -> Result<usize> {
+        let index = self.locals.iter().position(|named| whose(&named.name) == (name, of)).unwrap_or_else(|| {
+            let suffix = if of == Whose::Everybodys { BROADCAST } else { "" };
             self.locals.push(Named {
-                name: name.to_string(),
+                name: format!("{name}{suffix}"),
                 version,
                 type_name: type_name::<T>(),
                 data: Box::new(Local(T::default())),
@@ -193,7 +228,8 @@ impl Locals {
         match value::<T>(data) {
             Some(_) => Ok(index),
             None => Err(Error::invalid(format!(
-                "local state \"{name}\" is a {}, but is used here as a {}: give one of them another name",
+                "{} \"{name}\" is a {}, but is used here as a {}: give one of them another name",
+                of.words(),
                 short_type_name(held),
                 short_type_name(type_name::<T>()),
             ))),
@@ -214,8 +250,10 @@ impl Locals {
         let mut encoded = Vec::new();
         for named in self.locals.iter().filter(|named| named.dirty || (everything && named.kept)) {
             let bytes = named.data.encode();
-            let bytes = bytes
-                .map_err(|error| error.context(format_args!("local state \"{}\" cannot be written", named.name)))?;
+            let bytes = bytes.map_err(|error| {
+                let (name, whose) = whose(&named.name);
+                error.context(format_args!("{} \"{name}\" cannot be written", whose.words()))
+            })?;
             encoded.push(LocalWriter { name: &named.name, version: named.version, bytes });
         }
         Ok(encoded)

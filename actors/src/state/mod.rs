@@ -34,29 +34,37 @@
 //!
 //! Not solved here: when to cut, where chunks are kept, and who owns which key group.
 
+mod aging;
 mod bits;
 mod block;
 mod chunk;
 mod column;
 mod columns;
 mod current;
+mod declared;
 mod entry;
+mod expiry;
 mod handle;
 mod inspect;
+mod living;
 mod local;
 mod migration;
 mod raw;
+mod restore;
 mod slots;
 mod store;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod ttl;
 mod undo;
 
 pub(crate) use block::MAX_ROWS as BLOCK_ROWS;
-pub use chunk::{is_whole_chunk, merge_chunks};
-pub use entry::{ListEntry, LocalEntry, MapEntry, ValueEntry};
-pub use handle::{ListState, LocalState, MapState, StateValue, ValueState};
-pub use inspect::{Declared, KeyState, StateInfo, StateReader, Written, check_declared};
+pub use chunk::{broadcast_chunk, is_whole_chunk, merge_chunks};
+pub use declared::{Declared, check_declared};
+pub use entry::{BroadcastEntry, ListEntry, LocalEntry, MapEntry, ValueEntry};
+pub use handle::{BroadcastState, ListState, LocalState, MapState, StateValue, ValueState};
+pub use inspect::{KeyState, StateInfo, StateReader, Written};
 pub use migration::Migration;
 pub use store::StateStore;
+pub use ttl::Ttl;

@@ -2,14 +2,14 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::Arc;
 
-use super::chunk::{self, BlockWriter, ChunkWriter, Kind, Picked, Row};
+use super::chunk::{BlockWriter, ChunkWriter, Kind};
 use super::columns::Columns;
 use super::current::{Current, Wanted};
-use super::entry::{ListEntry, LocalEntry, MapEntry, ValueEntry};
-use super::handle::{ListState, LocalState, MapState, Name, StateValue, ValueState};
-use super::inspect::Declared;
+use super::declared::Declared;
+use super::entry::{BroadcastEntry, ListEntry, LocalEntry, MapEntry, ValueEntry};
+use super::expiry::Expiries;
+use super::handle::{BroadcastState, ListState, LocalState, MapState, Name, StateValue, ValueState};
 use super::local::Locals;
 use super::slots::{Changed, Slots};
 use super::timers::Timers;
@@ -21,23 +21,23 @@ use crate::{Error, Result};
 /// From so many keys on, state does not fit the caches of a core.
 const LARGE: usize = 32 * 1024;
 
-/// From so many keys on, a restore takes a second thread.
-const HUGE: usize = 1 << 20;
-
 /// All state of one operator instance: columns by name, timers, and values that belong to no key.
 pub struct StateStore {
-    current: Current,
-    slots: Slots,
-    columns: Columns,
-    timers: Timers,
+    pub(super) current: Current,
+    pub(super) slots: Slots,
+    pub(super) columns: Columns,
+    pub(super) expiries: Expiries,
+    pub(super) timers: Timers,
     pub(super) locals: Locals,
     /// What the operator declares: it says how a restored state of an older version becomes the present one.
-    declared: Vec<Declared>,
+    pub(super) declared: Vec<Declared>,
     /// The number of the next cut.
-    next: u64,
+    pub(super) next: u64,
     /// Whether the next cut must write everything.
-    whole: bool,
+    pub(super) whole: bool,
     in_transaction: bool,
+    /// Whether what is processed is seen by all subtasks.
+    is_broadcast: bool,
 }
 
 impl StateStore {
@@ -47,12 +47,14 @@ impl StateStore {
             current: Current::new(own, key_groups),
             slots: Slots::new(key_groups),
             columns: Columns::default(),
+            expiries: Expiries::default(),
             timers: Timers::default(),
             locals: Locals::default(),
             declared: Vec::new(),
             next: 0,
             whole: true,
             in_transaction: false,
+            is_broadcast: false,
         }
     }
 
@@ -65,6 +67,7 @@ impl StateStore {
     /// Sets what the operator declares, before a restore: what is restored in an older version is brought to the one that
     /// is declared.
     pub fn declare(&mut self, declared: Vec<Declared>) {
+        self.expiries.declare(&declared);
         self.declared = declared;
     }
 
@@ -114,24 +117,44 @@ impl StateStore {
     /// Returns one value of the current key.
     #[inline]
     pub fn value<T: StateValue>(&mut self, handle: ValueState<T>) -> ValueEntry<'_, T> {
-        ValueEntry { store: self, name: handle.name, of: PhantomData }
+        ValueEntry { store: self, name: handle.name, ttl: handle.ttl, of: PhantomData }
     }
 
     /// Returns the map of the current key.
     #[inline]
     pub fn map<K: StateValue + Ord, V: StateValue>(&mut self, handle: MapState<K, V>) -> MapEntry<'_, K, V> {
-        MapEntry { store: self, name: handle.name, of: PhantomData }
+        MapEntry { store: self, name: handle.name, ttl: handle.ttl, of: PhantomData }
     }
 
     /// Returns the list of the current key.
     #[inline]
     pub fn list<T: StateValue>(&mut self, handle: ListState<T>) -> ListEntry<'_, T> {
-        ListEntry { store: self, name: handle.name, of: PhantomData }
+        ListEntry { store: self, name: handle.name, ttl: handle.ttl, of: PhantomData }
     }
 
     /// Returns a value that belongs to no key.
     pub fn local<T: StateValue + Default>(&mut self, handle: LocalState<T>) -> LocalEntry<'_, T> {
         LocalEntry { store: self, name: handle.name, of: PhantomData }
+    }
+
+    /// Returns a value that all subtasks have alike.
+    pub fn broadcast<T: StateValue + Default>(&mut self, handle: BroadcastState<T>) -> BroadcastEntry<'_, T> {
+        BroadcastEntry { store: self, name: handle.name, of: PhantomData }
+    }
+
+    /// Sets whether what is processed from now on is seen by all subtasks, and may change what they have alike.
+    pub fn set_broadcast(&mut self, is_broadcast: bool) {
+        self.is_broadcast = is_broadcast;
+    }
+
+    pub(super) fn check_broadcast(&self, name: &str) -> Result {
+        if self.is_broadcast {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "broadcast state \"{name}\" is the same in all subtasks, so only records that all of them see may change it: \
+             name the input that has these in the operator's `BROADCAST`, and change it in `process` of such a record"
+        )))
     }
 
     /// Sets a timer of the current key. Setting it again changes nothing.
@@ -184,6 +207,7 @@ impl StateStore {
         self.in_transaction = true;
         self.slots.begin();
         self.columns.begin();
+        self.expiries.begin();
         self.timers.begin();
         self.locals.begin();
     }
@@ -193,6 +217,7 @@ impl StateStore {
         if std::mem::take(&mut self.in_transaction) {
             self.slots.settle();
             self.columns.settle();
+            self.expiries.settle();
             self.timers.settle();
             self.locals.settle();
         }
@@ -212,8 +237,8 @@ impl StateStore {
         self.slots.undo();
         self.timers.undo();
         // Both, whatever the first says: what was noted has to go.
-        let (columns, locals) = (self.columns.undo(), self.locals.undo());
-        columns && locals
+        let (columns, expiries, locals) = (self.columns.undo(), self.expiries.undo(), self.locals.undo());
+        columns && expiries && locals
     }
 
     /// Returns whether there is any state, timer or local value, or was since the last cut.
@@ -239,15 +264,20 @@ impl StateStore {
     /// Within a transaction: it cannot be taken back.
     pub fn cut(&mut self) -> Result<Vec<u8>> {
         assert!(!self.in_transaction, "state is cut between transactions, never within one");
+        self.clean_up(usize::MAX)?;
         if !self.is_dirty() {
             return Ok(Vec::new());
         }
-        if self.slots.is_sparse() {
-            self.pack();
-        }
         // Where nearly everything has changed, a chunk that makes those before it void costs little more to write, and
         // spares the merging with them.
-        let whole = self.whole || self.slots.is_mostly_dirty();
+        let mut whole = self.whole || self.slots.is_mostly_dirty();
+        if whole {
+            self.clean_up_around_now()?;
+        }
+        if self.slots.is_sparse() {
+            self.pack();
+            whole = true;
+        }
         let chunk = self.encode(whole, self.next)?;
         self.slots.mark_cut(whole);
         self.locals.mark_cut();
@@ -282,6 +312,8 @@ impl StateStore {
                 }
             }
         }
+        let mut columns = self.columns.encode(&places)?;
+        columns.extend(self.expiries.encode(&places)?);
         ChunkWriter {
             whole,
             first: number,
@@ -292,7 +324,7 @@ impl StateStore {
             integers,
             texts,
             timers,
-            columns: self.columns.encode(&places)?,
+            columns,
             locals: self.locals.encode(whole)?,
         }
         .finish()
@@ -302,120 +334,10 @@ impl StateStore {
     fn pack(&mut self) {
         let old = self.slots.pack();
         self.columns.pack(&old);
+        self.expiries.pack(&old);
         self.timers.pack(&old);
         self.current.forget();
         self.whole = true;
-    }
-
-    /// Replaces everything by what the chunks of one subtask hold, oldest first.
-    ///
-    /// If this subtask owns all key groups in the chunks, it goes on where they end: every key has its slot again,
-    /// nothing is dirty, and the next cut follows on the last. Otherwise the rest is left out and it is as with
-    /// [`adopt`](StateStore::adopt).
-    ///
-    /// Values that are not primitives stay as they were written until their key is looked at: they are decoded one by
-    /// one then, and until all are, the chunks are kept in memory.
-    ///
-    /// # Errors
-    /// If a chunk is damaged or missing; the store is then as before.
-    pub fn restore(&mut self, chunks: impl Into<Vec<Vec<u8>>>) -> Result {
-        let chunks = chunks.into();
-        let mut store = match chunk::restore(&chunks, self.current.own(), self.current.key_groups())? {
-            Some(picked) => self.load(&picked)?,
-            None => StateStore::new(self.current.own().clone(), self.current.key_groups()),
-        };
-        store.columns.keep(&Arc::new(chunks));
-        self.replace(store);
-        Ok(())
-    }
-
-    /// Replaces everything by what belongs to this subtask in the chunks of several, after the parallelism was
-    /// changed: each lineage oldest first, the lineages in the order of the old subtasks.
-    ///
-    /// The next cut writes everything and begins a new lineage. Local values are those of the first lineage, so it is
-    /// for the caller to give it to one subtask only.
-    ///
-    /// # Errors
-    /// As [`restore`](StateStore::restore).
-    pub fn adopt(&mut self, lineages: &[Vec<Vec<u8>>]) -> Result {
-        let picked = chunk::adopt(lineages, self.current.own(), self.current.key_groups())?;
-        let store = self.load(&picked)?;
-        self.replace(store);
-        Ok(())
-    }
-
-    fn load(&self, picked: &Picked<'_>) -> Result<StateStore> {
-        let mut store = StateStore::new(self.current.own().clone(), self.current.key_groups());
-        match picked.integers() {
-            Some(integers) => {
-                let mut hashes = Vec::with_capacity(picked.slots());
-                for integer in integers {
-                    let Some(integer) = integer else {
-                        return Err(Error::invalid("a chunk of state is damaged: a row that has not one key"));
-                    };
-                    let key = Key::from(integer);
-                    self.check_owned(&key)?;
-                    hashes.push(key.hash());
-                }
-                store.slots.append_integers(hashes);
-            }
-            None => self.load_rows(picked, &mut store)?,
-        }
-        let (is_indexed, columns) = if store.slots.len() >= HUGE {
-            // Neither needs the other, and both take long: nothing is processed until they are done.
-            std::thread::scope(|scope| {
-                let index = scope.spawn(|| store.slots.index_all());
-                let columns = Columns::load(picked, &self.declared);
-                (index.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), columns)
-            })
-        } else {
-            (store.slots.index_all(), Columns::load(picked, &self.declared))
-        };
-        if !is_indexed {
-            return Err(Error::invalid("the chunks of state hold a key twice"));
-        }
-        let (columns, is_migrated) = columns?;
-        store.columns = columns;
-        store.locals = Locals::restore(&picked.locals, &self.declared)?;
-        if let Some(next) = picked.next {
-            store.next = next;
-            // What was migrated is written as it is now, all of it: then the older versions can be forgotten.
-            store.whole = is_migrated;
-            store.slots.mark_cut(true);
-        }
-        Ok(store)
-    }
-
-    /// Restores keys of any kind, and timers.
-    fn load_rows(&self, picked: &Picked<'_>, store: &mut StateStore) -> Result {
-        for slot in 0..picked.slots() {
-            let Some(Row { key, timers }) = picked.row(slot)? else {
-                store.slots.skip();
-                continue;
-            };
-            self.check_owned(&key)?;
-            store.slots.append(&key);
-            if let Some(timers) = timers
-                && store.timers.decode(slot as u32, timers).is_none()
-            {
-                return Err(Error::invalid(format!("a chunk of state is damaged: the timers of key {key:?}")));
-            }
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn check_owned(&self, key: &Key) -> Result {
-        if self.current.own().contains(&key.group(self.current.key_groups())) {
-            return Ok(());
-        }
-        Err(Error::invalid(format!("a chunk of state is damaged: key {key:?} is misplaced")))
-    }
-
-    fn replace(&mut self, mut store: StateStore) {
-        store.current.set_keyed(self.current.is_keyed());
-        store.declared = std::mem::take(&mut self.declared);
-        *self = store;
     }
 
     /// Returns the value of the current key.
@@ -435,6 +357,18 @@ impl StateStore {
         column.wake(slot, name.text)?;
         self.slots.touch(slot);
         Ok(column.get_or_insert_with(slot, make))
+    }
+
+    /// Returns the value of the current key to be changed, if there is one.
+    pub(super) fn change_if_there<T: StateValue>(&mut self, name: Name, kind: Kind) -> Result<Option<&mut T>> {
+        let column = self.columns.typed::<T>(name, kind)?;
+        let Some(slot) = self.current.find(&self.slots, Wanted::State(name.text))? else { return Ok(None) };
+        column.wake(slot, name.text)?;
+        let value = column.get_mut(slot);
+        if value.is_some() {
+            self.slots.touch(slot);
+        }
+        Ok(value)
     }
 
     /// As [`change`](StateStore::change), where nothing but a part of the value is going to be changed; `part` is that
@@ -489,7 +423,7 @@ impl StateStore {
         Ok(())
     }
 
-    fn release_if_free(&mut self, slot: u32) {
+    pub(super) fn release_if_free(&mut self, slot: u32) {
         if !self.columns.has(slot) && !self.timers.has(slot) {
             self.slots.release(slot);
             self.current.forget();

@@ -124,6 +124,7 @@ pub(crate) fn table_operator<O: Operator>(output: SchemaRef, keyed: bool, factor
         // A factory that fails says so when an instance is made.
         side_outputs: factory().map(|operator| operator.side_outputs()).unwrap_or_default(),
         keyed,
+        broadcast: O::BROADCAST,
         state: None,
         states: Vec::new(),
         latest_by: None,

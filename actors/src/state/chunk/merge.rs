@@ -2,9 +2,10 @@
 
 use super::block::BlockWriter;
 use super::lineage::{Cells, Lineage, Place, columns};
-use super::read::Chunk;
+use super::read::{Chunk, may_be_broadcast};
 use super::write::{ChunkWriter, ColumnWriter, LocalWriter};
 use crate::Result;
+use crate::state::local::{Whose, whose};
 
 /// Merges consecutive chunks, oldest first, into one that restores to the same; empty if there is nothing to merge.
 ///
@@ -61,6 +62,43 @@ pub fn merge_chunks(chunks: &[Vec<u8>]) -> Result<Vec<u8>> {
             .into_iter()
             .map(|(name, local)| LocalWriter { name, version: local.version, bytes: local.bytes.to_vec() })
             .collect(),
+    }
+    .finish()
+}
+
+/// Makes a chunk of the values alone that all subtasks have alike: what a subtask begins with that was not there before.
+/// Empty if there are none.
+///
+/// # Errors
+/// As [`merge_chunks`].
+pub fn broadcast_chunk(chunks: &[Vec<u8>]) -> Result<Vec<u8>> {
+    if !chunks.iter().any(|chunk| may_be_broadcast(chunk)) {
+        return Ok(Vec::new());
+    }
+    // No row is wanted.
+    let Some(lineage) = Lineage::open(chunks, Some(&(0..0)))? else { return Ok(Vec::new()) };
+    let is_wanted = |(name, _): &(&str, _)| whose(name).1 == Whose::Everybodys;
+    let locals: Vec<_> = lineage
+        .locals()
+        .into_iter()
+        .filter(is_wanted)
+        .map(|(name, local)| LocalWriter { name, version: local.version, bytes: local.bytes.to_vec() })
+        .collect();
+    if locals.is_empty() {
+        return Ok(Vec::new());
+    }
+    ChunkWriter {
+        whole: true,
+        first: 0,
+        last: 0,
+        key_groups: lineage.chunks.first().expect("a lineage has a chunk").key_groups,
+        rows: &[],
+        removed: &[],
+        integers: BlockWriter::new(Some(8), 0),
+        texts: BlockWriter::new(None, 0),
+        timers: BlockWriter::new(None, 0),
+        columns: Vec::new(),
+        locals,
     }
     .finish()
 }

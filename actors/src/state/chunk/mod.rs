@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! magic            8 bytes    89 "pst" 0D 0A 1A 0A
-//! format           u16        1; or 2, if a version of anything is not 1
+//! format           u16        1; or 2, if a version of anything is not 1; or 3, if anything has a deadline or
+//!                             is broadcast
 //! whole            u8         1: everything, what came before is void; 0: what changed
 //! first, last      u64 u64    numbers of the cuts this covers; a lineage of chunks has no gap
 //! key groups       u32        of the job
@@ -17,8 +18,8 @@
 //! integer keys     block of 8 bytes
 //! other keys       block of varying width; each row has one key of either
 //! timers           block of varying width: 9 bytes a timer, kind u8 and time i64
-//! columns          u32 count, then for each: name, kind u8, encoding, version u16 (format 2 only), block
-//! local values     u32 count, then for each: name, version u16 (format 2 only), length u32, MessagePack
+//! columns          u32 count, then for each: name, kind u8, encoding, version u16 (from format 2 on), block
+//! local values     u32 count, then for each: name, version u16 (from format 2 on), length u32, MessagePack
 //! checksum         u32        CRC-32 of everything before
 //! ```
 //!
@@ -26,7 +27,9 @@
 //! each row: a u8 (0: no row has one, 1: each has, 2: a bitmap of u64 words follows), the u32 length of each value
 //! if the width varies, and the values. Rows are ordered by key group so that a store with other groups than the
 //! one that was cut can take its range alone. The version of a column or local value is that of its type, which its user
-//! counts (see `migration`): of one name there may be a column of each version, with values for different rows.
+//! counts (see `migration`): of one name there may be a column of each version, with values for different rows. What has a
+//! time to live has a second column, of deadlines (see `expiry`). Local values that all subtasks have alike are told by their
+//! names (see `local`).
 
 mod block;
 mod encoding;
@@ -38,7 +41,7 @@ mod write;
 pub(super) use block::BlockWriter;
 pub(super) use encoding::{Encoding, Primitive, for_primitives};
 pub(super) use lineage::{Cells, Picked, Row, adopt, restore};
-pub use merge::merge_chunks;
+pub use merge::{broadcast_chunk, merge_chunks};
 pub use read::is_whole_chunk;
 pub(super) use write::{ChunkWriter, ColumnWriter, LocalWriter};
 
@@ -52,6 +55,9 @@ const FORMAT: u16 = 1;
 
 /// With versions.
 const FORMAT_WITH_VERSIONS: u16 = 2;
+
+/// With versions, and with deadlines or broadcast values that are not to be taken for something else.
+const FORMAT_WITH_MORE: u16 = 3;
 
 /// A value that belongs to no key, as it was written.
 #[derive(Clone, Copy)]

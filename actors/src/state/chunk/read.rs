@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::block::Block;
 use super::encoding::Encoding;
-use super::{FORMAT, FORMAT_WITH_VERSIONS, Kind, MAGIC, WrittenLocal, damaged};
+use super::{FORMAT, FORMAT_WITH_MORE, Kind, MAGIC, WrittenLocal, damaged};
 use crate::key::Key;
 use crate::state::migration::FIRST_VERSION;
 use crate::{Error, Result};
@@ -86,6 +86,12 @@ pub fn is_whole_chunk(chunk: &[u8]) -> bool {
     chunk.starts_with(&MAGIC) && chunk.get(MAGIC.len() + size_of::<u16>()) == Some(&1)
 }
 
+/// Returns whether a chunk may hold values that all subtasks have alike, as far as its first bytes tell.
+pub(super) fn may_be_broadcast(chunk: &[u8]) -> bool {
+    let format = chunk.get(MAGIC.len()..).and_then(|rest| rest.first_chunk());
+    chunk.starts_with(&MAGIC) && format.is_some_and(|format| u16::from_le_bytes(*format) >= FORMAT_WITH_MORE)
+}
+
 /// Which rows of a chunk belong to a key group.
 pub(super) struct Group {
     pub(super) group: u32,
@@ -129,9 +135,9 @@ impl<'a> Chunk<'a> {
             return Err(damaged("it does not begin as one"));
         }
         let format = reader.u16()?;
-        if !(FORMAT..=FORMAT_WITH_VERSIONS).contains(&format) {
+        if !(FORMAT..=FORMAT_WITH_MORE).contains(&format) {
             return Err(Error::invalid(format!(
-                "a chunk of state has format {format}, but this program reads up to format {FORMAT_WITH_VERSIONS}: use \
+                "a chunk of state has format {format}, but this program reads up to format {FORMAT_WITH_MORE}: use \
                  the one that wrote it"
             )));
         }

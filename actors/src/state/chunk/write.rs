@@ -2,7 +2,9 @@
 
 use super::block::BlockWriter;
 use super::encoding::Encoding;
-use super::{FORMAT, FORMAT_WITH_VERSIONS, Kind, MAGIC};
+use super::{FORMAT, FORMAT_WITH_MORE, FORMAT_WITH_VERSIONS, Kind, MAGIC};
+use crate::state::expiry::deadlines_of;
+use crate::state::local::{Whose, whose};
 use crate::state::migration::FIRST_VERSION;
 use crate::{Error, Result};
 
@@ -50,8 +52,16 @@ impl ChunkWriter<'_> {
         self.locals.sort_by_key(|local| local.name);
         let mut versions =
             self.columns.iter().map(|column| column.version).chain(self.locals.iter().map(|local| local.version));
-        let has_versions = versions.any(|version| version != FIRST_VERSION);
-        let format = if has_versions { FORMAT_WITH_VERSIONS } else { FORMAT };
+        let has_more = self.columns.iter().any(|column| deadlines_of(column.name).is_some())
+            || self.locals.iter().any(|local| whose(local.name).1 == Whose::Everybodys);
+        let format = if has_more {
+            FORMAT_WITH_MORE
+        } else if versions.any(|version| version != FIRST_VERSION) {
+            FORMAT_WITH_VERSIONS
+        } else {
+            FORMAT
+        };
+        let has_versions = format >= FORMAT_WITH_VERSIONS;
         let directory = directory(self.rows, self.removed);
         let mut out = Vec::with_capacity(self.size(directory.len()));
         out.extend_from_slice(&MAGIC);

@@ -116,9 +116,9 @@ fn a_chunk_of_another_job_or_version_is_refused() {
     let error = StateStore::new(0..8, 8).restore(std::slice::from_ref(&chunk)).unwrap_err();
     assert!(error.message().contains("written with 16 key groups, but the job has 8"), "{error}");
     let mut newer = chunk;
-    newer[8] = 3;
+    newer[8] = 4;
     let error = StateStore::new(0..16, 16).restore(&[sealed(newer)]).unwrap_err();
-    assert!(error.message().contains("has format 3, but this program reads up to format 2"), "{error}");
+    assert!(error.message().contains("has format 4, but this program reads up to format 3"), "{error}");
 }
 
 /// Written by the first version of the format: what it says must stay readable, and the bytes stay the same.

@@ -1,6 +1,8 @@
 //! Tests of the store as a whole.
 
+mod broadcast;
 mod damage;
+mod expiry;
 mod lineages;
 mod migrations;
 mod model;

@@ -86,7 +86,7 @@ fn step(rng: &mut Pcg64Mcg, store: &mut StateStore, model: &mut Model, ids: u8) 
     let at = rng.random_range(0..20i64);
     let kind = if rng.random() { TimerKind::Event } else { TimerKind::Processing };
     store.enter(key(id));
-    match rng.random_range(0..16) {
+    match rng.random_range(0..18) {
         0 | 1 => {
             store.value(COUNT).update(|count| *count += 1).unwrap();
             model.change(id, |row| *row.count.get_or_insert(0) += 1);
@@ -144,6 +144,16 @@ fn step(rng: &mut Pcg64Mcg, store: &mut StateStore, model: &mut Model, ids: u8) 
             assert_eq!(timer.as_ref().map(|timer| timer.key.clone()), timer.as_ref().map(|_| store.key()));
             let due = model.pop_due(kind, at).map(|(at, id)| (at, key(id)));
             assert_eq!(timer.map(|timer| (timer.at, timer.key)), due);
+        }
+        15 => {
+            let changed = store.value(COUNT).modify(|count| (*count += 3, *count).1).unwrap();
+            model.change(id, |row| assert_eq!(row.count.as_mut().map(|count| (*count += 3, *count).1), changed));
+        }
+        16 => {
+            let changed = store.map(PRICES).modify(&small, |price| (*price += 3, *price).1).unwrap();
+            model.change(id, |row| {
+                assert_eq!(row.prices.get_mut(&small).map(|price| (*price += 3, *price).1), changed);
+            });
         }
         _ => {
             store.local(TOTAL).update(|total| *total += 1).unwrap();

@@ -41,7 +41,7 @@ struct Step {
 impl Step {
     fn random(rng: &mut Pcg64Mcg, ids: u8) -> Step {
         Step {
-            what: rng.random_range(0..30),
+            what: rng.random_range(0..32),
             id: rng.random_range(0..ids),
             small: rng.random_range(0..4),
             at: rng.random_range(0..20),
@@ -83,6 +83,8 @@ impl Step {
             26 => drop(store.pop_due(kind, at)),
             27 => store.local(TOTAL).update(|total| *total += 1).unwrap(),
             28 => store.local(TITLE).set(self.text()).unwrap(),
+            29 => drop(store.value(NAME).modify(|name| name.push('z')).unwrap()),
+            30 => drop(store.map(NOTES).modify(&*self.text(), |note| note.push('z')).unwrap()),
             _ => self.take_block(store),
         }
     }

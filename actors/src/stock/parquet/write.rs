@@ -9,6 +9,7 @@ use parquet::basic::Compression;
 use parquet::errors::Result as ParquetResult;
 use parquet::file::properties::WriterProperties;
 
+use super::super::types::name_of;
 use crate::Result;
 
 /// How much memory rows may take until they are written as a row group. What is left of a group at the end of a file is
