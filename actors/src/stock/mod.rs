@@ -132,6 +132,7 @@ pub(crate) fn table_operator<O: Operator>(output: SchemaRef, keyed: bool, factor
         again: if keyed { Again::Unknown } else { Again::Rows },
         varies: Varies::No,
         waits_for_event_time: None,
+        asks: false,
         gives_event_time: false,
         unpack: O::In::unpack,
         show_key: None,
