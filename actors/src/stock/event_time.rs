@@ -88,7 +88,7 @@ mod tests {
         let error = times("ms").unwrap_err();
         assert!(error.message().contains("`ms` is NULL: {") && error.message().contains("1970-01-02"), "{error}");
         assert_eq!(error.kind(), crate::ErrorKind::Invalid, "the NULL is there after a restart, too");
-        assert!(EventTime::find("text", &schema).unwrap_err().contains("Utf8"));
+        assert!(EventTime::find("text", &schema).unwrap_err().contains("of type string;"));
         assert!(EventTime::find("dya", &schema).unwrap_err().contains("did you mean `day`"));
     }
 }

@@ -60,16 +60,21 @@ pub(crate) fn in_words(message: &str) -> String {
         words.push_str(&rest[..start]);
         rest = &rest[start..];
         let word = rest.find(|char| !is_part(char)).unwrap_or(rest.len());
-        // `Timestamp(ms)`, `Decimal128(38, 10)`: what is in parentheses belongs to it.
+        // `Timestamp(ms)`, `Decimal128(38, 10)`: what is in parentheses belongs to it. `Int64(1)` is the number 1.
         let whole = rest[word..].starts_with('(').then(|| rest.find(')').map(|end| end + 1)).flatten();
         let named = |end: usize| Some((DataType::from_str(&rest[..end]).ok()?, end));
         let is_type = rest.starts_with(|char: char| char.is_ascii_uppercase());
-        match whole.and_then(named).or_else(|| named(word)).filter(|_| is_type) {
-            Some((data_type, end)) => {
+        let found = whole.and_then(named).or_else(|| named(word)).filter(|_| is_type);
+        match (found, whole) {
+            (Some((_, end)), Some(whole)) if end < whole => {
+                words.push_str(&rest[end + 1..whole - 1]);
+                rest = &rest[whole..];
+            }
+            (Some((data_type, end)), _) => {
                 words.push_str(&name_of(&data_type));
                 rest = &rest[end..];
             }
-            None => {
+            (None, _) => {
                 words.push_str(&rest[..word]);
                 rest = &rest[word..];
             }
@@ -96,6 +101,7 @@ mod tests {
         let said = "cannot coerce Timestamp(ms) + Utf8 (Int64, Utf8View, Decimal128(38, 10)) in date_part(Int64s, x)";
         let expected = "cannot coerce timestamp + string (bigint, string, decimal(38, 10)) in date_part(Int64s, x)";
         assert_eq!(in_words(said), expected);
+        assert_eq!(in_words("count(Int64(1)): Int64"), "count(1): bigint");
         assert_eq!(in_words("no Timestamp(ns) — and `x`"), "no timestamp in ns — and `x`");
     }
 }

@@ -159,7 +159,7 @@ fn mistakes_name_their_options() {
     assert!(
         mismatch[0]
             .1
-            .contains("`hour` of the left input is of type Int64, but `wind` of the right one is of type Float64")
+            .contains("`hour` of the left input is of type bigint, but `wind` of the right one is of type double")
     );
     for (options, option) in [
         (json!({ "on": [] }), "on"),

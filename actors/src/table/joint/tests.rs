@@ -93,7 +93,7 @@ fn columns_that_lack_or_do_not_fit_are_named() {
     let error = wrong(vec![("item", text()), ("cent", number()), ("at", number())]);
     assert!(error.contains("unknown column `cents`, did you mean `cent`?"), "{error}");
     let error = wrong(vec![("item", text()), ("cents", text()), ("at", number())]);
-    assert!(error.contains("column `cents` is of type Utf8, where Int64 is needed"), "{error}");
+    assert!(error.contains("column `cents` is of type string, where bigint is needed"), "{error}");
     let error = conversion(&RecordType::rows::<u64>(), None).err().unwrap();
     assert!(error.contains("carries u64, which cannot be taken apart into columns"), "{error}");
     assert!(conversion(&RecordType::rows::<u64>(), Some(&RecordType::rows::<Sale>())).unwrap().is_none());

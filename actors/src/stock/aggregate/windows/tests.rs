@@ -199,7 +199,7 @@ fn mistakes_are_told_with_their_options() {
     for (options, option, part) in [
         (json!({ "allowed_lateness": "1s" }), "allowed_lateness", "give `window`"),
         (json!({ "early": "1s" }), "early", "give `window`"),
-        (json!({ "window": "1s" }), "window", "the input has one of type Int64"),
+        (json!({ "window": "1s" }), "window", "the input has one of type bigint"),
         (json!({ "window": { "sliding": "1s", "every": "2s" } }), "window", "leave records between them out"),
         (json!({ "window": { "slidng": "1s" } }), "window.slidng", "unknown field `slidng`"),
     ] {
