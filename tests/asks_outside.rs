@@ -127,15 +127,19 @@ impl AsyncOperator for Squares {
         if self.blocks_at > 0 && *number == self.blocks_at && BLOCKED.fetch_add(1, Ordering::SeqCst) == 0 {
             pause(Duration::from_secs(600));
         }
-        let mut server = tokio::net::TcpStream::connect(&self.server).await.map_err(Error::unavailable)?;
-        server.write_all(format!("{number}\n").as_bytes()).await.map_err(Error::unavailable)?;
+        let mut server = tokio::net::TcpStream::connect(&self.server).await.map_err(unavailable)?;
+        server.write_all(format!("{number}\n").as_bytes()).await.map_err(unavailable)?;
         let mut answer = String::new();
-        server.read_to_string(&mut answer).await.map_err(Error::unavailable)?;
+        server.read_to_string(&mut answer).await.map_err(unavailable)?;
         match answer.trim().parse() {
             Ok(square) => Ok(vec![Square { number: *number, square }]),
             Err(_) => Err(Error::poison(format!("the server says {:?}", answer.trim()))),
         }
     }
+}
+
+fn unavailable(error: std::io::Error) -> Error {
+    Error::unavailable(error.to_string())
 }
 
 fn registry() -> Registry {

@@ -161,21 +161,19 @@ impl Fragile {
             }
         }
     }
-}
 
-impl Fragile {
     /// Lets a request to the outside fail, or go on.
     fn ask(&self, asking: BoxFuture<Result<Batch>>) -> BoxFuture<Result<Batch>> {
         let fragile = self.clone();
         Box::pin(async move {
             match fragile.strike(Hook::Ask) {
                 None => asking.await,
-                Some(Act::Panic) => panic_quietly(),
-                Some(act @ (Act::Fail | Act::Unavailable(_))) => Err(error(act)),
+                Some(Act::Panic) => fragile.panic_quietly(),
+                Some(act @ (Act::Fail | Act::Unavailable(_))) => Err(fragile.error(act)),
                 // The outside was asked, and nobody gets to know.
                 Some(act) => match (asking.await, act) {
-                    (_, Act::PanicAfter | Act::PanicMidway) => panic_quietly(),
-                    (answer, act) => answer.and(Err(error(act))),
+                    (_, Act::PanicAfter | Act::PanicMidway) => fragile.panic_quietly(),
+                    (answer, act) => answer.and(Err(fragile.error(act))),
                 },
             }
         })
