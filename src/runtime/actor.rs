@@ -11,7 +11,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ use crate::protocol::subtask::{Command, Event, Subtask};
 use crate::runtime::calls::{SinkBack, SourceBack, guarded_poll, sink_call, source_call};
 use crate::runtime::note::NoteKind;
 use crate::runtime::port::{Look, Port};
+use crate::runtime::progress::Gauges;
 use crate::runtime::requests::Requests;
 use crate::runtime::seat::{Core, DROPPING, Knock, Lying, Presence, REQUESTS, SINK, SOURCE, Seat};
 use crate::runtime::storage::Storage;
@@ -38,16 +39,6 @@ use crate::runtime::time::Time;
 
 /// Elements and polls of one turn; then the others of the arbiter have theirs.
 const TURN: usize = 16;
-
-/// What a subtask's gauges show to whoever asks, without disturbing it.
-#[derive(Default)]
-pub(crate) struct Gauges {
-    pub(crate) read: AtomicU64,
-    pub(crate) written: AtomicU64,
-    pub(crate) taken: AtomicU64,
-    pub(crate) window: AtomicU64,
-    pub(crate) watermark: AtomicI64,
-}
 
 /// What connects a subtask with everything around it.
 pub(crate) struct DriverSpec {

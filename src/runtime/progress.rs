@@ -1,11 +1,9 @@
 //! How far a running job has come, for whoever looks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-
-use crate::runtime::actor::Gauges;
 
 /// How far a job has come. Looking disturbs nothing; clones show the same job.
 #[derive(Clone, Default)]
@@ -32,4 +30,14 @@ impl Progress {
     fn sum(&self, of: impl Fn(&Gauges) -> &AtomicU64) -> u64 {
         self.gauges.lock().iter().map(|gauges| of(gauges).load(Ordering::Relaxed)).sum()
     }
+}
+
+/// What a subtask's gauges show to whoever asks, without disturbing it.
+#[derive(Default)]
+pub(crate) struct Gauges {
+    pub(crate) read: AtomicU64,
+    pub(crate) written: AtomicU64,
+    pub(crate) taken: AtomicU64,
+    pub(crate) window: AtomicU64,
+    pub(crate) watermark: AtomicI64,
 }

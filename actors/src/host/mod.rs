@@ -7,14 +7,16 @@
 //! A batch can be a transaction: what an operator did with it is then taken back, or kept, as a whole.
 
 mod asks;
+mod hooks;
 mod keyer;
 mod outside;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 pub(crate) use self::asks::Asks;
 pub use self::asks::{Ask, AskCall, AskId, Patience, Waiting};
+pub(crate) use self::hooks::Hooks;
 use self::keyer::OperatorKeyer;
 pub use self::outside::{AnySink, AnySource, BoxFuture, HostedSink, HostedSource, Polled, SinkBack, SinkCall};
 use crate::batch::{Batch, Output, OutputBuffer, Scatter};
@@ -226,29 +228,6 @@ pub struct Hosted<O: Operator> {
     before: Option<Before>,
     /// Whether `end_window` and `before_checkpoint` do anything, as far as they were called.
     hooks: Arc<Hooks>,
-}
-
-/// Whether an operator's `end_window` and `before_checkpoint` do anything, as far as they were called: a matter of its
-/// type, so that one instance finds out for all.
-#[derive(Default)]
-pub(crate) struct Hooks {
-    ends: Found,
-    prepares: Found,
-}
-
-/// Something that is true or not, once that was found out.
-#[derive(Default)]
-struct Found(OnceLock<bool>);
-
-impl Found {
-    fn found(&self, is_true: bool) {
-        // Whoever found it out before has found the same.
-        self.0.get_or_init(|| is_true);
-    }
-
-    fn get(&self) -> Option<bool> {
-        self.0.get().copied()
-    }
 }
 
 /// What a context was when a transaction began.

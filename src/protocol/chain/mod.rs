@@ -17,13 +17,14 @@
 mod call;
 mod link;
 mod packing;
+mod routing;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
 use piton_actors::host::{AnyOperator, Keyer, Pulse, Waiting};
-use piton_actors::{Batch, Result as UserResult, Scatter, SideOutputDeclared, Timestamp};
+use piton_actors::{Result as UserResult, Scatter, SideOutputDeclared, Timestamp};
 
 pub use self::call::{
     Base, ChainAnswer, ChainCall, ChainFailure, Entry, First, Notice, Packed, PackedChannel, Refused, Renewal, Routed,
@@ -459,53 +460,5 @@ impl Chain {
             pass_on(link, rest, now, &mut self.out)?;
         }
         Ok(())
-    }
-
-    /// Takes what has come out: at the end of the chain first, then by the other ways.
-    fn take_out(&mut self) -> impl Iterator<Item = (Exit, Batch)> + use<> {
-        let Out { main, aside } = std::mem::take(&mut self.out);
-        main.into_iter().map(|batch| (MAIN, batch)).chain(aside)
-    }
-
-    /// Computes the keys of what has come out.
-    fn route(&mut self, answer: &mut ChainAnswer) -> Result<(), ChainFailure> {
-        for (exit, batch) in self.take_out() {
-            let hashes = self.hashes(exit, &batch)?;
-            answer.outputs.push(Routed { exit, batch, hashes });
-        }
-        Ok(())
-    }
-
-    fn hashes(&mut self, exit: Exit, batch: &Batch) -> Result<Vec<Vec<u64>>, ChainFailure> {
-        let mut all = Vec::with_capacity(self.keying.len());
-        for (number, keying) in self.keying.iter().enumerate() {
-            debug_assert!(all.len() <= keying.edge, "the keyed edges are in the order of the edges");
-            if keying.exit != exit {
-                continue;
-            }
-            let mut hashes = self.spare.pop().unwrap_or_default();
-            let place = self.spec.names.len() + number;
-            watched(&self.pulse, place, || guard(&keying.consumer, || keying.keyer.hashes(batch, &mut hashes)))
-                .map_err(|failure| ChainFailure { routing: true, ..ChainFailure::lost(failure) })?;
-            if hashes.len() != batch.len() {
-                let message = "the keys of a batch are not as many as its records";
-                return Err(Failure::engine(&keying.consumer, message).into());
-            }
-            all.push(hashes);
-        }
-        Ok(all)
-    }
-
-    /// As `route`, record by record, leaving out those whose keys cannot be computed.
-    fn sift(&mut self, answer: &mut ChainAnswer) {
-        for (exit, batch) in self.take_out() {
-            for row in 0..batch.len() {
-                let one = batch.slice(row..row + 1);
-                match self.hashes(exit, &one) {
-                    Ok(hashes) => answer.outputs.push(Routed { exit, batch: one, hashes }),
-                    Err(ChainFailure { failure, .. }) => answer.refused.push(Refused { exit, batch: one, failure }),
-                }
-            }
-        }
     }
 }

@@ -1,5 +1,6 @@
 use std::sync::Mutex;
 
+use piton_actors::Batch;
 use piton_actors::host::{AnySink, AnySource, Hosted};
 use piton_actors::prelude::*;
 use piton_actors::rows;

@@ -1,17 +1,43 @@
-//! Snapshots and commits of a subtask.
+//! The ends of windows, snapshots and commits of a subtask.
 
 use std::sync::Arc;
 
 use piton_actors::WindowId;
 
-use super::{Ack, Command, Declined, State, Subtask, Why};
-use crate::protocol::chain::{Base, Notice};
+use super::stream::Step;
+use super::{Ack, Away, Command, Declined, State, Subtask, Why};
+use crate::protocol::chain::{Base, First, Notice, What, Work};
 use crate::protocol::element::{Alignment, Marker};
 use crate::protocol::failure::Failure;
 use crate::protocol::manifest::{ChunkRef, OperatorSnapshot, SubtaskSnapshot, Within};
 use crate::protocol::mutant::{self, Mutant};
 
 impl Subtask {
+    /// Queues what belongs to the end of a window.
+    pub(super) fn end_window(&mut self, marker: Marker, alignment: Alignment) {
+        let window = marker.window;
+        if !self.finished {
+            self.steps.push_back(Step::Run(What::EndWindow(window)));
+            if marker.snapshot {
+                self.steps.push_back(Step::Run(What::BeforeCheckpoint(window)));
+            }
+        }
+        if marker.snapshot {
+            self.steps.push_back(Step::Prepare(marker));
+            self.steps.push_back(Step::Cut(marker, alignment));
+        }
+        self.steps.push_back(Step::Proceed(marker, alignment));
+    }
+
+    /// Calls a hook of the operators.
+    pub(super) fn tell(&mut self, notice: Notice) -> Result<(), Failure> {
+        if self.chain.as_ref().is_some_and(|chain| chain.operators() == 0) {
+            self.notice_done();
+            return Ok(());
+        }
+        self.call(Away::Notice, First::Nothing, Work::Tell(notice))
+    }
+
     /// Takes the snapshot: `chunks` is what has changed in the state of each operator. Nothing is written here: the
     /// bytes go to the storage with a command.
     pub(super) fn cut(&mut self, marker: Marker, alignment: Alignment, chunks: Vec<Vec<u8>>) -> Result<(), Failure> {

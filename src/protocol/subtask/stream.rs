@@ -7,7 +7,7 @@ use super::{Away, Command, Subtask};
 use crate::protocol::asking::{Answered, Held};
 use crate::protocol::capture::InFlight;
 use crate::protocol::chain::{
-    Base, ChainAnswer, ChainCall, ChainFailure, Entry, First, MAIN, Notice, Packed, Routed, What, Work,
+    Base, ChainAnswer, ChainCall, ChainFailure, Entry, First, MAIN, Packed, Routed, What, Work,
 };
 use crate::protocol::element::{Alignment, Element, Marker};
 use crate::protocol::failure::Failure;
@@ -486,32 +486,5 @@ impl Subtask {
             },
             Err(failure) => self.sink_failed(failure),
         }
-    }
-
-    // Windows.
-
-    /// Queues what belongs to the end of a window.
-    pub(super) fn end_window(&mut self, marker: Marker, alignment: Alignment) {
-        let window = marker.window;
-        if !self.finished {
-            self.steps.push_back(Step::Run(What::EndWindow(window)));
-            if marker.snapshot {
-                self.steps.push_back(Step::Run(What::BeforeCheckpoint(window)));
-            }
-        }
-        if marker.snapshot {
-            self.steps.push_back(Step::Prepare(marker));
-            self.steps.push_back(Step::Cut(marker, alignment));
-        }
-        self.steps.push_back(Step::Proceed(marker, alignment));
-    }
-
-    /// Calls a hook of the operators.
-    pub(super) fn tell(&mut self, notice: Notice) -> Result<(), Failure> {
-        if self.chain.as_ref().is_some_and(|chain| chain.operators() == 0) {
-            self.notice_done();
-            return Ok(());
-        }
-        self.call(Away::Notice, First::Nothing, Work::Tell(notice))
     }
 }

@@ -15,9 +15,10 @@ use piton_actors::blueprint::{OperatorBlueprint, SinkBlueprint, SourceBlueprint,
 use piton_actors::{Batch, Delivery, Inputs, WindowId};
 
 use self::data::{Data, SimSource};
+use self::operators::OperatorKind;
 use self::operators::{ASIDE, Row};
 use self::oracle::Oracle;
-use self::topology::{Edge, OperatorKind, OperatorNode, RegionPlan, SinkNode, SourceNode, Topology, Vertex};
+use self::topology::{Edge, OperatorNode, RegionPlan, SinkNode, SourceNode, Topology, Vertex};
 use crate::chaos::invariants::{InvariantId, Verdict};
 use crate::config::{Mode, OnPoison};
 use crate::ids::SubtaskId;

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::sim::drawn::data::Data;
 use crate::sim::drawn::flow::goes_aside;
-use crate::sim::drawn::topology::OperatorKind;
 
 /// What travels on every edge of a simulated job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +75,27 @@ pub(crate) const TIME_WINDOW_MS: i64 = 50;
 /// Returns the time window that a time falls in.
 pub(crate) fn time_window(time: i64) -> i64 {
     time.div_euclid(TIME_WINDOW_MS)
+}
+
+/// What an operator does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OperatorKind {
+    Stamp,
+    Count,
+    Hoard,
+    Merge,
+    Tumble,
+    Linger,
+    Dice,
+    Fickle,
+    Split,
+    Ask,
+}
+
+impl OperatorKind {
+    pub(crate) fn is_keyed(self) -> bool {
+        matches!(self, OperatorKind::Count | OperatorKind::Hoard | OperatorKind::Merge | OperatorKind::Tumble)
+    }
 }
 
 /// Plans an operator.

@@ -11,6 +11,7 @@ use piton_actors::Delivery;
 use crate::protocol::chain::{Exit, MAIN};
 use crate::protocol::manifest::Spread;
 use crate::sim::drawn::flow::{Flow, Often};
+use crate::sim::drawn::operators::OperatorKind;
 use crate::sim::random::Random;
 
 /// Operators that make rows of their own have numbers from here on; below are the partitions of sources.
@@ -86,26 +87,6 @@ pub(crate) struct OperatorNode {
 pub(crate) struct SinkNode {
     pub(crate) name: String,
     pub(crate) id: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OperatorKind {
-    Stamp,
-    Count,
-    Hoard,
-    Merge,
-    Tumble,
-    Linger,
-    Dice,
-    Fickle,
-    Split,
-    Ask,
-}
-
-impl OperatorKind {
-    fn is_keyed(self) -> bool {
-        matches!(self, OperatorKind::Count | OperatorKind::Hoard | OperatorKind::Merge | OperatorKind::Tumble)
-    }
 }
 
 pub(crate) struct Edge {
