@@ -87,13 +87,13 @@ pub(super) fn run(args: &ChaosArgs, registry: &Registry, terminal: &Terminal) ->
     };
     let program = std::env::args().next().unwrap_or_else(|| "piton".to_string());
     let json = args.report.clone().filter(|_| form == Some(Form::Json));
-    report.replay = live::replay(&program, &report, &args.set, json);
+    report.replay = live::replay(&program, &report, &args.set, json.or_else(|| args.plan.clone()));
     let written = match (&args.report, form) {
         (Some(path), Some(form)) => write_report(&report, path, form).map(|()| Some(path.as_path())),
         _ => Ok(None),
     };
     if written.is_err() {
-        report.replay = live::replay(&program, &report, &args.set, None);
+        report.replay = live::replay(&program, &report, &args.set, args.plan.clone());
     }
     // Whatever becomes of the file, the verdict is said.
     print(&text::of(&report, written.as_ref().ok().copied().flatten()))?;

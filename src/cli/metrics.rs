@@ -14,7 +14,7 @@ use crate::runtime::Metrics;
 /// How often it is written anew.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Writes the file until it is dropped, and then once more.
+/// Writes the file from when the job has started until it is dropped, and then once more.
 pub(super) struct MetricsFile {
     end: Option<Sender<()>>,
     writer: Option<JoinHandle<()>>,
@@ -28,13 +28,24 @@ impl MetricsFile {
     pub(super) fn begin(path: &Path, metrics: Arc<Metrics>) -> Result<MetricsFile> {
         let unwritable =
             |error: io::Error| Error::config(format!("metrics cannot be written to \"{}\": {error}", path.display()));
-        write(path, &metrics.text()?).map_err(unwritable)?;
+        // Of a job that has finished before, what is there stays.
+        let tried = fs::write(beside(path), "").and_then(|()| fs::remove_file(beside(path)));
+        tried.map_err(unwritable)?;
+        if path.is_dir() {
+            return Err(unwritable(io::Error::from(io::ErrorKind::IsADirectory)));
+        }
         let (end, ended) = channel::<()>();
         let path = path.to_path_buf();
         let work = move || {
             let mut is_told = false;
             loop {
                 let is_over = ended.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout);
+                if !metrics.has_started() {
+                    if is_over {
+                        return;
+                    }
+                    continue;
+                }
                 let written = metrics.text().map_err(|error| error.to_string());
                 let written = written.and_then(|text| write(&path, &text).map_err(|error| error.to_string()));
                 // The job goes on; it is said once.

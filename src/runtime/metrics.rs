@@ -4,6 +4,8 @@
 //! anything for it. Names and units are those that Prometheus recommends: base units (seconds, bytes), `_total` for what only
 //! grows while the process lives.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use prometheus::core::Collector;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
@@ -22,6 +24,8 @@ const SECONDS: [f64; 13] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 
 pub struct Metrics {
     registry: Registry,
     progress: Progress,
+    /// Whether the job has started: until then nothing of it is known.
+    started: AtomicBool,
     records_in: IntGauge,
     records_out: IntGauge,
     committed: HistogramVec,
@@ -124,6 +128,7 @@ impl Metrics {
             )?,
             registry,
             progress,
+            started: AtomicBool::new(false),
         };
         for invariant in LOOKED_AFTER {
             metrics.broken.with_label_values(&[invariant.name()]);
@@ -148,13 +153,18 @@ impl Metrics {
                 self.dead_letters.with_label_values(&[region, operator]).inc();
             }
             Event::Violated { invariant, .. } => self.broken.with_label_values(&[*invariant]).inc(),
-            Event::Started { .. }
-            | Event::CheckpointStarted { .. }
+            Event::Started { .. } => self.started.store(true, Ordering::Relaxed),
+            Event::CheckpointStarted { .. }
             | Event::Escalated { .. }
             | Event::Savepoint { .. }
             | Event::Finished { .. }
             | Event::Failed { .. } => {}
         }
+    }
+
+    /// Returns whether the job has started.
+    pub fn has_started(&self) -> bool {
+        self.started.load(Ordering::Relaxed)
     }
 
     /// Returns all of them in the text format of Prometheus (0.0.4).

@@ -1,6 +1,6 @@
 //! Which types a topology file can name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use piton_actors::blueprint::{KindDoc, OperatorKind, OperatorOf, SinkKind, SourceKind, TypedOutput};
@@ -14,12 +14,15 @@ use crate::topology::spec::Role;
 /// The kinds of sources, operators and sinks that a topology file can name by `type = "…"`.
 ///
 /// The same name may be that of a source and of a sink. Registering a name twice for the same role is a mistake of the
-/// program, not of its user: it panics.
+/// program, not of its user: it panics. A name of a kind that comes with piton may be taken, so that a program goes on to
+/// mean what it meant when more of these come.
 #[derive(Clone, Default)]
 pub struct Registry {
     sources: BTreeMap<String, Arc<dyn SourceKind>>,
     operators: BTreeMap<String, Arc<dyn OperatorKind>>,
     sinks: BTreeMap<String, Arc<dyn SinkKind>>,
+    /// Which of them come with piton.
+    stock: BTreeSet<(Role, String)>,
 }
 
 impl Registry {
@@ -44,6 +47,10 @@ impl Registry {
             for (name, kind) in stock::sinks() {
                 registry.add_sink_kind(name, kind);
             }
+            let names = registry.sources.keys().map(|name| (Role::Source, name));
+            let names = names.chain(registry.operators.keys().map(|name| (Role::Operator, name)));
+            let names = names.chain(registry.sinks.keys().map(|name| (Role::Sink, name)));
+            registry.stock = names.map(|(role, name)| (role, name.clone())).collect();
         }
         registry
     }
@@ -126,7 +133,7 @@ impl Registry {
     /// If there is an operator of this name.
     pub fn add_operator_kind(&mut self, name: &str, kind: Arc<dyn OperatorKind>) -> &mut Registry {
         let earlier = self.operators.insert(name.to_string(), kind);
-        assert!(earlier.is_none(), "operator type \"{name}\" is registered twice");
+        assert!(earlier.is_none() || self.takes(Role::Operator, name), "operator type \"{name}\" is registered twice");
         self
     }
 
@@ -136,7 +143,7 @@ impl Registry {
     /// If there is a source of this name.
     pub fn add_source_kind(&mut self, name: &str, kind: Arc<dyn SourceKind>) -> &mut Registry {
         let earlier = self.sources.insert(name.to_string(), kind);
-        assert!(earlier.is_none(), "source type \"{name}\" is registered twice");
+        assert!(earlier.is_none() || self.takes(Role::Source, name), "source type \"{name}\" is registered twice");
         self
     }
 
@@ -146,8 +153,13 @@ impl Registry {
     /// If there is a sink of this name.
     pub fn add_sink_kind(&mut self, name: &str, kind: Arc<dyn SinkKind>) -> &mut Registry {
         let earlier = self.sinks.insert(name.to_string(), kind);
-        assert!(earlier.is_none(), "sink type \"{name}\" is registered twice");
+        assert!(earlier.is_none() || self.takes(Role::Sink, name), "sink type \"{name}\" is registered twice");
         self
+    }
+
+    /// Returns whether a name was that of a kind that comes with piton, and is so no more.
+    fn takes(&mut self, role: Role, name: &str) -> bool {
+        self.stock.remove(&(role, name.to_string()))
     }
 
     /// Returns for what a type is registered; the first, if it is for several.
@@ -187,6 +199,17 @@ mod tests {
         let mut registry = Registry::new();
         registry.source::<Numbers>("x").operator::<Count>("x");
         assert!(registry.sources().contains_key("x") && registry.operators().contains_key("x"));
+    }
+
+    #[cfg(feature = "sql")]
+    #[test]
+    fn a_name_that_comes_with_piton_may_be_taken_once() {
+        let mut registry = Registry::stock();
+        let stock = Arc::clone(&registry.operators()["split"]);
+        registry.operator::<Count>("split");
+        assert!(!Arc::ptr_eq(&registry.operators()["split"], &stock));
+        let again = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| _ = registry.operator::<Count>("split")));
+        assert!(again.is_err());
     }
 
     #[test]

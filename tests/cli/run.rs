@@ -72,6 +72,12 @@ fn metrics_are_those_of_the_whole_run_once_it_is_over() {
         assert!(text.lines().any(|said| said == line), "{line} is not in\n{text}");
     }
     assert!(!job.path(".job.prom.new").exists());
+    job.piton(&["run", "job.toml", "--metrics", "job.prom"]).with(0);
+    assert_eq!(
+        fs::read_to_string(job.path("job.prom")).unwrap(),
+        text,
+        "a job that has finished before tells nothing new"
+    );
     let refused = job.piton(&["run", "job.toml", "--metrics", "nowhere/job.prom"]).with(2);
     refused.says(&["metrics cannot be written to \"nowhere/job.prom\""]);
 }

@@ -256,9 +256,7 @@ impl Hits {
             let commits = hits.iter().filter_map(|hit| hit.commit_ms()).map(|ms| ms as f64).collect();
             let mut replayed: Vec<u64> = hits.iter().filter_map(|hit| hit.replayed).collect();
             replayed.sort_unstable();
-            if kind.breaks() {
-                all.extend(&recoveries);
-            }
+            all.extend(&recoveries);
             let effective = count(|hit| hit.struck.is_some());
             let is_unmeasured = kind.breaks() && effective > 0 && recoveries.is_empty();
             kinds.push(Kind {

@@ -199,9 +199,15 @@ pub fn run(mut request: Request) -> Result<Report> {
     }
 
     let (kinds, recovery) = done.hits.by_kind();
-    let hypothesis = hypothesis(&topology, &done, recovery);
-    if topology.settings.chaos.expect.recovery_p99.is_some() {
+    let is_expected = topology.settings.chaos.expect.recovery_p99.is_some();
+    // Faults that break nothing leave nothing to recover from.
+    let says_nothing = recovery.is_none() && !kinds.iter().any(|kind| kind.kind.breaks() && kind.effective > 0);
+    let hypothesis = hypothesis(&topology, &done, recovery, says_nothing);
+    if is_expected {
         notes.extend(unmeasured(&kinds));
+    }
+    if is_expected && says_nothing {
+        notes.push("chaos.expect.recovery_p99 says nothing: no fault that took effect breaks anything".into());
     }
     let verdict = verdict(&done, &hypothesis);
     let kept = (verdict == Verdict::Fail).then(|| keep(scratch, &request.plan)).transpose()?;
@@ -368,7 +374,12 @@ fn in_the_end(broken: &mut Vec<report::Broken>, violations: &[Violation]) {
 }
 
 /// Returns what was expected, and whether it held.
-fn hypothesis(topology: &Plan, done: &siege::Done, recovery: Option<report::Spread>) -> Vec<report::Expected> {
+fn hypothesis(
+    topology: &Plan,
+    done: &siege::Done,
+    recovery: Option<report::Spread>,
+    says_nothing: bool,
+) -> Vec<report::Expected> {
     let expect = &topology.settings.chaos.expect;
     let is_output = |broken: &&report::Broken| OUTPUT.iter().any(|id| id.name() == broken.invariant);
     let broken: u64 = done.broken.iter().filter(is_output).map(|broken| broken.more + 1).sum();
@@ -385,7 +396,10 @@ fn hypothesis(topology: &Plan, done: &siege::Done, recovery: Option<report::Spre
         },
     }];
     if let Some(longest) = expect.recovery_p99 {
-        all.push(report::Expected { what: format!("recovery p99 <= {longest}"), instead: too_long(longest, recovery) });
+        all.push(report::Expected {
+            what: format!("recovery p99 <= {longest}"),
+            instead: too_long(longest, recovery).filter(|_| !says_nothing),
+        });
     }
     if let Some(most) = expect.max_rss {
         let peak = done.memory.peak;
