@@ -10,6 +10,8 @@
 
 #[path = "support/binary/mod.rs"]
 mod binary;
+#[path = "support/counting.rs"]
+mod counting;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -23,6 +25,7 @@ use std::time::Duration;
 use binary::folder::Folder;
 use binary::process::{Ended, Job, Life, count, pause};
 use binary::tree::scratch;
+use counting::Counting;
 use piton::Registry;
 use piton::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -50,37 +53,6 @@ fn main() -> ExitCode {
 }
 
 // The job.
-
-#[derive(Clone, Deserialize)]
-struct Numbers {
-    #[serde(skip)]
-    next: u64,
-}
-
-impl Source for Numbers {
-    type Out = u64;
-    type Position = u64;
-
-    async fn open(&mut self, position: Option<u64>, _subtask: &Subtask) -> Result {
-        self.next = position.unwrap_or_default();
-        Ok(())
-    }
-
-    async fn poll(&mut self, feed: &mut Feed<u64>) -> Result<Progress> {
-        for _ in 0..10 {
-            if self.next == NUMBERS {
-                return Ok(Progress::Done);
-            }
-            feed.push_at(self.next as i64, self.next);
-            self.next += 1;
-        }
-        Ok(Progress::Idle(1))
-    }
-
-    fn position(&self) -> u64 {
-        self.next
-    }
-}
 
 /// Panics once at each number that this divides, as long as the process lives.
 #[derive(Clone, Deserialize)]
@@ -144,7 +116,7 @@ fn unavailable(error: std::io::Error) -> Error {
 
 fn registry() -> Registry {
     let mut registry = Registry::stock();
-    registry.source::<Numbers>("numbers").operator::<Trip>("trip").async_operator::<Squares>("squares");
+    registry.source::<Counting>("numbers").operator::<Trip>("trip").async_operator::<Squares>("squares");
     registry
 }
 
@@ -234,6 +206,9 @@ fn job(folder: &Path, server: &Server, more: &str) -> Job {
         hang_timeout = "400ms"
         [sources.numbers]
         type = "numbers"
+        rows = {NUMBERS}
+        at_once = 10
+        timed = true
         [operators.trip]
         type = "trip"
         inputs = ["numbers"]

@@ -2,39 +2,16 @@
 //! is published; then it has finished.
 #![allow(missing_docs, reason = "a test")]
 
+#[path = "support/counting.rs"]
+mod counting;
+
 use std::sync::{Mutex, PoisonError};
 
+use counting::Counting;
 use piton::prelude::*;
 use piton::runtime::{Answer, Ended, Request, RunOptions, ask, run};
-use piton::{Delivery, Overrides, Registry, Timestamp};
+use piton::{Delivery, Overrides, Registry};
 use serde::Deserialize;
-
-/// Never ends by itself.
-#[derive(Clone, Deserialize)]
-struct Endless {
-    #[serde(skip)]
-    next: u64,
-}
-
-impl Source for Endless {
-    type Out = u64;
-    type Position = u64;
-
-    async fn open(&mut self, position: Option<u64>, _subtask: &Subtask) -> Result {
-        self.next = position.unwrap_or_default();
-        Ok(())
-    }
-
-    async fn poll(&mut self, feed: &mut Feed<u64>) -> Result<Progress> {
-        feed.push_at(self.next as Timestamp, self.next);
-        self.next += 1;
-        Ok(Progress::Idle(1))
-    }
-
-    fn position(&self) -> u64 {
-        self.next
-    }
-}
 
 const COUNT: ValueState<u64> = ValueState::new("count");
 
@@ -116,6 +93,8 @@ const TOPOLOGY: &str = r#"
     initial_backoff = "5ms"
     [sources.endless]
     type = "endless"
+    at_once = 1
+    timed = true
     [operators.counts]
     type = "until-the-end"
     inputs = ["endless"]
@@ -129,7 +108,7 @@ const TOPOLOGY: &str = r#"
 fn every_timer_fires_and_everything_is_published_even_if_something_fails_on_the_way() {
     let folder = tempfile::tempdir().unwrap();
     let mut registry = Registry::new();
-    registry.source::<Endless>("endless").operator::<UntilTheEnd>("until-the-end").sink::<Publish>("publish");
+    registry.source::<Counting>("endless").operator::<UntilTheEnd>("until-the-end").sink::<Publish>("publish");
     let file = folder.path().join("job.toml");
     let plan = piton::topology::load_text(TOPOLOGY, &file, &Overrides::default(), &registry).unwrap();
     let state = plan.settings.store.path.clone();

@@ -5,10 +5,14 @@
 #[path = "support/files.rs"]
 mod files;
 
+#[path = "support/counting.rs"]
+mod counting;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
+use counting::Counting;
 use files::{Files, published_in};
 use piton::prelude::*;
 use piton::runtime::{Ended, Outcome, RunOptions, run};
@@ -22,40 +26,6 @@ const ROWS: u64 = 6_000;
 const ALL_RULES: u64 = 150;
 /// No number is that large.
 const ENDLESS: u64 = 1_000_000;
-
-/// Counts up to a limit, a few at a time, by itself.
-#[derive(Clone, Deserialize)]
-struct Upto {
-    limit: u64,
-    at_once: u64,
-    #[serde(skip)]
-    next: u64,
-}
-
-impl Source for Upto {
-    type Out = u64;
-    type Position = u64;
-
-    async fn open(&mut self, position: Option<u64>, _subtask: &Subtask) -> Result {
-        self.next = position.unwrap_or_default();
-        Ok(())
-    }
-
-    async fn poll(&mut self, feed: &mut Feed<u64>) -> Result<Progress> {
-        for _ in 0..self.at_once {
-            if self.next >= self.limit {
-                return Ok(Progress::Done);
-            }
-            feed.push(self.next);
-            self.next += 1;
-        }
-        Ok(Progress::Idle(1))
-    }
-
-    fn position(&self) -> u64 {
-        self.next
-    }
-}
 
 const RULES: BroadcastState<Vec<u64>> = BroadcastState::new("rules");
 const SEEN: ValueState<u64> = ValueState::new("seen");
@@ -124,11 +94,11 @@ fn life(folder: &Path, parallelism: u32, until: u64) -> Outcome {
         interval = "10ms"
         [sources.numbers]
         type = "upto"
-        limit = {ROWS}
+        rows = {ROWS}
         at_once = 10
         [sources.rules]
         type = "upto"
-        limit = {ALL_RULES}
+        rows = {ALL_RULES}
         at_once = 1
         [operators.apply]
         type = "apply"
@@ -143,7 +113,7 @@ fn life(folder: &Path, parallelism: u32, until: u64) -> Outcome {
         folder.join("out")
     );
     let mut registry = Registry::new();
-    registry.source::<Upto>("upto").operator::<Apply>("apply").sink::<Files>("files");
+    registry.source::<Counting>("upto").operator::<Apply>("apply").sink::<Files>("files");
     let plan =
         piton::topology::load_text(&topology, &folder.join("job.toml"), &Overrides::default(), &registry).unwrap();
     match run(&plan, RunOptions::default()).unwrap() {

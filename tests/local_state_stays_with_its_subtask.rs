@@ -1,42 +1,18 @@
 //! Values that belong to no key do not move when the parallelism changes. What is lost by that is said at the start.
 #![allow(missing_docs, reason = "a test")]
 
+#[path = "support/counting.rs"]
+mod counting;
+
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use counting::Counting;
 use piton::prelude::*;
 use piton::runtime::{Ended, RunOptions, run};
 use piton::{Delivery, Overrides, Registry};
 use serde::Deserialize;
-
-#[derive(Clone, Deserialize)]
-struct Numbers {
-    #[serde(skip)]
-    next: u64,
-}
-
-impl Source for Numbers {
-    type Out = u64;
-    type Position = u64;
-
-    async fn open(&mut self, position: Option<u64>, _subtask: &Subtask) -> Result {
-        self.next = position.unwrap_or_default();
-        Ok(())
-    }
-
-    async fn poll(&mut self, feed: &mut Feed<u64>) -> Result<Progress> {
-        for _ in 0..20 {
-            feed.push(self.next);
-            self.next += 1;
-        }
-        Ok(Progress::Idle(1))
-    }
-
-    fn position(&self) -> u64 {
-        self.next
-    }
-}
 
 const SEEN: LocalState<u64> = LocalState::new("seen");
 const LAST: ValueState<u64> = ValueState::new("last");
@@ -127,7 +103,7 @@ fn life(folder: &Path, parallelism: u32, counts: bool, until: u64) -> String {
         "#
     );
     let mut registry = Registry::new();
-    registry.source::<Numbers>("numbers").operator::<Watch>("watch").sink::<Nowhere>("nowhere");
+    registry.source::<Counting>("numbers").operator::<Watch>("watch").sink::<Nowhere>("nowhere");
     let file = folder.join("job.toml");
     let plan = piton::topology::load_text(&topology, &file, &Overrides::default(), &registry).unwrap();
     let log = Log::default();

@@ -4,6 +4,8 @@
 
 #[path = "support/binary/mod.rs"]
 mod binary;
+#[path = "support/counting.rs"]
+mod counting;
 
 use std::path::Path;
 use std::process::Command;
@@ -11,6 +13,7 @@ use std::time::Duration;
 
 use binary::chaos::{rng, rounds};
 use binary::process::{Ended as Exit, Job};
+use counting::Counting;
 use piton::prelude::*;
 use piton::runtime::{Ended, Event, RunOptions, run};
 use piton::state::{Declared, Migration};
@@ -19,39 +22,6 @@ use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 
 const KEYS: u64 = 50;
-
-/// Emits 0, 1, 2, ….
-#[derive(Clone, Deserialize)]
-struct Numbers {
-    rows: u64,
-    #[serde(skip)]
-    next: u64,
-}
-
-impl Source for Numbers {
-    type Out = u64;
-    type Position = u64;
-
-    async fn open(&mut self, position: Option<u64>, _subtask: &Subtask) -> Result {
-        self.next = position.unwrap_or_default();
-        Ok(())
-    }
-
-    async fn poll(&mut self, feed: &mut Feed<u64>) -> Result<Progress> {
-        for _ in 0..20 {
-            if self.next >= self.rows {
-                return Ok(Progress::Done);
-            }
-            feed.push(self.next);
-            self.next += 1;
-        }
-        Ok(Progress::Idle(1))
-    }
-
-    fn position(&self) -> u64 {
-        self.next
-    }
-}
 
 /// What is known of a key before it sees a number: how often it was seen, and the sum.
 fn before(number: u64) -> (u64, u64) {
@@ -242,7 +212,7 @@ fn life<O: Operator<In = u64, Out = u64> + Clone + Sync + for<'de> Deserialize<'
     rows: u64,
 ) -> Result<Ended, piton::Error> {
     let mut registry = Registry::new();
-    registry.source::<Numbers>("numbers").operator::<O>("watch").sink::<Nowhere>("nowhere");
+    registry.source::<Counting>("numbers").operator::<O>("watch").sink::<Nowhere>("nowhere");
     let file = folder.join("job.toml");
     let plan = piton::topology::load_text(&topology(rows), &file, &Overrides::default(), &registry).unwrap();
     let listener = Box::new(|event: &Event| {

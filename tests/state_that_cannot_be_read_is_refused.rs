@@ -2,47 +2,19 @@
 //! job from starting, with the name of the state and of the field, before anything is processed.
 #![allow(missing_docs, reason = "a test")]
 
+#[path = "support/counting.rs"]
+mod counting;
+
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use counting::Counting;
 use piton::prelude::*;
 use piton::runtime::{Ended, RunOptions, run};
 use piton::state::{Declared, StateValue};
 use piton::{Delivery, ErrorKind, Overrides, Registry};
 use serde::{Deserialize, Serialize};
-
-#[derive(Clone, Deserialize)]
-struct Numbers {
-    rows: u64,
-    #[serde(skip)]
-    next: u64,
-}
-
-impl Source for Numbers {
-    type Out = u64;
-    type Position = u64;
-
-    async fn open(&mut self, position: Option<u64>, _subtask: &Subtask) -> Result {
-        self.next = position.unwrap_or_default();
-        Ok(())
-    }
-
-    async fn poll(&mut self, feed: &mut Feed<u64>) -> Result<Progress> {
-        for _ in 0..20 {
-            if self.next >= self.rows {
-                return Ok(Progress::Done);
-            }
-            feed.push(self.next);
-            self.next += 1;
-        }
-        Ok(Progress::Idle(1))
-    }
-
-    fn position(&self) -> u64 {
-        self.next
-    }
-}
 
 /// What is kept of each key, in the versions of a program.
 trait Version: StateValue + Default + Sync {
@@ -182,7 +154,7 @@ const TOPOLOGY: &str = r#"
 
 fn life<V: Version>(folder: &Path) -> Result<Ended, piton::Error> {
     let mut registry = Registry::new();
-    registry.source::<Numbers>("numbers").operator::<Watch<V>>("watch").sink::<Nowhere>("nowhere");
+    registry.source::<Counting>("numbers").operator::<Watch<V>>("watch").sink::<Nowhere>("nowhere");
     let file = folder.join("job.toml");
     let plan = piton::topology::load_text(TOPOLOGY, &file, &Overrides::default(), &registry).unwrap();
     run(&plan, RunOptions::default())

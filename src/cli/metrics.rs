@@ -16,6 +16,7 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// Writes the file from when the job has started until it is dropped, and then once more.
 pub(super) struct MetricsFile {
+    metrics: Arc<Metrics>,
     end: Option<Sender<()>>,
     writer: Option<JoinHandle<()>>,
 }
@@ -25,7 +26,7 @@ impl MetricsFile {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub(super) fn begin(path: &Path, metrics: Arc<Metrics>) -> Result<MetricsFile> {
+    pub(super) fn begin(path: &Path, metrics: Metrics) -> Result<MetricsFile> {
         let unwritable =
             |error: io::Error| Error::config(format!("metrics cannot be written to \"{}\": {error}", path.display()));
         // Of a job that has finished before, what is there stays.
@@ -35,6 +36,8 @@ impl MetricsFile {
             return Err(unwritable(io::Error::from(io::ErrorKind::IsADirectory)));
         }
         let (end, ended) = channel::<()>();
+        let kept = Arc::new(metrics);
+        let metrics = Arc::clone(&kept);
         let path = path.to_path_buf();
         let work = move || {
             let mut is_told = false;
@@ -61,7 +64,12 @@ impl MetricsFile {
             }
         };
         let writer = std::thread::Builder::new().name("piton-metrics".into()).spawn(work).map_err(unwritable)?;
-        Ok(MetricsFile { end: Some(end), writer: Some(writer) })
+        Ok(MetricsFile { metrics: kept, end: Some(end), writer: Some(writer) })
+    }
+
+    /// Returns what is written.
+    pub(super) fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
     }
 }
 

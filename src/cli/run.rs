@@ -96,8 +96,9 @@ fn start(
     let store = resume::open(plan, &plan.settings.recovery.resume, discard, unmapped, &open)?;
 
     let progress = Progress::default();
-    let metrics = Arc::new(Metrics::new(&plan.settings.job.name, &progress)?);
-    let file = args.metrics.as_ref().map(|path| MetricsFile::begin(path, Arc::clone(&metrics))).transpose()?;
+    let of_job = || Metrics::new(&plan.settings.job.name, &progress);
+    let file = args.metrics.as_ref().map(|path| MetricsFile::begin(path, of_job()?)).transpose()?;
+    let metrics = file.as_ref().map(MetricsFile::metrics);
     let live = Live::default();
     if shows_progress(args, plan, terminal) {
         terminal.show(Some(live.bar(&plan.settings.job.name, &progress, clock.clone())));
@@ -112,7 +113,9 @@ fn start(
         clock: clock.clone(),
         listener: Box::new(move |event| {
             live.on(event);
-            metrics.on(event);
+            if let Some(metrics) = &metrics {
+                metrics.on(event);
+            }
             tell(event);
             if let Some(log) = log.lock().as_mut() {
                 log.write(event);

@@ -9,7 +9,7 @@ use super::{Asked, AsyncOperator};
 use crate::batch::{Batch, Rows, rows};
 use crate::host::{Ask, AskId, Waiting};
 use crate::ids::Subtask;
-use crate::record::Record;
+use crate::record::{Inputs, Record};
 use crate::state::{Declared, MapState, ValueState};
 use crate::time::Timestamp;
 use crate::{Context, Error, Key, Operator, Result};
@@ -72,6 +72,25 @@ impl<A: AsyncOperator> Asking<A> {
 
     fn turn(&self, id: AskId) -> Turn {
         Turn { is_own: id.place == self.place, id }
+    }
+
+    /// Has a record wait for its request.
+    fn keep(&mut self, record: &A::In, time: Option<Timestamp>, ctx: &mut Context<A::Out>) -> Result {
+        let id = AskId { place: self.place, number: self.next };
+        self.next += 1;
+        ctx.enter(Key::from(self.place), time);
+        let pending = Pending { record: record.clone(), time, answer: None };
+        ctx.map_state(Kept::<A>::PENDING).insert(id.number, pending)?;
+        self.turns.insert(self.turn(id), false);
+        self.queued.insert(self.turn(id));
+        Ok(())
+    }
+
+    /// Asks, now that records were kept.
+    fn kept(&mut self, ctx: &mut Context<A::Out>) -> Result {
+        ctx.enter_key(Key::from(self.place));
+        ctx.state(Kept::<A>::NEXT).set(self.next)?;
+        self.ask(ctx)
     }
 
     /// Asks for as many records as there is room for, the oldest first.
@@ -165,15 +184,18 @@ impl<A: AsyncOperator> Operator for Asking<A> {
     }
 
     fn process(&mut self, record: &A::In, ctx: &mut Context<A::Out>) -> Result {
-        let id = AskId { place: self.place, number: self.next };
-        self.next += 1;
-        ctx.enter_key(Key::from(self.place));
-        let pending = Pending { record: record.clone(), time: ctx.timestamp(), answer: None };
-        ctx.map_state(Kept::<A>::PENDING).insert(id.number, pending)?;
-        ctx.state(Kept::<A>::NEXT).set(self.next)?;
-        self.turns.insert(self.turn(id), false);
-        self.queued.insert(self.turn(id));
-        self.ask(ctx)
+        let time = ctx.timestamp();
+        self.keep(record, time, ctx)?;
+        self.kept(ctx)
+    }
+
+    /// All of them lie under one key, which need not be looked for ahead; what is kept beside them is written once.
+    fn process_batch(&mut self, batch: <A::In as Inputs>::Batch, ctx: &mut Context<A::Out>) -> Result {
+        let times = A::In::times(&batch);
+        for (row, record) in batch.iter().enumerate() {
+            self.keep(record, times.map(|times| times[row]), ctx)?;
+        }
+        self.kept(ctx)
     }
 
     fn on_answer(&mut self, id: AskId, answer: Option<&Batch>, ctx: &mut Context<A::Out>) -> Result {

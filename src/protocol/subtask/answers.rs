@@ -58,16 +58,13 @@ impl Subtask {
         if !goes_on {
             return false;
         }
-        let Some(mut answered) = self.asking.next_answer() else { return false };
-        match answered.failure.take() {
+        let Some(answered) = self.asking.next_answer() else { return false };
+        match answered.failure {
             Some(failure) if self.ladder.on_poison() == OnPoison::Fail => {
                 let why = "a request of it was given up (recovery.on_poison = \"fail\")";
                 self.give_up(failure, Some(why.into()));
             }
-            failure => {
-                answered.failure = failure;
-                self.steps.push_front(Step::Answer(Box::new(answered)));
-            }
+            _ => self.steps.push_front(Step::Answer(Box::new(answered))),
         }
         true
     }

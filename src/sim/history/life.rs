@@ -196,13 +196,10 @@ impl Life {
 
     /// Returns the end of a history that was over before a window.
     fn at_end(&self, window: WindowId) -> Option<(usize, Given)> {
-        let seen = |lived: &Lived| match &lived.step {
-            Step::Seen { entry, .. } => Some(entry.what.clone()),
-            _ => None,
-        };
         // Answers may have come behind the end.
-        let last = self.steps.iter().rev().map(seen).find(|seen| !matches!(seen, Some(What::Answer(..))));
-        let is_over = matches!(last, Some(Some(What::Close)));
+        let is_answer = |step: &Step| matches!(step, Step::Seen { entry: Entry { what: What::Answer(..), .. }, .. });
+        let last = self.steps.iter().rev().map(|lived| &lived.step).find(|step| !is_answer(step));
+        let is_over = matches!(last, Some(Step::Seen { entry: Entry { what: What::Close, .. }, .. }));
         (is_over && window > WindowId::NONE).then(|| (self.steps.len(), self.given.clone()))
     }
 

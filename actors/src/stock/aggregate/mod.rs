@@ -10,9 +10,10 @@ mod moments;
 mod plan;
 mod state;
 mod sum;
+#[cfg(test)]
+pub(super) mod testing;
 mod windows;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -24,7 +25,7 @@ use crate::duration::Span;
 use crate::late::LATE;
 use crate::record::RecordType;
 use crate::table::{Table, TableRow};
-use crate::window::shared::{COUNTED, Counted, Few, Live, PANES, Rules, SESSIONS, option_docs};
+use crate::window::shared::{Rules, option_docs};
 use crate::{Context, Key, Operator, Result, ValueState};
 use crate::{Time, TimeWindows, Timing};
 use plan::{Adds, Plan};
@@ -167,50 +168,34 @@ impl OperatorKind for AggregateKind {
             (Ok(rules), Ok(plan)) => (rules, Arc::new(plan)),
             (rules, plan) => return Err([rules.err(), plan.err()].into_iter().flatten().flatten().collect()),
         };
-        let output = Arc::clone(&plan.output);
-        let (of_keys, of_states) = (Arc::clone(&plan), Arc::clone(&plan));
-        let (waits_for_event_time, gives_event_time) = match &rules {
-            None => (None, false),
-            Some((rules, _)) => (rules.is_of_time().then_some("window"), !rules.is_of_time()),
-        };
-        let varies = match &rules {
-            Some((rules, _)) if rules.varies() != Varies::No => rules.varies(),
-            _ if plan.goes_by_order => Varies::WithArrival,
-            _ => Varies::No,
-        };
-        let (state, latest_by, again, blueprint) = match rules {
+        let (output, keys, goes_by_order) = (Arc::clone(&plan.output), plan.key_names(), plan.goes_by_order);
+        let blueprint = match rules {
             None => {
-                let (state, keys) = (plan.state.clone(), plan.key_names());
+                let (of_keys, of_states) = (Arc::clone(&plan), Arc::clone(&plan));
+                let state = plan.state.clone();
                 let aggregate = Aggregate { plan };
-                let blueprint = table_operator(output, true, Arc::new(move || Ok(aggregate.clone())));
-                (state, Some(keys.clone()), Again::Keys(keys), blueprint)
+                OperatorBlueprint {
+                    state: Some(state),
+                    latest_by: Some(keys.clone()),
+                    again: Again::Keys(keys),
+                    show_state: Some(Arc::new(move |name, written| {
+                        let kept = (name == STATE_NAME).then(|| rmp_serde::from_slice(written).ok())?;
+                        of_states.show(&kept?)
+                    })),
+                    show_key: Some(Arc::new(move |key| of_keys.keys.show(key))),
+                    ..table_operator(output, true, Arc::new(move || Ok(aggregate.clone())))
+                }
             }
             Some((rules, described)) => {
                 let state = format!("{}, window {described}", plan.state);
-                let columns: Vec<String> =
-                    plan.key_names().into_iter().chain(WINDOW_COLUMNS.map(str::to_string)).collect();
-                let latest_by = rules.emits_again().then(|| columns.clone());
-                // Which records a window has that is counted depends on how often they were.
-                let again = if rules.is_of_time() { Again::Keys(columns) } else { Again::Unknown };
-                let aggregate = InWindows { sums: plan, rules, input };
-                let blueprint = table_operator(output, true, Arc::new(move || Ok(aggregate.clone())));
-                (state, latest_by, again, blueprint)
+                InWindows { sums: plan, rules, input }.planned(output, state, keys)
             }
         };
-        Ok(OperatorBlueprint {
-            state: Some(state),
-            latest_by,
-            again,
-            varies,
-            waits_for_event_time,
-            gives_event_time,
-            show_state: Some(Arc::new(move |name, written| match name {
-                STATE_NAME => of_states.show(&rmp_serde::from_slice(written).ok()?),
-                _ => show(&*of_states, name, written),
-            })),
-            show_key: Some(Arc::new(move |key| of_keys.keys.show(key))),
-            ..blueprint
-        })
+        let varies = match blueprint.varies {
+            Varies::No if goes_by_order => Varies::WithArrival,
+            varies => varies,
+        };
+        Ok(OperatorBlueprint { varies, ..blueprint })
     }
 
     fn side_outputs(&self) -> Vec<&'static str> {
@@ -230,28 +215,6 @@ impl OperatorKind for AggregateKind {
 }
 
 const WINDOW_DOC: &str = "How time is cut: \"60s\", { tumbling = \"1h\", offset = \"15m\" }, { sliding = \"10s\", every = \"2s\" }, { session = \"30m\" } or { count = 100 }; adds the columns `window_start` and `window_end`. Without it, each batch of input emits the running values of its keys.";
-
-/// Returns a piece of the state of time windows as JSON: a list of what is kept, with the times that it is of.
-pub(super) fn show(sums: &impl Summing, name: &str, written: &[u8]) -> Option<String> {
-    let of_window = |(start, end): (i64, Option<i64>), sum: &Packed| {
-        let end = end.map_or(String::new(), |end| format!("\"window_end\":{end},"));
-        Some(format!("{{\"window_start\":{start},{end}{}", sums.show(sum)?.strip_prefix('{')?))
-    };
-    let of_live = |live: &Live<Packed>| of_window((live.window().start, Some(live.window().end)), &live.2);
-    let shown: Option<Vec<String>> = match name {
-        PANES => {
-            let panes: BTreeMap<i64, Packed> = rmp_serde::from_slice(written).ok()?;
-            panes.iter().map(|(start, sum)| of_window((*start, None), sum)).collect()
-        }
-        SESSIONS => {
-            let sessions: Few<Live<Packed>> = rmp_serde::from_slice(written).ok()?;
-            sessions.as_slice().iter().map(of_live).collect()
-        }
-        COUNTED => Some(vec![of_live(&rmp_serde::from_slice::<Counted<Packed>>(written).ok()?.live)?]),
-        _ => None,
-    };
-    Some(format!("[{}]", shown?.join(",")))
-}
 
 #[cfg(test)]
 mod tests;

@@ -14,10 +14,10 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::aggregate::{InWindows, WINDOW_COLUMNS, show};
+use super::aggregate::InWindows;
+use super::input_schema;
 use super::options::{option, read, required};
-use super::{input_schema, table_operator};
-use crate::blueprint::{Again, Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
+use crate::blueprint::{Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
 use crate::duration::Span;
 use crate::late::LATE;
 use crate::record::RecordType;
@@ -95,24 +95,8 @@ impl OperatorKind for TopKind {
             (rules, plan) => return Err([rules.err(), plan.err()].into_iter().flatten().flatten().collect()),
         };
         let state = format!("{}, window {described}", plan.state);
-        let columns = settings.by.iter().cloned().chain(WINDOW_COLUMNS.map(str::to_string)).chain(settings.rank);
-        let columns: Vec<String> = columns.collect();
-        // Which records a window has that is counted depends on how often they were.
-        let again = if rules.is_of_time() { Again::Keys(columns.clone()) } else { Again::Unknown };
-        let output = Arc::clone(&plan.output);
-        let (of_keys, of_states) = (Arc::clone(&plan), Arc::clone(&plan));
-        let top = InWindows { sums: plan, rules, input };
-        Ok(OperatorBlueprint {
-            state: Some(state),
-            latest_by: rules.emits_again().then_some(columns),
-            again,
-            varies: rules.varies(),
-            waits_for_event_time: rules.is_of_time().then_some("window"),
-            gives_event_time: !rules.is_of_time(),
-            show_state: Some(Arc::new(move |name, written| show(&*of_states, name, written))),
-            show_key: Some(Arc::new(move |key| of_keys.keys.show(key))),
-            ..table_operator(output, true, Arc::new(move || Ok(top.clone())))
-        })
+        let (output, keys) = (Arc::clone(&plan.output), settings.by.into_iter().chain(settings.rank).collect());
+        Ok(InWindows { sums: plan, rules, input }.planned(output, state, keys))
     }
 
     fn side_outputs(&self) -> Vec<&'static str> {

@@ -1,50 +1,19 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{Int64Type, TimestampMillisecondType};
-use rand::SeedableRng;
-use rand_pcg::Pcg64Mcg;
+use arrow::datatypes::Int64Type;
 use serde_json::{Value, json};
 
+use super::super::aggregate::testing::{assert_follows_the_model, ended, times};
 use super::super::tests::{Bench, int_table, ints, plan_operator};
 use super::*;
-use crate::host::AnyOperator;
 use crate::state::{StateReader, Written};
 use crate::table::{Table, table};
-use crate::window::model::{Model, Out, Row, Step, run, steps, timings};
-use crate::{Batch, Subtask, TimeWindow, WATERMARK_MAX};
+use crate::window::model::{Model, Out};
+use crate::{Batch, Subtask, TimeWindow};
 
 /// How many rows the property test asks for.
 const FIRST: usize = 3;
-
-fn rows_table(rows: &[Row]) -> Table {
-    let column =
-        |value: fn(&Row) -> i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(rows.iter().map(value))) };
-    let columns = [("key", column(|row| row.key as i64)), ("value", column(|row| row.value))];
-    let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap();
-    Table::with_times(batch, Some(rows.iter().map(|row| row.time).collect::<Vec<_>>().into()))
-}
-
-fn options(timing: &Timing) -> Value {
-    let ms = |duration: Duration| format!("{}ms", duration.as_millis());
-    let window = match timing.window {
-        TimeWindows::Tumbling(windows) => json!({ "tumbling": ms(windows.size), "offset": ms(windows.offset) }),
-        TimeWindows::Sliding(windows) => {
-            json!({ "sliding": ms(windows.size), "every": ms(windows.every), "offset": ms(windows.offset) })
-        }
-        TimeWindows::Session(windows) => json!({ "session": ms(windows.gap) }),
-        TimeWindows::Global(windows) => json!({ "count": windows.count }),
-    };
-    let mut options = json!({
-        "by": ["key"], "n": FIRST, "order": ["value % 10 DESC"], "rank": "rank", "window": window,
-        "allowed_lateness": ms(timing.allowed_lateness),
-    });
-    if let Some(early) = timing.early {
-        options["early"] = json!(ms(early));
-    }
-    options
-}
 
 /// Values as one number. What the order leaves open is decided by the value itself.
 fn number(values: &[i64]) -> i64 {
@@ -56,10 +25,6 @@ fn first(values: &[i64]) -> i64 {
     values.sort_by_key(|value| (-(value % 10), *value));
     values.truncate(FIRST);
     number(&values)
-}
-
-fn times(table: &Table, name: &str) -> Vec<i64> {
-    table.batch().column_by_name(name).unwrap().as_primitive::<TimestampMillisecondType>().values().to_vec()
 }
 
 /// The rows of each window as one: how many, and which.
@@ -89,48 +54,17 @@ fn outs(batches: &[Batch]) -> Vec<Out> {
 
 #[test]
 fn the_first_rows_are_those_of_the_model_whatever_crashes() {
-    let batch_of = |rows: &[Row]| -> Batch { Arc::new(rows_table(rows)) };
-    for timing in timings() {
-        let blueprint = plan_operator(&TopKind, options(&timing), &rows_table(&[])).unwrap();
-        let make = || -> Box<dyn AnyOperator> { (blueprint.make)(Subtask::single("tested"), 7).unwrap() };
-        for seed in 0..16 {
-            let rng = &mut Pcg64Mcg::seed_from_u64(seed);
-            let steps = steps(rng, if seed % 2 == 0 { 1 } else { 6 });
-            let calm = run(&make, &batch_of, &steps, None);
-            let mut model = Model::with(timing, first);
-            let seen = |mut outs: Vec<Out>| {
-                outs.iter_mut().for_each(|out| out.count = out.count.min(FIRST as u64));
-                outs.sort();
-                outs
-            };
-            for (step, output) in steps.iter().zip(&calm) {
-                let expected = match step {
-                    Step::Batch(rows) => model.rows_at_once(rows),
-                    Step::Watermark(watermark) => model.watermark(*watermark),
-                };
-                assert_eq!(outs(output), seen(expected), "{timing:?}, seed {seed}, {step:?}");
-            }
-            assert_eq!(outs(&calm[steps.len()]), seen(model.end()), "{timing:?}, seed {seed}");
-            let broken = run(&make, &batch_of, &steps, Some(rng));
-            for (step, (calm, broken)) in calm.iter().zip(&broken).enumerate() {
-                let same =
-                    calm.len() == broken.len() && calm.iter().zip(broken).all(|(calm, broken)| calm.same(&**broken));
-                assert!(same, "{timing:?}, seed {seed}, step {step}");
-            }
-        }
-    }
+    let options = json!({ "by": ["key"], "n": FIRST, "order": ["value % 10 DESC"], "rank": "rank" });
+    let seen = |mut outs: Vec<Out>| {
+        outs.iter_mut().for_each(|out| out.count = out.count.min(FIRST as u64));
+        outs.sort();
+        outs
+    };
+    assert_follows_the_model(&TopKind, &options, |timing| Model::with(timing, first), outs, seen);
 }
 
-/// Runs rows through windows to the end of time.
-fn ended(options: Value, input: &[Table]) -> Vec<Table> {
-    let mut bench = Bench::of(&TopKind, options, &input[0]);
-    input.iter().for_each(|input| drop(bench.push(input)));
-    let operator = bench.operator();
-    operator.advance_watermark(WATERMARK_MAX).unwrap();
-    operator.close().unwrap();
-    let mut batches = Vec::new();
-    operator.drain(&mut batches);
-    batches.iter().map(|batch| Table::clone(&table(batch).unwrap())).collect()
+fn topped(options: Value, input: &[Table]) -> Vec<Table> {
+    ended(&TopKind, options, input)
 }
 
 fn mixed(rows: &[(Option<&str>, Option<f64>, i64)]) -> Table {
@@ -163,12 +97,12 @@ fn terms_order_as_in_sql_and_nothing_depends_on_what_came_first() {
         (json!(["lower(name) ASC", "- id"]), [5, 4, 3, 1]),
     ] {
         let options = json!({ "n": 4, "order": order, "window": "1s" });
-        let whole = ended(options.clone(), &[mixed(&rows)]);
+        let whole = topped(options.clone(), &[mixed(&rows)]);
         assert_eq!(ints(&whole[0], "id"), expected.map(Some), "{order}");
         let mut backwards = rows;
         backwards.reverse();
         let one_by_one: Vec<Table> = backwards.iter().map(|row| mixed(std::slice::from_ref(row))).collect();
-        assert_eq!(ended(options, &one_by_one), whole, "{order}");
+        assert_eq!(topped(options, &one_by_one), whole, "{order}");
     }
 }
 
@@ -179,7 +113,7 @@ fn rows_come_whole_with_their_window_and_their_place() {
             Some(&[3, 4, 15, 16])
         });
     let options = json!({ "by": ["k"], "n": 1, "order": ["v DESC"], "window": "10ms", "rank": "place" });
-    let output = ended(options, std::slice::from_ref(&input));
+    let output = topped(options, std::slice::from_ref(&input));
     let names: Vec<_> = output[0].schema().fields().iter().map(|field| field.name().clone()).collect();
     assert_eq!(names, ["k", "v", "window_start", "window_end", "place"]);
     assert_eq!(ints(&output[0], "v"), [Some(7), None, Some(9)]);
@@ -187,7 +121,7 @@ fn rows_come_whole_with_their_window_and_their_place() {
     assert_eq!(times(&output[0], "window_end"), [10, 10, 20]);
     assert_eq!(output[0].shared_times().unwrap().to_vec(), [9, 9, 19]);
     // Without a key all rows are one group, and a top of a top leaves its windows out.
-    let of_all = ended(json!({ "n": 2, "order": ["v DESC NULLS LAST"], "window": "1s" }), &output);
+    let of_all = topped(json!({ "n": 2, "order": ["v DESC NULLS LAST"], "window": "1s" }), &output);
     let names: Vec<_> = of_all[0].schema().fields().iter().map(|field| field.name().clone()).collect();
     assert_eq!(names, ["k", "v", "place", "window_start", "window_end"]);
     assert_eq!(ints(&of_all[0], "v"), [Some(9), Some(7)]);

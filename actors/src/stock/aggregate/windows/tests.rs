@@ -1,55 +1,17 @@
 use std::sync::Arc;
-use std::time::Duration;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
-use arrow::datatypes::{Float64Type, Int64Type, TimestampMillisecondType};
-use rand::SeedableRng;
-use rand_pcg::Pcg64Mcg;
+use arrow::array::AsArray;
+use arrow::datatypes::{Float64Type, Int64Type};
 use serde_json::{Value, json};
 
 use super::super::super::tests::{Bench, int_table, ints, plan_operator};
 use super::super::AggregateKind;
+use super::super::testing::{assert_follows_the_model, ended, times};
 use crate::blueprint::OperatorKind;
-use crate::host::AnyOperator;
 use crate::state::{StateReader, Written};
 use crate::table::{Table, table};
-use crate::window::model::{Model, Out, Row, Step, run, steps, timings};
-use crate::{Batch, Subtask, TimeWindow, TimeWindows, Timing, WATERMARK_MAX};
-
-fn rows_table(rows: &[Row]) -> Table {
-    let column =
-        |value: fn(&Row) -> i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(rows.iter().map(value))) };
-    let columns = [("key", column(|row| row.key as i64)), ("value", column(|row| row.value))];
-    let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap();
-    Table::with_times(batch, Some(rows.iter().map(|row| row.time).collect::<Vec<_>>().into()))
-}
-
-fn options(timing: &Timing) -> Value {
-    let ms = |duration: Duration| format!("{}ms", duration.as_millis());
-    let window = match timing.window {
-        TimeWindows::Tumbling(windows) => json!({ "tumbling": ms(windows.size), "offset": ms(windows.offset) }),
-        TimeWindows::Sliding(windows) => {
-            json!({ "sliding": ms(windows.size), "every": ms(windows.every), "offset": ms(windows.offset) })
-        }
-        TimeWindows::Session(windows) => json!({ "session": ms(windows.gap) }),
-        TimeWindows::Global(windows) => json!({ "count": windows.count }),
-    };
-    let mut options = json!({
-        "by": ["key"],
-        "columns": ["count(*) AS n", "sum(value) AS total", "stddev(value) AS deviation", "sum(1.0 / value) AS share",
-                    "max(value) - min(value) AS range", "avg(value)"],
-        "window": window,
-        "allowed_lateness": ms(timing.allowed_lateness),
-    });
-    if let Some(early) = timing.early {
-        options["early"] = json!(ms(early));
-    }
-    options
-}
-
-fn times(table: &Table, name: &str) -> Vec<i64> {
-    table.batch().column_by_name(name).unwrap().as_primitive::<TimestampMillisecondType>().values().to_vec()
-}
+use crate::window::model::{Model, Out};
+use crate::{Batch, Subtask, TimeWindow};
 
 fn outs(batches: &[Batch]) -> Vec<Out> {
     let mut outs = Vec::new();
@@ -70,43 +32,16 @@ fn outs(batches: &[Batch]) -> Vec<Out> {
 
 #[test]
 fn windows_are_those_of_the_model_whatever_crashes() {
-    let batch_of = |rows: &[Row]| -> Batch { Arc::new(rows_table(rows)) };
-    for timing in timings() {
-        let blueprint = plan_operator(&AggregateKind, options(&timing), &rows_table(&[])).unwrap();
-        let make = || -> Box<dyn AnyOperator> { (blueprint.make)(Subtask::single("tested"), 7).unwrap() };
-        for seed in 0..16 {
-            let rng = &mut Pcg64Mcg::seed_from_u64(seed);
-            let steps = steps(rng, if seed % 2 == 0 { 1 } else { 6 });
-            let calm = run(&make, &batch_of, &steps, None);
-            let mut model = Model::new(timing);
-            for (step, output) in steps.iter().zip(&calm) {
-                let expected = match step {
-                    Step::Batch(rows) => model.rows_at_once(rows),
-                    Step::Watermark(watermark) => model.watermark(*watermark),
-                };
-                assert_eq!(outs(output), expected, "{timing:?}, seed {seed}, {step:?}");
-            }
-            assert_eq!(outs(&calm[steps.len()]), model.end(), "{timing:?}, seed {seed}");
-            let broken = run(&make, &batch_of, &steps, Some(rng));
-            for (step, (calm, broken)) in calm.iter().zip(&broken).enumerate() {
-                let same =
-                    calm.len() == broken.len() && calm.iter().zip(broken).all(|(calm, broken)| calm.same(&**broken));
-                assert!(same, "{timing:?}, seed {seed}, step {step}");
-            }
-        }
-    }
+    let options = json!({
+        "by": ["key"],
+        "columns": ["count(*) AS n", "sum(value) AS total", "stddev(value) AS deviation", "sum(1.0 / value) AS share",
+                    "max(value) - min(value) AS range", "avg(value)"],
+    });
+    assert_follows_the_model(&AggregateKind, &options, Model::new, outs, |outs| outs);
 }
 
-/// Runs rows through windows to the end of time.
 fn windowed(options: Value, input: &[Table]) -> Vec<Table> {
-    let mut bench = Bench::of(&AggregateKind, options, &input[0]);
-    input.iter().for_each(|input| drop(bench.push(input)));
-    let operator = bench.operator();
-    operator.advance_watermark(WATERMARK_MAX).unwrap();
-    operator.close().unwrap();
-    let mut batches = Vec::new();
-    operator.drain(&mut batches);
-    batches.iter().map(|batch| Table::clone(&table(batch).unwrap())).collect()
+    ended(&AggregateKind, options, input)
 }
 
 #[test]
