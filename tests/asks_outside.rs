@@ -37,12 +37,13 @@ fn main() -> ExitCode {
     if std::env::args().len() > 1 {
         return piton::cli::main(registry());
     }
-    let tests: [(&str, fn()); 5] = [
+    let tests: [(&str, fn()); 6] = [
         ("each_is_answered_once_although_the_process_is_killed", each_is_answered_once_although_the_process_is_killed),
         ("nothing_is_asked_twice_if_an_operator_panics", nothing_is_asked_twice_if_an_operator_panics),
         ("who_stays_silent_is_asked_again", who_stays_silent_is_asked_again),
         ("what_the_server_refuses_is_set_aside", what_the_server_refuses_is_set_aside),
         ("a_request_that_blocks_its_thread_is_given_up", a_request_that_blocks_its_thread_is_given_up),
+        ("a_simulation_asks_for_each_record_once", a_simulation_asks_for_each_record_once),
     ];
     println!("\nrunning {} tests", tests.len());
     for (name, test) in tests {
@@ -339,4 +340,18 @@ fn a_request_that_blocks_its_thread_is_given_up() {
     let hung: Vec<_> = events.iter().filter(|event| event["event"] == "hung").collect();
     assert!(hung.len() == 1 && hung[0]["operator"] == "squares", "{hung:?}");
     assert_eq!(count(&events, "restarted", "numbers"), 0, "a request that is lost restarts nobody");
+}
+
+fn a_simulation_asks_for_each_record_once() {
+    let server = Server::start(Duration::from_millis(1), |_, _| Does::Answers);
+    let folder = scratch();
+    let job = job(folder.path(), &server, "");
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg("sim").arg(job.path("job.toml")).args(["--seeds", "60"]);
+    job.spawn(command).wait().expect(0);
+    let asked = server.asked();
+    let threads = std::thread::available_parallelism().unwrap().get() as u64;
+    assert!(asked.len() >= 10, "only {} records were asked for", asked.len());
+    let most = asked.values().copied().max().unwrap();
+    assert!(most <= threads, "60 seeds on {threads} threads have asked {most} times for the same record");
 }

@@ -177,9 +177,10 @@ fn a_fault_at_an_exact_point_happens_there() {
     let at = |point: &str, action: &str, on: &str| {
         format!("[[chaos.at]]\noperator = \"totals[1]\"\npoint = \"{point}\"\naction = \"{action}\"\non = \"{on}\"\n")
     };
+    let never = at("restore", "panic", "nth(90)");
     // Without weights there is nothing but these; the process is killed within the snapshot of a checkpoint.
     let topology = format!(
-        "{COUNTS}duration = \"3s\"\n{}{}{}[chaos.weights]\npanic = 0\nhang = 0\nslow = 0\nkill_actor = 0\nkill_supervisor = 0\n\
+        "{COUNTS}duration = \"3s\"\n{}{}{}{never}[chaos.weights]\npanic = 0\nhang = 0\nslow = 0\nkill_actor = 0\nkill_supervisor = 0\n\
          process_kill9 = 0\nprocess_pause = 0\ndrop_ack = 0\ndup_commit = 0\nstore_eio = 0\nstore_enospc = 0\nstore_slow = 0\n",
         at("process", "panic", "nth(3)"),
         at("cut", "process_kill9", "nth(3)"),
@@ -190,10 +191,12 @@ fn a_fault_at_an_exact_point_happens_there() {
         case.run(&["--seed", "1", "--report", "report.json", "--set", "sources.numbers.rate=20000/s"]).expect(0);
     let report = case.report("report.json");
     let faults = report["faults"].as_array().unwrap();
-    assert_eq!(faults.len(), 3);
-    for fault in faults {
+    assert_eq!(faults.len(), 4);
+    for fault in &faults[..3] {
         assert!(fault["struck_ms"].is_u64() && fault["whom"] == "totals[1]", "{fault}\n{}", ended.stdout);
     }
+    let why = "fault 4 (panic of totals[1] at \"restore\") did not happen: no process made that call 90 times";
+    assert!(ended.stdout.contains(why), "{}", ended.stdout);
     assert_eq!(report["lives"].as_array().unwrap().len(), 2, "{}", ended.stdout);
 }
 
@@ -270,6 +273,63 @@ fn windows_that_count_rows_twice_have_lost_nothing() {
     assert!(ended.stdout.contains("hypothesis   at-least-once"), "{}", ended.stdout);
 }
 
+/// Times that jump back by up to 20 s, which is ten times of what is waited for.
+const LATE: &str = r#"
+[checkpoint]
+interval = "200ms"
+[sources.rows]
+type = "csv"
+path = "rows.csv"
+event_time = "at"
+out_of_order = "2s"
+[operators.sums]
+type = "aggregate"
+inputs = ["rows"]
+by = ["k"]
+window = "10s"
+columns = ["count(*) AS n"]
+[sinks.windows]
+type = "csv"
+inputs = ["sums"]
+path = "out/windows"
+[sinks.late]
+type = "csv"
+inputs = ["sums.late"]
+path = "out/late"
+[sinks.all]
+type = "csv"
+inputs = ["rows"]
+path = "out/all"
+[chaos]
+settle = "1s"
+warmup = "200ms"
+mean_interval = "400ms"
+"#;
+
+#[test]
+fn rows_that_come_late_or_not_by_the_pace_are_no_fault_of_the_engine() {
+    let case = Case::new(LATE);
+    let row = |id: i64| format!("{id},{},{}\n", 1_600_000_000_000 + id * 100 - id * 7_919 % 20_000, id % 7);
+    case.write("rows.csv", &format!("id,at,k\n{}", (0..20_000).map(row).collect::<String>()));
+    let ended = case.run(&["--seed", "3", "--duration", "3s", "--report", "report.json"]).expect(0);
+    let report = case.report("report.json");
+    let compared = |name: &str| {
+        let sinks = report["sinks"].as_array().unwrap();
+        sinks.iter().find(|sink| sink["name"] == name).unwrap()["compared"].as_str().unwrap().to_string()
+    };
+    for name in ["windows", "late"] {
+        assert!(compared(name).starts_with("not compared: rows came late to \"sums\""), "{}", ended.stdout);
+    }
+    assert_eq!(compared("all"), "as rows, in any order");
+    assert!(ended.stdout.contains("rows came late to \"sums\" ("), "{}", ended.stdout);
+    assert!(ended.stdout.contains("more `out_of_order` of its sources"), "{}", ended.stdout);
+    // With enough patience nothing is late, and everything is compared.
+    let patient =
+        ["--seed", "3", "--duration", "3s", "--report", "report.json", "--set", "sources.rows.out_of_order=30s"];
+    let ended = case.run(&patient).expect(0);
+    assert!(!ended.stdout.contains("not compared"), "{}", ended.stdout);
+}
+
 #[test]
 fn what_cannot_be_compared_is_refused_before_anything_runs() {
     let refused = |topology: &str, arguments: &[&str], parts: &[&str]| {
@@ -300,6 +360,7 @@ fn what_cannot_be_compared_is_refused_before_anything_runs() {
     refused(COUNTS, &["--plan", "late.toml"], &["no fault can happen within 2s", "due after 5s"]);
     refused(COUNTS, &["--plan", "other.toml"], &["drawn for the job \"other\", and this one is \"counts\""]);
     refused(&format!("{COUNTS}targets = [\"nobody\"]\n"), &[], &["chaos.targets names nobody"]);
+    refused(COUNTS, &["--duration", "0s"], &["--duration 0s: no fault can happen in no time"]);
     let at = "[[chaos.at]]\noperator = \"toatls\"\npoint = \"process\"\naction = \"panic\"\n";
     refused(&format!("{COUNTS}{at}"), &[], &["there is no \"toatls\""]);
     refused(

@@ -9,7 +9,11 @@
 //! With at-least-once, records may be counted again after a crash. Of rows that count, only for which keys (and time
 //! windows) there are some follows from the input, as far as the operator says so
 //! ([`OperatorBlueprint::again`](piton_actors::blueprint::OperatorBlueprint::again)).
+//!
+//! Which records come too late for a window depends on how fast others come. What an operator makes of its input follows
+//! from it only if no record came late to it, in either run.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use piton_actors::blueprint::{Again, OperatorBlueprint, Varies};
@@ -46,6 +50,9 @@ impl Emits {
     }
 }
 
+/// How many records came late, to each operator that some came late to.
+pub type Late = BTreeMap<String, u64>;
+
 /// How the output of a sink is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum How {
@@ -75,13 +82,13 @@ pub struct SinkCheck {
 /// Kinds of sinks that write nowhere where it would matter.
 const HARMLESS: [&str; 2] = ["print", "blackhole"];
 
-/// Returns how each sink of a job is compared.
+/// Returns how each sink of a job is compared, if so many records come late.
 ///
 /// # Errors
 /// Of kind `Config`, with a line for everything that keeps two runs of the job from being compared.
-pub fn sinks(plan: &Plan) -> Result<Vec<SinkCheck>> {
+pub fn sinks(plan: &Plan, late: &Late) -> Result<Vec<SinkCheck>> {
     let mut wrong = inputs_that_do_not_end(plan);
-    let follows = follows(plan);
+    let follows = follows(plan, late);
     let expect = &plan.settings.chaos.expect;
     let mut checks = Vec::new();
     for (index, node) in plan.nodes.iter().enumerate() {
@@ -109,23 +116,39 @@ pub fn sinks(plan: &Plan) -> Result<Vec<SinkCheck>> {
     if wrong.is_empty() { Ok(checks) } else { Err(Error::new(ErrorKind::Config, wrong)) }
 }
 
-/// Returns for each operator whose state is not compared why not.
-pub fn states_not_compared(plan: &Plan) -> Vec<(String, String)> {
-    let (follows, orderly) = (follows(plan), orderly(plan));
+/// Returns for each operator whose state is not compared, if so many records come late, why not.
+pub fn states_not_compared(plan: &Plan, late: &Late) -> Vec<(String, String)> {
+    let (follows, orderly) = (follows(plan, late), orderly(plan));
     let mut not = Vec::new();
     for (index, node) in plan.nodes.iter().enumerate() {
         let NodeKind::Operator(blueprint) = &node.kind else { continue };
-        if let Some(why) = varies(&node.name, blueprint, orderly[index]) {
+        let why = varies(&node.name, blueprint, orderly[index], late);
+        if let Some(why) = why.or_else(|| unclear(plan, &follows, index)) {
             not.push((node.name.to_string(), why));
-            continue;
-        }
-        let unclear = plan.inputs(index).find(|edge| *Emits::over(&follows, edge) != Follows::Rows);
-        if let Some(edge) = unclear {
-            let from = plan.emitter(edge);
-            not.push((node.name.to_string(), format!("what \"{from}\" emits depends on how its input was cut")));
         }
     }
     not
+}
+
+/// Returns for each node whose dead letters are not compared, if so many records come late, why not: what it reads, and
+/// so what it fails at, does not follow from the input.
+pub fn letters_not_compared(plan: &Plan, late: &Late) -> Vec<(String, String)> {
+    let follows = follows(plan, late);
+    let named = plan.nodes.iter().enumerate().map(|(index, node)| (node.name.to_string(), index));
+    let not = named.filter_map(|(name, index)| {
+        let why = came_late(&name, late).or_else(|| unclear(plan, &follows, index))?;
+        Some((name, why))
+    });
+    not.collect()
+}
+
+/// Returns why not every row that a node reads follows from the input, if not.
+fn unclear(plan: &Plan, follows: &[Emits], node: usize) -> Option<String> {
+    let edge = plan.inputs(node).find(|edge| *Emits::over(follows, edge) != Follows::Rows)?;
+    Some(match Emits::over(follows, edge) {
+        Follows::Unknown(why) => why.clone(),
+        _ => format!("what \"{}\" emits depends on how its input was cut", plan.emitter(edge)),
+    })
 }
 
 fn inputs_that_do_not_end(plan: &Plan) -> Vec<String> {
@@ -178,19 +201,24 @@ fn orderly(plan: &Plan) -> Vec<bool> {
     orderly
 }
 
+/// Returns what it means for an operator that records came late, if they did.
+fn came_late(name: &str, late: &Late) -> Option<String> {
+    late.contains_key(name).then(|| format!("rows came late to \"{name}\", and which do depends on how fast they come"))
+}
+
 /// Returns why what an operator emits need not be the same in each run, if it need not.
-fn varies(name: &str, blueprint: &OperatorBlueprint, orderly: bool) -> Option<String> {
+fn varies(name: &str, blueprint: &OperatorBlueprint, orderly: bool, late: &Late) -> Option<String> {
     match blueprint.varies {
         Varies::WithTime => Some(format!("what \"{name}\" makes of rows depends on when they come")),
         Varies::WithArrival if !orderly => Some(format!(
             "what \"{name}\" makes of rows depends on the order in which they come from several subtasks or inputs"
         )),
-        Varies::WithArrival | Varies::No => None,
+        Varies::WithArrival | Varies::No => came_late(name, late),
     }
 }
 
 /// Returns for each node how much of what it emits (or, for a sink, takes) follows from the input.
-fn follows(plan: &Plan) -> Vec<Emits> {
+fn follows(plan: &Plan, late: &Late) -> Vec<Emits> {
     let orderly = orderly(plan);
     let mut follows: Vec<Emits> = Vec::with_capacity(plan.nodes.len());
     // Each comes after all that it reads.
@@ -207,9 +235,10 @@ fn follows(plan: &Plan) -> Vec<Emits> {
         follows.push(match &node.kind {
             NodeKind::Source(..) | NodeKind::Sink(_) => Emits { main: taken, aside: Follows::Rows },
             NodeKind::Operator(blueprint) => {
-                let aside = sent_aside(&node.name, &taken);
+                let aside =
+                    came_late(&node.name, late).map_or_else(|| sent_aside(&node.name, &taken), Follows::Unknown);
                 let main = emitted(plan, &node.name, blueprint, taken);
-                match varies(&node.name, blueprint, orderly[index]) {
+                match varies(&node.name, blueprint, orderly[index], late) {
                     Some(why) if !matches!(main, Follows::Unknown(_)) => Emits { aside, main: Follows::Unknown(why) },
                     _ => Emits { aside, main },
                 }
@@ -304,7 +333,7 @@ mod tests {
                        [sinks.out]\ntype = \"keep\"\ninputs = [\"scale\"]\n";
 
     fn wrong(text: &str) -> String {
-        let error = sinks(&planned(text)).unwrap_err();
+        let error = sinks(&planned(text), &Late::new()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
         error.to_string()
     }
@@ -320,7 +349,7 @@ mod tests {
                 NodeKind::Source(..) => {}
             }
         }
-        sinks(&plan).unwrap().remove(0).how
+        sinks(&plan, &Late::new()).unwrap().remove(0).how
     }
 
     #[test]
@@ -352,7 +381,7 @@ mod tests {
                     NodeKind::Source(..) => {}
                 }
             }
-            (sinks(&plan).unwrap().remove(0).how, states_not_compared(&plan).len())
+            (sinks(&plan, &Late::new()).unwrap().remove(0).how, states_not_compared(&plan, &Late::new()).len())
         };
         assert_eq!(alone(JOB, &varies(Varies::WithArrival)), (How::Rows, 0));
         assert_eq!(alone(&two, &varies(Varies::No)), (How::Rows, 0));
@@ -377,7 +406,7 @@ mod tests {
                     NodeKind::Source(..) => {}
                 }
             }
-            sinks(&plan).unwrap().remove(0).how
+            sinks(&plan, &Late::new()).unwrap().remove(0).how
         };
         let passes = |blueprint: &mut OperatorBlueprint| {
             blueprint.passes = Some(vec![("k".into(), "key".into()), ("start".into(), "start".into())]);
@@ -396,13 +425,32 @@ mod tests {
     }
 
     #[test]
+    fn what_depends_on_rows_that_came_late_is_not_compared() {
+        let mut plan = planned(&format!("{JOB}[sinks.all]\ntype = \"keep\"\ninputs = [\"numbers\"]\n"));
+        for node in &mut plan.nodes {
+            if let NodeKind::Sink(blueprint) = &mut node.kind {
+                blueprint.folder = Some("/out".into());
+            }
+        }
+        let late = Late::from([("count".to_string(), 3)]);
+        let hows = sinks(&plan, &late).unwrap();
+        let how = |name: &str| &hows.iter().find(|check| check.name == name).unwrap().how;
+        assert!(matches!(how("out"), How::Not(why) if why.contains("late to \"count\"")), "{hows:?}");
+        assert_eq!(*how("all"), How::Rows);
+        let named = |not: Vec<(String, String)>| not.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(named(states_not_compared(&plan, &late)), ["count", "scale"]);
+        assert_eq!(named(letters_not_compared(&plan, &late)), ["count", "scale", "out"]);
+        assert_eq!(letters_not_compared(&plan, &Late::new()), []);
+    }
+
+    #[test]
     fn state_made_of_running_values_is_not_compared() {
         let mut plan = planned(JOB);
-        assert_eq!(states_not_compared(&plan), []);
+        assert_eq!(states_not_compared(&plan, &Late::new()), []);
         let count = plan.node("count").unwrap();
         let NodeKind::Operator(blueprint) = &mut plan.nodes[count].kind else { unreachable!() };
         blueprint.latest_by = Some(Vec::new());
-        let not = states_not_compared(&plan);
+        let not = states_not_compared(&plan, &Late::new());
         assert_eq!(not.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["scale"]);
     }
 
@@ -415,7 +463,7 @@ mod tests {
 
     #[test]
     fn what_may_repeat_is_compared_for_loss_only() {
-        let may = |text: &str| sinks(&planned(text)).unwrap().remove(0).may_repeat;
+        let may = |text: &str| sinks(&planned(text), &Late::new()).unwrap().remove(0).may_repeat;
         let no = "[chaos.expect]\nsinks.out = \"no\"\n";
         assert_eq!(may(&format!("{JOB}{no}")), None);
         assert!(may(&format!("{JOB}{no}output = \"at-least-once\"\n")).is_some());

@@ -77,6 +77,12 @@ pub trait Faults: Send + Sync {
     /// Returns how this call of an operator, a source or a sink of a subtask is to fail, if it is. Whoever wants it to be slow, or never to come back, takes its time here.
     fn strike(&self, who: &SubtaskId, hook: Hook) -> Option<Act>;
 
+    /// Makes a request of an operator to the outside.
+    fn ask(&self, who: &SubtaskId, ask: &Ask) -> BoxFuture<Result<Batch>> {
+        let _ = who;
+        (ask.call)()
+    }
+
     /// Returns whether the failures pass for those of user code, which are evidence against the records that it was given.
     fn pass_for_real(&self) -> bool;
 }
@@ -163,15 +169,16 @@ impl Fragile {
     }
 
     /// Lets a request to the outside fail, or go on.
-    fn ask(&self, asking: BoxFuture<Result<Batch>>) -> BoxFuture<Result<Batch>> {
-        let fragile = self.clone();
+    fn ask(&self, ask: &Ask) -> BoxFuture<Result<Batch>> {
+        let (fragile, ask) = (self.clone(), ask.clone());
         Box::pin(async move {
+            let asking = || fragile.faults.ask(&fragile.who, &ask);
             match fragile.strike(Hook::Ask) {
-                None => asking.await,
+                None => asking().await,
                 Some(Act::Panic) => fragile.panic_quietly(),
                 Some(act @ (Act::Fail | Act::Unavailable(_))) => Err(fragile.error(act)),
                 // The outside was asked, and nobody gets to know.
-                Some(act) => match (asking.await, act) {
+                Some(act) => match (asking().await, act) {
                     (_, Act::PanicAfter | Act::PanicMidway) => fragile.panic_quietly(),
                     (answer, act) => answer.and(Err(fragile.error(act))),
                 },
@@ -221,8 +228,8 @@ impl AnyOperator for FragileOperator {
         let before = asks.len();
         self.inner.drain_asks(asks);
         for ask in &mut asks[before..] {
-            let (fragile, call) = (self.fragile.clone(), Arc::clone(&ask.call));
-            ask.call = Arc::new(move || fragile.ask(call()));
+            let (fragile, inner) = (self.fragile.clone(), ask.clone());
+            ask.call = Arc::new(move || fragile.ask(&inner));
         }
     }
 

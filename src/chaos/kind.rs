@@ -129,6 +129,14 @@ impl FaultKind {
         }
     }
 
+    /// Returns whether it goes on for a while that can be said.
+    pub fn takes_time(self) -> bool {
+        matches!(
+            self,
+            FaultKind::Hang | FaultKind::Slow | FaultKind::ProcessPause | FaultKind::StoreEnospc | FaultKind::StoreSlow
+        )
+    }
+
     /// Returns how often it is chosen, in proportion to the others.
     pub fn weight(self, weights: &ChaosWeights) -> u32 {
         match self {

@@ -99,6 +99,11 @@ impl PlannedFault {
         Some(self.subtask.map_or_else(|| operator.to_string(), |index| format!("{operator}[{index}]")))
     }
 
+    /// Returns whether it comes at its point, whenever that is.
+    pub fn is_exact(&self) -> bool {
+        self.at.is_none()
+    }
+
     /// Returns whether it waits for a call that only a restart makes: it may wait for long, and harms nobody meanwhile.
     pub fn waits_for_a_restart(&self) -> bool {
         matches!(self.point.as_deref(), Some("open" | "restore" | "abort" | "close"))
@@ -165,6 +170,24 @@ impl ChaosPlan {
 }
 
 fn check(fault: &PlannedFault, targets: &[Target]) -> Result<(), String> {
+    if fault.number == 0 {
+        return Err("the numbers of faults begin with 1".to_string());
+    }
+    if fault.nth == Some(0) {
+        return Err("calls are counted from 1: nth = 0 is none of them".to_string());
+    }
+    if fault.times == Some(0) {
+        return Err("0 writes that fail are no fault: `times` is at least 1".to_string());
+    }
+    if fault.lasts.is_some() && !fault.kind.takes_time() {
+        return Err("it happens at once: leave `lasts` out".to_string());
+    }
+    if fault.times.is_some() && fault.kind != FaultKind::StoreEio {
+        return Err(format!(
+            "`times` is how many writes fail, and says nothing of it ({} has it)",
+            FaultKind::StoreEio
+        ));
+    }
     let Some(name) = fault.operator.as_deref() else {
         return match fault.kind.reach() {
             Reach::Call | Reach::Subtask => Err("name the operator that it hits".to_string()),
@@ -300,6 +323,11 @@ mod tests {
         assert!(wrong(|fault| fault.point = None).contains("name the call"));
         assert!(wrong(|fault| fault.operator = None).contains("name the operator"));
         assert!(wrong(|fault| fault.number = 2).contains("two faults"));
+        assert!(wrong(|fault| fault.number = 0).contains("begin with 1"));
+        assert!(wrong(|fault| fault.nth = Some(0)).contains("counted from 1"));
+        assert!(wrong(|fault| fault.times = Some(0)).contains("at least 1"));
+        assert!(wrong(|fault| fault.times = Some(2)).contains("`times` is how many"));
+        assert!(wrong(|fault| fault.lasts = Some(Duration::from_secs(1))).contains("leave `lasts` out"));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::cli::terminal::Terminal;
 use crate::cli::text::{count, number, span};
 use crate::cli::written::can_be_written;
 use crate::clock::{Clock, rng};
-use crate::config::{Layered, Overrides, Problems};
+use crate::config::{Duration, Layered, Overrides, Problems};
 use crate::error::{Error, Result};
 use crate::topology::{NodeKind, Plan, Registry};
 
@@ -39,6 +39,9 @@ pub(super) fn run(args: &ChaosArgs, registry: &Registry, terminal: &Terminal) ->
     // A plan has times of its own, which `[chaos]` has nothing to say about.
     let drawn_within = args.duration.filter(|_| args.plan.is_none());
     set.extend(drawn_within.map(|duration| format!("chaos.duration={duration}")));
+    if args.duration.is_some_and(Duration::is_zero) {
+        return Err(Error::config("--duration 0s: no fault can happen in no time; give some, as in `--duration 60s`"));
+    }
     let form = args.report.as_deref().map(Form::of).transpose()?;
     args.report.as_deref().map(can_be_written).transpose()?;
     let topology = replan(&file, &set, registry)?;

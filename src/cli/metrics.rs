@@ -29,6 +29,12 @@ impl MetricsFile {
     pub(super) fn begin(path: &Path, metrics: Metrics) -> Result<MetricsFile> {
         let unwritable =
             |error: io::Error| Error::config(format!("metrics cannot be written to \"{}\": {error}", path.display()));
+        if path.as_os_str() == "-" {
+            return Err(Error::config("--metrics -: metrics are kept in a file, and not printed; name one"));
+        }
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(unwritable)?;
+        }
         // Of a job that has finished before, what is there stays.
         let tried = fs::write(beside(path), "").and_then(|()| fs::remove_file(beside(path)));
         tried.map_err(unwritable)?;

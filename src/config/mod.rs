@@ -27,7 +27,7 @@ pub use units::{Bytes, Duration, Limit, Rate};
 pub(crate) use document::join;
 pub(crate) use layers::Layered;
 pub(crate) use problem::{DidYouMean, Place, Problem, Problems, Severity, nearest};
-pub(crate) use reader::{Mistake, note, read, remove, replace};
+pub(crate) use reader::{Mistake, note, read, remove, remove_exactly, replace};
 
 use std::path::Path;
 

@@ -120,7 +120,10 @@ impl Mistake {
 /// Says serde's name of a type, or of a value it met, in the words of a TOML file.
 fn plain(name: &str) -> String {
     match name {
-        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number that is not negative".into(),
+        "u64" | "usize" => "a whole number that is not negative".into(),
+        "u32" => format!("a whole number from 0 to {}", u32::MAX),
+        "u16" => format!("a whole number from 0 to {}", u16::MAX),
+        "u8" => format!("a whole number from 0 to {}", u8::MAX),
         "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number".into(),
         "f32" | "f64" => "a number".into(),
         "a string" | "string only" | "path string" => "text in quotes".into(),
@@ -153,6 +156,26 @@ pub(crate) fn remove(table: &mut Table, path: &str) -> bool {
     above.is_some_and(|table| table.remove(key).is_some())
 }
 
+/// Takes the entry at a path out, and nothing around it, also inside lists. Returns whether it was there.
+pub(crate) fn remove_exactly(table: &mut Table, path: &str) -> bool {
+    let mut above = table;
+    let mut parts = path.split('.').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return above.remove(part).is_some();
+        }
+        let mut indices = part.split('[');
+        let entry = above.get_mut(indices.next().unwrap_or_default());
+        let within = indices.try_fold(entry, |entry, index| {
+            let index: usize = index.strip_suffix(']')?.parse().ok()?;
+            Some(entry.and_then(|entry| entry.as_array_mut()?.get_mut(index)))
+        });
+        let Some(inner) = within.flatten().and_then(Value::as_table_mut) else { return false };
+        above = inner;
+    }
+    false
+}
+
 /// Replaces the entry at a path, which is not inside a list. Returns whether that changed anything.
 pub(crate) fn replace(table: &mut Table, path: &str, value: &Value) -> bool {
     let (above, key) = match parent(path) {
@@ -174,6 +197,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_lies_in_a_list_is_taken_out_alone() {
+        let text = "a = [{ b = 1, c = 2 }, { b = 3, c = [[{ d = 1 }]] }]";
+        let mut table: Table = toml::from_str(text).unwrap();
+        assert!(remove_exactly(&mut table, "a[0].b") && remove_exactly(&mut table, "a[1].c[0][0].d"));
+        for nothing in ["a[0].b", "a[2].b", "a.b", "a[x].b", "a[0].c.d", "x"] {
+            assert!(!remove_exactly(&mut table, nothing), "{nothing}");
+        }
+        assert_eq!(table, toml::from_str("a = [{ c = 2 }, { b = 3, c = [[{}]] }]").unwrap());
+        assert!(remove_exactly(&mut table, "a"));
+    }
+
+    #[test]
     fn serdes_words_become_a_users() {
         let say = |message: &str| Mistake::of(message).message(&["parallelism"]);
         assert_eq!(
@@ -190,10 +225,10 @@ mod tests {
         );
         assert_eq!(
             say("invalid type: string \"a\", expected u32\n\nin `x`"),
-            "expected a whole number that is not negative, not the text \"a\""
+            "expected a whole number from 0 to 4294967295, not the text \"a\""
         );
         assert_eq!(
-            say("invalid value: integer `-1`, expected u32"),
+            say("invalid value: integer `-1`, expected u64"),
             "expected a whole number that is not negative, not -1"
         );
         assert_eq!(say("missing field `path`"), "option \"path\" is missing");

@@ -56,6 +56,8 @@ pub(crate) enum Held {
 struct Open {
     ask: Ask,
     attempt: u32,
+    /// How many attempts have failed because somebody wanted them to, which says nothing of the request.
+    injected: u32,
     state: State,
 }
 
@@ -88,6 +90,9 @@ pub(crate) struct Asking {
     held: VecDeque<(u64, Held)>,
     /// The last watermark that was not held back.
     told: Timestamp,
+    /// How many requests the operators have made since their last cut, and how many of those in the replay that goes on.
+    made: u64,
+    made_again: u64,
     commands: Vec<Asked>,
 }
 
@@ -101,15 +106,49 @@ impl Asking {
             waiting: Waiting::default(),
             held: VecDeque::new(),
             told: WATERMARK_MIN,
+            made: 0,
+            made_again: 0,
             commands: Vec::new(),
         }
+    }
+
+    /// The operators were cut.
+    pub(crate) fn cut(&mut self) {
+        self.made = 0;
+    }
+
+    /// The operators begin to make the requests again that they have made since their last cut.
+    pub(crate) fn begin_again(&mut self) {
+        self.made_again = 0;
+    }
+
+    /// Takes what the operators have asked for again; returns whether it is for what they had asked before, as far as that
+    /// has no answer yet. It has been asked, so nobody is asked again.
+    pub(crate) fn ask_again(&mut self, asks: &[Ask]) -> bool {
+        self.made_again += asks.len() as u64;
+        let is_same = |ask: &Ask| {
+            let open = self.open.get(&ask.id).map(|open| &open.ask.record);
+            let waits = || self.answered.iter().find(|answered| answered.id == ask.id).map(|answered| &answered.record);
+            open.or_else(waits).is_none_or(|record| record.same(&*ask.record))
+        };
+        asks.iter().all(is_same)
+    }
+
+    /// Returns whether everything has been asked for again.
+    pub(crate) fn is_as_before(&self) -> bool {
+        self.made_again == self.made
+    }
+
+    /// Counts requests that the operators have made on their way.
+    pub(crate) fn make(&mut self, asks: &[Ask]) {
+        self.made += asks.len() as u64;
     }
 
     /// Takes what the operators want to know.
     pub(crate) fn ask(&mut self, asks: Vec<Ask>, now: Timestamp) {
         for ask in asks {
             let id = ask.id;
-            let open = Open { ask, attempt: 0, state: State::Pause(now) };
+            let open = Open { ask, attempt: 0, injected: 0, state: State::Pause(now) };
             self.open.insert(id, open);
             self.attempt(id, now);
         }
@@ -171,12 +210,14 @@ impl Asking {
         }
         let Some(open) = self.open.get_mut(&id) else { return Ok(()) };
         let is_poison = failure.kind == FailureKind::Error(ErrorKindTag::Poison);
-        if let Some(at) = open.ask.patience.again(open.attempt, now).filter(|_| !is_poison) {
+        open.injected += u32::from(failure.is_injected);
+        let again = open.ask.patience.again(open.attempt - open.injected, now).filter(|_| !is_poison);
+        if let Some(at) = again {
             tracing::debug!(operator = self.operator, attempt = open.attempt, %failure, "a request is made again");
             open.state = State::Pause(at);
             return Ok(());
         }
-        let attempts = open.attempt;
+        let attempts = open.attempt - open.injected;
         let Some(Open { ask, .. }) = self.open.remove(&id) else { return Ok(()) };
         let message = match attempts {
             1 => failure.message.clone(),
@@ -269,5 +310,40 @@ impl Asking {
     /// Goes on from where the consumers had this watermark.
     pub(crate) fn restore_told(&mut self, told: Timestamp) {
         self.told = told;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use piton_actors::Rows;
+    use piton_actors::host::Patience;
+
+    use super::super::failure::Injected;
+    use super::*;
+
+    #[test]
+    fn an_attempt_that_was_made_to_fail_does_not_count() {
+        let mut asking = Asking::new("look_up");
+        let patience = Patience { timeout: Duration::from_secs(1), retries: 1, pause: Duration::from_millis(10) };
+        let id = AskId { place: 0, number: 7 };
+        let record: Batch = Arc::new(Rows::new(vec![1u64]));
+        let call: AskCall = Arc::new(|| Box::pin(async { Err(Error::failed("no")) }));
+        asking.ask(vec![Ask { id, record, call, patience }], 0);
+        let mut fails = |number: u32, failure: Failure| {
+            let now = i64::from(number) * 100;
+            asking.answered(Attempt { id, number }, Err(failure), now).unwrap();
+            asking.wake(now + 90).unwrap();
+            asking.next_answer()
+        };
+        for number in 1..=3 {
+            assert!(fails(number, Failure::panic("look_up", &Injected)).is_none(), "{number}");
+        }
+        assert!(fails(4, Failure::panic("look_up", &"boom")).is_none());
+        assert!(fails(5, Failure::panic("look_up", &Injected)).is_none());
+        let answered = fails(6, Failure::panic("look_up", &"boom")).unwrap();
+        assert_eq!(answered.failure.unwrap().message, "boom (the last of 2 attempts)");
     }
 }

@@ -85,12 +85,14 @@ impl Failure {
     /// Makes a failure of a caught panic.
     pub fn panic(operator: impl Into<String>, payload: &(dyn Any + Send)) -> Failure {
         let is_injected = payload.is::<Injected>();
-        Failure { is_injected, ..Failure::from_panic(operator, panic_message(payload)) }
+        Failure { is_injected, ..Failure::new(operator, FailureKind::Panic, panic_message(payload)) }
     }
 
-    /// Makes a failure of a panic of which only the message is left.
-    pub fn from_panic(operator: impl Into<String>, message: String) -> Failure {
-        Failure::new(operator, FailureKind::Panic, message)
+    /// As [`Failure::panic`], and drops the payload, whatever that does.
+    pub fn panicked(operator: impl Into<String>, payload: Box<dyn Any + Send>) -> Failure {
+        let failure = Failure::panic(operator, &*payload);
+        drop_quietly(payload);
+        failure
     }
 
     /// Makes a failure of a call that did not come back for so long.
@@ -150,11 +152,7 @@ pub(crate) fn guard<T>(operator: &str, call: impl FnOnce() -> piton_actors::Resu
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(Failure::error(operator, &error)),
-        Err(payload) => {
-            let failure = Failure::panic(operator, &*payload);
-            drop_quietly(payload);
-            Err(failure)
-        }
+        Err(payload) => Err(Failure::panicked(operator, payload)),
     }
 }
 

@@ -270,7 +270,7 @@ impl Driver {
                 return Ok(false);
             }
             Ok(Poll::Ready((source, answer))) => Event::Source(Some(source), Ok(answer)),
-            Err(message) => Event::Source(None, Err(Failure::from_panic(core.subtask.source_name(), message))),
+            Err(payload) => Event::Source(None, Err(Failure::panicked(core.subtask.source_name(), payload))),
         };
         drop_quietly(call);
         core.subtask.on(event, now);
@@ -295,7 +295,7 @@ impl Driver {
                 return Ok(false);
             }
             Ok(Poll::Ready((sink, answer))) => Event::Sink(Some(sink), Ok(answer)),
-            Err(message) => Event::Sink(None, Err(Failure::from_panic(core.subtask.sink_name(), message))),
+            Err(payload) => Event::Sink(None, Err(Failure::panicked(core.subtask.sink_name(), payload))),
         };
         drop_quietly(call);
         core.subtask.on(event, now);
@@ -327,7 +327,7 @@ impl Driver {
         core.driver.requests = requests;
         let any = !came.is_empty();
         for (attempt, answer) in came {
-            let panicked = |message| Failure::from_panic(core.subtask.asker_name(), message);
+            let panicked = |payload| Failure::panicked(core.subtask.asker_name(), payload);
             let answer = answer.map_err(panicked);
             core.subtask.on(Event::Answered(attempt, answer), now);
         }
@@ -355,7 +355,7 @@ fn poll<T>(
     outside: &Handle,
     seat: &Seat,
     cx: &mut TaskContext<'_>,
-) -> (BoxFuture<T>, Result<Poll<T>, String>) {
+) -> (BoxFuture<T>, std::thread::Result<Poll<T>>) {
     seat.pulse.enter(place);
     let entered = outside.enter();
     let polled = guarded_poll(&mut call, cx);

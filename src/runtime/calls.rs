@@ -6,7 +6,6 @@ use std::task::{Context as TaskContext, Poll};
 use piton_actors::Result as UserResult;
 use piton_actors::host::{AnySink, AnySource, BoxFuture, SinkCall};
 
-use crate::protocol::failure::{drop_quietly, panic_message};
 use crate::protocol::source::{SourceAnswer, SourceCall};
 
 /// What a call of a source gives, and the source.
@@ -47,11 +46,7 @@ pub(crate) fn sink_call(call: SinkCall, sink: Box<dyn AnySink>) -> BoxFuture<Sin
     }
 }
 
-/// Polls user code; `Err` with the message if it panics.
-pub(crate) fn guarded_poll<T>(call: &mut BoxFuture<T>, cx: &mut TaskContext<'_>) -> Result<Poll<T>, String> {
-    catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))).map_err(|payload| {
-        let message = panic_message(&*payload);
-        drop_quietly(payload);
-        message
-    })
+/// Polls user code; `Err` with what it carries if it panics.
+pub(crate) fn guarded_poll<T>(call: &mut BoxFuture<T>, cx: &mut TaskContext<'_>) -> std::thread::Result<Poll<T>> {
+    catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)))
 }

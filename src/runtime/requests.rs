@@ -15,8 +15,8 @@ use crate::protocol::asking::{Asked, Attempt};
 use crate::protocol::failure::{drop_quietly, panic_message};
 use crate::runtime::calls::guarded_poll;
 
-/// What came of an attempt; the message if it panicked.
-pub(crate) type Came = (Attempt, Result<UserResult<Batch>, String>);
+/// What came of an attempt; what it carried if it panicked.
+pub(crate) type Came = (Attempt, std::thread::Result<UserResult<Batch>>);
 
 /// See the module. Only those that have something to say are polled.
 #[derive(Default)]
@@ -38,7 +38,7 @@ impl Future for Request {
         match guarded_poll(&mut self.call, cx) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(answer)) => Poll::Ready((attempt, Ok(answer))),
-            Err(message) => Poll::Ready((attempt, Err(message))),
+            Err(payload) => Poll::Ready((attempt, Err(payload))),
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::protocol::ladder::LadderSettings;
 use crate::protocol::manifest::Manifest;
 use crate::runtime::build::RegionBlueprint;
+use crate::sim::answers::Answers;
 use crate::sim::faults::{Act, Fault, FaultPlan};
 use crate::sim::history::History;
 use crate::sim::job::{Job, Poison};
@@ -29,6 +30,7 @@ use crate::topology::{NodeKind, Plan, fits};
 pub(crate) struct Given {
     plan: Arc<Plan>,
     rows: u64,
+    answers: Arc<Answers>,
 }
 
 impl Given {
@@ -47,7 +49,7 @@ impl Given {
                 )));
             }
         }
-        Ok(Given { plan, rows: rows.max(1) })
+        Ok(Given { plan, rows: rows.max(1), answers: Arc::default() })
     }
 
     /// Returns what has to be said of the sinks that are replaced.
@@ -60,8 +62,9 @@ impl Given {
         sinks.map(remark).collect()
     }
 
-    pub(crate) fn regions(&self) -> usize {
-        self.plan.regions.len()
+    /// Makes what a world shares with this job.
+    pub(crate) fn outside(&self) -> Outside {
+        Outside::new(self.plan.regions.len()).with_answers(&self.answers)
     }
 
     /// Returns how large it is.
@@ -99,7 +102,7 @@ impl Given {
 
     /// Returns whether some of it can have another parallelism.
     pub(crate) fn can_rescale(&self) -> bool {
-        let job = self.job(0, &Outside::new(self.regions()));
+        let job = self.job(0, &self.outside());
         (0..64).any(|seed| !job.draw_parallelism(&mut Random::new(seed, "parallelism"), |_| true).is_empty())
     }
 

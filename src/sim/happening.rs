@@ -6,12 +6,13 @@ use std::task::{Context, Poll, Waker};
 
 use piton_actors::host::{AnySink, AnySource, AskCall, SinkCall};
 use piton_actors::{Batch, Progress, Subtask};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::ids::{Fence, WindowId};
 use crate::protocol::asking::Attempt;
 use crate::protocol::commit::{Commit, CommitError};
 use crate::protocol::element::Element;
-use crate::protocol::failure::{Failure, panic_message};
+use crate::protocol::failure::Failure;
 use crate::protocol::lineage::WriteRequest;
 use crate::protocol::manifest::ChunkRef;
 use crate::protocol::region;
@@ -77,14 +78,22 @@ impl Happening {
     }
 }
 
-/// Runs a future that never waits.
+thread_local! {
+    /// What futures of the user's wait for: timers and sockets of the real world.
+    static REAL: Runtime = Builder::new_current_thread().enable_all().build().expect("there are a few more descriptors");
+}
+
+/// Runs a future to its end. Virtual time stands still meanwhile, whatever it waits for.
 fn run<T>(mut future: Pin<Box<dyn Future<Output = T> + Send>>) -> T {
-    let mut context = Context::from_waker(Waker::noop());
-    loop {
-        if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
+    REAL.with(|real| {
+        let entered = real.enter();
+        // Hardly any waits, and those that do not need nobody to wake them.
+        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             return value;
         }
-    }
+        drop(entered);
+        real.block_on(future)
+    })
 }
 
 /// Reads everything that a source holds for a subtask.
@@ -124,7 +133,7 @@ pub(crate) fn call_source(name: &str, call: SourceCall, source: Box<dyn AnySourc
     }));
     match called {
         Ok((source, answer)) => Event::Source(Some(source), Ok(answer)),
-        Err(payload) => Event::Source(None, Err(Failure::from_panic(name, panic_message(&*payload)))),
+        Err(payload) => Event::Source(None, Err(Failure::panicked(name, payload))),
     }
 }
 
@@ -137,13 +146,13 @@ pub(crate) fn has_rows(answer: &Event) -> bool {
 /// Makes an attempt at a request; returns what the subtask is to hear.
 pub(crate) fn call_request(name: &str, attempt: Attempt, call: &AskCall) -> Event {
     let came = catch_unwind(AssertUnwindSafe(|| run(call())));
-    Event::Answered(attempt, came.map_err(|payload| Failure::from_panic(name, panic_message(&*payload))))
+    Event::Answered(attempt, came.map_err(|payload| Failure::panicked(name, payload)))
 }
 
 /// Makes a call on a sink; returns what the subtask is to hear.
 pub(crate) fn call_sink(name: &str, call: SinkCall, sink: Box<dyn AnySink>) -> Event {
     match catch_unwind(AssertUnwindSafe(|| run(sink.call(call)))) {
         Ok((sink, answer)) => Event::Sink(Some(sink), Ok(answer)),
-        Err(payload) => Event::Sink(None, Err(Failure::from_panic(name, panic_message(&*payload)))),
+        Err(payload) => Event::Sink(None, Err(Failure::panicked(name, payload))),
     }
 }

@@ -86,6 +86,17 @@ impl Job {
         self
     }
 
+    /// Returns for how long a marker may have to wait behind records that wait for answers: whoever gives its checkpoint
+    /// up earlier, and starts anew, never gets past them.
+    pub(crate) fn waits_ms(&self) -> u64 {
+        let mut operators = self.regions.iter().flat_map(|region| &region.chains).flat_map(|chain| &chain.operators);
+        match (operators.any(|(_, operator)| operator.asks), self.poison) {
+            (false, _) => 0,
+            (true, Poison::Drawn) => 2_000,
+            (true, Poison::None | Poison::As(_)) => 60_000,
+        }
+    }
+
     /// Returns the region of a sink.
     pub(crate) fn region_of_sink(&self, name: &str) -> Option<usize> {
         let has = |chain: &ChainBlueprint| chain.sink.as_ref().is_some_and(|(sink, _)| sink == name);

@@ -6,6 +6,7 @@
 //! [`crate::chaos::invariants`]; a seed that breaks one can be cut down to the few faults that matter
 //! ([`Simulation::shrink`]).
 
+mod answers;
 mod attempt;
 mod coverage;
 mod data;
@@ -257,11 +258,12 @@ impl Simulation {
                     FaultPlan::draw(random, &variants[0].job, variants.len() > 1, &[0, 1, 2, 4, 6, 8, 12, 16])
                 };
                 let faults = options.faults.clone().unwrap_or_else(|| draw(&mut Random::new(seed, "faults")));
+                let patience = if variants[0].job.waits_ms() > 0 { patience.with_asking() } else { patience };
                 let course = Course { seed, faults, trace: options.trace, patience };
                 self.play(&variants, &mut drawn, outside, course)
             }
             Subject::Given(given) => {
-                let outside = Outside::new(given.regions());
+                let outside = given.outside();
                 let variants = variants(seed, || given.job(seed, &outside), |_| true, &outside);
                 let draw = |random: &mut Random| {
                     given.allow(FaultPlan::draw(random, &variants[0].job, variants.len() > 1, &[0, 4, 12, 24, 48]))

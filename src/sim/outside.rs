@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
-use piton_actors::{Batch, WindowId};
+use piton_actors::host::{Ask, BoxFuture};
+use piton_actors::{Batch, Result, WindowId};
 
 use crate::chaos::fragile::{Act, Faults, Hook};
 use crate::chaos::invariants::{CommittedOrder, HeadOrder, Verdict, Violation};
 use crate::ids::{Fence, SubtaskId};
+use crate::sim::answers::Answers;
 
 /// A failure that waits for its call.
 pub(crate) struct Armed {
@@ -62,6 +64,8 @@ pub(crate) struct Outside {
     state: Arc<Mutex<State>>,
     /// How many failures are armed: so that asking costs nothing while none is.
     armed: Arc<AtomicUsize>,
+    /// What the real one has answered, if there is a real one.
+    answers: Option<Arc<Answers>>,
 }
 
 impl Outside {
@@ -79,7 +83,12 @@ impl Outside {
             told: BTreeMap::new(),
             checkpointed: BTreeMap::new(),
         };
-        Outside { state: Arc::new(Mutex::new(state)), armed: Arc::default() }
+        Outside { state: Arc::new(Mutex::new(state)), armed: Arc::default(), answers: None }
+    }
+
+    /// Lets operators ask the real outside, once for each record.
+    pub(crate) fn with_answers(self, answers: &Arc<Answers>) -> Outside {
+        Outside { answers: Some(Arc::clone(answers)), ..self }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -125,6 +134,13 @@ impl Faults for Outside {
         }
         state.struck.push(act);
         Some(act)
+    }
+
+    fn ask(&self, who: &SubtaskId, ask: &Ask) -> BoxFuture<Result<Batch>> {
+        match &self.answers {
+            Some(answers) => answers.ask(&who.operator, ask),
+            None => (ask.call)(),
+        }
     }
 
     fn pass_for_real(&self) -> bool {

@@ -43,6 +43,11 @@ impl Patience {
     /// What a guess takes: nearly all sound runs of a job that was made up have ended by then.
     pub(crate) const SHORT: Patience = Patience { total: FEW, ..Patience::FULL };
 
+    /// What it takes if somebody outside is asked, who takes his time: windows go by meanwhile.
+    pub(crate) fn with_asking(self) -> Patience {
+        Patience { total: self.total.saturating_mul(AGAIN), ..self }
+    }
+
     /// What a run without faults takes: each row may cause a restart or two by itself, but not for ever.
     pub(crate) fn quiet(size: Size) -> Patience {
         let restarts = size.rows.saturating_mul(2).saturating_add(100);

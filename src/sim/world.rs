@@ -136,7 +136,8 @@ impl<'a> World<'a> {
         mode: Mode,
     ) -> World<'a> {
         let (job, seed) = (&variants[0].job, course.seed);
-        let settings = Settings::draw(&mut Random::new(seed, "settings"), mode);
+        let mut settings = Settings::draw(&mut Random::new(seed, "settings"), mode);
+        settings.checkpoint.timeout_ms = settings.checkpoint.timeout_ms.max(job.waits_ms());
         let common = Common {
             key_groups: job.key_groups,
             seed: job.seed,

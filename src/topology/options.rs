@@ -12,7 +12,7 @@ use serde::de::Visitor;
 use serde::forward_to_deserialize_any;
 use toml::{Table, Value};
 
-use crate::config::{Layered, Mistake, Problems, join, note, remove, replace};
+use crate::config::{Layered, Mistake, Problems, join, note, remove, remove_exactly, replace};
 use crate::topology::spec::NodeSpec;
 
 /// Asks a kind to plan (or only to check) a node. Returns what it answered if nothing was wrong.
@@ -82,6 +82,11 @@ impl Asking<'_, '_> {
             }
             _ => fault.option.clone(),
         };
+        let is_unknown = matches!(mistake, Mistake::UnknownField { .. });
+        if is_unknown && remove_exactly(&mut self.options, &option) {
+            // Nobody misses what nobody reads.
+            return true;
+        }
         self.removed.push(option.split(['.', '[']).next().unwrap_or_default().to_string());
         !option.is_empty() && remove(&mut self.options, &option)
     }

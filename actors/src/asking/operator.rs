@@ -201,7 +201,8 @@ impl<A: AsyncOperator> Operator for Asking<A> {
     fn on_answer(&mut self, id: AskId, answer: Option<&Batch>, ctx: &mut Context<A::Out>) -> Result {
         let turn = self.turn(id);
         if self.turns.get(&turn) != Some(&false) || self.queued.contains(&turn) {
-            return Err(Error::invalid(format!("an answer to request {}, which was not made", id.number)));
+            // So it is if a replay has asked for less than before: whoever starts anew asks for what it wants to know.
+            return Err(Error::failed(format!("an answer to request {}, which was not made", id.number)));
         }
         let answer = match answer {
             Some(batch) => {

@@ -54,12 +54,13 @@ impl Patience {
         later(now, self.timeout)
     }
 
-    /// Returns when to try again, in ms, after the attempt of this number (from 1) has failed; nothing if it was the last.
+    /// Returns when to try again, in ms, after the attempt of this number (from 1) has failed; nothing if it was the
+    /// last. After 0 attempts it has not been tried: once more is never too often.
     pub fn again(self, attempt: u32, now: Timestamp) -> Option<Timestamp> {
         if attempt > self.retries {
             return None;
         }
-        let doubled = self.pause.saturating_mul(1 << (attempt - 1).min(16));
+        let doubled = self.pause.saturating_mul(1 << attempt.saturating_sub(1).min(16));
         Some(later(now, doubled.min(Duration::from_secs(60)).max(self.pause)))
     }
 }
@@ -101,6 +102,7 @@ mod tests {
         let again: Vec<_> = (1..=13).map(|attempt| patience.again(attempt, 0)).collect();
         assert_eq!(again[..4], [Some(100), Some(200), Some(400), Some(800)]);
         assert_eq!(again[9..], [Some(51_200), Some(60_000), Some(60_000), None]);
+        assert_eq!(Patience { retries: 0, ..patience }.again(0, 0), Some(100));
         assert_eq!(Patience { pause: Duration::from_secs(90), ..patience }.again(3, 0), Some(90_000), "as it was told");
     }
 }

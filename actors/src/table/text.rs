@@ -3,9 +3,11 @@
 //! A value is written so that it reads back the same: a float as the shortest such text, a timestamp as RFC 3339 in
 //! UTC with ms. In CSV, NULL is an empty field and an empty text is `""`; only a NULL that is alone in its row is
 //! written as `""` too, because readers skip empty lines. In JSON, NULL is `null`, and so are the floats that JSON
-//! does not have (NaN and the infinities).
+//! does not have (NaN and the infinities). What is made of several values is an array or an object in JSON, and in CSV
+//! a text that holds that.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray, UInt64Array,
@@ -13,7 +15,8 @@ use arrow::array::{
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Date32Type, Float32Type, Float64Type, Int64Type, Schema, TimeUnit, TimestampMillisecondType, UInt64Type,
+    DataType, Date32Type, FieldRef, Float32Type, Float64Type, Int64Type, Schema, TimeUnit, TimestampMillisecondType,
+    UInt64Type,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
@@ -50,13 +53,7 @@ impl Encoding {
         match self {
             Encoding::Csv => csv_rows(&columns, table.rows(), out),
             Encoding::Json => {
-                let mut names = Vec::new();
-                for field in schema.fields() {
-                    let mut name = Vec::new();
-                    json_text(field.name(), &mut name);
-                    name.push(b':');
-                    names.push(name);
-                }
+                let names: Vec<Vec<u8>> = schema.fields().iter().map(|field| json_name(field.name())).collect();
                 json_rows(&names, &columns, table.rows(), out);
             }
         }
@@ -111,8 +108,14 @@ enum Values {
     Lists {
         offsets: OffsetBuffer<i32>,
         items: Box<Column>,
-        shown: Vec<String>,
     },
+    Maps {
+        offsets: OffsetBuffer<i32>,
+        keys: Box<Column>,
+        values: Box<Column>,
+    },
+    /// Each part with its name, as it stands in JSON.
+    Structs(Vec<(Vec<u8>, Column)>),
     /// Of a type that has no number, text or time of its own: as Arrow displays it.
     Shown(Vec<String>),
 }
@@ -144,9 +147,22 @@ impl Column {
             DataType::Date32 => Values::Dates(array.as_primitive::<Date32Type>().clone()),
             DataType::List(_) => {
                 let lists = array.as_list::<i32>();
-                let items = Box::new(Column::new(lists.values())?);
-                Values::Lists { offsets: lists.offsets().clone(), items, shown: shown(array)? }
+                Values::Lists { offsets: lists.offsets().clone(), items: Box::new(Column::new(lists.values())?) }
             }
+            DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+                return Column::new(&as_type(DataType::List(Arc::clone(item)))?);
+            }
+            DataType::Map(..) => {
+                let maps = array.as_map();
+                let (keys, values) = (Column::new(maps.keys())?, Column::new(maps.values())?);
+                Values::Maps { offsets: maps.offsets().clone(), keys: Box::new(keys), values: Box::new(values) }
+            }
+            DataType::Struct(fields) => {
+                let part =
+                    |(field, column): (&FieldRef, &ArrayRef)| Ok((json_name(field.name()), Column::new(column)?));
+                Values::Structs(fields.iter().zip(array.as_struct().columns()).map(part).collect::<Result<_>>()?)
+            }
+            DataType::Dictionary(_, value) => return Column::new(&as_type(DataType::clone(value))?),
             _ => Values::Shown(shown(array)?),
         };
         // Some types (the dictionary, for one) know only through their values what is NULL.
@@ -167,8 +183,23 @@ impl Column {
             Values::Texts(array) => csv_text(array.value(row), out),
             Values::Times(array) => put_time(out, array.value(row)),
             Values::Dates(array) => put_date(out, i64::from(array.value(row))),
-            Values::Lists { shown, .. } | Values::Shown(shown) => csv_text(&shown[row], out),
+            Values::Lists { .. } | Values::Maps { .. } | Values::Structs(_) => {
+                let mut json = Vec::new();
+                self.json(row, &mut json);
+                csv_text(&String::from_utf8_lossy(&json), out);
+            }
+            Values::Shown(shown) => csv_text(&shown[row], out),
         }
+    }
+
+    /// Appends the name that a value has in a map.
+    fn name(&self, row: usize, out: &mut Vec<u8>) {
+        if let Values::Texts(_) | Values::Shown(_) = self.values {
+            return self.json(row, out);
+        }
+        let mut text = Vec::new();
+        self.csv(row, &mut text);
+        json_text(&String::from_utf8_lossy(&text), out);
     }
 
     fn json(&self, row: usize, out: &mut Vec<u8>) {
@@ -197,6 +228,30 @@ impl Column {
                     items.json(item, out);
                 }
                 out.push(b']');
+            }
+            Values::Maps { offsets, keys, values } => {
+                out.push(b'{');
+                let begin = offsets[row] as usize;
+                for item in begin..offsets[row + 1] as usize {
+                    if item > begin {
+                        out.push(b',');
+                    }
+                    keys.name(item, out);
+                    out.push(b':');
+                    values.json(item, out);
+                }
+                out.push(b'}');
+            }
+            Values::Structs(parts) => {
+                out.push(b'{');
+                for (index, (name, column)) in parts.iter().enumerate() {
+                    if index > 0 {
+                        out.push(b',');
+                    }
+                    out.extend_from_slice(name);
+                    column.json(row, out);
+                }
+                out.push(b'}');
             }
             Values::Shown(shown) => json_text(&shown[row], out),
         }
@@ -231,6 +286,14 @@ fn csv_text(text: &str, out: &mut Vec<u8>) {
         out.push(byte);
     }
     out.push(b'"');
+}
+
+/// Returns what stands before a value of this name in an object.
+fn json_name(name: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    json_text(name, &mut out);
+    out.push(b':');
+    out
 }
 
 fn json_text(text: &str, out: &mut Vec<u8>) {
@@ -268,10 +331,8 @@ fn civil(day: i64) -> (i64, i64, i64) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{ListArray, RecordBatch, TimestampMicrosecondArray};
-    use arrow::datatypes::Int32Type;
+    use arrow::array::{DictionaryArray, ListArray, MapArray, RecordBatch, StructArray, TimestampMicrosecondArray};
+    use arrow::datatypes::{Field, Int32Type};
 
     use super::*;
 
@@ -300,7 +361,7 @@ mod tests {
     #[test]
     fn csv_is_rfc_4180_and_reads_back_the_same() {
         let expected = "n,u,x,y,\"s, t\",z,at,b,l\n\
-            -9223372036854775808,18446744073709551615,0.30000000000000004,0.1,\"a \"\"b\"\",\nc\",plain,2013-01-01T10:00:00.123Z,true,\"[1, ]\"\n\
+            -9223372036854775808,18446744073709551615,0.30000000000000004,0.1,\"a \"\"b\"\",\nc\",plain,2013-01-01T10:00:00.123Z,true,\"[1,null]\"\n\
             ,0,1e300,NaN,\"\",,1969-12-31T23:59:59.999Z,false,\n";
         assert_eq!(text(Encoding::Csv, columns()), expected);
     }
@@ -314,6 +375,52 @@ mod tests {
             "\n"
         );
         assert_eq!(text(Encoding::Json, columns()), expected);
+    }
+
+    #[test]
+    fn what_is_made_of_values_is_json_in_both() {
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(3)]));
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["a", "b\"", "c"]));
+        let field = |name: &str, array: &ArrayRef| Arc::new(Field::new(name, array.data_type().clone(), true));
+        let parts = vec![(field("n", &numbers), Arc::clone(&numbers)), (field("t", &texts), Arc::clone(&texts))];
+        let nulls = Some(NullBuffer::from(vec![true, true, false]));
+        let (fields, arrays): (Vec<FieldRef>, Vec<ArrayRef>) = parts.into_iter().unzip();
+        let pairs = StructArray::new(fields.into(), arrays, nulls);
+        let dictionary: DictionaryArray<Int32Type> = vec![Some("x"), None, Some("x")].into_iter().collect();
+        let entries = vec![
+            (Arc::new(Field::new("key", DataType::Utf8, false)), Arc::clone(&texts)),
+            (Arc::new(Field::new("value", DataType::Int64, true)), numbers),
+        ];
+        let entries = StructArray::from(entries);
+        let of_map = Arc::new(Field::new("entries", entries.data_type().clone(), false));
+        let map = MapArray::new(of_map, OffsetBuffer::from_lengths([2, 0, 1]), entries, None, false);
+        let large = cast(&list(), &DataType::LargeList(Arc::new(Field::new("item", DataType::Int32, true)))).unwrap();
+        let columns: Vec<(&str, ArrayRef)> =
+            vec![("s", Arc::new(pairs)), ("d", Arc::new(dictionary)), ("m", Arc::new(map)), ("l", large)];
+        let expected = concat!(
+            r#"{"s":{"n":1,"t":"a"},"d":"x","m":{"a":1,"b\"":null},"l":[1,null]}"#,
+            "\n",
+            r#"{"s":{"n":null,"t":"b\""},"d":null,"m":{},"l":null}"#,
+            "\n",
+            r#"{"s":null,"d":"x","m":{"c":3},"l":[]}"#,
+            "\n"
+        );
+        let json = text(Encoding::Json, columns.clone());
+        assert_eq!(json, expected);
+        for line in json.lines() {
+            serde_json::from_str::<serde_json::Value>(line).unwrap();
+        }
+        let csv = text(Encoding::Csv, columns);
+        assert!(csv.starts_with("s,d,m,l\n\"{\"\"n\"\":1,\"\"t\"\":\"\"a\"\"}\",x,"), "{csv}");
+        let key: ArrayRef = Arc::new(Int64Array::from(vec![7]));
+        let mut name = Vec::new();
+        Column::new(&key).unwrap().name(0, &mut name);
+        assert_eq!(name, b"\"7\"");
+    }
+
+    fn list() -> ArrayRef {
+        let lists = vec![Some(vec![Some(1), None]), None, Some(Vec::new())];
+        Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(lists))
     }
 
     #[test]

@@ -147,12 +147,13 @@ impl Rules {
         match (self.time, &self.kind) {
             (Time::Processing, _) => Varies::WithTime,
             (Time::Event, Kind::Counted(_)) => Varies::WithArrival,
+            // Which parts of a session emit before it is whole depends on which of its records are there by then.
+            (Time::Event, Kind::Sessions(_)) if self.emits_again() => Varies::WithTime,
             (Time::Event, _) => Varies::No,
         }
     }
 
     /// Returns whether a window may emit more than once.
-    #[cfg(feature = "sql")]
     pub(crate) fn emits_again(&self) -> bool {
         let lateness = match self.kind {
             Kind::Panes(panes) => panes.lateness,

@@ -9,6 +9,7 @@
 //! The broken process takes part in this ([`within`](crate::chaos::within)), but nothing that is checked is left to it.
 
 mod bits;
+mod ends;
 mod events;
 mod hits;
 mod outputs;
@@ -23,8 +24,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::chaos::compare;
-use crate::chaos::invariants::{InvariantId, Violation};
+use crate::chaos::compare::{self, Late};
+use crate::chaos::invariants::InvariantId;
 use crate::chaos::plan::ChaosPlan;
 use crate::chaos::report::{self, Report, Verdict};
 use crate::clock::Clock;
@@ -32,6 +33,7 @@ use crate::config::{Bytes, Duration, Mode};
 use crate::error::{Error, Result};
 use crate::topology::{NodeKind, Plan};
 
+use ends::Ends;
 use hits::UNMEASURED;
 use outputs::{Committed, Watched};
 use peace::Quiet;
@@ -122,7 +124,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// report, and so is what was seen until somebody stopped it.
 pub fn run(mut request: Request) -> Result<Report> {
     let topology = (request.replan)(&request.set)?;
-    let checks = compare::sinks(&topology)?;
+    compare::sinks(&topology, &Late::new())?;
     request.plan.check(&topology)?;
     let scratch = Scratch::new(&topology.settings.job.name)?;
     let mut notes = Vec::new();
@@ -132,22 +134,16 @@ pub fn run(mut request: Request) -> Result<Report> {
 
     let golden_runner = runner(&request, &topology, &scratch, "golden", &[&common, &fast])?;
     let Quiet { golden, usual } = peace::run(&golden_runner, &mut request)?;
-    let mut watched = Vec::new();
-    let mut goldens = Vec::new();
-    for check in &checks {
-        let folder = |runner: &Runner| runner.folder.join(OUT).join(&check.name);
-        let committed = match check.folder {
-            Some(_) => Committed::read(check, &folder(&golden_runner))?,
-            None => Committed::default(),
-        };
-        goldens.push(committed);
-    }
     let pace = pace(&request, &golden, &mut notes);
     let broken_runner = runner(&request, &topology, &scratch, "chaos", &[&common, &pace])?;
     let rest_runner = runner(&request, &topology, &scratch, "chaos", &[&common, &fast])?;
-    for (check, golden) in checks.into_iter().zip(goldens) {
-        let folder = check.folder.is_some().then(|| broken_runner.folder.join(OUT).join(&check.name));
-        watched.push(Watched::new(check, folder, golden));
+    let late = state::late(&golden_runner)?;
+    let mut watched = Vec::new();
+    for check in compare::sinks(&topology, &late)? {
+        let folder = |runner: &Runner| check.folder.is_some().then(|| runner.folder.join(OUT).join(&check.name));
+        let committed = folder(&golden_runner).map(|folder| Committed::read(&check, &folder)).transpose()?;
+        let folder = folder(&broken_runner);
+        watched.push(Watched::new(check, folder, committed.unwrap_or_default()));
     }
 
     let is_paced = !pace.is_empty() || request.rates.iter().any(|(_, is_given)| *is_given);
@@ -158,23 +154,10 @@ pub fn run(mut request: Request) -> Result<Report> {
         return Err(nothing_happened(&request, &golden, done.took_ms));
     }
     (request.watcher)(&Stage::Comparing);
-    let not_compared = compare::states_not_compared(&topology);
-    let mut state = report::State::default();
-    let mut letters = report::Letters::default();
-    if done.has_finished {
-        for watched in &done.watched {
-            in_the_end(&mut done.broken, &watched.complete());
-        }
-        let (compared, wrong) = match topology.settings.checkpoint.mode {
-            Mode::ExactlyOnce => state::compare(&golden_runner, &done.runner, &not_compared)?,
-            Mode::AtLeastOnce => (every_state_not_compared(&topology), Vec::new()),
-        };
-        state = compared;
-        in_the_end(&mut done.broken, &wrong);
-        let (compared, wrong) = state::compare_letters(&golden_runner, &done.runner)?;
-        letters = compared;
-        in_the_end(&mut done.broken, &wrong);
-    } else {
+    let ends = Ends::new(&topology, golden_runner, late, &mut done)?;
+    let (state, letters) = ends.compare(&mut done)?;
+    notes.extend(ends.notes());
+    if !done.has_finished {
         notes.push(
             "the run did not come to its end: state, dead letters and the completeness of output were not compared"
                 .into(),
@@ -191,7 +174,7 @@ pub fn run(mut request: Request) -> Result<Report> {
     let is_other = |broken: &report::Broken| OUTPUT.iter().any(|id| id.name() == broken.invariant);
     if done.has_finished && done.broken.iter().any(is_other) {
         let again = runner(&request, &topology, &scratch, "golden-again", &[&common, &fast])?;
-        match differs_by_itself((&golden_runner, &again), &not_compared, &done, &mut request) {
+        match ends.differ_by_themselves(&again, &done, &mut request) {
             // The verdict stands without it.
             Err(_) if request.is_stopped() => {}
             differs => notes.extend(differs?),
@@ -322,26 +305,6 @@ fn pace(request: &Request, golden: &report::Golden, notes: &mut Vec<String>) -> 
     set
 }
 
-/// Runs the job once more without faults: if that differs from the first time, too, faults are not to blame.
-fn differs_by_itself(
-    (golden, again): (&Runner, &Runner),
-    not_compared: &[(String, String)],
-    done: &siege::Done,
-    request: &mut Request,
-) -> Result<Option<String>> {
-    peace::run(again, request)?;
-    let mut wrong = Vec::new();
-    for watched in &done.watched {
-        let mut watched = watched.of_another(again.folder.join(OUT).join(watched.name()));
-        wrong.extend(watched.look()?);
-        wrong.extend(watched.complete());
-    }
-    wrong.extend(state::compare(golden, again, not_compared)?.1);
-    Ok(wrong.first().map(|violation| {
-        format!("two runs without any fault differ, too: the job does not repeat itself ({violation})")
-    }))
-}
-
 fn nothing_happened(request: &Request, golden: &report::Golden, took_ms: u64) -> Error {
     let first = request.plan.faults.iter().filter_map(|fault| fault.at).min();
     let Some(first) = first else {
@@ -358,19 +321,6 @@ fn nothing_happened(request: &Request, golden: &report::Golden, took_ms: u64) ->
     Error::config(format!(
         "the input was read within {took_ms} ms, before the first fault, which was due after {first}{how}"
     ))
-}
-
-fn every_state_not_compared(topology: &Plan) -> report::State {
-    let operators = topology.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Operator(_)));
-    let why = "checkpoint.mode = \"at-least-once\" lets it count records twice";
-    let not_compared = operators.map(|node| (node.name.to_string(), why.to_string())).collect();
-    report::State { not_compared, ..report::State::default() }
-}
-
-fn in_the_end(broken: &mut Vec<report::Broken>, violations: &[Violation]) {
-    for violation in violations {
-        report::Broken::note(broken, violation, None);
-    }
 }
 
 /// Returns what was expected, and whether it held.

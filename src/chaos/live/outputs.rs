@@ -56,6 +56,8 @@ pub(super) struct Watched {
     latest: BTreeMap<String, String>,
     /// Rows that should not be there.
     surplus: u64,
+    /// What was said of them.
+    wrong: Vec<report::Broken>,
     rows: u64,
     looks: u64,
 }
@@ -191,6 +193,7 @@ impl Watched {
             at_least,
             latest: BTreeMap::new(),
             surplus: 0,
+            wrong: Vec::new(),
             rows: 0,
             looks: 0,
         }
@@ -207,14 +210,15 @@ impl Watched {
         &self.check.name
     }
 
-    /// Looks at what has become visible; returns what should not be.
+    /// Looks at what has become visible, at so many ms; returns what should not have become of files. Of rows that should
+    /// not be there it is noted: whether they are to be compared at all is known in the end only.
     ///
     /// # Errors
     /// If the folder cannot be read.
-    pub(super) fn look(&mut self) -> Result<Vec<Violation>> {
+    pub(super) fn look(&mut self, now: u64) -> Result<Vec<Violation>> {
         let Some(folder) = &mut self.folder else { return Ok(Vec::new()) };
         self.looks += 1;
-        let (fresh, mut wrong) = folder.look()?;
+        let (fresh, wrong) = folder.look()?;
         for Fresh { name, text } in fresh {
             let format = Format::of_file(&name);
             let (header, rows) = format.split(&text);
@@ -222,14 +226,29 @@ impl Watched {
                 self.rows += 1;
                 if let Err(violation) = self.see(format, header, row) {
                     self.surplus += 1;
-                    wrong.push(violation.invariant.broken(format!("file {name}: {}", violation.message)));
+                    let violation = violation.invariant.broken(format!("file {name}: {}", violation.message));
+                    let violation = self.named(violation);
+                    report::Broken::note(&mut self.wrong, &violation, Some(now));
                 }
             }
         }
-        for violation in &mut wrong {
-            violation.message = format!("sink \"{}\": {}", self.check.name, violation.message);
-        }
-        Ok(wrong)
+        Ok(wrong.into_iter().map(|violation| self.named(violation)).collect())
+    }
+
+    fn named(&self, violation: Violation) -> Violation {
+        violation.invariant.broken(format!("sink \"{}\": {}", self.check.name, violation.message))
+    }
+
+    /// Gives up comparing its rows, because of this.
+    pub(super) fn give_up(&mut self, why: String) {
+        self.check.how = How::Not(why);
+        self.surplus = 0;
+        self.wrong.clear();
+    }
+
+    /// Returns what was said of rows that should not be there.
+    pub(super) fn wrong(&self) -> &[report::Broken] {
+        &self.wrong
     }
 
     fn see(&mut self, format: Format, header: Option<&str>, row: &str) -> Verdict {
@@ -319,10 +338,7 @@ impl Watched {
                 }
             }
         }
-        for violation in &mut wrong {
-            violation.message = format!("sink \"{}\": {}", self.check.name, violation.message);
-        }
-        wrong
+        wrong.into_iter().map(|violation| self.named(violation)).collect()
     }
 
     /// Returns the keys whose last row is another than it should be: the key, that row, and what is there instead.

@@ -16,7 +16,7 @@ use crate::chaos::invariants::{InvariantId, Violation};
 use crate::chaos::kind::FaultKind;
 use crate::chaos::live::bits::Flipped;
 use crate::chaos::live::events::{EventTail, Restarted, Usual};
-use crate::chaos::live::hits::Hits;
+use crate::chaos::live::hits::{Hits, Over};
 use crate::chaos::live::outputs::Watched;
 use crate::chaos::live::peace::millis;
 use crate::chaos::live::process::{Peace, Process, Runner};
@@ -271,7 +271,7 @@ impl<'a> Siege<'a> {
         self.looked_ms = now;
         let mut wrong = Vec::new();
         for watched in &mut self.spec.watched {
-            wrong.extend(watched.look()?);
+            wrong.extend(watched.look(now)?);
         }
         for violation in &wrong {
             self.broken(violation);
@@ -400,26 +400,14 @@ impl<'a> Siege<'a> {
     }
 
     fn finish(mut self) -> Result<Done> {
-        let left = self.plan.faults.iter().filter(|fault| {
-            self.hits.all().iter().any(|hit| hit.fault.number == fault.number && hit.injected.is_none())
-        });
-        let left = left.count();
         let took = self.elapsed();
-        if self.done.was_stopped {
-            let all = self.plan.faults.len();
-            self.done.notes.push(format!("it was stopped after {took} ms: {left} of {all} faults did not happen"));
-        } else if self.phase == Phase::Faults && self.done.has_finished && left > 0 {
-            self.done.notes.push(format!(
-                "the input was read after {took} ms, before faults were over: {left} of {} did not happen; give it more \
-                 rows, or a lower rate",
-                self.plan.faults.len()
-            ));
-        } else if left > 0 {
-            self.done.notes.push(format!(
-                "{left} of {} faults did not happen: others were going on (chaos.max_concurrent_faults)",
-                self.plan.faults.len()
-            ));
-        }
+        let notes = self.hits.notes_of_those_left(&Over {
+            took_ms: took,
+            faults: self.plan.duration,
+            was_stopped: self.done.was_stopped,
+            input_was_read: self.phase == Phase::Faults && self.done.has_finished,
+        });
+        self.done.notes.extend(notes);
         if let Some((_, flipped)) = self.flipped.take() {
             flipped
                 .forget()

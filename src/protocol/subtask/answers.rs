@@ -18,6 +18,9 @@ impl Subtask {
     pub(super) fn asked(&mut self, asks: Vec<Ask>, opens: bool, now: Timestamp) {
         let waiting = self.chain.as_ref().and_then(|chain| chain.waiting());
         self.asking.waits(waiting);
+        if !opens {
+            self.asking.make(&asks);
+        }
         if !opens || !mutant::is(Mutant::RestoredNotAsked) {
             self.asking.ask(asks, now);
         }

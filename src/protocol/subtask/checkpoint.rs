@@ -68,6 +68,7 @@ impl Subtask {
         self.base_position = self.source.as_ref().and_then(|source| source.position.clone());
         (self.base_written, self.base_drained) = (self.counters.written, self.drained);
         self.journal.clear();
+        self.asking.cut();
         if let Some(sink) = &mut self.sink {
             sink.cut();
             operators.push(OperatorSnapshot { pending: sink.listed(), ..OperatorSnapshot::empty(&sink.name) });

@@ -246,6 +246,7 @@ impl Subtask {
             }
             Phase::Restore(states) => {
                 recovery.phase = Phase::Replay(0, 0);
+                self.asking.begin_again();
                 let base = Base { states, ..self.base.clone() };
                 let renewal = Renewal { told: self.told, window: self.base_begun };
                 self.call(Away::Restore, First::Restore(Box::new(base), renewal), Work::Nothing)?;
@@ -257,6 +258,10 @@ impl Subtask {
                 let now = (self.stopwatch)();
                 recovery.report.replay_ns = now.saturating_sub(recovery.report.part);
                 let replayed = recovery.report.replayed;
+                if !self.asking.is_as_before() {
+                    self.asks_otherwise();
+                    return Ok(true);
+                }
                 self.end_replay(replayed);
                 Ok(true)
             }

@@ -171,6 +171,15 @@ impl Subtask {
         Ok(())
     }
 
+    /// A replay has asked for something else than what was asked for: that cannot be taken back.
+    pub(super) fn asks_otherwise(&mut self) {
+        let Some(recovery) = &self.recovery else { return };
+        let failure = recovery.report.failure.clone();
+        let names = self.made_of.names.join("\", \"");
+        let why = format!("a replay of \"{names}\" asked for something else than before: it is not deterministic");
+        self.give_up(failure, Some(why));
+    }
+
     /// Reads what is in hand again, behind so many records of it. Returns whether there may be more to do.
     pub(super) fn read_in_hand(&mut self, checked: usize) -> Result<bool, Failure> {
         if self.has_lost_thread() {

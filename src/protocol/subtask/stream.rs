@@ -388,7 +388,13 @@ impl Subtask {
                     Ok(())
                 }
                 Away::Restore => self.restored_again(),
-                Away::Replay(number, records) => self.replayed(number, records, answer),
+                Away::Replay(number, records) => {
+                    if !self.asking.ask_again(&answer.asks) {
+                        self.asks_otherwise();
+                        return Ok(());
+                    }
+                    self.replayed(number, records, answer)
+                }
             },
             Err(failed) => {
                 self.entered = None;

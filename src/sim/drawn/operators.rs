@@ -118,7 +118,7 @@ pub(crate) fn blueprint(id: u32, kind: OperatorKind, data: &Data) -> OperatorBlu
 
 /// Plans an operator that asks somebody outside, who takes his time.
 fn ask(id: u32) -> Result<OperatorBlueprint, Vec<Fault>> {
-    let (timeout, retry_pause) = (Duration::from_millis(100), Duration::from_millis(5));
+    let (timeout, retry_pause) = (Duration::from_millis(100), Duration::from_millis(1));
     // What fails too often by chance would be set aside.
     let asked = Asked { in_flight: 3, ordered: id.is_multiple_of(2), timeout, retries: 7, retry_pause };
     let planned = operator_blueprint(Arc::new(move || Asking::new(Ask, asked)))?;

@@ -210,5 +210,5 @@ fn the_state_names_all_that_it_depends_on() {
     let mut late = options;
     late["allowed_lateness"] = json!("1s");
     late["rank"] = json!("rank");
-    assert_eq!(plan(late).latest_by.unwrap(), ["k", "window_start", "window_end", "rank"]);
+    assert_eq!(plan(late).latest_by.unwrap(), ["k", "rank", "window_start", "window_end"]);
 }

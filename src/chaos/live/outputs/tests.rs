@@ -33,7 +33,12 @@ impl Case {
     }
 
     fn look(&mut self) -> Vec<&'static str> {
-        self.watched.look().unwrap().iter().map(|violation| violation.invariant.name()).collect()
+        let rows = |case: &Case| -> u64 { case.watched.wrong().iter().map(|broken| broken.more + 1).sum() };
+        let before = rows(self);
+        let files = self.watched.look(0).unwrap();
+        let mut wrong: Vec<&str> = files.iter().map(|violation| violation.invariant.name()).collect();
+        wrong.extend((before..rows(self)).map(|_| self.watched.wrong().last().unwrap().invariant));
+        wrong
     }
 
     fn end(&self) -> Vec<&'static str> {
@@ -54,6 +59,20 @@ fn rows_may_come_in_any_order_and_files_but_each_as_often_as_without_faults() {
     assert_eq!(case.commit("a-3.csv", "k,x\na,0.3\nc,1\n"), ["output-not-repeated", "output-not-repeated"]);
     let report = case.watched.report();
     assert_eq!((report.golden, report.committed, report.missing, report.surplus), (3, 5, 0, 2));
+}
+
+#[test]
+fn what_was_said_of_rows_is_taken_back_with_their_comparison_and_what_was_said_of_files_is_not() {
+    let mut case = Case::new(How::Rows, ROWS, false);
+    assert_eq!(case.commit("a-1.csv", "k,x\nc,1\n"), ["output-not-repeated"]);
+    fs::remove_file(case.folder.path().join("out/a-1.csv")).unwrap();
+    assert_eq!(case.look(), ["committed-stays"]);
+    case.watched.give_up("rows came late".into());
+    assert_eq!(case.end(), [""; 0]);
+    assert_eq!(case.watched.wrong(), []);
+    let report = case.watched.report();
+    assert_eq!((report.is_compared, report.surplus), (false, 0));
+    assert!(report.compared.contains("rows came late"));
 }
 
 #[test]
