@@ -324,14 +324,39 @@ mod tests {
     use super::super::failure::Injected;
     use super::*;
 
+    fn ask(number: u64, record: u64) -> Ask {
+        let patience = Patience { timeout: Duration::from_secs(1), retries: 1, pause: Duration::from_millis(10) };
+        let call: AskCall = Arc::new(|| Box::pin(async { Err(Error::failed("no")) }));
+        Ask { id: AskId { place: 0, number }, record: Arc::new(Rows::new(vec![record])), call, patience }
+    }
+
+    #[test]
+    fn a_replay_has_to_ask_for_the_same() {
+        let mut asking = Asking::new("look_up");
+        asking.cut();
+        for asks in [vec![ask(7, 1)], vec![ask(8, 2)]] {
+            asking.make(&asks);
+            asking.ask(asks, 0);
+        }
+        let answer: Batch = Arc::new(Rows::new(vec![10u64]));
+        asking.answered(Attempt { id: ask(8, 2).id, number: 1 }, Ok(Ok(answer)), 1).unwrap();
+        asking.begin_again();
+        assert!(asking.ask_again(&[ask(7, 1)]) && !asking.is_as_before());
+        assert!(asking.ask_again(&[ask(8, 2)]) && asking.is_as_before());
+        assert!(asking.ask_again(&[ask(9, 3)]) && !asking.is_as_before(), "that is one more than before");
+        asking.begin_again();
+        assert!(!asking.ask_again(&[ask(7, 2)]), "it is under way for another record");
+        assert!(!asking.ask_again(&[ask(8, 1)]), "it was answered for another record");
+        asking.cut();
+        asking.begin_again();
+        assert!(asking.is_as_before());
+    }
+
     #[test]
     fn an_attempt_that_was_made_to_fail_does_not_count() {
         let mut asking = Asking::new("look_up");
-        let patience = Patience { timeout: Duration::from_secs(1), retries: 1, pause: Duration::from_millis(10) };
-        let id = AskId { place: 0, number: 7 };
-        let record: Batch = Arc::new(Rows::new(vec![1u64]));
-        let call: AskCall = Arc::new(|| Box::pin(async { Err(Error::failed("no")) }));
-        asking.ask(vec![Ask { id, record, call, patience }], 0);
+        let id = ask(7, 1).id;
+        asking.ask(vec![ask(7, 1)], 0);
         let mut fails = |number: u32, failure: Failure| {
             let now = i64::from(number) * 100;
             asking.answered(Attempt { id, number }, Err(failure), now).unwrap();
