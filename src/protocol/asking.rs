@@ -316,16 +316,17 @@ impl Asking {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use piton_actors::Rows;
     use piton_actors::host::Patience;
 
     use super::super::failure::Injected;
     use super::*;
+    use crate::config::Duration;
 
     fn ask(number: u64, record: u64) -> Ask {
-        let patience = Patience { timeout: Duration::from_secs(1), retries: 1, pause: Duration::from_millis(10) };
+        let (timeout, pause) = (Duration::from_secs(1).get(), Duration::from_millis(10).get());
+        let patience = Patience { timeout, retries: 1, pause };
         let call: AskCall = Arc::new(|| Box::pin(async { Err(Error::failed("no")) }));
         Ask { id: AskId { place: 0, number }, record: Arc::new(Rows::new(vec![record])), call, patience }
     }

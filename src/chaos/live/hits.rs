@@ -10,23 +10,12 @@ use crate::chaos::live::events::Restarted;
 use crate::chaos::plan::{ChaosPlan, PlannedFault};
 use crate::chaos::report::{self, Kind, Spread};
 use crate::chaos::target::Target;
-use crate::config::Duration;
 
 /// How long a fault that does not seem to have any effect keeps others from happening, in ms.
 const PATIENCE_MS: i64 = 30_000;
 
 /// What is said of a kind of fault that no recovery time was measured for.
 pub(super) const UNMEASURED: &str = "no recovery time was measured: nothing was restarted for it";
-
-/// How a run has ended.
-pub(super) struct Over {
-    pub(super) took_ms: u64,
-    /// How long faults went on, or were to.
-    pub(super) faults: Duration,
-    pub(super) was_stopped: bool,
-    /// Whether that was the end of it, before faults were over.
-    pub(super) input_was_read: bool,
-}
 
 /// What became of one fault. Times are in ms since 1970.
 #[derive(Clone, Debug)]
@@ -285,45 +274,6 @@ impl Hits {
         (kinds, Spread::of(all))
     }
 
-    /// Says of the faults that did not happen why not.
-    pub(super) fn notes_of_those_left(&mut self, over: &Over) -> Vec<String> {
-        let all = self.all.len();
-        let mut notes = Vec::new();
-        let timed = || self.all.iter().filter(|hit| hit.injected.is_none()).filter_map(|hit| hit.fault.at);
-        let (due, left) = (timed().filter(|at| *at < over.faults).count(), timed().count());
-        if over.was_stopped {
-            notes.push(format!("it was stopped after {} ms: {left} of {all} faults did not happen", over.took_ms));
-        } else if over.input_was_read && due > 0 {
-            notes.push(format!(
-                "the input was read after {} ms, before faults were over: {due} of {all} did not happen; give it more rows, \
-                 or a lower rate",
-                over.took_ms
-            ));
-        } else if due > 0 {
-            notes.push(format!(
-                "{due} of {all} faults did not happen: others were going on (chaos.max_concurrent_faults)"
-            ));
-        }
-        if left > due && !over.was_stopped {
-            notes.push(format!(
-                "{} of {all} faults did not happen: faults are over after {}, and they are due after that; give a longer \
-                 --duration",
-                left - due,
-                over.faults
-            ));
-        }
-        for hit in self.all.iter_mut().filter(|hit| hit.fault.is_exact() && hit.struck.is_none()) {
-            let PlannedFault { number, kind, nth, .. } = hit.fault;
-            let (whom, point) = (hit.fault.whom().unwrap_or_default(), hit.fault.point.as_deref().unwrap_or_default());
-            let why = hit.remark.get_or_insert_with(|| match nth {
-                Some(nth) if nth > 1 => format!("no process made that call {nth} times while there were faults"),
-                _ => "that call was never made while there were faults".to_string(),
-            });
-            notes.push(format!("fault {number} ({kind} of {whom} at \"{point}\") did not happen: {why}"));
-        }
-        notes
-    }
-
     /// Returns what became of each, with times from `start` on.
     pub(super) fn report(&self, start: i64) -> Vec<report::Fault> {
         let since = |at: Option<i64>| at.map(|at| u64::try_from(at - start).unwrap_or(0));
@@ -350,6 +300,7 @@ impl Hits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Duration;
     use crate::protocol::failure::MEANT;
     use crate::topology::Role;
 
@@ -466,33 +417,6 @@ mod tests {
         let (kinds, all) = hits.by_kind();
         assert_eq!((kinds[0].remark.as_deref(), kinds[0].recovery), (None, all));
         assert_eq!(all.unwrap().max, 5.0);
-    }
-
-    #[test]
-    fn of_each_fault_that_did_not_happen_it_is_said_why() {
-        let exact = |number: u32, nth: u64| PlannedFault {
-            at: None,
-            point: Some("restore".into()),
-            nth: Some(nth),
-            ..fault(number, FaultKind::Panic, Some("count"))
-        };
-        let late = PlannedFault { at: Some(Duration::from_secs(9)), ..fault(4, FaultKind::DropAck, Some("count")) };
-        let mut hits = hits(vec![exact(1, 1), exact(2, 3), fault(3, FaultKind::DropAck, Some("count")), late]);
-        // Each process was told of the first two.
-        hits.injected(1, 100);
-        hits.injected(2, 100);
-        let mut notes = |was_stopped, input_was_read| {
-            let faults = Duration::from_secs(5);
-            hits.notes_of_those_left(&Over { took_ms: 7, faults, was_stopped, input_was_read })
-        };
-        let said = notes(false, true);
-        assert_eq!(said.len(), 4);
-        assert!(said[0].contains("read after 7 ms") && said[0].contains("1 of 4 did not happen"), "{said:?}");
-        assert!(said[1].starts_with("1 of 4 faults did not happen: faults are over after 5s"), "{said:?}");
-        assert!(said[2].starts_with("fault 1 (panic of count[0] at \"restore\")") && said[2].contains("never made"));
-        assert!(said[3].contains("made that call 3 times"), "{said:?}");
-        assert!(notes(false, false)[0].contains("max_concurrent_faults"));
-        assert!(notes(true, false)[0].contains("stopped after 7 ms: 2 of 4"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod bits;
 mod ends;
 mod events;
 mod hits;
+mod left;
 mod outputs;
 mod peace;
 mod process;

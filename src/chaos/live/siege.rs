@@ -16,7 +16,8 @@ use crate::chaos::invariants::{InvariantId, Violation};
 use crate::chaos::kind::FaultKind;
 use crate::chaos::live::bits::Flipped;
 use crate::chaos::live::events::{EventTail, Restarted, Usual};
-use crate::chaos::live::hits::{Hits, Over};
+use crate::chaos::live::hits::Hits;
+use crate::chaos::live::left::{self, Over};
 use crate::chaos::live::outputs::Watched;
 use crate::chaos::live::peace::millis;
 use crate::chaos::live::process::{Peace, Process, Runner};
@@ -401,13 +402,13 @@ impl<'a> Siege<'a> {
 
     fn finish(mut self) -> Result<Done> {
         let took = self.elapsed();
-        let notes = self.hits.notes_of_those_left(&Over {
+        let over = Over {
             took_ms: took,
             faults: self.plan.duration,
             was_stopped: self.done.was_stopped,
             input_was_read: self.phase == Phase::Faults && self.done.has_finished,
-        });
-        self.done.notes.extend(notes);
+        };
+        self.done.notes.extend(left::notes(&mut self.hits, &over));
         if let Some((_, flipped)) = self.flipped.take() {
             flipped
                 .forget()

@@ -6,22 +6,20 @@
 //!
 //! A window that emits again because of rows that come late does so once for each batch in which there are some.
 
+mod planned;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::BooleanArray;
 use arrow::datatypes::SchemaRef;
 
-use super::super::table_operator;
 use super::groups::{Groups, Keys};
-use super::plan::WINDOW_COLUMNS;
 use super::state::{Added, Packed, Saved};
-use crate::blueprint::{Again, OperatorBlueprint};
 use crate::late::{self, count_late};
 use crate::table::{Table, TableRow};
 use crate::window::shared::{
-    Arrival, COUNTED, Counted, Emits, Few, Kept, Kind, Live, PANES, Panes, Rules, SESSIONS, Sessions, in_range,
-    no_event_time,
+    Arrival, Counted, Emits, Few, Kept, Kind, Live, Panes, Rules, Sessions, in_range, no_event_time,
 };
 use crate::{
     Context, Key, Operator, Result, SideOutput, SideOutputDeclared, Time, TimeWindow, Timer, TimerKind, Timestamp,
@@ -65,51 +63,6 @@ impl<S> Clone for InWindows<S> {
     fn clone(&self) -> InWindows<S> {
         InWindows { sums: Arc::clone(&self.sums), rules: self.rules, input: Arc::clone(&self.input) }
     }
-}
-
-impl<S: Summing> InWindows<S> {
-    /// Plans the operator: with the columns of its output, what its state is made for, and the columns by which its rows are
-    /// told apart beside their window.
-    pub(in super::super) fn planned(self, output: SchemaRef, state: String, keys: Vec<String>) -> OperatorBlueprint {
-        let rules = self.rules;
-        let (of_keys, of_states) = (Arc::clone(&self.sums), Arc::clone(&self.sums));
-        let columns: Vec<String> = keys.into_iter().chain(WINDOW_COLUMNS.map(str::to_string)).collect();
-        // Which records a window has that is counted depends on how often they were.
-        let again = if rules.is_of_time() { Again::Keys(columns.clone()) } else { Again::Unknown };
-        OperatorBlueprint {
-            state: Some(state),
-            latest_by: rules.emits_again().then_some(columns),
-            again,
-            varies: rules.varies(),
-            waits_for_event_time: rules.is_of_time().then_some("window"),
-            gives_event_time: !rules.is_of_time(),
-            show_state: Some(Arc::new(move |name, written| show(&*of_states, name, written))),
-            show_key: Some(Arc::new(move |key| of_keys.keys().show(key))),
-            ..table_operator(output, true, Arc::new(move || Ok(self.clone())))
-        }
-    }
-}
-
-/// Returns a piece of the state of time windows as JSON: a list of what is kept, with the times that it is of.
-fn show(sums: &impl Summing, name: &str, written: &[u8]) -> Option<String> {
-    let of_window = |(start, end): (i64, Option<i64>), sum: &Packed| {
-        let end = end.map_or(String::new(), |end| format!("\"window_end\":{end},"));
-        Some(format!("{{\"window_start\":{start},{end}{}", sums.show(sum)?.strip_prefix('{')?))
-    };
-    let of_live = |live: &Live<Packed>| of_window((live.window().start, Some(live.window().end)), &live.2);
-    let shown: Option<Vec<String>> = match name {
-        PANES => {
-            let panes: BTreeMap<i64, Packed> = rmp_serde::from_slice(written).ok()?;
-            panes.iter().map(|(start, sum)| of_window((*start, None), sum)).collect()
-        }
-        SESSIONS => {
-            let sessions: Few<Live<Packed>> = rmp_serde::from_slice(written).ok()?;
-            sessions.as_slice().iter().map(of_live).collect()
-        }
-        COUNTED => Some(vec![of_live(&rmp_serde::from_slice::<Counted<Packed>>(written).ok()?.live)?]),
-        _ => None,
-    };
-    Some(format!("[{}]", shown?.join(",")))
 }
 
 /// The rows that no window takes any more.
