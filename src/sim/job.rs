@@ -7,7 +7,7 @@ use crate::config::OnPoison;
 use crate::ids::SubtaskId;
 use crate::protocol::coordinator::Members;
 use crate::protocol::manifest::Spread;
-use crate::runtime::build::{ChainBlueprint, RegionBlueprint};
+use crate::runtime::build::{ChainBlueprint, Link, RegionBlueprint};
 use crate::sim::outside::Outside;
 use crate::sim::random::Random;
 use crate::sim::watched::watched;
@@ -84,6 +84,19 @@ impl Job {
             }
         }
         self
+    }
+
+    /// Returns how many channels there are between subtasks.
+    pub(crate) fn channels(&self) -> u64 {
+        let of_region = |region: &RegionBlueprint| -> u64 {
+            let parallelism = |chain: usize| u64::from(region.chains[chain].parallelism);
+            let of_link = |link: &Link| match link.route {
+                Spread::Forward => parallelism(link.to),
+                _ => parallelism(link.from) * parallelism(link.to),
+            };
+            region.links.iter().map(of_link).sum()
+        };
+        self.regions.iter().map(of_region).sum()
     }
 
     /// Returns for how long a marker may have to wait behind records that wait for answers: whoever gives its checkpoint

@@ -258,7 +258,8 @@ impl Simulation {
                     FaultPlan::draw(random, &variants[0].job, variants.len() > 1, &[0, 1, 2, 4, 6, 8, 12, 16])
                 };
                 let faults = options.faults.clone().unwrap_or_else(|| draw(&mut Random::new(seed, "faults")));
-                let patience = if variants[0].job.waits_ms() > 0 { patience.with_asking() } else { patience };
+                let job = &variants[0].job;
+                let patience = patience.made_up(job.channels(), job.waits_ms() > 0);
                 let course = Course { seed, faults, trace: options.trace, patience };
                 self.play(&variants, &mut drawn, outside, course)
             }

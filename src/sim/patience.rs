@@ -33,6 +33,8 @@ const STEPS: u64 = 60_000;
 const FEW: u64 = 6_000;
 /// How many steps a channel takes at most to pass a marker on, with all that belongs to it, many times over.
 const FOR_CHANNEL: u64 = 100;
+/// How many channels most of the jobs that are made up have at most.
+const FEW_CHANNELS: u64 = 40;
 /// How often a run may take as long as it does without faults: some of it is read again with another parallelism.
 const AGAIN: u64 = 4;
 
@@ -43,9 +45,11 @@ impl Patience {
     /// What a guess takes: nearly all sound runs of a job that was made up have ended by then.
     pub(crate) const SHORT: Patience = Patience { total: FEW, ..Patience::FULL };
 
-    /// What it takes if somebody outside is asked, who takes his time: windows go by meanwhile.
-    pub(crate) fn with_asking(self) -> Patience {
-        Patience { total: self.total.saturating_mul(AGAIN), ..self }
+    /// What it takes for a job that was made up with so many channels, each of which every window has to pass; and if
+    /// somebody outside is asked, who takes his time, more windows go by.
+    pub(crate) fn made_up(self, channels: u64, asks: bool) -> Patience {
+        let total = self.total.saturating_mul(FEW_CHANNELS + channels) / FEW_CHANNELS;
+        Patience { total: total.saturating_mul(if asks { AGAIN } else { 1 }), ..self }
     }
 
     /// What a run without faults takes: each row may cause a restart or two by itself, but not for ever.
@@ -79,6 +83,9 @@ mod tests {
         let patience = Patience::of(large, 300_000);
         assert!(patience.total > 1_200_000 && patience.idle < 80_000, "{patience:?}");
         assert!(Patience::short(large, 300_000).total > 600_000);
+        assert_eq!(Patience::FULL.made_up(0, false), Patience::FULL);
+        assert_eq!(Patience::FULL.made_up(40, false).total, 120_000);
+        assert_eq!(Patience::SHORT.made_up(20, true).total, 36_000);
         let endless = Size { channels: u64::MAX, rows: u64::MAX };
         assert_eq!(Patience::quiet(endless).restarts, u64::MAX);
     }
