@@ -12,6 +12,7 @@ use piton_actors::{
 
 pub(crate) use self::rereading::Again;
 use self::rereading::Rereading;
+use crate::protocol::drift::{Drift, Pace};
 use crate::protocol::failure::{Failure, drop_quietly};
 use crate::protocol::mutant::{self, Mutant};
 use crate::protocol::sink::Retry;
@@ -67,6 +68,7 @@ pub(crate) struct SourceHead {
     /// Where the source is behind everything it has emitted, encoded.
     pub(crate) position: Option<Vec<u8>>,
     watermarks: Watermarks,
+    pub(crate) drift: Drift,
     /// What it reads again, while it does.
     rereading: Option<Rereading>,
 }
@@ -78,6 +80,11 @@ pub struct EventTime {
     pub out_of_order: i64,
     /// For how long nothing may come, in ms, until nobody waits for its watermark any more; for ever, if there is none.
     pub idle_timeout: Option<i64>,
+    /// How far its watermark may be ahead of that of the slowest source of the region, in ms, for it to be polled; any
+    /// distance, if there is none.
+    pub max_drift: Option<i64>,
+    /// Whether none of its records has an event time.
+    pub is_untimed: bool,
 }
 
 /// The watermark of a source partition: as far behind the newest event time as records may come late. (Flink calls it
@@ -97,7 +104,12 @@ impl Watermarks {
             return None;
         }
         self.max_time = newest;
-        Some(newest.saturating_sub(self.event_time.out_of_order).saturating_sub(1))
+        Some(self.combined())
+    }
+
+    /// Returns the watermark behind what was seen so far.
+    fn combined(&self) -> Timestamp {
+        self.max_time.saturating_sub(self.event_time.out_of_order).saturating_sub(1)
     }
 
     /// Returns when nobody waits for it any more, if nothing comes until then.
@@ -123,6 +135,7 @@ impl SourceHead {
             retry: Retry::default(),
             done: false,
             position: None,
+            drift: Drift::new(event_time.max_drift),
             watermarks: Watermarks { event_time, max_time: WATERMARK_MIN, empty_since: None },
             rereading: None,
         }
@@ -212,7 +225,7 @@ impl SourceHead {
     fn polls(&self, may_poll: bool) -> bool {
         match &self.rereading {
             Some(rereading) => rereading.wants_more(),
-            None => may_poll && !self.done,
+            None => may_poll && !self.done && !self.drift.holds(self.watermarks.combined()),
         }
     }
 
@@ -302,6 +315,16 @@ impl SourceHead {
     /// reached is not idle, nor is one that is not polled because nobody takes its records.
     pub(crate) fn is_idle(&self, now: Timestamp) -> bool {
         self.watermarks.idle_at().is_some_and(|at| at <= now)
+    }
+
+    /// Says how far it is, for those that are not to be too far ahead of it. It counts from the start, and no more once it
+    /// is idle, has ended, or has given records without event times.
+    pub(crate) fn say_pace(&mut self, idle: bool, has_read: bool) -> Pace {
+        let watermark = self.watermarks.combined();
+        let is_untimed = self.watermarks.event_time.is_untimed || (has_read && watermark == WATERMARK_MIN);
+        let has_ended = self.done && !mutant::is(Mutant::EndedHoldsBack);
+        let pace = if idle || has_ended || is_untimed { Pace::Apart } else { Pace::At(watermark) };
+        self.drift.say(pace)
     }
 
     /// Returns the watermark of the end.

@@ -9,6 +9,7 @@ use crate::protocol::capture::InFlight;
 use crate::protocol::chain::{
     Base, ChainAnswer, ChainCall, ChainFailure, Entry, First, MAIN, Packed, Routed, What, Work,
 };
+use crate::protocol::drift::Pace;
 use crate::protocol::element::{Alignment, Element, Marker};
 use crate::protocol::failure::Failure;
 use crate::protocol::journal::Replays;
@@ -154,7 +155,11 @@ impl Subtask {
                 self.finished = true;
                 self.commands.push(Command::Finished);
             }
-            Step::Closed(window) => self.commands.push(Command::Closed(window)),
+            Step::Closed(window) => {
+                let (idle, has_read) = (self.idle, self.counters.read > 0);
+                let pace = self.source.as_mut().map_or(Pace::Apart, |source| source.say_pace(idle, has_read));
+                self.commands.push(Command::Closed(window, pace));
+            }
             Step::Ready => {
                 if self.chain.as_ref().is_some_and(|chain| chain.holds_nothing() == Err(None)) && !self.finished {
                     self.commands.push(Command::Unsure);

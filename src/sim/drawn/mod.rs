@@ -83,7 +83,8 @@ impl Drawn {
                 name: Arc::clone(&vertex.name),
                 parallelism: vertex.parallelism,
                 source: vertex.source.as_ref().map(|node| {
-                    let event_time = EventTime { out_of_order: node.disorder, idle_timeout: node.idle_timeout };
+                    let SourceNode { disorder: out_of_order, idle_timeout, max_drift, .. } = *node;
+                    let event_time = EventTime { out_of_order, idle_timeout, max_drift, is_untimed: false };
                     (node.name.clone(), self.source(node), event_time)
                 }),
                 operators: vertex.operators.iter().map(|node| (node.name.clone(), self.operator(node))).collect(),

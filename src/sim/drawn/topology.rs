@@ -75,6 +75,8 @@ pub(crate) struct SourceNode {
     pub(crate) disorder: i64,
     /// After how many ms without rows nobody waits for its watermark.
     pub(crate) idle_timeout: Option<i64>,
+    /// How many ms ahead of the slowest source it is polled.
+    pub(crate) max_drift: Option<i64>,
 }
 
 #[derive(Clone)]
@@ -140,6 +142,13 @@ impl Topology {
             // Poison shifts the numbers by which rows go round.
             topology.stamps.clear();
         }
+        let drift = &mut Random::new(seed, "drift");
+        if drift.percent(25) {
+            let vertices = topology.regions.iter_mut().flat_map(|region| &mut region.vertices);
+            for source in vertices.filter_map(|vertex| vertex.source.as_mut()) {
+                source.max_drift = drift.percent(70).then(|| drift.pick(&[1, 15, 60, 200]));
+            }
+        }
         // Nobody can say which rows come too late where a source is not waited for.
         let idle = &mut Random::new(seed, "idle");
         if topology.windows.is_empty() && idle.percent(40) {
@@ -183,6 +192,9 @@ impl std::fmt::Display for Topology {
                 if let Some(source) = &vertex.source {
                     let partitions = source.first_partition..source.first_partition + vertex.parallelism;
                     write!(f, " source of partitions {partitions:?}")?;
+                    if let Some(drift) = source.max_drift {
+                        write!(f, ", {drift} ms ahead")?;
+                    }
                 }
                 for edge in vertex.inputs.iter().map(|edge| &region.edges[*edge]) {
                     write!(f, " <- {} {:?}.{}", region.vertices[edge.from].name, edge.kind, edge.port)?;
@@ -265,7 +277,7 @@ impl Drawing<'_> {
         self.vertices.push(Vertex {
             name: name.as_str().into(),
             parallelism,
-            source: Some(SourceNode { name, first_partition, disorder, idle_timeout: None }),
+            source: Some(SourceNode { name, first_partition, disorder, idle_timeout: None, max_drift: None }),
             operators: Vec::new(),
             sides: Vec::new(),
             sink: None,
