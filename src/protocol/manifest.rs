@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use piton_actors::PartitionId;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Fence, SubtaskId, WindowId};
@@ -175,8 +176,11 @@ pub struct OperatorSnapshot {
     pub chunks: Vec<ChunkRef>,
     /// Where a source is, as the source encodes it.
     pub position: Option<Vec<u8>>,
-    /// What a source's watermark generator has seen, in ms.
+    /// The newest event time that a source has seen, in ms; nothing if it has named its partitions.
     pub max_time: Option<i64>,
+    /// The newest event time that it has seen of each of these, in ms; checkpoints of earlier versions know none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<(PartitionId, i64)>,
     /// What a sink has prepared and not yet seen committed, oldest first.
     pub pending: Vec<PendingOutput>,
 }
@@ -189,6 +193,7 @@ impl OperatorSnapshot {
             chunks: Vec::new(),
             position: None,
             max_time: None,
+            partitions: Vec::new(),
             pending: Vec::new(),
         }
     }

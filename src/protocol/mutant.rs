@@ -111,6 +111,8 @@ pub enum Mutant {
     RestoredInFlightForgotten,
     /// A source that has ended goes on holding back those that are ahead of it.
     EndedHoldsBack,
+    /// The watermark of a source is that of its fastest partition, not of its slowest.
+    FastestPartition,
     /// The store does not make the names of blob files durable before the commit.
     NoBlobSync,
     /// What is written over in place, the head and the catalogue, is not made durable.
@@ -174,6 +176,7 @@ impl Mutant {
         Mutant::InFlightNotRestored,
         Mutant::RestoredInFlightForgotten,
         Mutant::EndedHoldsBack,
+        Mutant::FastestPartition,
         Mutant::NoBlobSync,
         Mutant::NoHeadSync,
         Mutant::NoChecksum,

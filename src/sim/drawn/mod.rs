@@ -117,7 +117,8 @@ impl Drawn {
 
     fn source(&self, node: &SourceNode) -> SourceBlueprint {
         let rows: Arc<Vec<u64>> = Arc::new(self.topology.partitions.iter().map(|partition| partition.rows).collect());
-        let (first_partition, disorder, pauses) = (node.first_partition, node.disorder, node.idle_timeout.is_some());
+        let SourceNode { first_partition, width, disorder, idle_timeout, .. } = *node;
+        let pauses = idle_timeout.is_some();
         let (keys, poisoned, data) = (self.topology.keys, self.topology.poisoned, self.data.clone());
         let make = move || {
             let (rows, data) = (Arc::clone(&rows), data.clone());
@@ -126,8 +127,10 @@ impl Drawn {
                 rows,
                 keys,
                 disorder,
+                width,
                 partition: 0,
-                next: 0,
+                next: Vec::new(),
+                is_named: false,
                 poisoned,
                 pauses,
                 paused: 0,
@@ -239,8 +242,10 @@ fn positions(plan: &RegionPlan, manifest: &Manifest) -> Vec<(u32, u64)> {
             let id = SubtaskId::new(Arc::clone(&vertex.name), index);
             let Some(snapshot) = manifest.subtask(&id) else { continue };
             let position = snapshot.operators.first().and_then(|operator| operator.position.as_ref());
-            let position = position.and_then(|bytes| rmp_serde::from_slice(bytes).ok()).unwrap_or(0);
-            positions.push((source.first_partition + index, position));
+            let position: Option<Vec<u64>> = position.and_then(|bytes| rmp_serde::from_slice(bytes).ok());
+            let first = source.first_partition + index * source.width;
+            let position = position.unwrap_or_else(|| vec![0; source.width as usize]);
+            positions.extend((first..).zip(position));
         }
     }
     positions
