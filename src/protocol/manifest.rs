@@ -325,6 +325,28 @@ mod tests {
         assert!(rmp_serde::from_slice::<Before>(&bytes).is_ok(), "an earlier version can read it");
     }
 
+    #[test]
+    fn event_times_of_one_partition_are_written_as_before_there_were_more() {
+        let operator = OperatorSnapshot { max_time: Some(7), ..OperatorSnapshot::empty("in") };
+        #[derive(Serialize, Deserialize)]
+        struct Before {
+            operator: String,
+            chunks: Vec<ChunkRef>,
+            position: Option<Vec<u8>>,
+            max_time: Option<i64>,
+            pending: Vec<PendingOutput>,
+        }
+        let before =
+            Before { operator: "in".into(), chunks: vec![], position: None, max_time: Some(7), pending: vec![] };
+        let bytes = rmp_serde::to_vec_named(&before).unwrap();
+        assert_eq!(rmp_serde::from_slice::<OperatorSnapshot>(&bytes).unwrap(), operator);
+        assert_eq!(rmp_serde::to_vec_named(&operator).unwrap(), bytes);
+        let named = OperatorSnapshot { max_time: None, partitions: vec![(PartitionId(3), 7)], ..operator };
+        let bytes = rmp_serde::to_vec_named(&named).unwrap();
+        assert_eq!(rmp_serde::from_slice::<OperatorSnapshot>(&bytes).unwrap(), named);
+        assert!(rmp_serde::from_slice::<Before>(&bytes).is_ok(), "an earlier version can read it");
+    }
+
     /// Whoever lists checkpoints counts them before anybody has held the lengths against the files.
     #[test]
     fn lengths_that_are_no_true_ones_can_be_counted() {

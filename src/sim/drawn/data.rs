@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 use piton_actors::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::sim::drawn::golden::{is_poisoned, source_row};
 use crate::sim::drawn::operators::Row;
@@ -34,6 +35,23 @@ impl Data {
         let mut data = self.lock();
         data.whims += 1;
         mix(data.whims)
+    }
+}
+
+/// Where a source is: the next row of each of its partitions.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Position {
+    Only(u64),
+    Each(Vec<u64>),
+}
+
+impl Position {
+    pub(crate) fn next(self) -> Vec<u64> {
+        match self {
+            Position::Only(next) => vec![next],
+            Position::Each(next) => next,
+        }
     }
 }
 
@@ -102,11 +120,11 @@ impl SimSource {
 
 impl Source for SimSource {
     type Out = Row;
-    type Position = Vec<u64>;
+    type Position = Position;
 
-    async fn open(&mut self, position: Option<Vec<u64>>, subtask: &Subtask) -> Result {
+    async fn open(&mut self, position: Option<Position>, subtask: &Subtask) -> Result {
         self.partition = self.first_partition + subtask.index * self.width;
-        self.next = position.unwrap_or_else(|| vec![0; self.width as usize]);
+        self.next = position.map_or_else(|| vec![0; self.width as usize], Position::next);
         Ok(())
     }
 
@@ -135,7 +153,10 @@ impl Source for SimSource {
         Ok(if self.whose_turn().is_none() { Progress::Done } else { Progress::More })
     }
 
-    fn position(&self) -> Vec<u64> {
-        self.next.clone()
+    fn position(&self) -> Position {
+        match self.next[..] {
+            [next] => Position::Only(next),
+            _ => Position::Each(self.next.clone()),
+        }
     }
 }

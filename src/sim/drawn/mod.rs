@@ -2,6 +2,7 @@
 //! the knowledge of what that must be.
 
 mod data;
+mod describe;
 mod flow;
 mod golden;
 mod operators;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use piton_actors::blueprint::{OperatorBlueprint, SinkBlueprint, SourceBlueprint, source_blueprint};
 use piton_actors::{Batch, Delivery, Inputs, WindowId};
 
-use self::data::{Data, SimSource};
+use self::data::{Data, Position, SimSource};
 use self::operators::OperatorKind;
 use self::operators::{ASIDE, Row};
 use self::oracle::Oracle;
@@ -242,9 +243,9 @@ fn positions(plan: &RegionPlan, manifest: &Manifest) -> Vec<(u32, u64)> {
             let id = SubtaskId::new(Arc::clone(&vertex.name), index);
             let Some(snapshot) = manifest.subtask(&id) else { continue };
             let position = snapshot.operators.first().and_then(|operator| operator.position.as_ref());
-            let position: Option<Vec<u64>> = position.and_then(|bytes| rmp_serde::from_slice(bytes).ok());
+            let position: Option<Position> = position.and_then(|bytes| rmp_serde::from_slice(bytes).ok());
             let first = source.first_partition + index * source.width;
-            let position = position.unwrap_or_else(|| vec![0; source.width as usize]);
+            let position = position.map_or_else(|| vec![0; source.width as usize], Position::next);
             positions.extend((first..).zip(position));
         }
     }

@@ -115,7 +115,7 @@ impl Topology {
         let splits = aside.percent(40);
         let asking = &mut Random::new(seed, "asking");
         let asks = asking.percent(30);
-        let partitions = &mut Random::new(seed, "partitions");
+        let partitions = &mut Random::new(seed, "several");
         let is_wide = partitions.percent(25);
         let regions = if random.percent(15) { 2 } else { 1 };
         let mut topology = Topology {
@@ -193,36 +193,6 @@ impl RegionPlan {
             let consumers = source.outputs.iter().map(|edge| &self.vertices[self.edges[*edge].to]);
             source.sink.is_none() && consumers.into_iter().all(|consumer| !consumer.operators.is_empty())
         })
-    }
-}
-
-impl std::fmt::Display for Topology {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (number, region) in self.regions.iter().enumerate() {
-            for (index, vertex) in region.vertices.iter().enumerate() {
-                write!(f, "{number}.{index} {} x{}:", vertex.name, vertex.parallelism)?;
-                if let Some(source) = &vertex.source {
-                    write!(f, " source of partitions {:?}", source.partitions(vertex.parallelism))?;
-                    if let Some(drift) = source.max_drift {
-                        write!(f, ", {drift} ms ahead")?;
-                    }
-                }
-                for edge in vertex.inputs.iter().map(|edge| &region.edges[*edge]) {
-                    write!(f, " <- {} {:?}.{}", region.vertices[edge.from].name, edge.kind, edge.port)?;
-                    if edge.exit != MAIN {
-                        write!(f, " (aside, {})", edge.exit)?;
-                    }
-                }
-                for operator in &vertex.operators {
-                    write!(f, ", {} {:?}", operator.id, operator.kind)?;
-                }
-                if let Some(sink) = &vertex.sink {
-                    write!(f, ", sink {} {:?}", sink.id, self.sinks[sink.id].delivery)?;
-                }
-                writeln!(f)?;
-            }
-        }
-        Ok(())
     }
 }
 
