@@ -254,6 +254,10 @@ impl SourceHead {
 
     fn polled(&mut self, polled: Polled, now: Timestamp) -> Result<SourceNews, Failure> {
         self.idle_until = None;
+        if let Err(error) = &polled.progress {
+            // After some errors a fresh instance begins at the position before: nothing of this poll has been seen then.
+            self.unavailable(error, now)?;
+        }
         let reading = self.watermarks.read(&polled, self.rereading.is_none().then_some(now));
         match &polled.progress {
             Ok(Progress::More) => self.retry.reset(),
@@ -268,7 +272,7 @@ impl SourceHead {
                 Some(rereading) => rereading.end(),
                 None => self.done = true,
             },
-            Err(error) => self.unavailable(error, now)?,
+            Err(_) => {}
         }
         self.position = Some(polled.position);
         if let Some(rereading) = &mut self.rereading {
@@ -306,3 +310,6 @@ impl SourceHead {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
