@@ -30,6 +30,18 @@ impl fmt::Display for WindowId {
     }
 }
 
+/// A part of what a source reads that has event times of its own, as the partitions of a topic have. Which number is whose is
+/// the source's own affair.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PartitionId(pub u64);
+
+impl fmt::Display for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Which of an operator's parallel instances this is, and which life it is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subtask {

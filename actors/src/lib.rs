@@ -46,7 +46,7 @@ pub use batch::{AnyBatch, Batch, Output, OutputBuffer, RowBuffer, Rows, Scatter,
 pub use context::Context;
 pub use error::{Error, ErrorKind, Result};
 pub use feed::Feed;
-pub use ids::{DEFAULT_KEY_GROUPS, Subtask, WindowId};
+pub use ids::{DEFAULT_KEY_GROUPS, PartitionId, Subtask, WindowId};
 pub use key::{Key, group_of, groups_of, subtask_of};
 pub use operator::{Delivery, InputRef, NoPosition, Operator, Progress, Sink, Source};
 pub use piton_derive::Record;
@@ -64,7 +64,7 @@ pub use window::{
 pub mod prelude {
     pub use crate::{
         Aggregate, AsyncOperator, BroadcastState, Context, Either, Error, Feed, Inputs, Key, ListState, LocalState,
-        MapState, Operator, Progress, Record, Result, SideOutput, SideOutputDeclared, Sink, Source, Subtask,
-        TimeWindow, Timer, Ttl, ValueState, WindowId,
+        MapState, Operator, PartitionId, Progress, Record, Result, SideOutput, SideOutputDeclared, Sink, Source,
+        Subtask, TimeWindow, Timer, Ttl, ValueState, WindowId,
     };
 }

@@ -236,6 +236,9 @@ pub trait Source: Send + 'static {
     /// [`Progress::Idle`] if there is nothing. Markers wait for a poll that is under way, so one that blocks delays
     /// every checkpoint of its region.
     ///
+    /// If it reads several partitions that have event times of their own, it [names](Feed::in_partition) the one that records
+    /// come from.
+    ///
     /// # Errors
     /// [`Error::unavailable`](crate::Error::unavailable) is polled again after a back-off; others restart the region.
     fn poll(&mut self, feed: &mut Feed<Self::Out>) -> impl Future<Output = Result<Progress>> + Send;

@@ -25,6 +25,14 @@ struct Channel {
     ended: bool,
 }
 
+/// Combines the watermarks of several, each with whether it is idle: the slowest that is not sets it; if all are, the fastest
+/// does. (So it is in Flink. There, one that was idle is waited for only once it has caught up: here it is waited for at
+/// once, so that of what it brings no more comes late than has to.)
+pub(crate) fn combined(all: impl Iterator<Item = (Timestamp, bool)> + Clone) -> Option<Timestamp> {
+    let active = all.clone().filter(|(_, idle)| !idle).map(|(watermark, _)| watermark);
+    active.min().or_else(|| all.map(|(watermark, _)| watermark).max())
+}
+
 /// The channels of one subtask.
 pub(crate) struct Aligner {
     channels: Vec<Channel>,
@@ -135,20 +143,17 @@ impl Aligner {
         going.peek().is_some() && going.all(|channel| channel.idle)
     }
 
-    fn going(&self) -> impl Iterator<Item = &Channel> {
+    fn going(&self) -> impl Iterator<Item = &Channel> + Clone {
         self.channels.iter().filter(|channel| channel.watermark != WATERMARK_MAX)
     }
 
-    /// The slowest channel that is not idle sets the watermark; if all are, the fastest does. (So it is in Flink. There, a
-    /// channel that was idle is waited for only once it has caught up: here it is waited for at once, so that of what it
-    /// brings no more comes late than has to.) Channels that have come to the end of time count only among themselves: they must not take
-    /// the others there while these are idle.
+    /// Channels that have come to the end of time count only among themselves: they must not take the others there while
+    /// these are idle.
     fn combine(&mut self) -> Option<Timestamp> {
         let combined = if mutant::is(Mutant::WatermarkOfFastest) {
             self.channels.iter().map(|channel| channel.watermark).max()
         } else {
-            let active = self.going().filter(|channel| !channel.idle).map(|channel| channel.watermark);
-            active.min().or_else(|| self.going().map(|channel| channel.watermark).max())
+            combined(self.going().map(|channel| (channel.watermark, channel.idle)))
         };
         let combined = combined.unwrap_or(WATERMARK_MAX);
         if combined <= self.watermark {

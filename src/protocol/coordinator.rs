@@ -36,6 +36,7 @@ use self::failures::Failures;
 use crate::ids::{Fence, SubtaskId};
 use crate::protocol::backlog::{self, Backlog};
 use crate::protocol::commit::{Commit, CommitError};
+use crate::protocol::drift::{Pace, Slowest};
 use crate::protocol::element::{Alignment, Behind, Marker};
 use crate::protocol::failure::Failure;
 use crate::protocol::manifest::{JoinedOutput, SubtaskSnapshot};
@@ -108,8 +109,8 @@ pub enum Event {
     Ready(SubtaskId),
     /// Whether a snapshot of a subtask can be taken within a window is not known before a window has ended.
     Unsure,
-    /// A source has sent the marker of a window.
-    Closed(SubtaskId, WindowId),
+    /// A source has sent the marker of a window, and is so far then.
+    Closed(SubtaskId, WindowId, Pace),
     /// A subtask's snapshot is durable.
     Ack(SubtaskId, Box<Ack>),
     /// A subtask's snapshot could not be made durable.
@@ -133,8 +134,8 @@ pub enum Event {
 /// What a coordinator asks of its driver.
 #[derive(Debug)]
 pub enum Command {
-    /// Tell every source to close this window, and what to do then.
-    Close(Marker, Behind, Alignment),
+    /// Tell every source to close this window, what to do then, and how far the slowest of them were at the last.
+    Close(Marker, Behind, Alignment, Slowest),
     /// Tell every subtask that the checkpoint of this window waits no more.
     Overtake(WindowId),
     /// Tell the user: checkpoints wait from now on, because of this operator.
@@ -196,6 +197,8 @@ pub struct Coordinator {
     unready: BTreeSet<SubtaskId>,
     /// Sources that have not yet sent the marker of `window`.
     closing: BTreeSet<SubtaskId>,
+    /// How far each source was when it had closed its last window.
+    paces: BTreeMap<SubtaskId, Pace>,
     unfinished: BTreeSet<SubtaskId>,
     /// The last window that was closed, or is being closed.
     window: WindowId,
@@ -253,6 +256,7 @@ impl Coordinator {
             unready: members.subtasks.iter().cloned().collect(),
             unfinished: members.subtasks.iter().cloned().collect(),
             closing: BTreeSet::new(),
+            paces: members.sources.iter().map(|source| (source.clone(), Pace::UNKNOWN)).collect(),
             window: head,
             next_close: now.saturating_add(settings.window_ms as i64),
             since_snapshot: 0,
@@ -300,9 +304,9 @@ impl Coordinator {
                 }
             }
             Event::Unsure => self.unsure = true,
-            Event::Closed(subtask, window) => {
-                if window == self.window {
-                    self.closing.remove(&subtask);
+            Event::Closed(subtask, window, pace) => {
+                if window == self.window && self.closing.remove(&subtask) {
+                    self.paces.insert(subtask, pace);
                 }
             }
             Event::Ack(subtask, ack) => self.acknowledged(subtask, *ack, now),

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use piton_actors::PartitionId;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Fence, SubtaskId, WindowId};
@@ -175,8 +176,11 @@ pub struct OperatorSnapshot {
     pub chunks: Vec<ChunkRef>,
     /// Where a source is, as the source encodes it.
     pub position: Option<Vec<u8>>,
-    /// What a source's watermark generator has seen, in ms.
+    /// The newest event time that a source has seen, in ms; nothing if it has named its partitions.
     pub max_time: Option<i64>,
+    /// The newest event time that it has seen of each of these, in ms; checkpoints of earlier versions know none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<(PartitionId, i64)>,
     /// What a sink has prepared and not yet seen committed, oldest first.
     pub pending: Vec<PendingOutput>,
 }
@@ -189,6 +193,7 @@ impl OperatorSnapshot {
             chunks: Vec::new(),
             position: None,
             max_time: None,
+            partitions: Vec::new(),
             pending: Vec::new(),
         }
     }
@@ -317,6 +322,28 @@ mod tests {
         let aside = Origin { output: Some("late".to_owned()), ..origin };
         let bytes = rmp_serde::to_vec_named(&aside).unwrap();
         assert_eq!(rmp_serde::from_slice::<Origin>(&bytes).unwrap(), aside);
+        assert!(rmp_serde::from_slice::<Before>(&bytes).is_ok(), "an earlier version can read it");
+    }
+
+    #[test]
+    fn event_times_of_one_partition_are_written_as_before_there_were_more() {
+        let operator = OperatorSnapshot { max_time: Some(7), ..OperatorSnapshot::empty("in") };
+        #[derive(Serialize, Deserialize)]
+        struct Before {
+            operator: String,
+            chunks: Vec<ChunkRef>,
+            position: Option<Vec<u8>>,
+            max_time: Option<i64>,
+            pending: Vec<PendingOutput>,
+        }
+        let before =
+            Before { operator: "in".into(), chunks: vec![], position: None, max_time: Some(7), pending: vec![] };
+        let bytes = rmp_serde::to_vec_named(&before).unwrap();
+        assert_eq!(rmp_serde::from_slice::<OperatorSnapshot>(&bytes).unwrap(), operator);
+        assert_eq!(rmp_serde::to_vec_named(&operator).unwrap(), bytes);
+        let named = OperatorSnapshot { max_time: None, partitions: vec![(PartitionId(3), 7)], ..operator };
+        let bytes = rmp_serde::to_vec_named(&named).unwrap();
+        assert_eq!(rmp_serde::from_slice::<OperatorSnapshot>(&bytes).unwrap(), named);
         assert!(rmp_serde::from_slice::<Before>(&bytes).is_ok(), "an earlier version can read it");
     }
 

@@ -6,6 +6,7 @@ pub mod capture;
 pub mod chain;
 pub mod commit;
 pub mod coordinator;
+pub mod drift;
 pub mod element;
 pub mod failure;
 pub(crate) mod journal;

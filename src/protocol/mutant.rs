@@ -109,6 +109,10 @@ pub enum Mutant {
     InFlightNotRestored,
     /// What was put back and is not yet taken is not saved again.
     RestoredInFlightForgotten,
+    /// A source that has ended goes on holding back those that are ahead of it.
+    EndedHoldsBack,
+    /// The watermark of a source is that of its fastest partition, not of its slowest.
+    FastestPartition,
     /// The store does not make the names of blob files durable before the commit.
     NoBlobSync,
     /// What is written over in place, the head and the catalogue, is not made durable.
@@ -171,6 +175,8 @@ impl Mutant {
         Mutant::BarrierOvertakesOutbox,
         Mutant::InFlightNotRestored,
         Mutant::RestoredInFlightForgotten,
+        Mutant::EndedHoldsBack,
+        Mutant::FastestPartition,
         Mutant::NoBlobSync,
         Mutant::NoHeadSync,
         Mutant::NoChecksum,

@@ -1,17 +1,20 @@
 //! The source at the head of a subtask: its calls one after the other, its position and its watermarks.
 
 mod rereading;
+mod watermarks;
 
 use std::collections::BTreeMap;
 
 use piton_actors::host::{AnySource, Polled};
 use piton_actors::{
-    AnyBatch, Error, ErrorKind, Progress, Result as UserResult, Scatter, Subtask, Timestamp, WATERMARK_MAX,
-    WATERMARK_MIN, WindowId,
+    Error, ErrorKind, Progress, Result as UserResult, Scatter, Subtask, Timestamp, WATERMARK_MAX, WindowId,
 };
 
 pub(crate) use self::rereading::Again;
 use self::rereading::Rereading;
+use self::watermarks::Watermarks;
+pub(crate) use self::watermarks::{Kept, Reading};
+use crate::protocol::drift::{Drift, Pace};
 use crate::protocol::failure::{Failure, drop_quietly};
 use crate::protocol::mutant::{self, Mutant};
 use crate::protocol::sink::Retry;
@@ -44,7 +47,7 @@ pub(crate) enum SourceNews {
     /// The source is open.
     Opened,
     /// It has polled; if nothing more will come, it is done.
-    Polled(Polled),
+    Polled(Reading),
 }
 
 /// The source of a subtask.
@@ -67,43 +70,23 @@ pub(crate) struct SourceHead {
     /// Where the source is behind everything it has emitted, encoded.
     pub(crate) position: Option<Vec<u8>>,
     watermarks: Watermarks,
+    pub(crate) drift: Drift,
     /// What it reads again, while it does.
     rereading: Option<Rereading>,
 }
 
-/// How the watermark of a source partition follows from what it reads.
+/// How the watermark of a source's subtask follows from what it reads, and what it waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventTime {
     /// How much earlier than one already seen a record may be without being late, in ms.
     pub out_of_order: i64,
-    /// For how long nothing may come, in ms, until nobody waits for its watermark any more; for ever, if there is none.
+    /// For how long nothing may come from a partition, in ms, until nobody waits for its watermark any more; for ever, if there is none.
     pub idle_timeout: Option<i64>,
-}
-
-/// The watermark of a source partition: as far behind the newest event time as records may come late. (Flink calls it
-/// the bounded-out-of-orderness strategy.)
-pub(crate) struct Watermarks {
-    event_time: EventTime,
-    pub(crate) max_time: Timestamp,
-    /// Since when it has been asked for records and had none.
-    empty_since: Option<Timestamp>,
-}
-
-impl Watermarks {
-    /// Takes a batch's event times; returns the new watermark if it has advanced.
-    fn see(&mut self, batch: &dyn AnyBatch) -> Option<Timestamp> {
-        let newest = batch.times()?.iter().copied().max()?;
-        if newest <= self.max_time {
-            return None;
-        }
-        self.max_time = newest;
-        Some(newest.saturating_sub(self.event_time.out_of_order).saturating_sub(1))
-    }
-
-    /// Returns when nobody waits for it any more, if nothing comes until then.
-    fn idle_at(&self) -> Option<Timestamp> {
-        Some(self.empty_since?.saturating_add(self.event_time.idle_timeout?))
-    }
+    /// How far its watermark may be ahead of that of the slowest source of the region, in ms, for it to be polled; any
+    /// distance, if there is none.
+    pub max_drift: Option<i64>,
+    /// Whether none of its records has an event time.
+    pub is_untimed: bool,
 }
 
 impl SourceHead {
@@ -123,15 +106,16 @@ impl SourceHead {
             retry: Retry::default(),
             done: false,
             position: None,
-            watermarks: Watermarks { event_time, max_time: WATERMARK_MIN, empty_since: None },
+            drift: Drift::new(event_time.max_drift),
+            watermarks: Watermarks::new(event_time),
             rereading: None,
         }
     }
 
     /// Asks for the source to be opened at a position.
-    pub(crate) fn open(&mut self, position: Option<Vec<u8>>, max_time: Option<Timestamp>) {
+    pub(crate) fn open(&mut self, position: Option<Vec<u8>>, kept: Kept) {
         self.position.clone_from(&position);
-        self.watermarks.max_time = max_time.unwrap_or(WATERMARK_MIN);
+        self.watermarks.restore(kept);
         self.opening = Some(SourceCall::Open(position, self.subtask.clone()));
     }
 
@@ -153,7 +137,7 @@ impl SourceHead {
         self.due.clone_from(&self.last_told);
         self.telling = false;
         self.idle_until = None;
-        self.watermarks.empty_since = None;
+        self.watermarks.forget_emptiness();
         self.retry.reset();
     }
 
@@ -163,13 +147,14 @@ impl SourceHead {
         source.scatter(channels, rows)
     }
 
-    /// Returns what its watermark generator has seen.
-    pub(crate) fn max_time(&self) -> Timestamp {
-        self.watermarks.max_time
+    /// Returns what a snapshot is to hold of the event times that it has seen.
+    pub(crate) fn kept_times(&self) -> Kept {
+        self.watermarks.kept()
     }
 
     /// Notes the position that a checkpoint was taken at.
     pub(crate) fn cut(&mut self, window: WindowId) {
+        self.watermarks.cut();
         if let Some(position) = &self.position {
             self.told.insert(window, position.clone());
         }
@@ -212,13 +197,14 @@ impl SourceHead {
     fn polls(&self, may_poll: bool) -> bool {
         match &self.rereading {
             Some(rereading) => rereading.wants_more(),
-            None => may_poll && !self.done,
+            None => may_poll && !self.done && !self.drift.holds(self.watermarks.combined()),
         }
     }
 
     /// Returns the next call and the source to make it on. Polls only if `may_poll`.
     pub(crate) fn next_call(&mut self, now: Timestamp, may_poll: bool) -> Option<(SourceCall, Box<dyn AnySource>)> {
         self.source.as_ref()?;
+        self.watermarks.may_be_asked(self.polls(may_poll), now);
         if !self.retry.is_due(now) || self.has_lost_thread() {
             return None;
         }
@@ -268,40 +254,47 @@ impl SourceHead {
 
     fn polled(&mut self, polled: Polled, now: Timestamp) -> Result<SourceNews, Failure> {
         self.idle_until = None;
-        let was_empty = polled.batches.is_empty() && matches!(polled.progress, Ok(Progress::More | Progress::Idle(_)));
-        self.watermarks.empty_since = was_empty.then(|| self.watermarks.empty_since.unwrap_or(now));
+        if let Err(error) = &polled.progress {
+            // After some errors a fresh instance begins at the position before: nothing of this poll has been seen then.
+            self.unavailable(error, now)?;
+        }
+        let reading = self.watermarks.read(&polled, self.rereading.is_none().then_some(now));
         match &polled.progress {
             Ok(Progress::More) => self.retry.reset(),
             Ok(Progress::Idle(pause)) => {
                 self.retry.reset();
                 let until = now.saturating_add(i64::try_from(*pause).unwrap_or(i64::MAX));
                 // It says that it is idle when it is polled.
-                let idle_at = self.watermarks.idle_at().filter(|at| *at > now);
+                let idle_at = self.watermarks.next_idle(now);
                 self.idle_until = Some(idle_at.map_or(until, |at| at.min(until)));
             }
             Ok(Progress::Done) => match &mut self.rereading {
                 Some(rereading) => rereading.end(),
                 None => self.done = true,
             },
-            Err(error) => self.unavailable(error, now)?,
+            Err(_) => {}
         }
-        self.position = Some(polled.position.clone());
+        self.position = Some(polled.position);
         if let Some(rereading) = &mut self.rereading {
-            rereading.take(polled.batches);
+            rereading.take(reading);
             return Ok(SourceNews::Nothing);
         }
-        Ok(SourceNews::Polled(polled))
+        Ok(SourceNews::Polled(reading))
     }
 
-    /// Returns the watermark behind a batch, if it has advanced.
-    pub(crate) fn watermark_behind(&mut self, batch: &dyn AnyBatch) -> Option<Timestamp> {
-        self.watermarks.see(batch)
+    /// Returns whether nothing has come from any partition for so long that nobody need wait for it.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.watermarks.is_idle()
     }
 
-    /// Returns whether nothing has come for so long that nobody need wait for its watermark. A source that cannot be
-    /// reached is not idle, nor is one that is not polled because nobody takes its records.
-    pub(crate) fn is_idle(&self, now: Timestamp) -> bool {
-        self.watermarks.idle_at().is_some_and(|at| at <= now)
+    /// Says how far it is, for those that are not to be too far ahead of it. It counts from the start, and no more once it
+    /// is idle, has ended, or has given records without event times.
+    pub(crate) fn say_pace(&mut self, idle: bool, has_read: bool) -> Pace {
+        let watermark = self.watermarks.combined();
+        let is_untimed = self.watermarks.event_time.is_untimed || (has_read && !self.watermarks.is_timed());
+        let has_ended = self.done && !mutant::is(Mutant::EndedHoldsBack);
+        let pace = if idle || has_ended || is_untimed { Pace::Apart } else { Pace::At(watermark) };
+        self.drift.say(pace)
     }
 
     /// Returns the watermark of the end.
@@ -317,3 +310,6 @@ impl SourceHead {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -241,7 +241,7 @@ impl Driver {
                 Command::SetAside(letter) => seat.note(NoteKind::SetAside(letter)),
                 Command::Unsure => seat.note(NoteKind::Unsure),
                 Command::Ready => seat.note(NoteKind::Ready),
-                Command::Closed(window) => seat.note(NoteKind::Closed(window)),
+                Command::Closed(window, pace) => seat.note(NoteKind::Closed(window, pace)),
                 Command::Ack(ack) => seat.note(NoteKind::Ack(ack)),
                 Command::Declined(declined) => seat.note(NoteKind::Declined(declined)),
                 Command::Told(window) => seat.note(NoteKind::Told(window)),

@@ -382,8 +382,12 @@ fn chain_of(plan: &Plan, chain: &Chain) -> ChainBlueprint {
         match &node.kind {
             NodeKind::Source(source, time) => {
                 let millis = |duration: Duration| i64::try_from(duration.millis()).unwrap_or(i64::MAX);
-                let event_time =
-                    EventTime { out_of_order: millis(time.out_of_order), idle_timeout: time.idle_timeout.map(millis) };
+                let event_time = EventTime {
+                    out_of_order: millis(time.out_of_order),
+                    idle_timeout: time.idle_timeout.map(millis),
+                    max_drift: time.max_drift.map(millis),
+                    is_untimed: !source.gives_event_time,
+                };
                 blueprint.source = Some((name, source.clone(), event_time));
             }
             NodeKind::Operator(operator) => blueprint.operators.push((name, operator.clone())),

@@ -1,6 +1,7 @@
 //! What subtasks tell the supervisor.
 
 use crate::ids::WindowId;
+use crate::protocol::drift::Pace;
 use crate::protocol::failure::Failure;
 use crate::protocol::manifest::{DeadLetter, PendingOutput};
 #[cfg(doc)]
@@ -14,7 +15,7 @@ pub(crate) enum NoteKind {
     /// See [`Command::Ready`].
     Ready,
     /// See [`Command::Closed`].
-    Closed(WindowId),
+    Closed(WindowId, Pace),
     /// See [`Command::Ack`].
     Ack(Box<Ack>),
     /// See [`Command::Declined`].

@@ -244,7 +244,10 @@ fn assemble(chain: &ChainBlueprint, old: &Old<'_>, key_groups: u32) -> Result<Ve
             } else if !parts.is_empty() {
                 if let Some(positions) = &positions {
                     operator.position.clone_from(&positions[index as usize]);
-                    operator.max_time = unfinished(parts, old).filter_map(|part| old.operator(part).max_time).min();
+                    // Nobody here knows which partition is whose now: the source names its own again.
+                    let has_names = parts.iter().any(|part| !old.operator(*part).partitions.is_empty());
+                    let newest = unfinished(parts, old).filter_map(|part| old.operator(part).max_time).min();
+                    operator.max_time = newest.filter(|_| !has_names);
                 }
                 let taken = parts.iter().skip(index as usize).step_by(parallelism as usize);
                 operator.pending = taken.flat_map(|part| old.operator(*part).pending.clone()).collect();

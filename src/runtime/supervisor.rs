@@ -206,10 +206,10 @@ impl Supervisor {
         let region = &mut self.regions[index];
         let name = region.machine.name().to_string();
         match command {
-            coordinator::Command::Close(marker, behind, alignment) => {
+            coordinator::Command::Close(marker, behind, alignment, slowest) => {
                 for seat in &region.seats {
                     if region.sources.contains(&seat.label.id) {
-                        seat.letters.tell(SubtaskEvent::CloseWindow(marker, behind, alignment));
+                        seat.letters.tell(SubtaskEvent::CloseWindow(marker, behind, alignment, slowest));
                     }
                 }
                 if marker.snapshot {
@@ -289,7 +289,7 @@ impl Supervisor {
                 coordinator::Event::Ready(subtask)
             }
             NoteKind::Unsure => coordinator::Event::Unsure,
-            NoteKind::Closed(window) => coordinator::Event::Closed(subtask, window),
+            NoteKind::Closed(window, pace) => coordinator::Event::Closed(subtask, window, pace),
             NoteKind::Ack(_) if self.faults.as_ref().is_some_and(|faults| faults.loses_ack(&subtask)) => return,
             NoteKind::Ack(ack) => coordinator::Event::Ack(subtask, ack),
             NoteKind::Declined(declined) => coordinator::Event::Declined(subtask, declined),

@@ -203,7 +203,7 @@ impl World<'_> {
                 }
                 subtask::Command::Unsure => coordinator::Event::Unsure,
                 subtask::Command::Ready => coordinator::Event::Ready(id.clone()),
-                subtask::Command::Closed(window) => coordinator::Event::Closed(id.clone(), window),
+                subtask::Command::Closed(window, pace) => coordinator::Event::Closed(id.clone(), window, pace),
                 subtask::Command::Ack(ack) => coordinator::Event::Ack(id.clone(), ack),
                 subtask::Command::Declined(declined) => coordinator::Event::Declined(id.clone(), declined),
                 subtask::Command::Told(window) => {
@@ -322,11 +322,11 @@ impl World<'_> {
     fn coordinate(&mut self, region: usize, command: coordinator::Command) {
         let layout = &self.job.layouts[region];
         match command {
-            coordinator::Command::Close(marker, behind, alignment) => {
+            coordinator::Command::Close(marker, behind, alignment, slowest) => {
                 self.note(What::Close, region, 0, marker.window.0);
                 for (number, is_source) in layout.sources.iter().enumerate() {
                     if *is_source {
-                        self.downward(region, number, subtask::Event::CloseWindow(marker, behind, alignment));
+                        self.downward(region, number, subtask::Event::CloseWindow(marker, behind, alignment, slowest));
                     }
                 }
             }

@@ -195,8 +195,11 @@ impl Builder<'_, '_> {
         if blueprint.as_ref().is_some_and(|blueprint| !blueprint.replayable) {
             self.weakens(spec, "cannot go back: what it gave after the last committed window is lost in a crash");
         }
-        let event_time =
-            EventTime { out_of_order: spec.out_of_order.unwrap_or_default(), idle_timeout: spec.idle_timeout };
+        let event_time = EventTime {
+            out_of_order: spec.out_of_order.unwrap_or_default(),
+            idle_timeout: spec.idle_timeout,
+            max_drift: spec.max_drift,
+        };
         blueprint.map(|blueprint| (NodeKind::Source(blueprint, event_time), bounded))
     }
 

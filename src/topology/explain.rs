@@ -157,6 +157,9 @@ fn details(node: &Node, plan: &Plan) -> String {
             if let Some(timeout) = event_time.idle_timeout {
                 details.push_str(&format!(", not waited for after {timeout} without rows"));
             }
+            if let Some(drift) = event_time.max_drift {
+                details.push_str(&format!(", at most {drift} ahead of other sources"));
+            }
             details
         }
         NodeKind::Operator(blueprint) => {

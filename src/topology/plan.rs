@@ -90,6 +90,8 @@ pub struct EventTime {
     pub out_of_order: Duration,
     /// For how long nothing may come until nobody waits for its watermark any more; for ever, if there is none.
     pub idle_timeout: Option<Duration>,
+    /// How far ahead of the slowest source of its region it is polled; however far, if there is none.
+    pub max_drift: Option<Duration>,
 }
 
 /// A connection: `to` reads what `from` emits.

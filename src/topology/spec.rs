@@ -38,7 +38,9 @@ impl Role {
     /// Returns the options that the engine reads.
     pub(crate) fn engine_options(self) -> &'static [&'static str] {
         match self {
-            Role::Source => &["type", "parallelism", "out_of_order", "idle_timeout", "dedicated", "renamed_from"],
+            Role::Source => {
+                &["type", "parallelism", "out_of_order", "idle_timeout", "max_drift", "dedicated", "renamed_from"]
+            }
             Role::Operator | Role::Sink => &["type", "inputs", "parallelism", "partition", "dedicated", "renamed_from"],
         }
     }
@@ -79,6 +81,7 @@ pub(crate) struct NodeSpec {
     pub(crate) dedicated: bool,
     pub(crate) out_of_order: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) max_drift: Option<Duration>,
     /// What it was called before: the state of that name is its own.
     pub(crate) renamed_from: Option<String>,
     pub(crate) options: Table,
@@ -138,11 +141,8 @@ fn read_node(
     let partition = if role == Role::Source { None } else { engine.take("partition") };
     let renamed_from: Option<String> = engine.take("renamed_from");
     let out_of_order = if role == Role::Source { engine.take("out_of_order") } else { None };
-    let idle_timeout = if role == Role::Source { engine.take("idle_timeout") } else { None };
-    if idle_timeout.is_some_and(Duration::is_zero) {
-        let message = format!("{title}: idle_timeout must be longer than 0; leave it out to wait for ever");
-        problems.value(join(&path, "idle_timeout"), message);
-    }
+    let idle_timeout = engine.take_time(role, "idle_timeout", "leave it out to wait for ever");
+    let max_drift = engine.take_time(role, "max_drift", "leave it out to wait for no other source");
     if parallelism == Some(0) {
         problems.value(join(&path, "parallelism"), format!("{title}: parallelism must be at least 1"));
     }
@@ -163,6 +163,7 @@ fn read_node(
         dedicated,
         out_of_order,
         idle_timeout,
+        max_drift,
         renamed_from,
         options: table,
     }
@@ -183,6 +184,16 @@ impl Engine<'_, '_> {
         let one = Table::from_iter([(key, value)]);
         let mut read: BTreeMap<String, T> = read(self.layered, one, self.path, self.problems);
         read.remove(option)
+    }
+
+    /// As `take`, of a source, for a time that is not none at all: `instead` is what to do for that.
+    fn take_time(&mut self, role: Role, option: &str, instead: &str) -> Option<Duration> {
+        let time: Option<Duration> = if role == Role::Source { self.take(option) } else { None };
+        if time.is_some_and(Duration::is_zero) {
+            let message = format!("{}: {option} must be longer than 0; {instead}", self.title);
+            self.problems.value(join(self.path, option), message);
+        }
+        time
     }
 
     /// As `take`, but notes if the option is not there, or only under a name that looks like a typo of it.

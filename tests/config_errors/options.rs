@@ -114,3 +114,15 @@ fn a_source_that_is_never_waited_for() {
         &[("job.toml:8:16", &["source \"ticks\": idle_timeout must be longer than 0; leave it out to wait for ever"])],
     );
 }
+
+#[test]
+fn a_source_that_may_be_ahead_of_none() {
+    broken(
+        "limit = 10",
+        "limit = 10\nmax_drift = \"0s\"",
+        &[(
+            "job.toml:8:13",
+            &["source \"ticks\": max_drift must be longer than 0; leave it out to wait for no other source"],
+        )],
+    );
+}

@@ -7,7 +7,7 @@ use rand_pcg::Pcg64Mcg;
 
 use super::faults::{Act, Call, Fault};
 use super::nodes::Hold;
-use super::rules::{Keyed, Plain};
+use super::rules::{Keyed, Plain, mix};
 
 /// What a node does.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +83,11 @@ impl Job {
         };
         writeln!(toml, "[{table}.{name}]\ntype = \"{kind}\"\nseed = {seed}\nnode = \"{name}\"")?;
         writeln!(toml, "parallelism = {parallelism}")?;
+        let chance = mix(seed ^ mix(id + 1_000));
+        if matches!(node.what, What::Source { .. }) && chance.is_multiple_of(4) {
+            // The records of all sources are as far apart, so this is short of what they would be ahead by themselves.
+            writeln!(toml, "max_drift = \"{}ms\"", [30, 300, 3_000][(chance >> 8) as usize % 3])?;
+        }
         if !node.inputs.is_empty() {
             let inputs: Vec<&str> = node.inputs.iter().map(|input| self.nodes[*input].name.as_str()).collect();
             writeln!(toml, "inputs = {inputs:?}")?;

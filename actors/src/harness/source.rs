@@ -1,13 +1,16 @@
 //! Runs one source.
 
+use std::collections::BTreeMap;
+
 use super::block_on::block_on;
 use super::{ROWS, records};
 use crate::batch::Batch;
 use crate::feed::Feed;
-use crate::host::{AnySource, HostedSource};
-use crate::ids::{Subtask, WindowId};
+use crate::host::{AnySource, HostedSource, Sight};
+use crate::ids::{PartitionId, Subtask, WindowId};
 use crate::operator::{Progress, Source};
 use crate::record::Record;
+use crate::time::Timestamp;
 use crate::{Error, Result};
 
 /// Runs one instance of a source, which opens on the first call.
@@ -26,7 +29,13 @@ pub struct SourceHarness<S: Source> {
     base: Option<Vec<u8>>,
     /// How many batches of output will stay.
     kept: usize,
+    partitions: Partitions,
+    /// Those of the last checkpoint.
+    kept_partitions: Partitions,
 }
+
+/// The partitions that event time waits for, with the newest that was seen of each.
+type Partitions = BTreeMap<PartitionId, Option<Timestamp>>;
 
 impl<S: Source> SourceHarness<S>
 where
@@ -49,6 +58,8 @@ where
             output: Vec::new(),
             base: None,
             kept: 0,
+            partitions: Partitions::new(),
+            kept_partitions: Partitions::new(),
         }
     }
 
@@ -86,6 +97,15 @@ where
         let (instance, polled) = block_on(self.instance()?.poll());
         self.instance = Some(instance);
         let polled = polled?;
+        polled.look(|sight| match sight {
+            Sight::Named(partition) => _ = self.partitions.entry(partition).or_default(),
+            Sight::Records(partition, newest) => {
+                let seen = self.partitions.entry(partition).or_default();
+                *seen = newest.max(*seen);
+            }
+            Sight::Done(partition) => _ = self.partitions.remove(&partition),
+            Sight::EndOfBatch => {}
+        });
         self.output.extend(polled.batches);
         self.position = Some(polled.position);
         polled.progress
@@ -109,6 +129,7 @@ where
         self.window = self.window.next();
         self.base.clone_from(&self.position);
         self.kept = self.output.len();
+        self.kept_partitions.clone_from(&self.partitions);
         let Some(position) = self.base.clone() else {
             // Never polled: there is no position yet, and a restart begins at the start.
             self.instance = Some(instance);
@@ -126,7 +147,13 @@ where
     pub fn crash(&mut self) -> Result<&mut Self> {
         self.instance = None;
         self.output.truncate(self.kept);
+        self.partitions.clone_from(&self.kept_partitions);
         self.open()
+    }
+
+    /// Returns the partitions that event time waits for, each with the newest event time that was seen of it, if any was.
+    pub fn partitions(&self) -> &BTreeMap<PartitionId, Option<Timestamp>> {
+        &self.partitions
     }
 
     /// Returns the batches that were emitted and not rolled back.

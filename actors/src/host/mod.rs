@@ -18,7 +18,9 @@ pub(crate) use self::asks::Asks;
 pub use self::asks::{Ask, AskCall, AskId, Patience, Waiting};
 pub(crate) use self::hooks::Hooks;
 use self::keyer::OperatorKeyer;
-pub use self::outside::{AnySink, AnySource, BoxFuture, HostedSink, HostedSource, Polled, SinkBack, SinkCall};
+pub use self::outside::{
+    AnySink, AnySource, BoxFuture, HostedSink, HostedSource, Mark, Polled, Sight, SinkBack, SinkCall,
+};
 use crate::batch::{Batch, Output, OutputBuffer, Scatter};
 use crate::context::Context;
 use crate::ids::{Subtask, WindowId};

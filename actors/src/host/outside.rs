@@ -5,13 +5,44 @@ use std::pin::Pin;
 
 use crate::batch::{Batch, Output, Scatter};
 use crate::feed::Feed;
-use crate::ids::{Subtask, WindowId};
+use crate::ids::{PartitionId, Subtask, WindowId};
 use crate::operator::{Delivery, Progress, Sink, Source};
 use crate::record::Inputs;
+use crate::time::Timestamp;
 use crate::{Error, Result};
 
 /// A boxed future that may move between threads.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What a source says of one of its partitions, between two records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// How many records of the poll came before it.
+    pub row: usize,
+    /// The partition.
+    pub partition: PartitionId,
+    /// Whether it is done, rather than where the records behind it come from.
+    pub is_done: bool,
+}
+
+/// What a poll shows of the partitions of its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// There is such a partition.
+    Named(PartitionId),
+    /// There are records of it, of which this is the newest event time, if they have any.
+    Records(PartitionId, Option<Timestamp>),
+    /// There is no such partition any more.
+    Done(PartitionId),
+    /// A batch is over.
+    EndOfBatch,
+}
+
+impl Mark {
+    fn sight(self) -> Sight {
+        if self.is_done { Sight::Done(self.partition) } else { Sight::Named(self.partition) }
+    }
+}
 
 /// What one poll of a source gave.
 pub struct Polled {
@@ -21,6 +52,34 @@ pub struct Polled {
     pub position: Vec<u8>,
     /// Whether there is more. An error does not take back what was emitted before it: the position lies behind that.
     pub progress: Result<Progress>,
+    /// What it said of its partitions, in order.
+    pub marks: Vec<Mark>,
+}
+
+impl Polled {
+    /// Shows what is to be seen of partitions, in order.
+    pub fn look(&self, mut see: impl FnMut(Sight)) {
+        let mut marks = self.marks.iter().copied().peekable();
+        let mut partition = PartitionId::default();
+        let mut behind = 0;
+        for batch in &self.batches {
+            let (times, first) = (batch.times(), behind);
+            behind += batch.len();
+            let mut row = first;
+            while row < behind {
+                while let Some(mark) = marks.next_if(|mark| mark.row <= row) {
+                    partition = if mark.is_done { partition } else { mark.partition };
+                    see(mark.sight());
+                }
+                let end = marks.peek().map_or(behind, |mark| mark.row.min(behind));
+                let newest = times.and_then(|times| times[row - first..end - first].iter().copied().max());
+                see(Sight::Records(partition, newest));
+                row = end;
+            }
+            see(Sight::EndOfBatch);
+        }
+        marks.for_each(|mark| see(mark.sight()));
+    }
 }
 
 /// A user's source, erased. It travels into each call and comes back with the answer, so that whoever holds the
@@ -77,8 +136,9 @@ where
         Box::pin(async move {
             let progress = self.source.poll(&mut self.feed).await;
             let mut batches = Vec::new();
-            self.feed.drain(&mut batches);
-            let polled = encode(&self.source.position()).map(|position| Polled { batches, position, progress });
+            let marks = self.feed.drain(&mut batches);
+            let position = encode(&self.source.position());
+            let polled = position.map(|position| Polled { batches, position, progress, marks });
             (self as Box<dyn AnySource>, polled)
         })
     }

@@ -13,6 +13,9 @@ use crate::{AnyBatch, Error, Result, Timestamp};
 /// What `idle_timeout` of a source means; it is the engine that reads it.
 pub(super) const IDLE_DOC: &str = "After how long without a row a subtask's event time is not waited for until it has rows again, which may be late then; waited for without end if left out.";
 
+/// What `max_drift` of a source means; it is the engine that reads it.
+pub(super) const DRIFT_DOC: &str = "How far a subtask's event time may be ahead of that of the slowest subtask of any source that it is connected with: beyond that it is not polled until those have caught up. Sources that are idle, have ended or have no event times are not waited for. How far the others are is heard with every window, so event time advances by about this much in a window at most. Not limited if left out.";
+
 /// Which column holds the event time.
 #[derive(Clone, Debug)]
 pub(super) struct EventTime {

@@ -13,7 +13,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMillisecondArray}
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
 
-use super::event_time::{EventTime, IDLE_DOC};
+use super::event_time::{DRIFT_DOC, EventTime, IDLE_DOC};
 use super::options::{option, rate, read};
 use super::pace::Pace;
 use super::table_source;
@@ -220,6 +220,7 @@ impl SourceKind for GenerateKind {
                 option("event_time", "", "The column that holds the event time, usually \"time\"."),
                 option("out_of_order", "\"0ms\"", "How late a row may be, for the watermark."),
                 option("idle_timeout", "", IDLE_DOC),
+                option("max_drift", "", DRIFT_DOC),
             ],
         }
     }

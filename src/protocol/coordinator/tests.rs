@@ -7,6 +7,7 @@ mod table;
 mod when;
 
 use super::*;
+use crate::protocol::drift::Pace;
 
 /// A coordinator with one source and one sink, which are open.
 struct Pair {
@@ -41,7 +42,7 @@ impl Pair {
             _ => None,
         });
         if let Some(marker) = closed {
-            self.coordinator.on(Event::Closed(self.source.clone(), marker.window), self.now);
+            self.coordinator.on(Event::Closed(self.source.clone(), marker.window, Pace::Apart), self.now);
         }
         closed
     }
@@ -140,7 +141,7 @@ fn a_failed_attempt_commits_nothing_more() {
 /// Takes a checkpoint of the end of all input, and lets it be committed; returns what its manifest says and the commands
 /// that follow once both subtasks have seen it through.
 fn commit_the_end(pair: &mut Pair, window: WindowId) -> (bool, Vec<Command>) {
-    pair.coordinator.on(Event::Closed(pair.source.clone(), window), pair.now);
+    pair.coordinator.on(Event::Closed(pair.source.clone(), window, Pace::Apart), pair.now);
     let commands = pair.acknowledge_as(window, true);
     let [Command::Commit(commit)] = &commands[..] else { panic!("{commands:?}") };
     let finished = commit.manifest.finished;
@@ -175,7 +176,7 @@ fn a_stop_holds_the_sources_behind_its_checkpoint() {
     pair.coordinator.on(Event::Stop, pair.now);
     let commands: Vec<Command> = pair.coordinator.commands().collect();
     assert!(
-        matches!(commands[..], [Command::Close(Marker { snapshot: true, .. }, Behind::Hold, Alignment::Aligned)]),
+        matches!(commands[..], [Command::Close(Marker { snapshot: true, .. }, Behind::Hold, Alignment::Aligned, _)]),
         "{commands:?}"
     );
 }

@@ -6,6 +6,7 @@ use piton_actors::Timestamp;
 
 use super::{Command, Coordinator, Pending};
 use crate::protocol::backlog::Room;
+use crate::protocol::drift::Slowest;
 use crate::protocol::element::{Behind, Marker};
 
 impl Coordinator {
@@ -61,6 +62,7 @@ impl Coordinator {
             }
         }
         let behind = if self.stopping && snapshot { Behind::Hold } else { Behind::Read };
-        self.commands.push(Command::Close(Marker { window: self.window, snapshot }, behind, alignment));
+        let slowest = Slowest::of(self.paces.values().copied());
+        self.commands.push(Command::Close(Marker { window: self.window, snapshot }, behind, alignment, slowest));
     }
 }

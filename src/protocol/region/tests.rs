@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::RestartStrategy;
 use crate::protocol::commit::CommitError;
+use crate::protocol::drift::Pace;
 use crate::protocol::manifest::SubtaskSnapshot;
 use crate::protocol::subtask::{Ack, Declined, Why};
 
@@ -52,7 +53,7 @@ impl Rig {
         self.coordinator(coordinator::Event::Ready(source()), now);
         let said = self.on(Event::Tick, now + 100);
         let window = self.region.coordinator.head().0 + 1;
-        self.coordinator(coordinator::Event::Closed(source(), WindowId(window)), now + 100);
+        self.coordinator(coordinator::Event::Closed(source(), WindowId(window), Pace::Apart), now + 100);
         said
     }
 
@@ -223,7 +224,7 @@ fn a_pause_goes_on_in_the_next_attempt() {
             _ => None,
         });
         let marker = closed.expect("a window is due");
-        rig.coordinator(coordinator::Event::Closed(source(), marker.window), now);
+        rig.coordinator(coordinator::Event::Closed(source(), marker.window, Pace::Apart), now);
         marker
     };
     assert!(!marker(&mut rig, 2_100).snapshot);

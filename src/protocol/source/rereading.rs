@@ -6,17 +6,19 @@
 
 use std::collections::VecDeque;
 
-use piton_actors::Batch;
 use piton_actors::host::AnySource;
+use piton_actors::{Batch, Timestamp};
 
-use super::SourceHead;
+use super::{Reading, SourceHead};
 use crate::protocol::mutant::{self, Mutant};
 
 /// What a source reads again.
 #[derive(Default)]
 pub(super) struct Rereading {
-    /// What was read and not handed out.
-    batches: VecDeque<Batch>,
+    /// What was read and not handed out, with the watermark behind it.
+    batches: VecDeque<(Batch, Timestamp)>,
+    /// The watermark behind all of it.
+    behind: Timestamp,
     /// How many records of the first were.
     first: usize,
     /// Whether more is asked for than is here.
@@ -47,13 +49,14 @@ impl Rereading {
         self.has_ended = true;
     }
 
-    pub(super) fn take(&mut self, batches: Vec<Batch>) {
+    pub(super) fn take(&mut self, reading: Reading) {
         self.is_short = false;
-        self.batches.extend(batches.into_iter().filter(|batch| !batch.is_empty()));
+        self.batches.extend(reading.batches.into_iter().filter(|(batch, _)| !batch.is_empty()));
+        self.behind = reading.behind;
     }
 
     fn give(&mut self, most: usize) -> Again {
-        let Some(batch) = self.batches.front() else {
+        let Some((batch, _)) = self.batches.front() else {
             self.is_short = true;
             return if self.has_ended { Again::Ended } else { Again::NotYet };
         };
@@ -75,6 +78,7 @@ impl SourceHead {
         if !mutant::is(Mutant::ReadAgainTooLate) {
             self.position = from;
         }
+        self.watermarks.go_back();
         self.renew_at(source, self.position.clone());
         self.rereading = Some(Rereading::default());
     }
@@ -101,13 +105,12 @@ impl SourceHead {
         self.rereading.as_mut().map_or(Again::Ended, |rereading| rereading.give(most))
     }
 
-    /// Goes on with what is new. Returns what was read of that, and whether it was found only now that there is no more.
-    pub(crate) fn read_on(&mut self) -> (Vec<Batch>, bool) {
-        let Some(Rereading { batches, first, has_ended, .. }) = self.rereading.take() else {
-            return Default::default();
-        };
-        let mut new: Vec<Batch> = batches.into();
-        if let Some(batch) = new.first_mut().filter(|_| first > 0) {
+    /// Goes on with what is new. Returns what was read of that, and whether it was found only now that there is no more;
+    /// nothing if it was not reading again.
+    pub(crate) fn read_on(&mut self) -> Option<(Reading, bool)> {
+        let Rereading { batches, behind, first, has_ended, .. } = self.rereading.take()?;
+        let mut new: Vec<(Batch, Timestamp)> = batches.into();
+        if let Some((batch, _)) = new.first_mut().filter(|_| first > 0) {
             *batch = batch.slice(first..batch.len());
         }
         if mutant::is(Mutant::ReadBeyondLost) {
@@ -115,7 +118,7 @@ impl SourceHead {
         }
         let was_done = self.done;
         self.done |= has_ended;
-        (new, has_ended && !was_done)
+        Some((Reading { batches: new, behind }, has_ended && !was_done))
     }
 }
 
@@ -129,7 +132,8 @@ mod tests {
 
     fn rereading(batches: &[&[u64]]) -> Rereading {
         let mut rereading = Rereading::default();
-        rereading.take(batches.iter().map(|rows| Arc::new(Rows::new(rows.to_vec())) as Batch).collect());
+        let batches = batches.iter().map(|rows| (Arc::new(Rows::new(rows.to_vec())) as Batch, 0));
+        rereading.take(Reading { batches: batches.collect(), behind: 0 });
         rereading
     }
 
@@ -149,7 +153,7 @@ mod tests {
         assert!(!again.wants_more());
         assert_eq!(given(&mut again, 2), None);
         assert!(again.wants_more(), "more was asked for than there is");
-        again.take(Vec::new());
+        again.take(Reading { batches: Vec::new(), behind: 0 });
         assert!(!again.wants_more() && given(&mut again, 1).is_none() && again.wants_more(), "a poll may give nothing");
         again.end();
         assert!(matches!(again.give(1), Again::Ended) && !again.wants_more());

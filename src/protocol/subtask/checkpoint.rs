@@ -49,9 +49,11 @@ impl Subtask {
         let mut fresh = Vec::new();
         if let Some(source) = &mut self.source {
             source.cut(window);
+            let (max_time, partitions) = source.kept_times();
             operators.push(OperatorSnapshot {
                 position: source.position.clone(),
-                max_time: Some(source.max_time()),
+                max_time,
+                partitions,
                 ..OperatorSnapshot::empty(&source.name)
             });
             fresh.push(Vec::new());

@@ -11,6 +11,7 @@ use crate::ids::{Fence, SubtaskId};
 use crate::protocol::asking::{Asked, Attempt};
 use crate::protocol::capture::InFlight;
 use crate::protocol::chain::{Chain, ChainAnswer, ChainCall, ChainFailure, Packed, SideExit};
+use crate::protocol::drift::{Pace, Slowest};
 use crate::protocol::element::{Alignment, Behind, Element, Marker};
 use crate::protocol::failure::Failure;
 use crate::protocol::ladder::LadderSettings;
@@ -80,8 +81,9 @@ pub enum Event {
     Start(Option<Box<Restored>>),
     /// An element of an input channel was taken from the mailbox; only while [`Subtask::takes`](super::Subtask::takes) it.
     Element(usize, Element),
-    /// The coordinator closes a window; sources only. If it ends with a snapshot, this is how that is taken.
-    CloseWindow(Marker, Behind, Alignment),
+    /// The coordinator closes a window; sources only. If it ends with a snapshot, this is how that is taken; and so far were
+    /// the slowest of the region's sources at the end of the window before.
+    CloseWindow(Marker, Behind, Alignment, Slowest),
     /// The mailbox has word of the checkpoint of this window, which does not wait for the end of it.
     Heard(WindowId),
     /// What is under way for the checkpoint of this window, in each channel, after [`Command::Capture`].
@@ -135,8 +137,8 @@ pub enum Command {
     Unsure,
     /// Tell the coordinator: opened, and told the restored window.
     Ready,
-    /// Tell the coordinator: the source has sent the marker of this window.
-    Closed(WindowId),
+    /// Tell the coordinator: the source has sent the marker of this window, and is so far.
+    Closed(WindowId, Pace),
     /// Tell the coordinator: the snapshot of this window is durable.
     Ack(Box<Ack>),
     /// Tell the coordinator: the snapshot of this window could not be made durable.

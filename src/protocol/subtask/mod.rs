@@ -318,7 +318,10 @@ impl Subtask {
                 debug_assert!(self.takes(channel), "an element was delivered that is not taken");
                 self.element(channel, element)
             }
-            Event::CloseWindow(marker, behind, alignment) => {
+            Event::CloseWindow(marker, behind, alignment, slowest) => {
+                if let Some(source) = &mut self.source {
+                    source.drift.hear(slowest);
+                }
                 self.closes.push_back((marker, behind, alignment));
                 Ok(())
             }

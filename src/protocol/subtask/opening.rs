@@ -51,10 +51,10 @@ impl Subtask {
         if let Some(source) = &mut self.source {
             let snapshot = snapshots.pop_front();
             chunks.pop_front();
-            let max_time = snapshot.as_ref().and_then(|snapshot| snapshot.max_time);
+            let kept = snapshot.as_ref().map(|snapshot| (snapshot.max_time, snapshot.partitions.clone()));
             source.done = self.finished;
             self.base_position = snapshot.and_then(|snapshot| snapshot.position);
-            source.open(self.base_position.clone(), max_time);
+            source.open(self.base_position.clone(), kept.unwrap_or_default());
         }
         let mut states = Vec::new();
         for _ in 0..self.chain.as_ref().map_or(0, |chain| chain.operators()) {

@@ -223,8 +223,8 @@ impl Subtask {
         self.go_on_with(Phase::Replayed);
         let Some(source) = &mut self.source else { return Ok(true) };
         let was_done = source.done;
-        let (new, has_ended) = source.read_on();
-        if new.is_empty() && !has_ended {
+        let Some((new, has_ended)) = source.read_on() else { return Ok(true) };
+        if new.batches.is_empty() && !has_ended {
             return Ok(true);
         }
         // The position lies behind what is new: that has to come ahead of the next cut, and of the end.

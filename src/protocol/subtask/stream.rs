@@ -9,12 +9,13 @@ use crate::protocol::capture::InFlight;
 use crate::protocol::chain::{
     Base, ChainAnswer, ChainCall, ChainFailure, Entry, First, MAIN, Packed, Routed, What, Work,
 };
+use crate::protocol::drift::Pace;
 use crate::protocol::element::{Alignment, Element, Marker};
 use crate::protocol::failure::Failure;
 use crate::protocol::journal::Replays;
 use crate::protocol::mutant::{self, Mutant};
 use crate::protocol::sink::SinkNews;
-use crate::protocol::source::{SourceAnswer, SourceHead, SourceNews};
+use crate::protocol::source::{Reading, SourceAnswer, SourceHead, SourceNews};
 
 /// Something that is to be done in its order.
 pub(super) enum Step {
@@ -154,7 +155,11 @@ impl Subtask {
                 self.finished = true;
                 self.commands.push(Command::Finished);
             }
-            Step::Closed(window) => self.commands.push(Command::Closed(window)),
+            Step::Closed(window) => {
+                let (idle, has_read) = (self.idle, self.counters.read > 0);
+                let pace = self.source.as_mut().map_or(Pace::Apart, |source| source.say_pace(idle, has_read));
+                self.commands.push(Command::Closed(window, pace));
+            }
             Step::Ready => {
                 if self.chain.as_ref().is_some_and(|chain| chain.holds_nothing() == Err(None)) && !self.finished {
                     self.commands.push(Command::Unsure);
@@ -422,30 +427,35 @@ impl Subtask {
             Err(failure) => return self.source_failed(failure),
         };
         self.outer.source = 0;
-        let (done, idle) = (head.done, head.is_idle(now));
-        self.take_in(polled.batches, done);
-        if idle && !self.idle && !self.finished {
-            self.set_idle(true);
+        let (done, idle) = (head.done, head.is_idle());
+        self.take_in(polled, done);
+        if idle != self.idle && !done && !self.finished {
+            self.set_idle(idle);
         }
         Ok(())
     }
 
     /// Queues what the source has read, and perhaps the end.
-    pub(super) fn take_in(&mut self, batches: Vec<Batch>, done: bool) {
-        if self.idle && !batches.is_empty() {
+    pub(super) fn take_in(&mut self, reading: Reading, done: bool) {
+        if self.idle && !reading.batches.is_empty() {
             self.set_idle(false);
         }
-        for batch in batches {
+        for (batch, behind) in reading.batches {
             self.counters.read += batch.len() as u64;
-            let watermark = self.source.as_mut().and_then(|head| head.watermark_behind(&*batch));
             self.steps.push_back(Step::Run(What::Batch(0, batch)));
-            if let Some(watermark) = watermark {
-                self.aligner.set_watermark(watermark);
-                self.advance_watermark(watermark);
-            }
+            self.advance_source_to(behind);
         }
+        self.advance_source_to(reading.behind);
         if done && !self.finished {
             self.end_source();
+        }
+    }
+
+    /// The source has come so far in event time, unless it was further before.
+    fn advance_source_to(&mut self, watermark: Timestamp) {
+        if watermark > self.aligner.combined_watermark() {
+            self.aligner.set_watermark(watermark);
+            self.advance_watermark(watermark);
         }
     }
 

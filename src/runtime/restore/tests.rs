@@ -1,3 +1,5 @@
+use piton_actors::PartitionId;
+
 use super::*;
 use crate::ids::{Fence, WindowId};
 use crate::protocol::chain::{PackedChannel, Take};
@@ -115,6 +117,26 @@ fn the_same_topology_restores_what_was_cut() {
         assert_eq!(found.snapshot, snapshot);
         assert!(found.adopted.is_empty());
     }
+}
+
+#[test]
+fn event_times_of_a_source_go_by_the_slowest_and_those_of_named_partitions_are_named_again() {
+    // These two have not begun, so that there is nothing to share out.
+    let mut one = manifest(2, 2, &[]);
+    one.subtasks[..2].iter_mut().for_each(|subtask| subtask.operators[0].position = None);
+    let mut named = one.clone();
+    let second = &mut named.subtasks[1].operators[0];
+    (second.max_time, second.partitions) = (None, vec![(PartitionId(4), 100), (PartitionId(6), 120)]);
+    for (manifest, newest) in [(&one, Some(100)), (&named, None)] {
+        let restored = restored(manifest.clone(), &topology(3, 2, false));
+        for index in 0..3 {
+            let snapshot = of(&restored, "ticks", index).snapshot;
+            let source = &snapshot.operators[0];
+            assert_eq!((snapshot.watermark, source.max_time, source.partitions.len()), (99, newest, 0));
+        }
+    }
+    let same = restored(named.clone(), &topology(2, 2, false));
+    assert_eq!(of(&same, "ticks", 1).snapshot.operators[0].partitions, named.subtasks[1].operators[0].partitions);
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub(crate) fn poison(topology: &Topology) -> BTreeMap<String, u64> {
     for plan in &topology.regions {
         for (vertex, source) in plan.vertices.iter().filter_map(|vertex| Some((vertex, vertex.source.as_ref()?))) {
             let tasters = plan.tasters(vertex);
-            for partition in source.first_partition..source.first_partition + vertex.parallelism {
+            for partition in source.partitions(vertex.parallelism) {
                 for number in 0..topology.partitions[partition as usize].rows {
                     if is_poisoned(partition, number) {
                         let row = source_row(partition, number, topology.keys, source.disorder).0.poison();

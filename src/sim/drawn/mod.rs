@@ -2,6 +2,7 @@
 //! the knowledge of what that must be.
 
 mod data;
+mod describe;
 mod flow;
 mod golden;
 mod operators;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use piton_actors::blueprint::{OperatorBlueprint, SinkBlueprint, SourceBlueprint, source_blueprint};
 use piton_actors::{Batch, Delivery, Inputs, WindowId};
 
-use self::data::{Data, SimSource};
+use self::data::{Data, Position, SimSource};
 use self::operators::OperatorKind;
 use self::operators::{ASIDE, Row};
 use self::oracle::Oracle;
@@ -83,7 +84,8 @@ impl Drawn {
                 name: Arc::clone(&vertex.name),
                 parallelism: vertex.parallelism,
                 source: vertex.source.as_ref().map(|node| {
-                    let event_time = EventTime { out_of_order: node.disorder, idle_timeout: node.idle_timeout };
+                    let SourceNode { disorder: out_of_order, idle_timeout, max_drift, .. } = *node;
+                    let event_time = EventTime { out_of_order, idle_timeout, max_drift, is_untimed: false };
                     (node.name.clone(), self.source(node), event_time)
                 }),
                 operators: vertex.operators.iter().map(|node| (node.name.clone(), self.operator(node))).collect(),
@@ -116,7 +118,8 @@ impl Drawn {
 
     fn source(&self, node: &SourceNode) -> SourceBlueprint {
         let rows: Arc<Vec<u64>> = Arc::new(self.topology.partitions.iter().map(|partition| partition.rows).collect());
-        let (first_partition, disorder, pauses) = (node.first_partition, node.disorder, node.idle_timeout.is_some());
+        let SourceNode { first_partition, width, disorder, idle_timeout, .. } = *node;
+        let pauses = idle_timeout.is_some();
         let (keys, poisoned, data) = (self.topology.keys, self.topology.poisoned, self.data.clone());
         let make = move || {
             let (rows, data) = (Arc::clone(&rows), data.clone());
@@ -125,8 +128,10 @@ impl Drawn {
                 rows,
                 keys,
                 disorder,
+                width,
                 partition: 0,
-                next: 0,
+                next: Vec::new(),
+                is_named: false,
                 poisoned,
                 pauses,
                 paused: 0,
@@ -238,8 +243,10 @@ fn positions(plan: &RegionPlan, manifest: &Manifest) -> Vec<(u32, u64)> {
             let id = SubtaskId::new(Arc::clone(&vertex.name), index);
             let Some(snapshot) = manifest.subtask(&id) else { continue };
             let position = snapshot.operators.first().and_then(|operator| operator.position.as_ref());
-            let position = position.and_then(|bytes| rmp_serde::from_slice(bytes).ok()).unwrap_or(0);
-            positions.push((source.first_partition + index, position));
+            let position: Option<Position> = position.and_then(|bytes| rmp_serde::from_slice(bytes).ok());
+            let first = source.first_partition + index * source.width;
+            let position = position.map_or_else(|| vec![0; source.width as usize], Position::next);
+            positions.extend((first..).zip(position));
         }
     }
     positions

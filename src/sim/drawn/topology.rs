@@ -34,7 +34,7 @@ pub(crate) struct Topology {
     pub(crate) poisoned: bool,
 }
 
-/// One partition of a source: one subtask's.
+/// One partition of a source, read by one subtask.
 pub(crate) struct Partition {
     pub(crate) rows: u64,
     /// By how many ms an event time may be behind an earlier one.
@@ -72,9 +72,20 @@ pub(crate) struct Vertex {
 pub(crate) struct SourceNode {
     pub(crate) name: String,
     pub(crate) first_partition: u32,
+    /// How many partitions each of its subtasks reads.
+    pub(crate) width: u32,
     pub(crate) disorder: i64,
     /// After how many ms without rows nobody waits for its watermark.
     pub(crate) idle_timeout: Option<i64>,
+    /// How many ms ahead of the slowest source it is polled.
+    pub(crate) max_drift: Option<i64>,
+}
+
+impl SourceNode {
+    /// Returns the partitions that all subtasks of it read.
+    pub(crate) fn partitions(&self, parallelism: u32) -> std::ops::Range<u32> {
+        self.first_partition..self.first_partition + self.width * parallelism
+    }
 }
 
 #[derive(Clone)]
@@ -104,6 +115,8 @@ impl Topology {
         let splits = aside.percent(40);
         let asking = &mut Random::new(seed, "asking");
         let asks = asking.percent(30);
+        let partitions = &mut Random::new(seed, "several");
+        let is_wide = partitions.percent(25);
         let regions = if random.percent(15) { 2 } else { 1 };
         let mut topology = Topology {
             key_groups: random.pick(&[8, 16, 128]),
@@ -121,6 +134,7 @@ impl Topology {
                 random,
                 aside: splits.then_some(&mut *aside),
                 asking: asks.then_some(&mut *asking),
+                partitions: is_wide.then_some(&mut *partitions),
                 job: &mut topology,
                 number: region,
                 vertices: Vec::new(),
@@ -139,6 +153,13 @@ impl Topology {
         if topology.poisoned {
             // Poison shifts the numbers by which rows go round.
             topology.stamps.clear();
+        }
+        let drift = &mut Random::new(seed, "drift");
+        if drift.percent(25) {
+            let vertices = topology.regions.iter_mut().flat_map(|region| &mut region.vertices);
+            for source in vertices.filter_map(|vertex| vertex.source.as_mut()) {
+                source.max_drift = drift.percent(70).then(|| drift.pick(&[1, 15, 60, 200]));
+            }
         }
         // Nobody can say which rows come too late where a source is not waited for.
         let idle = &mut Random::new(seed, "idle");
@@ -175,34 +196,6 @@ impl RegionPlan {
     }
 }
 
-impl std::fmt::Display for Topology {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (number, region) in self.regions.iter().enumerate() {
-            for (index, vertex) in region.vertices.iter().enumerate() {
-                write!(f, "{number}.{index} {} x{}:", vertex.name, vertex.parallelism)?;
-                if let Some(source) = &vertex.source {
-                    let partitions = source.first_partition..source.first_partition + vertex.parallelism;
-                    write!(f, " source of partitions {partitions:?}")?;
-                }
-                for edge in vertex.inputs.iter().map(|edge| &region.edges[*edge]) {
-                    write!(f, " <- {} {:?}.{}", region.vertices[edge.from].name, edge.kind, edge.port)?;
-                    if edge.exit != MAIN {
-                        write!(f, " (aside, {})", edge.exit)?;
-                    }
-                }
-                for operator in &vertex.operators {
-                    write!(f, ", {} {:?}", operator.id, operator.kind)?;
-                }
-                if let Some(sink) = &vertex.sink {
-                    write!(f, ", sink {} {:?}", sink.id, self.sinks[sink.id].delivery)?;
-                }
-                writeln!(f)?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// A stream that something may be put behind.
 #[derive(Clone)]
 struct Stream {
@@ -222,6 +215,8 @@ struct Drawing<'a> {
     aside: Option<&'a mut Random>,
     /// For jobs with operators that ask somebody outside.
     asking: Option<&'a mut Random>,
+    /// For jobs with sources that read several partitions.
+    partitions: Option<&'a mut Random>,
     job: &'a mut Topology,
     number: usize,
     vertices: Vec<Vertex>,
@@ -256,8 +251,11 @@ impl Drawing<'_> {
         let first_partition = self.job.partitions.len() as u32;
         let disorder = self.random.pick(&[0, 0, 30, 120]);
         let mut flow = Flow::default();
-        for partition in 0..parallelism {
-            let rows = self.random.between(0, 40);
+        let mut more = self.partitions.as_mut();
+        let width = more.as_mut().map_or(1, |random| random.between(1, 3)) as u32;
+        for partition in 0..parallelism * width {
+            let more = more.as_mut().filter(|_| !partition.is_multiple_of(width));
+            let rows = more.map_or_else(|| self.random.between(0, 40), |random| random.between(0, 20));
             self.job.partitions.push(Partition { rows, disorder });
             flow.origins.insert(first_partition + partition, Often::ONCE);
         }
@@ -265,7 +263,7 @@ impl Drawing<'_> {
         self.vertices.push(Vertex {
             name: name.as_str().into(),
             parallelism,
-            source: Some(SourceNode { name, first_partition, disorder, idle_timeout: None }),
+            source: Some(SourceNode { name, first_partition, width, disorder, idle_timeout: None, max_drift: None }),
             operators: Vec::new(),
             sides: Vec::new(),
             sink: None,
@@ -277,7 +275,7 @@ impl Drawing<'_> {
             exit: MAIN,
             flow,
             used: false,
-            plain: true,
+            plain: width == 1,
             keyed: parallelism == 1,
         };
         if self.random.percent(25) {

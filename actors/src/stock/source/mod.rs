@@ -18,7 +18,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::event_time::{EventTime, IDLE_DOC};
+use super::event_time::{DRIFT_DOC, EventTime, IDLE_DOC};
 use super::options::{option, rate, read, required, unknown};
 use super::table_source;
 use super::types::type_named;
@@ -83,11 +83,12 @@ fn follow_option() -> OptionDoc {
     )
 }
 
-fn time_options() -> [OptionDoc; 3] {
+fn time_options() -> [OptionDoc; 4] {
     [
         option("event_time", "", "The column that holds the event time: a timestamp, a date, or ms since 1970."),
         option("out_of_order", "\"0ms\"", "How late a row may be, for the watermark."),
         option("idle_timeout", "", IDLE_DOC),
+        option("max_drift", "", DRIFT_DOC),
     ]
 }
 

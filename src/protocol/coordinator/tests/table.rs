@@ -140,7 +140,7 @@ impl Table {
             for command in std::mem::take(&mut commands) {
                 said.push(say(&command));
                 if let (Command::Close(marker, ..), true) = (&command, self.prompt) {
-                    self.coordinator.on(Event::Closed(SubtaskId::new("source", 0), marker.window), now);
+                    self.coordinator.on(Event::Closed(SubtaskId::new("source", 0), marker.window, Pace::Apart), now);
                     commands.extend(self.coordinator.commands());
                 }
             }
@@ -156,7 +156,7 @@ fn events(event: Do) -> Vec<Event> {
         Do::Tick => Event::Tick,
         Do::Ready(who) => Event::Ready(id(who)),
         Do::Unsure => Event::Unsure,
-        Do::Closed(who, window) => Event::Closed(id(who), WindowId(window)),
+        Do::Closed(who, window) => Event::Closed(id(who), WindowId(window), Pace::Apart),
         Do::Ack(who, window) => acknowledgement(who, window, false, 1),
         Do::OldAck(who, window) => acknowledgement(who, window, false, 0),
         Do::Acks(window) | Do::LastAcks(window) => {
@@ -210,7 +210,7 @@ fn acknowledgement(who: &str, window: u64, finished: bool, attempt: u64) -> Even
 
 fn say(command: &Command) -> String {
     match command {
-        Command::Close(marker, behind, alignment) => {
+        Command::Close(marker, behind, alignment, _) => {
             let snapshot = if marker.snapshot { " snapshot" } else { "" };
             let hold = if *behind == Behind::Hold { " hold" } else { "" };
             let at_once = if *alignment == Alignment::Unaligned { " at once" } else { "" };
