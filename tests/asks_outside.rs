@@ -37,12 +37,14 @@ fn main() -> ExitCode {
     if std::env::args().len() > 1 {
         return piton::cli::main(registry());
     }
-    let tests: [(&str, fn()); 6] = [
+    let tests: [(&str, fn()); 8] = [
         ("each_is_answered_once_although_the_process_is_killed", each_is_answered_once_although_the_process_is_killed),
         ("nothing_is_asked_twice_if_an_operator_panics", nothing_is_asked_twice_if_an_operator_panics),
         ("who_stays_silent_is_asked_again", who_stays_silent_is_asked_again),
         ("what_the_server_refuses_is_set_aside", what_the_server_refuses_is_set_aside),
         ("a_request_that_blocks_its_thread_is_given_up", a_request_that_blocks_its_thread_is_given_up),
+        ("only_the_one_that_blocks_is_set_aside", only_the_one_that_blocks_is_set_aside),
+        ("checkpoints_go_on_while_the_last_records_wait", checkpoints_go_on_while_the_last_records_wait),
         ("a_simulation_asks_for_each_record_once", a_simulation_asks_for_each_record_once),
     ];
     println!("\nrunning {} tests", tests.len());
@@ -88,6 +90,9 @@ struct Squares {
     /// At this number a request blocks its thread, once.
     #[serde(default)]
     blocks_at: u64,
+    /// Or each time.
+    #[serde(default)]
+    always_blocks: bool,
 }
 
 static BLOCKED: AtomicU64 = AtomicU64::new(0);
@@ -97,7 +102,9 @@ impl AsyncOperator for Squares {
     type Out = Square;
 
     async fn ask(&self, number: &u64) -> Result<Vec<Square>> {
-        if self.blocks_at > 0 && *number == self.blocks_at && BLOCKED.fetch_add(1, Ordering::SeqCst) == 0 {
+        let times = if self.always_blocks { 0 } else { BLOCKED.load(Ordering::SeqCst) };
+        if self.blocks_at > 0 && *number == self.blocks_at && times == 0 {
+            BLOCKED.fetch_add(1, Ordering::SeqCst);
             pause(Duration::from_secs(600));
         }
         let mut server = tokio::net::TcpStream::connect(&self.server).await.map_err(unavailable)?;
@@ -340,6 +347,32 @@ fn a_request_that_blocks_its_thread_is_given_up() {
     let hung: Vec<_> = events.iter().filter(|event| event["event"] == "hung").collect();
     assert!(hung.len() == 1 && hung[0]["operator"] == "squares", "{hung:?}");
     assert_eq!(count(&events, "restarted", "numbers"), 0, "a request that is lost restarts nobody");
+}
+
+fn only_the_one_that_blocks_is_set_aside() {
+    let server = Server::start(Duration::from_millis(5), |_, _| Does::Answers);
+    let folder = scratch();
+    let job = job(folder.path(), &server, "blocks_at = 1500\nalways_blocks = true\nretries = 1\ntimeout = \"60s\"");
+    run(&job, &[]);
+    assert_answered(&job, true, |number| number != 1500);
+}
+
+fn checkpoints_go_on_while_the_last_records_wait() {
+    // The whole input is read at once, and answered one by one.
+    let server = Server::start(Duration::from_millis(10), |_, _| Does::Answers);
+    let folder = scratch();
+    let job = job(folder.path(), &server, "in_flight = 2");
+    let settings = ["sources.numbers.rows=300", "sources.numbers.at_once=300"];
+    let mut life = start(&job, &settings);
+    job.wait_for(&mut life, "commits", |events| count(events, "committed", "numbers") >= 6);
+    life.kill_after(Duration::ZERO);
+    let asked: u64 = server.asked().values().sum();
+    run(&job, &settings);
+    let mut numbers = answered(&job);
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..300).collect::<Vec<_>>());
+    let again: u64 = server.asked().values().map(|times| times - 1).sum();
+    assert!(asked < 300 && again < 60, "{asked} requests before the kill, {again} made again");
 }
 
 fn a_simulation_asks_for_each_record_once() {

@@ -188,6 +188,9 @@ fn check(fault: &PlannedFault, targets: &[Target]) -> Result<(), String> {
             FaultKind::StoreEio
         ));
     }
+    if fault.operator.is_some() && fault.kind.reach() == Reach::Store {
+        return Err("it hits the store, and so everybody: leave `operator` out".to_string());
+    }
     let Some(name) = fault.operator.as_deref() else {
         return match fault.kind.reach() {
             Reach::Call | Reach::Subtask => Err("name the operator that it hits".to_string()),

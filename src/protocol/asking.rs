@@ -56,7 +56,7 @@ pub(crate) enum Held {
 struct Open {
     ask: Ask,
     attempt: u32,
-    /// How many attempts have failed because somebody wanted them to, which says nothing of the request.
+    /// How many attempts have failed because somebody wanted them to, or for another request: that says nothing of this one.
     injected: u32,
     state: State,
 }
@@ -86,6 +86,8 @@ pub(crate) struct Asking {
     /// In the order in which they came.
     answered: VecDeque<Answered>,
     waiting: Waiting,
+    /// Whether there is anybody who asks.
+    asks: bool,
     /// With the number of the first request that did not come before it.
     held: VecDeque<(u64, Held)>,
     /// The last watermark that was not held back.
@@ -104,6 +106,7 @@ impl Asking {
             open: BTreeMap::new(),
             answered: VecDeque::new(),
             waiting: Waiting::default(),
+            asks: false,
             held: VecDeque::new(),
             told: WATERMARK_MIN,
             made: 0,
@@ -156,6 +159,7 @@ impl Asking {
 
     /// Takes what the operators wait for, now that they have seen something.
     pub(crate) fn waits(&mut self, waiting: Option<Waiting>) {
+        self.asks = waiting.is_some();
         self.waiting = waiting.unwrap_or_default();
     }
 
@@ -193,14 +197,18 @@ impl Asking {
         }
     }
 
-    /// Everything that was under way is lost.
+    /// Everything that was under way is lost, because of the request of this number, if that is known. The others cannot
+    /// help it.
     ///
     /// # Errors
     /// As [`Asking::answered`].
-    pub(crate) fn lost(&mut self, failure: &Failure, now: Timestamp) -> Result<(), Failure> {
+    pub(crate) fn lost(&mut self, failure: &Failure, culprit: Option<u64>, now: Timestamp) -> Result<(), Failure> {
         let is_under_way = |(_, open): &(&AskId, &Open)| matches!(open.state, State::UnderWay(_));
         let under_way: Vec<AskId> = self.open.iter().filter(is_under_way).map(|(id, _)| *id).collect();
-        under_way.into_iter().try_for_each(|id| self.failed(id, failure.clone(), now))
+        under_way.into_iter().try_for_each(|id| {
+            let is_innocent = failure.is_injected || culprit.is_some_and(|culprit| culprit != id.number);
+            self.failed(id, Failure { is_injected: is_innocent, ..failure.clone() }, now)
+        })
     }
 
     /// An attempt has failed: it is made again later, or given up.
@@ -264,6 +272,11 @@ impl Asking {
         self.answered.pop_front()
     }
 
+    /// Returns whether there is anybody who asks.
+    pub(crate) fn asks(&self) -> bool {
+        self.asks
+    }
+
     /// Returns whether the operators should be given nothing more before there are answers.
     pub(crate) fn is_full(&self) -> bool {
         self.waiting.is_full
@@ -305,6 +318,11 @@ impl Asking {
     /// Returns the watermark that the consumers have, if another one is held back.
     pub(crate) fn told(&self) -> Option<Timestamp> {
         (!self.held.is_empty()).then_some(self.told)
+    }
+
+    /// Returns whether the consumers have an earlier watermark than this.
+    pub(crate) fn is_behind(&self, watermark: Timestamp) -> bool {
+        self.told < watermark
     }
 
     /// Goes on from where the consumers had this watermark.

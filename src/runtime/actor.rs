@@ -222,7 +222,7 @@ impl Driver {
         for command in commands {
             match command {
                 Command::Chain(call, chain) => self.call = Some((call, chain)),
-                Command::Ask(asked) => self.requests.see(asked),
+                Command::Ask(asked) => self.requests.see(asked, &seat.pulse),
                 Command::Source(call, source) => self.source = Some(source_call(call, source)),
                 Command::Sink(call, sink) => self.sink = Some(sink_call(call, sink)),
                 Command::Write(request) => {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::{FuturesUnordered, Stream};
-use piton_actors::host::BoxFuture;
+use piton_actors::host::{BoxFuture, Pulse};
 use piton_actors::{Batch, Result as UserResult};
 
 use crate::protocol::asking::{Asked, Attempt};
@@ -27,6 +28,8 @@ pub(crate) struct Requests {
 
 struct Request {
     attempt: Attempt,
+    /// Shows which one is being polled.
+    pulse: Arc<Pulse>,
     call: BoxFuture<UserResult<Batch>>,
 }
 
@@ -35,6 +38,7 @@ impl Future for Request {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Came> {
         let attempt = self.attempt;
+        self.pulse.advance(usize::try_from(attempt.id.number).unwrap_or(usize::MAX));
         match guarded_poll(&mut self.call, cx) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(answer)) => Poll::Ready((attempt, Ok(answer))),
@@ -45,14 +49,14 @@ impl Future for Request {
 
 impl Requests {
     /// Begins one, or gives one up: that is dropped when the others are polled the next time.
-    pub(crate) fn see(&mut self, asked: Asked) {
+    pub(crate) fn see(&mut self, asked: Asked, pulse: &Arc<Pulse>) {
         match asked {
             Asked::Make(attempt, make) => {
                 // It is made where it is polled.
                 let call = Box::pin(async move { make().await });
                 let (handle, registration) = AbortHandle::new_pair();
                 self.handles.insert(attempt, handle);
-                self.under_way.push(Abortable::new(Request { attempt, call }, registration));
+                self.under_way.push(Abortable::new(Request { attempt, pulse: Arc::clone(pulse), call }, registration));
             }
             Asked::Drop(attempt) => {
                 if let Some(handle) = self.handles.remove(&attempt) {

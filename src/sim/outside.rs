@@ -138,7 +138,10 @@ impl Faults for Outside {
 
     fn ask(&self, who: &SubtaskId, ask: &Ask) -> BoxFuture<Result<Batch>> {
         match &self.answers {
-            Some(answers) => answers.ask(&who.operator, ask),
+            Some(answers) => {
+                let answer = answers.ask(&who.operator, ask);
+                Box::pin(async move { answer })
+            }
             None => (ask.call)(),
         }
     }

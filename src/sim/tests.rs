@@ -55,7 +55,8 @@ fn catch(mutant: Mutant) -> Option<Caught> {
     mutant::activate(None);
     if let Some(Caught { seed, shrunk, .. }) = &caught {
         let sound = made_up().run(*seed, &Options { faults: Some(shrunk.faults.clone()), ..Options::default() });
-        assert!(sound.violation.is_none(), "{mutant:?} is not to blame for {:?} ({})", sound.violation, shrunk.faults);
+        let (wrong, faults) = (&sound.violation, &shrunk.faults);
+        assert!(wrong.is_none(), "seed {seed}: {mutant:?} is not to blame for {wrong:?} ({faults})");
     }
     caught
 }

@@ -36,12 +36,21 @@ const OPTIONS: &[OptionDoc] = &[
         doc: "How many requests of one subtask are under way at most.",
     },
     OptionDoc {
+        name: "buffer",
+        default: Some("8192"),
+        doc: "How many records of one subtask may wait at most, those under way among them; checkpoints do not wait for these.",
+    },
+    OptionDoc {
         name: "ordered",
         default: Some("true"),
         doc: "Whether what comes of records is emitted in their order; otherwise as answers come in.",
     },
     OptionDoc { name: "timeout", default: Some("\"10s\""), doc: "How long one attempt may take." },
-    OptionDoc { name: "retries", default: Some("5"), doc: "How often a request that has failed is made again." },
+    OptionDoc {
+        name: "retries",
+        default: Some("5"),
+        doc: "How often a request that has failed is made again; whoever is away for longer than all attempts take is given up, record by record.",
+    },
     OptionDoc {
         name: "retry_pause",
         default: Some("\"100ms\""),
@@ -103,6 +112,7 @@ impl Shared for Asked {
     fn take<'de, M: MapAccess<'de>>(&mut self, name: &str, map: &mut M) -> Result<bool, M::Error> {
         match name {
             "in_flight" => self.in_flight = map.next_value()?,
+            "buffer" => self.buffer = map.next_value()?,
             "ordered" => self.ordered = map.next_value()?,
             "timeout" => self.timeout = map.next_value::<Span>()?.0,
             "retries" => self.retries = map.next_value()?,

@@ -79,6 +79,9 @@ pub trait AsyncOperator: Send + Sync + 'static {
 pub struct Asked {
     /// How many requests of one subtask are under way at most: `in_flight`, 100.
     pub in_flight: usize,
+    /// How many records of one subtask may wait at most, those under way among them: `buffer`, 8192. What waits here is
+    /// state, so no checkpoint waits for it.
+    pub buffer: usize,
     /// Whether what comes of records is emitted in their order (`ordered`, true), or as answers come in.
     pub ordered: bool,
     /// How long one attempt may take: `timeout`, 10 s.
@@ -92,7 +95,7 @@ pub struct Asked {
 impl Default for Asked {
     fn default() -> Self {
         let (timeout, retry_pause) = (Duration::from_secs(10), Duration::from_millis(100));
-        Asked { in_flight: 100, ordered: true, timeout, retries: 5, retry_pause }
+        Asked { in_flight: 100, buffer: 8_192, ordered: true, timeout, retries: 5, retry_pause }
     }
 }
 
@@ -101,6 +104,9 @@ impl Asked {
     fn check(&self) -> std::result::Result<(), (&'static str, &'static str)> {
         if self.in_flight == 0 {
             return Err(("in_flight", "must be at least 1: how many requests may be under way at the same time"));
+        }
+        if self.buffer == 0 {
+            return Err(("buffer", "must be at least 1: how many records may wait"));
         }
         if self.timeout.is_zero() {
             return Err(("timeout", "must be more than nothing: how long an attempt may take"));

@@ -103,7 +103,7 @@ impl<A: AsyncOperator> Asking<A> {
             ctx.asks.new.push(ask);
         }
         let oldest = self.turns.first_key_value().map(|(turn, _)| if turn.is_own { turn.id.number } else { 0 });
-        let is_full = self.turns.len() >= self.asked.in_flight;
+        let is_full = self.turns.len() >= self.asked.buffer;
         ctx.asks.waiting = Some(Waiting { records: self.turns.len(), oldest, next: self.next, is_full });
         Ok(())
     }

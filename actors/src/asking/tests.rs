@@ -23,7 +23,7 @@ impl AsyncOperator for Double {
 }
 
 fn asked(in_flight: usize, ordered: bool) -> Asked {
-    Asked { in_flight, ordered, ..Asked::default() }
+    Asked { in_flight, buffer: in_flight, ordered, ..Asked::default() }
 }
 
 /// Runs one instance by hand, so that answers come when and in which order a test wants.
@@ -95,6 +95,16 @@ fn what_comes_of_records_keeps_their_order_if_that_is_wanted() {
     free.answer(3);
     free.answer(1);
     assert_eq!(free.output(), [30, 10]);
+}
+
+#[test]
+fn there_is_room_for_more_than_is_under_way() {
+    let mut bench = Bench::open(Asked { buffer: 4, ..asked(2, false) });
+    bench.push(&[1, 2, 3]);
+    assert_eq!(bench.made(), [1, 2]);
+    assert_eq!(bench.waiting(), Waiting { records: 3, oldest: Some(1), next: 4, is_full: false });
+    bench.push(&[4]);
+    assert!(bench.waiting().is_full);
 }
 
 #[test]

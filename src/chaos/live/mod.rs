@@ -158,6 +158,11 @@ pub fn run(mut request: Request) -> Result<Report> {
     let ends = Ends::new(&topology, golden_runner, late, &mut done)?;
     let (state, letters) = ends.compare(&mut done)?;
     notes.extend(ends.notes());
+    if done.has_finished && state.operators == 0 && !done.watched.iter().any(Watched::is_compared) {
+        notes.push(
+            "nothing of what the job makes could be compared: that it has come to its end is all that is known".into(),
+        );
+    }
     if !done.has_finished {
         notes.push(
             "the run did not come to its end: state, dead letters and the completeness of output were not compared"

@@ -246,6 +246,11 @@ impl Watched {
         self.wrong.clear();
     }
 
+    /// Returns whether its rows are compared.
+    pub(super) fn is_compared(&self) -> bool {
+        self.folder.is_some() && !matches!(self.check.how, How::Not(_))
+    }
+
     /// Returns what was said of rows that should not be there.
     pub(super) fn wrong(&self) -> &[report::Broken] {
         &self.wrong

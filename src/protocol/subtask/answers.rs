@@ -24,9 +24,10 @@ impl Subtask {
         if !opens || !mutant::is(Mutant::RestoredNotAsked) {
             self.asking.ask(asks, now);
         }
-        if opens && self.asking.is_waiting() {
-            // So far the watermark of the snapshot went, and no further.
-            self.asking.holds(Held::Watermark(self.aligner.combined_watermark()));
+        let watermark = self.aligner.combined_watermark();
+        if opens && (self.asking.is_waiting() || self.asking.is_behind(watermark)) {
+            // So far the watermark of the snapshot went, and no further; what it waited for may wait elsewhere now.
+            self.send_on(Held::Watermark(watermark));
         }
         while let Some(held) = self.asking.let_go() {
             self.send(held);
@@ -64,8 +65,9 @@ impl Subtask {
         let Some(answered) = self.asking.next_answer() else { return false };
         match answered.failure {
             Some(failure) if self.ladder.on_poison() == OnPoison::Fail => {
-                let why = "a request of it was given up (recovery.on_poison = \"fail\")";
-                self.give_up(failure, Some(why.into()));
+                let record = answered.record.show(0);
+                let why = format!("its request for {record} was given up (recovery.on_poison = \"fail\")");
+                self.give_up(failure, Some(why));
             }
             _ => self.steps.push_front(Step::Answer(Box::new(answered))),
         }

@@ -97,7 +97,7 @@ pub enum Event {
     /// What came of a request to the outside. `Err` if it panicked.
     Answered(Attempt, Result<UserResult<Batch>, Failure>),
     /// Every request that was under way is lost, for this reason.
-    RequestsLost(Failure),
+    RequestsLost(Failure, Option<u64>),
     /// The source is back. `Err` if it is lost to a panic.
     Source(Option<Box<dyn AnySource>>, Result<SourceAnswer, Failure>),
     /// The sink is back. `Err` if it is lost to a panic.

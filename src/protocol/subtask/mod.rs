@@ -20,6 +20,7 @@
 
 mod answers;
 mod checkpoint;
+mod ending;
 mod interface;
 mod looks;
 mod opening;
@@ -128,6 +129,8 @@ pub struct Subtask {
     held: bool,
     /// Whether its source is to come to its end.
     draining: bool,
+    /// Whether its input has ended, and its operators hear of that when no record waits for an answer.
+    ending: bool,
     lineage: Lineage,
     /// Windows that were told as committed and whose outputs are not yet all published.
     publishing: VecDeque<WindowId>,
@@ -246,6 +249,7 @@ impl Subtask {
             closes: VecDeque::new(),
             held: false,
             draining: false,
+            ending: false,
             publishing: VecDeque::new(),
             commands: Vec::new(),
             counters: Counters::default(),
@@ -343,7 +347,7 @@ impl Subtask {
             }
             Event::Chain(chain, answer) => self.chain_answered(chain, answer, now),
             Event::Answered(attempt, answer) => self.asking.answered(attempt, answer, now),
-            Event::RequestsLost(failure) => self.asking.lost(&failure, now),
+            Event::RequestsLost(failure, culprit) => self.asking.lost(&failure, culprit, now),
             Event::Source(source, answer) => self.source_answered(source, answer, now),
             Event::Sink(sink, answer) => self.sink_answered(sink, answer, now),
             Event::Written(window, result) => self.written(window, result),
@@ -419,6 +423,10 @@ impl Subtask {
         if self.take_answer() {
             return Ok(true);
         }
+        if self.ending && self.is_free() && !self.asking.is_waiting() {
+            self.end();
+            return Ok(true);
+        }
         if self.is_free()
             && !self.asking.is_full()
             && let Some((channel, element)) = self.overtaking.next_restored()
@@ -441,10 +449,11 @@ impl Subtask {
         if self.draining
             && self.is_free()
             && !self.finished
+            && !self.ending
             && let Some(source) = self.source.as_mut().filter(|source| source.is_here())
         {
             source.done = true;
-            self.end_source();
+            self.ends();
             return Ok(true);
         }
         Ok(false)

@@ -1,7 +1,7 @@
 //! What flows through a subtask, step by step.
 
 use piton_actors::host::{AnySink, AnySource};
-use piton_actors::{Batch, Result as UserResult, Timestamp, WATERMARK_MIN, WindowId};
+use piton_actors::{Batch, Result as UserResult, Timestamp, WindowId};
 
 use super::{Away, Command, Subtask};
 use crate::protocol::asking::{Answered, Held};
@@ -15,7 +15,7 @@ use crate::protocol::failure::Failure;
 use crate::protocol::journal::Replays;
 use crate::protocol::mutant::{self, Mutant};
 use crate::protocol::sink::SinkNews;
-use crate::protocol::source::{Reading, SourceAnswer, SourceHead, SourceNews};
+use crate::protocol::source::{Reading, SourceAnswer, SourceNews};
 
 /// Something that is to be done in its order.
 pub(super) enum Step {
@@ -316,12 +316,6 @@ impl Subtask {
         }
     }
 
-    fn see_ended(&mut self) {
-        if self.aligner.has_ended() && !self.finished {
-            self.finish();
-        }
-    }
-
     fn advance_watermark_to(&mut self, combined: Option<Timestamp>) {
         if let Some(combined) = combined {
             self.advance_watermark(combined);
@@ -342,7 +336,7 @@ impl Subtask {
         self.steps.push_back(if idle { Step::Idle } else { Step::Forward(self.aligner.combined_watermark()) });
     }
 
-    fn advance_watermark(&mut self, watermark: Timestamp) {
+    pub(super) fn advance_watermark(&mut self, watermark: Timestamp) {
         if !self.finished {
             self.steps.push_back(Step::Run(What::Watermark(watermark)));
             self.steps.push_back(Step::Forward(watermark));
@@ -354,15 +348,6 @@ impl Subtask {
         if due && self.is_free() && !self.finished {
             self.steps.push_back(Step::Run(What::Timers));
         }
-    }
-
-    fn finish(&mut self) {
-        self.steps.push_back(Step::Run(What::Close));
-        // Those before the one that asks may have emitted something when they were closed.
-        if !mutant::is(Mutant::EndBeforeAnswers) {
-            self.steps.push_back(Step::AwaitAnswers);
-        }
-        self.steps.push_back(Step::End);
     }
 
     // What comes back.
@@ -447,7 +432,7 @@ impl Subtask {
         }
         self.advance_source_to(reading.behind);
         if done && !self.finished {
-            self.end_source();
+            self.ends();
         }
     }
 
@@ -457,14 +442,6 @@ impl Subtask {
             self.aligner.set_watermark(watermark);
             self.advance_watermark(watermark);
         }
-    }
-
-    /// Nothing more comes from the source: time runs to its end.
-    pub(super) fn end_source(&mut self) {
-        let last = self.source.as_ref().map_or(WATERMARK_MIN, SourceHead::last_watermark);
-        self.aligner.set_watermark(last);
-        self.advance_watermark(last);
-        self.finish();
     }
 
     pub(super) fn sink_answered(

@@ -211,7 +211,7 @@ fn lost_call(beat: Beat, failure: Failure) -> Option<SubtaskEvent> {
     match beat.place {
         SOURCE => Some(SubtaskEvent::Source(None, Err(failure))),
         SINK => Some(SubtaskEvent::Sink(None, Err(failure))),
-        REQUESTS => Some(SubtaskEvent::RequestsLost(failure)),
+        REQUESTS => Some(SubtaskEvent::RequestsLost(failure, (beat.row > 0).then_some(beat.row as u64))),
         DROPPING => None,
         place => {
             // The first operator counts the records of the batch; the others see what it has made of many.

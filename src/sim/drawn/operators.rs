@@ -120,7 +120,8 @@ pub(crate) fn blueprint(id: u32, kind: OperatorKind, data: &Data) -> OperatorBlu
 fn ask(id: u32) -> Result<OperatorBlueprint, Vec<Fault>> {
     let (timeout, retry_pause) = (Duration::from_millis(100), Duration::from_millis(1));
     // What fails too often by chance would be set aside.
-    let asked = Asked { in_flight: 3, ordered: id.is_multiple_of(2), timeout, retries: 7, retry_pause };
+    let buffer = if id.is_multiple_of(4) { 3 } else { 9 };
+    let asked = Asked { in_flight: 3, buffer, ordered: id.is_multiple_of(2), timeout, retries: 7, retry_pause };
     let planned = operator_blueprint(Arc::new(move || Asking::new(Ask, asked)))?;
     Ok(OperatorBlueprint { keyed: false, asks: true, ..planned })
 }

@@ -169,6 +169,7 @@ impl OperatorKind for AggregateKind {
             (rules, plan) => return Err([rules.err(), plan.err()].into_iter().flatten().flatten().collect()),
         };
         let (output, keys, goes_by_order) = (Arc::clone(&plan.output), plan.key_names(), plan.goes_by_order);
+        let is_session = matches!(settings.window, Some(TimeWindows::Session(_)));
         let blueprint = match rules {
             None => {
                 let (of_keys, of_states) = (Arc::clone(&plan), Arc::clone(&plan));
@@ -192,6 +193,8 @@ impl OperatorKind for AggregateKind {
             }
         };
         let varies = match blueprint.varies {
+            // Parts of a session are merged in the order of their times, and which parts there are depends on the batches.
+            Varies::No if goes_by_order && is_session => Varies::WithTime,
             Varies::No if goes_by_order => Varies::WithArrival,
             varies => varies,
         };
