@@ -78,8 +78,11 @@ fn metrics_are_those_of_the_whole_run_once_it_is_over() {
         text,
         "a job that has finished before tells nothing new"
     );
-    let refused = job.piton(&["run", "job.toml", "--metrics", "nowhere/job.prom"]).with(2);
-    refused.says(&["metrics cannot be written to \"nowhere/job.prom\""]);
+    let refused = job.piton(&["run", "job.toml", "--metrics", "job.toml/job.prom"]).with(2);
+    refused.says(&["metrics cannot be written to \"job.toml/job.prom\""]);
+    job.piton(&["run", "job.toml", "--metrics", "-"]).with(2).says(&["metrics are kept in a file"]);
+    job.piton(&["run", "job.toml", "--metrics", "made/job.prom"]).with(0);
+    assert!(job.path("made").is_dir());
 }
 
 #[test]
