@@ -24,13 +24,19 @@ impl Subtask {
         if !opens || !mutant::is(Mutant::RestoredNotAsked) {
             self.asking.ask(asks, now);
         }
-        let watermark = self.aligner.combined_watermark();
-        if opens && (self.asking.is_waiting() || self.asking.is_behind(watermark)) {
-            // So far the watermark of the snapshot went, and no further; what it waited for may wait elsewhere now.
-            self.send_on(Held::Watermark(watermark));
+        if opens {
+            self.hold_where_it_was();
         }
         while let Some(held) = self.asking.let_go() {
             self.send(held);
+        }
+    }
+
+    /// So far the watermark of the snapshot went, and no further; what it waited for may wait elsewhere now.
+    fn hold_where_it_was(&mut self) {
+        let watermark = self.aligner.combined_watermark();
+        if self.asking.is_waiting() || self.asking.is_behind(watermark) {
+            self.send_on(Held::Watermark(watermark));
         }
     }
 
