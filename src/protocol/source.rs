@@ -64,6 +64,8 @@ pub(crate) struct SourceHead {
     due: Option<SourceCall>,
     /// Whether the source is being told what is due.
     telling: bool,
+    /// Whether it was polled since its last window was closed.
+    has_had_turn: bool,
     idle_until: Option<Timestamp>,
     retry: Retry,
     pub(crate) done: bool,
@@ -102,6 +104,7 @@ impl SourceHead {
             last_told: None,
             due: None,
             telling: false,
+            has_had_turn: false,
             idle_until: None,
             retry: Retry::default(),
             done: false,
@@ -201,6 +204,26 @@ impl SourceHead {
         }
     }
 
+    /// Returns whether it pauses after a poll that has found nothing.
+    fn pauses(&self, now: Timestamp) -> bool {
+        self.idle_until.is_some_and(|until| until > now)
+    }
+
+    /// Returns whether it could be polled and was not since its last window was closed. However short the windows are
+    /// and however long their markers are under way, something is read in between.
+    pub(crate) fn is_owed_turn(&self, now: Timestamp, may_poll: bool) -> bool {
+        !self.has_had_turn
+            && self.polls(may_poll)
+            && !self.pauses(now)
+            && self.retry.is_due(now)
+            && !self.has_lost_thread()
+    }
+
+    /// Its window is closed.
+    pub(crate) fn closed(&mut self) {
+        self.has_had_turn = false;
+    }
+
     /// Returns the next call and the source to make it on. Polls only if `may_poll`.
     pub(crate) fn next_call(&mut self, now: Timestamp, may_poll: bool) -> Option<(SourceCall, Box<dyn AnySource>)> {
         self.source.as_ref()?;
@@ -213,7 +236,8 @@ impl SourceHead {
         } else if let Some(due) = self.due.clone() {
             self.telling = true;
             due
-        } else if self.polls(may_poll) && self.idle_until.is_none_or(|until| until <= now) {
+        } else if self.polls(may_poll) && !self.pauses(now) {
+            self.has_had_turn = true;
             SourceCall::Poll
         } else {
             return None;

@@ -16,6 +16,8 @@ pub(crate) struct Patience {
     pub(crate) total: u64,
     /// How often something may be restarted.
     pub(crate) restarts: u64,
+    /// How often of that it may be a whole region.
+    pub(crate) regions: u64,
 }
 
 /// How large a job is.
@@ -35,12 +37,15 @@ const FEW: u64 = 6_000;
 const FOR_CHANNEL: u64 = 100;
 /// How many channels most of the jobs that are made up have at most.
 const FEW_CHANNELS: u64 = 40;
+/// How often the regions of a small job are restarted at most, a few times over.
+const REGIONS: u64 = 1_000;
 /// How often a run may take as long as it does without faults: some of it is read again with another parallelism.
 const AGAIN: u64 = 4;
 
 impl Patience {
     /// What a verdict on a job that was made up takes: it is small.
-    pub(crate) const FULL: Patience = Patience { idle_ms: 200_000, idle: STEPS, total: STEPS, restarts: u64::MAX };
+    pub(crate) const FULL: Patience =
+        Patience { idle_ms: 200_000, idle: STEPS, total: STEPS, restarts: u64::MAX, regions: REGIONS };
 
     /// What a guess takes: nearly all sound runs of a job that was made up have ended by then.
     pub(crate) const SHORT: Patience = Patience { total: FEW, ..Patience::FULL };
@@ -55,13 +60,19 @@ impl Patience {
     /// What a run without faults takes: each row may cause a restart or two by itself, but not for ever.
     pub(crate) fn quiet(size: Size) -> Patience {
         let restarts = size.rows.saturating_mul(2).saturating_add(100);
-        Patience { total: u64::MAX, restarts, ..Patience::of(size, 0) }
+        Patience { total: u64::MAX, restarts, regions: restarts, ..Patience::of(size, 0) }
     }
 
     /// What a verdict takes on a job that takes so many steps without faults.
     pub(crate) fn of(size: Size, calm: u64) -> Patience {
         let idle = STEPS.saturating_add(size.channels.saturating_mul(FOR_CHANNEL));
-        Patience { idle, total: idle.saturating_add(calm.saturating_mul(AGAIN)), ..Patience::FULL }
+        let regions = REGIONS.saturating_add(size.rows.saturating_mul(2));
+        Patience { idle, total: idle.saturating_add(calm.saturating_mul(AGAIN)), regions, ..Patience::FULL }
+    }
+
+    /// What a guess takes if one with this patience was wrong, and a verdict takes so much.
+    pub(crate) fn longer(self, full: Patience) -> Patience {
+        Patience { total: self.total.saturating_mul(3).min(full.total), ..self }
     }
 
     /// What a guess takes, of such a job.
@@ -78,7 +89,7 @@ mod tests {
     #[test]
     fn a_small_job_takes_what_one_that_was_made_up_takes_and_a_large_one_more() {
         let small = Patience::of(Size { channels: 0, rows: 100 }, 0);
-        assert_eq!(small, Patience::FULL);
+        assert_eq!(small, Patience { regions: small.regions, ..Patience::FULL });
         let large = Size { channels: 108, rows: 8_000 };
         let patience = Patience::of(large, 300_000);
         assert!(patience.total > 1_200_000 && patience.idle < 80_000, "{patience:?}");

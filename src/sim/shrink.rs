@@ -14,14 +14,16 @@ const MOST_RUNS: u32 = 300;
 /// that is as good.
 ///
 /// A job that is stuck fails only when patience is at its end. So the faults of such a run are spared with little of it,
-/// and what is left is run once more with all of it; if that does not fail, the guess was wrong, and all begins anew.
+/// and what is left is run once more with all of it; if that does not fail, the guess was wrong, and all begins anew,
+/// with more of it.
 pub(crate) fn shrink(simulation: &Simulation, failing: Outcome) -> (Outcome, u32) {
     let (full, short) = simulation.patience_with(failing.seed).unwrap_or((simulation.patience, Patience::SHORT));
     let is_stuck = |outcome: &Outcome| matches!(&outcome.violation, Some(of) if of.invariant == InvariantId::Liveness);
     let mut spent = 0;
-    if is_stuck(&failing) {
-        let (guess, runs) = shrink_with(simulation, failing.clone(), short);
-        spent = runs + 1;
+    let guesses = if is_stuck(&failing) { vec![short, short.longer(full)] } else { Vec::new() };
+    for patience in guesses {
+        let (guess, runs) = shrink_with(simulation, failing.clone(), patience);
+        spent += runs + 1;
         let options = Options { faults: Some(guess.faults), ..Options::default() };
         let (confirmed, _) = simulation.run_for(guess.seed, &options, full);
         if confirmed.violation.is_some() {

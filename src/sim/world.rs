@@ -268,9 +268,12 @@ impl<'a> World<'a> {
     fn is_stuck(&mut self) -> Option<String> {
         let (since_fault, since_move) = (self.step - self.last_fault.1, self.step - self.last_move.1);
         let since_ms = self.now - self.last_fault.0.max(self.last_move.0);
-        let Patience { idle_ms, idle, total, restarts } = self.patience;
+        let Patience { idle_ms, idle, total, restarts, regions } = self.patience;
         if self.stats.restarts + self.stats.operators + self.stats.batches > restarts {
             return Some(format!("it was restarted more than {restarts} times by itself, and the job has not ended"));
+        }
+        if self.stats.restarts > regions {
+            return Some(format!("regions were restarted more than {regions} times, and the job has not ended"));
         }
         self.is_exhausted = since_fault > total;
         let is_idle = since_ms > idle_ms || since_fault.min(since_move) > idle;

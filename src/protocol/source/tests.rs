@@ -105,3 +105,23 @@ fn who_gives_no_event_times_or_has_ended_is_not_waited_for() {
     assert!(poll(&mut head, polled(&[30], Ok(Progress::Done))).is_ok());
     assert_eq!(head.say_pace(false, true), Pace::Apart);
 }
+
+#[test]
+fn between_two_closes_a_source_that_can_be_polled_is() {
+    let mut head = open(None);
+    assert!(head.is_owed_turn(0, true));
+    assert!(!head.is_owed_turn(0, false), "there is no room for what it reads");
+    assert!(poll(&mut head, polled(&[1], Ok(Progress::More))).is_ok());
+    assert!(!head.is_owed_turn(0, true));
+    head.closed();
+    assert!(head.is_owed_turn(0, true));
+    assert!(poll(&mut head, polled(&[], Ok(Progress::Idle(10)))).is_ok());
+    head.closed();
+    assert!(!head.is_owed_turn(9, true), "a marker does not wait for a pause");
+    assert!(head.is_owed_turn(10, true));
+    let Some((SourceCall::Poll, source)) = head.next_call(10, true) else { panic!("it is to be polled") };
+    let away = polled(&[], Err(Error::unavailable("the line is down")));
+    assert!(head.answered(Some(source), Ok(SourceAnswer::Polled(Ok(away))), 10).is_ok());
+    head.closed();
+    assert!(!head.is_owed_turn(10, true), "nor for what is unavailable");
+}

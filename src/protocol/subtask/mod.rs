@@ -310,6 +310,11 @@ impl Subtask {
         self.away.is_none() && self.notices.is_empty() && self.recovery.is_none()
     }
 
+    /// Returns whether its source may be polled, as far as it goes for the rest of it.
+    fn may_poll(&self) -> bool {
+        self.is_free() && !self.held && !self.asking.is_full()
+    }
+
     /// Returns whether it takes an element of this input channel now.
     pub fn takes(&self, channel: usize) -> bool {
         self.is_free() && self.aligner.is_open(channel) && !self.overtaking.has_restored() && !self.asking.is_full()
@@ -384,7 +389,7 @@ impl Subtask {
         {
             self.commands.push(Command::Sink(call, sink));
         }
-        let may_poll = self.is_free() && !self.held && !self.asking.is_full();
+        let may_poll = self.may_poll();
         if let Some(source) = &mut self.source
             && let Some((call, source)) = source.next_call(now, may_poll)
         {
@@ -439,8 +444,12 @@ impl Subtask {
         let waits = self.closes.front().is_none_or(|(.., alignment)| *alignment == Alignment::Aligned);
         if (self.is_free() || (!waits && self.may_cut()))
             && is_here
+            && !self.source.as_ref().is_some_and(|source| source.is_owed_turn(now, self.may_poll()))
             && let Some((marker, behind, alignment)) = self.closes.pop_front()
         {
+            if let Some(source) = &mut self.source {
+                source.closed();
+            }
             self.held = behind == Behind::Hold;
             self.end_window(marker, alignment);
             self.steps.push_back(Step::Closed(marker.window));

@@ -109,7 +109,8 @@ fn piece_key(key: &[u8], nth: usize) -> Vec<u8> {
 
 /// Joins the values of consecutive pieces.
 pub(super) fn join(pairs: Pairs) -> Vec<u8> {
-    pairs.into_iter().flat_map(|(_, piece)| piece).collect()
+    let pieces: Vec<&[u8]> = pairs.iter().map(|(_, piece)| piece.as_slice()).collect();
+    pieces.concat()
 }
 
 #[cfg(test)]

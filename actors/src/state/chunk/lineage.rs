@@ -112,6 +112,11 @@ impl<'a> Lineage<'a> {
         while places.last() == Some(&VACANT) {
             places.pop();
         }
+        // What is left must not be sparse either: no store cuts such a state, and as one chunk it would be refused.
+        let is_all = self.chunks[0].whole && !self.left_out;
+        if is_all && is_sparse(places.len() as u64, places.iter().filter(|place| **place != VACANT).count() as u64) {
+            return Err(damaged("a slot out of proportion"));
+        }
         self.places = places;
         Ok(())
     }

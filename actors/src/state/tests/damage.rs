@@ -80,34 +80,54 @@ fn wrong_bytes_with_a_right_checksum_do_no_harm() {
     }
 }
 
+/// Writes the chunk of this number with keys that are numbers, and the slots of those that went.
+fn written(number: u64, rows: &[(u64, u32)], removed: &[(u64, u32)]) -> Vec<u8> {
+    let placed = |keys: &[(u64, u32)]| -> Vec<(u32, u32)> {
+        let mut placed: Vec<_> = keys.iter().map(|(key, slot)| (Key::from(*key).group(16), *slot)).collect();
+        placed.sort_unstable();
+        placed
+    };
+    let places = placed(rows);
+    let mut integers = BlockWriter::new(Some(8), rows.len());
+    for (key, slot) in rows {
+        let row = places.iter().position(|place| *place == (Key::from(*key).group(16), *slot)).unwrap();
+        integers.set_primitive(row, *key);
+    }
+    ChunkWriter {
+        whole: number == 0,
+        first: number,
+        last: number,
+        key_groups: 16,
+        rows: &places,
+        removed: &placed(removed),
+        integers,
+        texts: BlockWriter::new(None, rows.len()),
+        timers: BlockWriter::new(None, rows.len()),
+        columns: vec![],
+        locals: vec![],
+    }
+    .finish()
+    .unwrap()
+}
+
 #[test]
 fn a_slot_out_of_proportion_is_refused() {
-    let key = Key::from(7u64);
-    let write = |slot: u32| {
-        let mut integers = BlockWriter::new(Some(8), 1);
-        integers.set_primitive(0, 7u64);
-        let texts = BlockWriter::new(None, 1);
-        let timers = BlockWriter::new(None, 1);
-        ChunkWriter {
-            whole: true,
-            first: 0,
-            last: 0,
-            key_groups: 16,
-            rows: &[(key.group(16), slot)],
-            removed: &[],
-            integers,
-            texts,
-            timers,
-            columns: vec![],
-            locals: vec![],
-        }
-        .finish()
-        .unwrap()
-    };
-    assert!(restored(&[write(23)]).keys().eq([key.clone()]));
+    assert!(restored(&[written(0, &[(7, 23)], &[])]).keys().eq([Key::from(7u64)]));
     for slot in [24, 100_000, 1 << 31, u32::MAX] {
-        assert!(StateStore::new(0..16, 16).restore(&[write(slot)]).is_err());
+        assert!(StateStore::new(0..16, 16).restore(&[written(0, &[(7, slot)], &[])]).is_err());
     }
+}
+
+#[test]
+fn a_slot_that_is_out_of_proportion_once_others_went_is_refused_as_it_is_when_merged() {
+    let chunks = |slot: u32| [written(0, &[(7, 0), (8, slot)], &[]), written(1, &[], &[(7, 0)])];
+    let kept = chunks(23);
+    assert!(restored(&kept).keys().eq([Key::from(8u64)]));
+    assert!(restored(&[merge_chunks(&kept).unwrap()]).keys().eq([Key::from(8u64)]));
+    let sparse = chunks(24);
+    assert!(StateStore::new(0..16, 16).restore(&sparse).is_err());
+    assert!(merge_chunks(&sparse).is_err());
+    assert!(StateStore::new(0..16, 16).restore(&sparse[..1]).is_ok(), "both are there");
 }
 
 #[test]
