@@ -13,8 +13,8 @@ use crate::pulse::Pulse;
 use crate::record::Record;
 use crate::side::{SideOutput, Sides};
 use crate::state::{
-    BroadcastEntry, BroadcastState, ListEntry, ListState, LocalEntry, LocalState, MapEntry, MapState, StateStore,
-    StateValue, ValueEntry, ValueState,
+    Aggregating, AggregatingEntry, AggregatingState, BroadcastEntry, BroadcastState, ListEntry, ListState, LocalEntry,
+    LocalState, MapEntry, MapState, StateStore, StateValue, ValueEntry, ValueState,
 };
 use crate::time::{Timer, TimerKind, Timestamp, WATERMARK_MIN};
 
@@ -138,6 +138,12 @@ impl<Out: Output> Context<Out> {
     #[inline]
     pub fn list_state<T: StateValue>(&mut self, handle: ListState<T>) -> ListEntry<'_, T> {
         self.state.list(handle)
+    }
+
+    /// Returns what is computed of the values that were added to the current key.
+    #[inline]
+    pub fn aggregating_state<A: Aggregating>(&mut self, handle: AggregatingState<A>) -> AggregatingEntry<'_, A> {
+        self.state.aggregating(handle)
     }
 
     /// Returns a value of this subtask that belongs to no key.

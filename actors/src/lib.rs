@@ -52,7 +52,7 @@ pub use operator::{Delivery, InputRef, NoPosition, Operator, Progress, Sink, Sou
 pub use piton_derive::Record;
 pub use record::{Either, Inputs, Record, RecordType, short_type_name, types_in_words};
 pub use side::{SideOutput, SideOutputDeclared};
-pub use state::{BroadcastState, ListState, LocalState, MapState, Ttl, ValueState};
+pub use state::{Aggregating, AggregatingState, BroadcastState, ListState, LocalState, MapState, Ttl, ValueState};
 #[cfg(feature = "sql")]
 pub use table::{Joint, Table, TableBuffer, TableRow, table};
 pub use time::{Timer, TimerKind, Timestamp, WATERMARK_MAX, WATERMARK_MIN};
@@ -63,8 +63,8 @@ pub use window::{
 /// What a file of operators imports.
 pub mod prelude {
     pub use crate::{
-        Aggregate, AsyncOperator, BroadcastState, Context, Either, Error, Feed, Inputs, Key, ListState, LocalState,
-        MapState, Operator, PartitionId, Progress, Record, Result, SideOutput, SideOutputDeclared, Sink, Source,
-        Subtask, TimeWindow, Timer, Ttl, ValueState, WindowId,
+        Aggregate, Aggregating, AggregatingState, AsyncOperator, BroadcastState, Context, Either, Error, Feed, Inputs,
+        Key, ListState, LocalState, MapState, Operator, PartitionId, Progress, Record, Result, SideOutput,
+        SideOutputDeclared, Sink, Source, Subtask, TimeWindow, Timer, Ttl, ValueState, WindowId,
     };
 }

@@ -227,7 +227,7 @@ pub(super) struct StopArgs {
     /// Keeps the last checkpoint as a savepoint of this name
     #[arg(long, value_name = "NAME")]
     pub(super) savepoint: Option<String>,
-    /// Ends the input first: event time runs to its end, and the job has finished
+    /// Ends the input first, where the sources are: event time runs to its end, and the job has finished
     #[arg(long)]
     pub(super) drain: bool,
     /// Stops at once, without a last checkpoint; `checkpoint.on_cancel` says what becomes of the others

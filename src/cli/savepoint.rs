@@ -104,7 +104,11 @@ pub(super) fn stop(args: &StopArgs, registry: &Registry, terminal: &Terminal) ->
             }
             let name = &plan.settings.job.name;
             let newest = windows.values().max().copied().unwrap_or(0);
-            let how = if args.cancel { "was cancelled" } else { "has stopped" };
+            let how = match (args.cancel, args.drain) {
+                (true, _) => "was cancelled",
+                (_, true) => "has finished with what its sources had read so far, and would read nothing more",
+                _ => "has stopped",
+            };
             terminal.say(&format!("job \"{name}\" {how}; its last committed window is {newest}"));
             Ok(())
         }

@@ -210,7 +210,8 @@ pub struct DeadLetter {
     pub number: u64,
     /// The window that it was part of.
     pub window: WindowId,
-    /// How many records the subtask had taken up to the end of the batch that it was in, since its attempt began.
+    /// How many records the subtask had taken up to the end of the batch that it was in, since its attempt began; if it
+    /// waited for an answer, up to the batch that was last when it was given up.
     pub position: u64,
     /// What the operator said.
     pub reason: String,

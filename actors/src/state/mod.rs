@@ -34,6 +34,7 @@
 //!
 //! Not solved here: when to cut, where chunks are kept, and who owns which key group.
 
+mod aggregating;
 mod aging;
 mod bits;
 mod block;
@@ -59,6 +60,7 @@ mod timers;
 mod ttl;
 mod undo;
 
+pub use aggregating::{Aggregating, AggregatingEntry, AggregatingState};
 pub(crate) use block::MAX_ROWS as BLOCK_ROWS;
 pub use chunk::{broadcast_chunk, is_whole_chunk, merge_chunks};
 pub use declared::{Declared, check_declared};

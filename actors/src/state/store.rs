@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::aggregating::{Aggregating, AggregatingEntry, AggregatingState};
 use super::chunk::{BlockWriter, ChunkWriter, Kind};
 use super::columns::Columns;
 use super::current::{Current, Wanted};
@@ -130,6 +131,12 @@ impl StateStore {
     #[inline]
     pub fn list<T: StateValue>(&mut self, handle: ListState<T>) -> ListEntry<'_, T> {
         ListEntry { store: self, name: handle.name, ttl: handle.ttl, of: PhantomData }
+    }
+
+    /// Returns what is computed of the values that were added to the current key.
+    #[inline]
+    pub fn aggregating<A: Aggregating>(&mut self, handle: AggregatingState<A>) -> AggregatingEntry<'_, A> {
+        AggregatingEntry { sum: self.value(handle.sum) }
     }
 
     /// Returns a value that belongs to no key.
