@@ -213,6 +213,14 @@ impl Scope {
             return unknown("column", &field.name, &names);
         }
         let message = plain(error);
+        if let Some((what, _)) = message.split_once(" not supported by ExprPlanner") {
+            return match what {
+                "getFieldAccess" => {
+                    "subscripts and fields, such as `a[1]` and `a.b`, cannot be used in expressions".into()
+                }
+                what => format!("{what} cannot be used in expressions"),
+            };
+        }
         let Some(rest) = message.strip_prefix("invalid function '") else { return message };
         let name = rest.split('\'').next().unwrap_or_default().to_string();
         let known = functions().names();
@@ -344,6 +352,10 @@ mod tests {
             "unknown column `dep_dely`, did you mean `dep_delay`? (columns: carrier, dep_delay, Distance)"
         );
         assert_eq!(scope().expression("uper(carrier)").unwrap_err(), "unknown function `uper`, did you mean `upper`?");
+        let subscript = scope().expression("carrier[1]").unwrap_err();
+        assert_eq!(subscript, "subscripts and fields, such as `a[1]` and `a.b`, cannot be used in expressions");
+        let map = scope().expression("MAP {'a': dep_delay}").unwrap_err();
+        assert_eq!(map, "MAP cannot be used in expressions");
     }
 
     #[test]
