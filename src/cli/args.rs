@@ -41,6 +41,8 @@ pub(super) enum Command {
     Explain(ExplainArgs),
     /// Lists the types a topology file can name, or the options of one
     List(ListArgs),
+    /// Makes a project with an operator of its own, a job, and a test that crashes it
+    New(NewArgs),
     /// Shows what the state directory of a job holds, without running it
     #[command(subcommand, after_help = "Example:\n  piton checkpoints list job.toml")]
     Checkpoints(CheckpointsCommand),
@@ -67,6 +69,14 @@ impl Command {
             _ => Log::Usual,
         }
     }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  piton new my-job && cd my-job && cargo test")]
+pub(super) struct NewArgs {
+    /// Its folder, which must be new or empty
+    #[arg(value_name = "DIR")]
+    pub(super) dir: PathBuf,
 }
 
 /// Which job, and what is set over its file.

@@ -16,6 +16,7 @@ mod kept;
 mod list;
 mod logs;
 mod metrics;
+mod new;
 mod output;
 mod panics;
 mod progress;
@@ -77,6 +78,7 @@ pub fn main(registry: Registry) -> ExitCode {
 /// Carries a command out; returns the exit code.
 fn dispatch(cli: Cli, registry: &Registry, terminal: &Terminal) -> Result<u8> {
     match cli.command {
+        Command::New(args) => new::new(&args.dir, terminal),
         Command::Run(args) if args.supervise => return supervise::run(&args, registry, terminal),
         Command::Run(args) => run::run(&args, registry, terminal),
         Command::Sim(args) => return sim::run(&args, registry, terminal),

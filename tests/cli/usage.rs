@@ -2,12 +2,13 @@
 
 use super::*;
 
-const COMMANDS: [&[&str]; 24] = [
+const COMMANDS: [&[&str]; 25] = [
     &[],
     &["run"],
     &["sim"],
     &["check"],
     &["explain"],
+    &["new"],
     &["list"],
     &["checkpoints"],
     &["checkpoints", "list"],

@@ -1,0 +1,65 @@
+//! `piton new` makes a project that builds, and passes its own test, as it is.
+
+#![cfg(feature = "sql")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn piton(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_piton")).args(args).current_dir(dir).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_new_project_builds_and_passes_and_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = piton(folder.path(), &["new", "deep/My Job"]);
+    assert!(made.status.success(), "{made:?}");
+    assert!(text(&made.stderr).contains("\"my-job\" is made in deep/My Job"), "{made:?}");
+    let project = folder.path().join("deep/My Job");
+
+    // The versions that this crate is tested with: nothing is fetched.
+    let locked = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock");
+    std::fs::copy(locked, project.join("Cargo.lock")).unwrap();
+    let cargo = |args: &[&str]| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("new-project");
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(args).current_dir(&project).env("CARGO_TARGET_DIR", target).env("CARGO_INCREMENTAL", "0");
+        // What is set for the tests of this workspace is nothing to the project.
+        cargo.env_remove("RUSTFLAGS").env("CARGO_PROFILE_DEV_DEBUG", "0");
+        let ended = cargo.output().unwrap();
+        assert!(ended.status.success(), "{args:?}: {}\n{}", text(&ended.stdout), text(&ended.stderr));
+        ended
+    };
+    let tested = text(&cargo(&["test", "--offline"]).stdout);
+    for test in ["a_count_survives_a_crash ... ok", "the_job_survives_whatever_a_seed_can_think_of ... ok"] {
+        assert!(tested.contains(test), "{tested}");
+    }
+    cargo(&["run", "--offline", "--", "run", "job.toml"]);
+    let mut lines = Vec::new();
+    for file in std::fs::read_dir(project.join("out/counts")).unwrap() {
+        lines.extend(std::fs::read_to_string(file.unwrap().path()).unwrap().lines().map(str::to_string));
+    }
+    lines.sort();
+    assert_eq!(lines, ["ice axe\t1", "piton\t1", "piton\t2", "rope\t1", "rope\t2", "rope\t3"]);
+}
+
+#[test]
+fn what_stands_in_a_folder_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("mine.txt"), "mine").unwrap();
+    let refused = piton(folder.path(), &["new", "."]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(text(&refused.stderr).starts_with("error: .: there is something in it already"), "{refused:?}");
+    let refused = piton(folder.path(), &["new", "mine.txt"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(text(&refused.stderr).contains("mine.txt cannot be made"), "{refused:?}");
+    let refused = piton(folder.path(), &["new", "mine.txt/deep"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(files, ["mine.txt"]);
+    assert_eq!(std::fs::read_to_string(folder.path().join("mine.txt")).unwrap(), "mine");
+}
