@@ -95,7 +95,9 @@ fn sessions(by: By, keys: u64) -> Measured {
     let cutting = peak_of(before, || drop(black_box(operator.cut().expect("sums can be written"))));
     let began = Instant::now();
     let firing = peak_of(before, || {
+        operator.begin();
         operator.advance_watermark(WATERMARK_MAX).expect("it emits");
+        operator.settle();
         operator.drain(&mut batches);
         out += batches.drain(..).map(|batch| batch.len() as u64).sum::<u64>();
     });

@@ -42,6 +42,7 @@ mod column;
 mod columns;
 mod current;
 mod declared;
+mod due;
 mod entry;
 mod expiry;
 mod handle;
@@ -51,6 +52,7 @@ mod local;
 mod migration;
 mod raw;
 mod restore;
+mod room;
 mod slots;
 mod store;
 #[cfg(test)]

@@ -17,6 +17,7 @@ use std::collections::BinaryHeap;
 use hashbrown::HashTable;
 
 use super::bits::Bits;
+use super::room::make_room;
 use crate::key::{Key, group_of, unmix};
 
 /// How many slots there can be.
@@ -168,9 +169,10 @@ impl Slots {
         let (slot, change) = match self.pop_free() {
             Some(slot) => (slot, Change::Inserted(slot)),
             None if self.hashes.len() < MAX_SLOTS => {
+                let slot = self.hashes.len();
+                make_room(&mut self.hashes, slot + 1);
                 self.hashes.push(0);
-                let slot = self.hashes.len() as u32 - 1;
-                (slot, Change::Appended(slot))
+                (slot as u32, Change::Appended(slot as u32))
             }
             None => return None,
         };
@@ -200,6 +202,7 @@ impl Slots {
         let integer = key.as_u64().is_some();
         if !integer {
             if self.texts.len() <= slot as usize {
+                make_room(&mut self.texts, slot as usize + 1);
                 self.texts.resize(slot as usize + 1, None);
             }
             self.texts[slot as usize] = Some(key.clone());
