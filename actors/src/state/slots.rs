@@ -60,11 +60,30 @@ pub(super) struct Changed {
     pub(super) places: Vec<(u32, u32)>,
 }
 
+/// Aligned as its smaller part: otherwise a quarter of it would be nothing. With a part of the hash alone it would be
+/// smaller still, but a look-up would then wait for memory once more, to see the rest.
 #[derive(Clone, Copy)]
+#[repr(C, packed(4))]
 struct Entry {
     hash: u64,
+    /// The slot, and [`TEXT`] if the key is one of bytes.
     slot: u32,
-    integer: bool,
+}
+
+/// Slots are smaller than this.
+const TEXT: u32 = 1 << 31;
+const _: () = assert!(MAX_SLOTS <= TEXT as usize);
+
+impl Entry {
+    #[inline]
+    fn slot(&self) -> u32 {
+        self.slot & !TEXT
+    }
+
+    #[inline]
+    fn is_integer(&self) -> bool {
+        self.slot & TEXT == 0
+    }
 }
 
 /// What happened to slots in a transaction, in order.
@@ -148,7 +167,7 @@ impl Slots {
     /// Returns the slot of the integer key that has this hash.
     #[inline]
     pub(super) fn find_integer(&self, hash: u64) -> Option<u32> {
-        self.index.find(place(hash), |entry| entry.hash == hash && entry.integer).map(|entry| entry.slot)
+        self.index.find(place(hash), |entry| entry.hash == hash && entry.is_integer()).map(Entry::slot)
     }
 
     /// Returns how many slots there are, free ones between included.
@@ -159,9 +178,9 @@ impl Slots {
     fn find_text(&self, key: &Key) -> Option<u32> {
         let hash = key.hash();
         let same = |entry: &Entry| {
-            entry.hash == hash && !entry.integer && self.texts[entry.slot as usize].as_ref() == Some(key)
+            entry.hash == hash && !entry.is_integer() && self.texts[entry.slot() as usize].as_ref() == Some(key)
         };
-        self.index.find(place(hash), same).map(|entry| entry.slot)
+        self.index.find(place(hash), same).map(Entry::slot)
     }
 
     /// Gives a key that has none the smallest free slot; nothing if there is none left.
@@ -208,7 +227,7 @@ impl Slots {
             self.texts[slot as usize] = Some(key.clone());
         }
         self.occupied.insert(slot);
-        Entry { hash, slot, integer }
+        Entry { hash, slot: if integer { slot } else { slot | TEXT } }
     }
 
     /// Puts a key into the next slot, when a whole state is restored. [`index_all`](Slots::index_all) ends that.
@@ -260,10 +279,10 @@ impl Slots {
         let texts = &self.texts;
         for (hash, slot) in hashes.into_iter().zip(sorted) {
             let integer = !matches!(texts.get(slot as usize), Some(Some(_)));
-            let entry = Entry { hash, slot, integer };
+            let entry = Entry { hash, slot: if integer { slot } else { slot | TEXT } };
             let same = |other: &Entry| {
-                let same_text = || texts[other.slot as usize] == texts[slot as usize];
-                other.hash == hash && other.integer == integer && (integer || same_text())
+                let same_text = || texts[other.slot() as usize] == texts[slot as usize];
+                other.hash == hash && other.is_integer() == integer && (integer || same_text())
             };
             match self.index.entry(place(hash), same, |entry| place(entry.hash)) {
                 hashbrown::hash_table::Entry::Occupied(_) => return false,
@@ -288,7 +307,7 @@ impl Slots {
     /// Takes the key out of a slot.
     fn vacate(&mut self, slot: u32) -> Key {
         let hash = self.hashes[slot as usize];
-        if let Ok(entry) = self.index.find_entry(place(hash), |entry| entry.slot == slot) {
+        if let Ok(entry) = self.index.find_entry(place(hash), |entry| entry.slot() == slot) {
             entry.remove();
         }
         self.occupied.remove(slot);
