@@ -18,7 +18,7 @@ use hashbrown::HashTable;
 
 use super::bits::Bits;
 use super::room::make_room;
-use crate::key::{Key, group_of, unmix};
+use crate::key::{Key, Text, group_of, unmix};
 
 /// How many slots there can be.
 pub(super) const MAX_SLOTS: usize = 1 << 31;
@@ -39,7 +39,7 @@ pub(super) struct Slots {
     /// By slot.
     hashes: Vec<u64>,
     /// Only as long as there are keys of bytes.
-    texts: Vec<Option<Key>>,
+    texts: Vec<Option<Text>>,
     occupied: Bits,
     /// Every free slot at least once; what else an undo has left there is passed over.
     free: BinaryHeap<Reverse<u32>>,
@@ -75,6 +75,10 @@ const TEXT: u32 = 1 << 31;
 const _: () = assert!(MAX_SLOTS <= TEXT as usize);
 
 impl Entry {
+    fn new(hash: u64, slot: u32, is_integer: bool) -> Entry {
+        Entry { hash, slot: if is_integer { slot } else { slot | TEXT } }
+    }
+
     #[inline]
     fn slot(&self) -> u32 {
         self.slot & !TEXT
@@ -177,9 +181,8 @@ impl Slots {
 
     fn find_text(&self, key: &Key) -> Option<u32> {
         let hash = key.hash();
-        let same = |entry: &Entry| {
-            entry.hash == hash && !entry.is_integer() && self.texts[entry.slot() as usize].as_ref() == Some(key)
-        };
+        let is_text = |slot: u32| self.texts[slot as usize].as_ref().is_some_and(|text| text.is_of(key));
+        let same = |entry: &Entry| entry.hash == hash && !entry.is_integer() && is_text(entry.slot());
         self.index.find(place(hash), same).map(Entry::slot)
     }
 
@@ -224,10 +227,10 @@ impl Slots {
                 make_room(&mut self.texts, slot as usize + 1);
                 self.texts.resize(slot as usize + 1, None);
             }
-            self.texts[slot as usize] = Some(key.clone());
+            self.texts[slot as usize] = Some(Text::of(key));
         }
         self.occupied.insert(slot);
-        Entry { hash, slot: if integer { slot } else { slot | TEXT } }
+        Entry::new(hash, slot, integer)
     }
 
     /// Puts a key into the next slot, when a whole state is restored. [`index_all`](Slots::index_all) ends that.
@@ -279,7 +282,7 @@ impl Slots {
         let texts = &self.texts;
         for (hash, slot) in hashes.into_iter().zip(sorted) {
             let integer = !matches!(texts.get(slot as usize), Some(Some(_)));
-            let entry = Entry { hash, slot: if integer { slot } else { slot | TEXT } };
+            let entry = Entry::new(hash, slot, integer);
             let same = |other: &Entry| {
                 let same_text = || texts[other.slot() as usize] == texts[slot as usize];
                 other.hash == hash && other.is_integer() == integer && (integer || same_text())
@@ -312,7 +315,7 @@ impl Slots {
         }
         self.occupied.remove(slot);
         let text = self.texts.get_mut(slot as usize).and_then(Option::take);
-        text.unwrap_or_else(|| Key::of_integer_hash(hash))
+        text.map_or_else(|| Key::of_integer_hash(hash), |text| text.into_key(hash))
     }
 
     /// Notes that the state of a slot changed.
@@ -368,9 +371,10 @@ impl Slots {
 
     /// Returns the key in an occupied slot.
     pub(super) fn key(&self, slot: u32) -> Key {
+        let hash = self.hashes[slot as usize];
         match self.texts.get(slot as usize) {
-            Some(Some(key)) => key.clone(),
-            _ => Key::of_integer_hash(self.hashes[slot as usize]),
+            Some(Some(text)) => text.clone().into_key(hash),
+            _ => Key::of_integer_hash(hash),
         }
     }
 
