@@ -30,6 +30,40 @@ enum Value {
     Long(Box<[u8]>),
 }
 
+/// A key of bytes without its hash, for whoever keeps that elsewhere.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Text(Value);
+
+impl Text {
+    pub(crate) fn of(key: &Key) -> Text {
+        Text(key.value.clone())
+    }
+
+    /// Returns the key, which has this hash.
+    pub(crate) fn into_key(self, hash: u64) -> Key {
+        Key { hash, value: self.0 }
+    }
+
+    /// Returns whether it is that of this key.
+    pub(crate) fn is_of(&self, key: &Key) -> bool {
+        self.0 == key.value
+    }
+
+    pub(crate) fn as_bytes(&self) -> Option<&[u8]> {
+        self.0.as_bytes()
+    }
+}
+
+impl Value {
+    fn as_bytes(&self) -> Option<&[u8]> {
+        match self {
+            Value::Short { len, bytes } => Some(&bytes[..usize::from(*len)]),
+            Value::Long(bytes) => Some(bytes),
+            Value::None | Value::Integer(_) => None,
+        }
+    }
+}
+
 impl Key {
     /// No key: the record may go to any subtask, and keyed state is out of reach.
     #[allow(non_upper_case_globals, reason = "reads like the variant of an enum, which is how users meet it")]
@@ -82,11 +116,7 @@ impl Key {
 
     /// Returns the bytes that the key was made from, if it was made from bytes or text.
     pub fn as_bytes(&self) -> Option<&[u8]> {
-        match &self.value {
-            Value::Short { len, bytes } => Some(&bytes[..usize::from(*len)]),
-            Value::Long(bytes) => Some(bytes),
-            Value::None | Value::Integer(_) => None,
-        }
+        self.value.as_bytes()
     }
 
     /// Returns the text that the key was made from, if it was made from text.

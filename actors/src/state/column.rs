@@ -5,6 +5,7 @@ use std::any::Any;
 use super::chunk::{BlockWriter, Cells, Encoding, Primitive, for_primitives};
 use super::handle::StateValue;
 use super::raw::{RawColumn, RawPlace, not_readable};
+use super::room::make_room;
 use super::undo::{Log, Part, Price};
 use crate::Result;
 
@@ -163,6 +164,7 @@ fn cell<T>(cells: &mut Vec<Option<T>>, slot: u32) -> &mut Option<T> {
 
 #[cold]
 fn grow<T>(cells: &mut Vec<Option<T>>, slot: usize) -> &mut Option<T> {
+    make_room(cells, slot + 1);
     cells.resize_with(slot + 1, || None);
     &mut cells[slot]
 }

@@ -43,6 +43,7 @@ mod column;
 mod columns;
 mod current;
 mod declared;
+mod due;
 mod entry;
 mod expiry;
 mod handle;
@@ -52,6 +53,7 @@ mod local;
 mod migration;
 mod raw;
 mod restore;
+mod room;
 mod slots;
 mod store;
 #[cfg(test)]

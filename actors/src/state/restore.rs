@@ -112,6 +112,7 @@ impl StateStore {
                 return Err(Error::invalid(format!("a chunk of state is damaged: the timers of key {key:?}")));
             }
         }
+        store.timers.order_all();
         Ok(())
     }
 

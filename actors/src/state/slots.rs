@@ -17,7 +17,8 @@ use std::collections::BinaryHeap;
 use hashbrown::HashTable;
 
 use super::bits::Bits;
-use crate::key::{Key, group_of, unmix};
+use super::room::make_room;
+use crate::key::{Key, Text, group_of, unmix};
 
 /// How many slots there can be.
 pub(super) const MAX_SLOTS: usize = 1 << 31;
@@ -38,7 +39,7 @@ pub(super) struct Slots {
     /// By slot.
     hashes: Vec<u64>,
     /// Only as long as there are keys of bytes.
-    texts: Vec<Option<Key>>,
+    texts: Vec<Option<Text>>,
     occupied: Bits,
     /// Every free slot at least once; what else an undo has left there is passed over.
     free: BinaryHeap<Reverse<u32>>,
@@ -59,11 +60,34 @@ pub(super) struct Changed {
     pub(super) places: Vec<(u32, u32)>,
 }
 
+/// Aligned as its smaller part: otherwise a quarter of it would be nothing. With a part of the hash alone it would be
+/// smaller still, but a look-up would then wait for memory once more, to see the rest.
 #[derive(Clone, Copy)]
+#[repr(C, packed(4))]
 struct Entry {
     hash: u64,
+    /// The slot, and [`TEXT`] if the key is one of bytes.
     slot: u32,
-    integer: bool,
+}
+
+/// Slots are smaller than this.
+const TEXT: u32 = 1 << 31;
+const _: () = assert!(MAX_SLOTS <= TEXT as usize);
+
+impl Entry {
+    fn new(hash: u64, slot: u32, is_integer: bool) -> Entry {
+        Entry { hash, slot: if is_integer { slot } else { slot | TEXT } }
+    }
+
+    #[inline]
+    fn slot(&self) -> u32 {
+        self.slot & !TEXT
+    }
+
+    #[inline]
+    fn is_integer(&self) -> bool {
+        self.slot & TEXT == 0
+    }
 }
 
 /// What happened to slots in a transaction, in order.
@@ -147,7 +171,7 @@ impl Slots {
     /// Returns the slot of the integer key that has this hash.
     #[inline]
     pub(super) fn find_integer(&self, hash: u64) -> Option<u32> {
-        self.index.find(place(hash), |entry| entry.hash == hash && entry.integer).map(|entry| entry.slot)
+        self.index.find(place(hash), |entry| entry.hash == hash && entry.is_integer()).map(Entry::slot)
     }
 
     /// Returns how many slots there are, free ones between included.
@@ -157,10 +181,9 @@ impl Slots {
 
     fn find_text(&self, key: &Key) -> Option<u32> {
         let hash = key.hash();
-        let same = |entry: &Entry| {
-            entry.hash == hash && !entry.integer && self.texts[entry.slot as usize].as_ref() == Some(key)
-        };
-        self.index.find(place(hash), same).map(|entry| entry.slot)
+        let is_text = |slot: u32| self.texts[slot as usize].as_ref().is_some_and(|text| text.is_of(key));
+        let same = |entry: &Entry| entry.hash == hash && !entry.is_integer() && is_text(entry.slot());
+        self.index.find(place(hash), same).map(Entry::slot)
     }
 
     /// Gives a key that has none the smallest free slot; nothing if there is none left.
@@ -168,9 +191,10 @@ impl Slots {
         let (slot, change) = match self.pop_free() {
             Some(slot) => (slot, Change::Inserted(slot)),
             None if self.hashes.len() < MAX_SLOTS => {
+                let slot = self.hashes.len();
+                make_room(&mut self.hashes, slot + 1);
                 self.hashes.push(0);
-                let slot = self.hashes.len() as u32 - 1;
-                (slot, Change::Appended(slot))
+                (slot as u32, Change::Appended(slot as u32))
             }
             None => return None,
         };
@@ -200,12 +224,13 @@ impl Slots {
         let integer = key.as_u64().is_some();
         if !integer {
             if self.texts.len() <= slot as usize {
+                make_room(&mut self.texts, slot as usize + 1);
                 self.texts.resize(slot as usize + 1, None);
             }
-            self.texts[slot as usize] = Some(key.clone());
+            self.texts[slot as usize] = Some(Text::of(key));
         }
         self.occupied.insert(slot);
-        Entry { hash, slot, integer }
+        Entry::new(hash, slot, integer)
     }
 
     /// Puts a key into the next slot, when a whole state is restored. [`index_all`](Slots::index_all) ends that.
@@ -257,10 +282,10 @@ impl Slots {
         let texts = &self.texts;
         for (hash, slot) in hashes.into_iter().zip(sorted) {
             let integer = !matches!(texts.get(slot as usize), Some(Some(_)));
-            let entry = Entry { hash, slot, integer };
+            let entry = Entry::new(hash, slot, integer);
             let same = |other: &Entry| {
-                let same_text = || texts[other.slot as usize] == texts[slot as usize];
-                other.hash == hash && other.integer == integer && (integer || same_text())
+                let same_text = || texts[other.slot() as usize] == texts[slot as usize];
+                other.hash == hash && other.is_integer() == integer && (integer || same_text())
             };
             match self.index.entry(place(hash), same, |entry| place(entry.hash)) {
                 hashbrown::hash_table::Entry::Occupied(_) => return false,
@@ -285,12 +310,12 @@ impl Slots {
     /// Takes the key out of a slot.
     fn vacate(&mut self, slot: u32) -> Key {
         let hash = self.hashes[slot as usize];
-        if let Ok(entry) = self.index.find_entry(place(hash), |entry| entry.slot == slot) {
+        if let Ok(entry) = self.index.find_entry(place(hash), |entry| entry.slot() == slot) {
             entry.remove();
         }
         self.occupied.remove(slot);
         let text = self.texts.get_mut(slot as usize).and_then(Option::take);
-        text.unwrap_or_else(|| Key::of_integer_hash(hash))
+        text.map_or_else(|| Key::of_integer_hash(hash), |text| text.into_key(hash))
     }
 
     /// Notes that the state of a slot changed.
@@ -346,9 +371,10 @@ impl Slots {
 
     /// Returns the key in an occupied slot.
     pub(super) fn key(&self, slot: u32) -> Key {
+        let hash = self.hashes[slot as usize];
         match self.texts.get(slot as usize) {
-            Some(Some(key)) => key.clone(),
-            _ => Key::of_integer_hash(self.hashes[slot as usize]),
+            Some(Some(text)) => text.clone().into_key(hash),
+            _ => Key::of_integer_hash(hash),
         }
     }
 

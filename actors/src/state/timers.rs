@@ -1,7 +1,8 @@
 //! The timers of all keys, by slot and by time.
 
-use std::collections::BTreeSet;
-
+use super::bits::Bits;
+use super::due::Due;
+use super::room::make_room;
 use crate::time::{TimerKind, Timestamp};
 
 /// How many bytes a timer takes in a chunk: its kind and its time.
@@ -12,10 +13,8 @@ const ENCODED: usize = 9;
 /// Every change goes through [`Timers::set`] and [`Timers::remove`], which note it during a transaction.
 #[derive(Default)]
 pub(super) struct Timers {
-    /// Of each slot, in order. Only as long as there are timers.
-    slots: Vec<Vec<(TimerKind, Timestamp)>>,
-    event: BTreeSet<(Timestamp, u32)>,
-    processing: BTreeSet<(Timestamp, u32)>,
+    event: OfKind,
+    processing: OfKind,
     /// What happened in this transaction; nothing outside of one.
     log: Option<Vec<Change>>,
 }
@@ -26,6 +25,28 @@ struct Change {
     slot: u32,
     kind: TimerKind,
     at: Timestamp,
+}
+
+/// The timers of one kind.
+#[derive(Default)]
+struct OfKind {
+    times: Times,
+    due: Due,
+}
+
+/// The times of each slot. Nearly every slot has one, which takes no more than itself.
+#[derive(Default)]
+struct Times {
+    /// By slot: its time; of a slot that has several, where in `lists` they are. Only as long as there are timers.
+    single: Vec<Timestamp>,
+    /// Slots that have a time.
+    any: Bits,
+    /// Slots that have several.
+    several: Bits,
+    /// In order.
+    lists: Vec<Vec<Timestamp>>,
+    /// Which of `lists` belong to no slot.
+    free: Vec<usize>,
 }
 
 impl Timers {
@@ -56,7 +77,14 @@ impl Timers {
         }
     }
 
-    fn due(&mut self, kind: TimerKind) -> &mut BTreeSet<(Timestamp, u32)> {
+    fn of(&self, kind: TimerKind) -> &OfKind {
+        match kind {
+            TimerKind::Event => &self.event,
+            TimerKind::Processing => &self.processing,
+        }
+    }
+
+    fn of_mut(&mut self, kind: TimerKind) -> &mut OfKind {
         match kind {
             TimerKind::Event => &mut self.event,
             TimerKind::Processing => &mut self.processing,
@@ -65,67 +93,55 @@ impl Timers {
 
     /// Sets a timer and returns whether it is new.
     pub(super) fn set(&mut self, slot: u32, kind: TimerKind, at: Timestamp) -> bool {
-        if !self.due(kind).insert((at, slot)) {
+        let timers = self.of_mut(kind);
+        if !timers.times.insert(slot, at) {
             return false;
         }
-        if self.slots.len() <= slot as usize {
-            self.slots.resize_with(slot as usize + 1, Vec::new);
-        }
-        let timers = &mut self.slots[slot as usize];
-        let index = timers.partition_point(|timer| *timer < (kind, at));
-        timers.insert(index, (kind, at));
+        timers.due.insert(at, slot);
         self.note(Change { is_set: true, slot, kind, at });
         true
     }
 
     /// Takes a timer away and returns whether there was one.
     pub(super) fn remove(&mut self, slot: u32, kind: TimerKind, at: Timestamp) -> bool {
-        if !self.due(kind).remove(&(at, slot)) {
+        let timers = self.of_mut(kind);
+        if !timers.times.remove(slot, at) {
             return false;
         }
-        if let Some(timers) = self.slots.get_mut(slot as usize) {
-            timers.retain(|timer| *timer != (kind, at));
-            if timers.is_empty() {
-                *timers = Vec::new();
-            }
-        }
+        timers.due.remove(at, slot);
         self.note(Change { is_set: false, slot, kind, at });
         true
     }
 
     /// Returns whether a slot has a timer.
     pub(super) fn has(&self, slot: u32) -> bool {
-        self.slots.get(slot as usize).is_some_and(|timers| !timers.is_empty())
+        self.event.times.any.contains(slot) || self.processing.times.any.contains(slot)
     }
 
     /// Returns whether no slot has a timer.
     pub(super) fn is_empty(&self) -> bool {
-        self.event.is_empty() && self.processing.is_empty()
+        self.event.due.is_empty() && self.processing.due.is_empty()
     }
 
     /// Returns time and slot of the timer of a kind that is due first; of several of the same time, the one of the
     /// lowest slot.
     pub(super) fn first(&self, kind: TimerKind) -> Option<(Timestamp, u32)> {
-        match kind {
-            TimerKind::Event => self.event.first().copied(),
-            TimerKind::Processing => self.processing.first().copied(),
-        }
+        self.of(kind).due.first()
     }
 
     /// Writes the timers of a slot and returns whether there are any.
     pub(super) fn encode(&self, slot: u32, out: &mut Vec<u8>) -> bool {
-        let Some(timers) = self.slots.get(slot as usize) else { return false };
-        for (kind, at) in timers {
-            out.push(match kind {
-                TimerKind::Event => 0,
-                TimerKind::Processing => 1,
-            });
-            out.extend_from_slice(&at.to_le_bytes());
+        for (kind, timers) in [(0, &self.event), (1, &self.processing)] {
+            for at in timers.times.of_slot(slot) {
+                out.push(kind);
+                out.extend_from_slice(&at.to_le_bytes());
+            }
         }
-        !timers.is_empty()
+        self.has(slot)
     }
 
-    /// Adds the timers of a slot as they were written; nothing if they cannot have been written so.
+    /// Adds the timers of a slot as they were written; nothing if they cannot have been written so. They are not due
+    /// before [`order_all`](Timers::order_all).
     pub(super) fn decode(&mut self, slot: u32, bytes: &[u8]) -> Option<()> {
         let (timers, []) = bytes.as_chunks::<ENCODED>() else { return None };
         for [kind, at @ ..] in timers {
@@ -134,28 +150,122 @@ impl Timers {
                 1 => TimerKind::Processing,
                 _ => return None,
             };
-            if !self.set(slot, kind, Timestamp::from_le_bytes(*at)) {
+            if !self.of_mut(kind).times.insert(slot, Timestamp::from_le_bytes(*at)) {
                 return None;
             }
         }
         (!timers.is_empty()).then_some(())
     }
 
+    /// Puts all timers in order, once a whole state has been restored: faster than one by one.
+    pub(super) fn order_all(&mut self) {
+        for timers in [&mut self.event, &mut self.processing] {
+            timers.due = Due::of(timers.times.iter());
+        }
+    }
+
     /// Renumbers the slots: `old` is the old slot of each new one, in ascending order.
     pub(super) fn pack(&mut self, old: &[u32]) {
-        let mut packed = Timers::default();
+        for timers in [&mut self.event, &mut self.processing] {
+            timers.times = timers.times.packed(old);
+        }
+        self.order_all();
+    }
+}
+
+impl Times {
+    /// Returns the times of a slot, in order.
+    fn of_slot(&self, slot: u32) -> &[Timestamp] {
+        if !self.any.contains(slot) {
+            return &[];
+        }
+        let single = &self.single[slot as usize];
+        if self.several.contains(slot) { &self.lists[*single as usize] } else { std::slice::from_ref(single) }
+    }
+
+    /// Returns all times, ordered by slot.
+    fn iter(&self) -> impl Iterator<Item = (Timestamp, u32)> + '_ {
+        self.any.iter().flat_map(|slot| self.of_slot(slot).iter().map(move |at| (*at, slot)))
+    }
+
+    /// Adds a time and returns whether it is new.
+    fn insert(&mut self, slot: u32, at: Timestamp) -> bool {
+        if self.any.insert(slot) {
+            let length = slot as usize + 1;
+            if self.single.len() < length {
+                make_room(&mut self.single, length);
+                self.single.resize(length, 0);
+            }
+            self.single[slot as usize] = at;
+            return true;
+        }
+        let single = &mut self.single[slot as usize];
+        if self.several.contains(slot) {
+            let list = &mut self.lists[*single as usize];
+            let Err(index) = list.binary_search(&at) else { return false };
+            list.insert(index, at);
+            return true;
+        }
+        if *single == at {
+            return false;
+        }
+        let list = vec![at.min(*single), at.max(*single)];
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.lists.push(Vec::new());
+            self.lists.len() - 1
+        });
+        self.lists[index] = list;
+        *single = index as Timestamp;
+        self.several.insert(slot);
+        true
+    }
+
+    /// Takes a time out and returns whether it was there.
+    fn remove(&mut self, slot: u32, at: Timestamp) -> bool {
+        if !self.any.contains(slot) {
+            return false;
+        }
+        let single = &mut self.single[slot as usize];
+        if !self.several.contains(slot) {
+            return *single == at && self.any.remove(slot);
+        }
+        let index = *single as usize;
+        let list = &mut self.lists[index];
+        let Ok(place) = list.binary_search(&at) else { return false };
+        list.remove(place);
+        if let [last] = list[..] {
+            *list = Vec::new();
+            *single = last;
+            self.free.push(index);
+            self.several.remove(slot);
+        }
+        true
+    }
+
+    /// Returns the same times by new slots.
+    fn packed(&self, old: &[u32]) -> Times {
+        let mut packed = Times::default();
         for (slot, old) in old.iter().enumerate() {
-            for (kind, at) in self.slots.get(*old as usize).into_iter().flatten() {
-                packed.set(slot as u32, *kind, *at);
+            for at in self.of_slot(*old) {
+                packed.insert(slot as u32, *at);
             }
         }
-        *self = packed;
+        packed
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use rand::{RngExt, SeedableRng};
+    use rand_pcg::Pcg64Mcg;
+
     use super::*;
+
+    /// A timer: its slot, kind and time.
+    type Set = (u32, TimerKind, Timestamp);
+    type Model = BTreeSet<Set>;
 
     #[test]
     fn timers_are_due_by_time_then_slot() {
@@ -184,10 +294,94 @@ mod tests {
         assert!(!timers.encode(5, &mut bytes));
         let mut again = Timers::default();
         assert!(again.decode(2, &bytes).is_some());
+        again.order_all();
         assert_eq!(again.first(TimerKind::Event), Some((i64::MAX, 2)));
         assert_eq!(again.first(TimerKind::Processing), Some((-1, 2)));
         assert!(again.decode(2, &bytes).is_none(), "a timer twice");
         assert!(Timers::default().decode(0, &bytes[1..]).is_none());
         assert!(Timers::default().decode(0, &[2; 9]).is_none());
+    }
+
+    /// Any timer of few slots, or one that is set.
+    fn any(rng: &mut Pcg64Mcg, model: &Model) -> Set {
+        if !model.is_empty() && rng.random_range(0..2) == 0 {
+            let nth = rng.random_range(0..model.len());
+            return *model.iter().nth(nth).unwrap();
+        }
+        let kind = [TimerKind::Event, TimerKind::Processing][usize::from(rng.random_range(0..4) == 0)];
+        let at = match rng.random_range(0..10) {
+            0 => [Timestamp::MIN, -1, Timestamp::MAX][rng.random_range(0..3)],
+            _ => rng.random_range(0..40),
+        };
+        (rng.random_range(0..12), kind, at)
+    }
+
+    fn check(timers: &Timers, model: &Model, seed: u64) {
+        for kind in [TimerKind::Event, TimerKind::Processing] {
+            let due = model.iter().filter(|timer| timer.1 == kind).map(|(slot, _, at)| (*at, *slot)).min();
+            assert_eq!(timers.first(kind), due, "seed {seed}");
+        }
+        assert_eq!(timers.is_empty(), model.is_empty(), "seed {seed}");
+        for slot in 0..14 {
+            let (mut bytes, mut expected) = (Vec::new(), Vec::new());
+            for (_, kind, at) in model.iter().filter(|timer| timer.0 == slot) {
+                expected.push(*kind as u8);
+                expected.extend_from_slice(&at.to_le_bytes());
+            }
+            assert_eq!(timers.encode(slot, &mut bytes), !expected.is_empty(), "seed {seed}");
+            assert_eq!(timers.has(slot), !expected.is_empty(), "seed {seed}");
+            assert_eq!(bytes, expected, "seed {seed}");
+        }
+    }
+
+    /// Returns the same timers, written and read, with the slots in between given up; and what they are then.
+    fn restored(timers: &Timers, model: &Model) -> (Timers, Model) {
+        let mut again = Timers::default();
+        for slot in 0..14 {
+            let mut bytes = Vec::new();
+            if timers.encode(slot, &mut bytes) {
+                again.decode(slot, &bytes).unwrap();
+            }
+        }
+        again.order_all();
+        let old: Vec<u32> = (0..14).filter(|slot| timers.has(*slot)).collect();
+        again.pack(&old);
+        let place = |slot: u32| old.iter().position(|old| *old == slot).unwrap() as u32;
+        (again, model.iter().map(|(slot, kind, at)| (place(*slot), *kind, *at)).collect())
+    }
+
+    #[test]
+    fn any_history_of_timers_is_that_of_a_set() {
+        for seed in 0..200 {
+            let mut rng = Pcg64Mcg::seed_from_u64(seed);
+            let (mut timers, mut model, mut before) = (Timers::default(), Model::new(), None);
+            for _ in 0..150 {
+                let timer @ (slot, kind, at) = any(&mut rng, &model);
+                match rng.random_range(0..20) {
+                    0 => {
+                        timers.begin();
+                        before = Some(model.clone());
+                    }
+                    1 => {
+                        timers.settle();
+                        before = None;
+                    }
+                    2 => {
+                        timers.undo();
+                        model = before.take().unwrap_or(model);
+                    }
+                    3 if before.is_none() => (timers, model) = restored(&timers, &model),
+                    4..7 => {
+                        if let Some((at, slot)) = timers.first(kind) {
+                            assert!(timers.remove(slot, kind, at), "seed {seed}");
+                            assert!(model.remove(&(slot, kind, at)), "seed {seed}");
+                        }
+                    }
+                    7..12 => assert_eq!(timers.remove(slot, kind, at), model.remove(&timer), "seed {seed}"),
+                    _ => assert_eq!(timers.set(slot, kind, at), model.insert(timer), "seed {seed}"),
+                }
+                check(&timers, &model, seed);
+            }
+        }
     }
 }
