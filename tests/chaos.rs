@@ -375,7 +375,7 @@ fn what_cannot_be_compared_is_refused_before_anything_runs() {
 fn a_run_without_any_fault_is_no_verdict() {
     let case = Case::new(COUNTS);
     let hasty = ["--seed", "1", "--duration", "30s", "--set", "sources.numbers.rate=1000000/s"];
-    case.run(&hasty).expect(2).says(&["before the first fault", "sources.numbers.rate="]);
+    case.run(&hasty).expect(2).says(&["no fault has happened", "sources.numbers.rate="]);
     assert_eq!(case.left(), 0);
 }
 

@@ -212,7 +212,7 @@ fn mistakes_are_told_at_their_lines() {
         command.arg("check").arg(job.path("job.toml"));
         job.spawn(command).wait().expect(2)
     };
-    checked(&job).says(&["job.toml:", "both inputs have a column `t`", "t AS right_t"]);
+    checked(&job).says(&["job.toml:", "has a column `t` that the other input has, too", "t AS right_t"]);
     let typed = topology(operators, 1)
         .replace("path = \"payments.csv\"", "path = \"payments.csv\"\nschema = { k = \"double\" }");
     let line = typed.lines().position(|line| line.starts_with("on = ")).unwrap() + 1;

@@ -5,6 +5,7 @@
 //! `key` is asked about it. When in doubt the answer is yes: a key too many costs an exchange, a key too few would
 //! spread the records of one key over subtasks.
 
+use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -20,7 +21,7 @@ use crate::record::Inputs;
 /// Returns whether the operator's `key` gives a key for a made-up record, or fails on one.
 pub(crate) fn is_keyed<O: Operator>(operator: &O) -> bool {
     O::In::probe(|record| {
-        let asked = catch_unwind(AssertUnwindSafe(|| operator.key(record)));
+        let asked = quietly(|| operator.key(record));
         asked.map_or(true, |key| !key.is_none())
     })
 }
@@ -29,8 +30,25 @@ pub(crate) fn is_keyed<O: Operator>(operator: &O) -> bool {
 /// fails.
 pub(crate) fn side_outputs<O: Operator + DeserializeOwned>() -> Vec<&'static str> {
     let Some(operator) = made_up::<O>() else { return Vec::new() };
-    let declared = catch_unwind(AssertUnwindSafe(|| operator.side_outputs())).unwrap_or_default();
+    let declared = quietly(|| operator.side_outputs()).unwrap_or_default();
     declared.iter().filter_map(crate::SideOutputDeclared::fixed_name).collect()
+}
+
+thread_local! {
+    static IS_ASKING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Returns whether this thread asks an operator about something made up: if it panics, nothing is wrong, and nobody need
+/// be told.
+pub fn is_asking() -> bool {
+    IS_ASKING.get()
+}
+
+fn quietly<R>(ask: impl FnOnce() -> R) -> std::thread::Result<R> {
+    let before = IS_ASKING.replace(true);
+    let asked = catch_unwind(AssertUnwindSafe(ask));
+    IS_ASKING.set(before);
+    asked
 }
 
 /// Records nest no deeper than this; what does holds itself, and cannot be made up.
@@ -45,7 +63,7 @@ pub(crate) fn made_up<T: DeserializeOwned>() -> Option<T> {
     let attempts = TEXTS.iter().flat_map(|text| [0, 1].map(|number| MadeUp { number, text, depth: DEPTH }));
     attempts.into_iter().find_map(|made_up| {
         // A `Deserialize` written by hand may panic on what it did not expect.
-        catch_unwind(|| T::deserialize(made_up).ok()).ok().flatten()
+        quietly(|| T::deserialize(made_up).ok()).ok().flatten()
     })
 }
 

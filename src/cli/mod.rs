@@ -18,6 +18,7 @@ mod logs;
 mod metrics;
 mod new;
 mod output;
+mod owner;
 mod panics;
 mod progress;
 mod resume;

@@ -6,6 +6,8 @@
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 
+use piton_actors::host::is_asking;
+
 use crate::error::{Error, Result};
 
 /// Replaces Rust's report of panics.
@@ -13,6 +15,9 @@ pub(super) fn install() {
     let is_wanted = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
     let own = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
+        if is_asking() {
+            return;
+        }
         report(info);
         if is_wanted {
             own(info);

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use crate::cli::kept::Id;
 use crate::cli::output::{FileSink, file_sinks, remove};
+use crate::cli::owner;
 use crate::cli::rewind::{finish, rewind};
 use crate::cli::text::count;
 use crate::config::Resume;
@@ -52,13 +53,16 @@ pub(super) fn open(
             "`--discard-output` is for beginning anew or going back: it goes with `--resume none` or `--resume ID`",
         ));
     }
+    owner::check(plan)?;
     if discard.state {
         let files = begin_anew(plan, &file_sinks(plan), discard)?;
         // The state first: if this is cut short, files without a checkpoint are noticed; rows missing from what a
         // checkpoint has committed would not be.
         SledStore::discard(path).map_err(refused)?;
         remove(&files)?;
-        return open_store().map_err(refused);
+        let store = open_store().map_err(refused)?;
+        owner::claim(plan)?;
+        return Ok(store);
     }
     if id.is_some() && !SledStore::has_savepoints(path) && !SledStore::is_there(path).map_err(refused)? {
         let place = path.display();
@@ -77,6 +81,7 @@ pub(super) fn open(
     fresh.retain(|sink| heads[sink.region].1.is_none());
     let files = begin_anew(plan, &fresh, discard)?;
     remove(&files)?;
+    owner::claim(plan)?;
     Ok(store)
 }
 

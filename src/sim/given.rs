@@ -4,13 +4,15 @@
 //! simulation ends a process a thousand times and must leave nothing behind.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use piton_actors::{Batch, Delivery, WindowId};
+use piton_actors::{Batch, Delivery, Subtask, WindowId};
 
 use crate::chaos::invariants::Verdict;
 use crate::config::{ChaosWeights, Mode, OnPoison};
 use crate::error::{Error, Result};
+use crate::protocol::failure::drop_quietly;
 use crate::protocol::ladder::LadderSettings;
 use crate::protocol::manifest::Manifest;
 use crate::runtime::build::RegionBlueprint;
@@ -50,6 +52,31 @@ impl Given {
             }
         }
         Ok(Given { plan, rows: rows.max(1), answers: Arc::default() })
+    }
+
+    /// Finds out what the engine finds out once about each operator, by calling it: no seed may depend on those before it.
+    pub(crate) fn find_out(&self) {
+        let settings = &self.plan.settings;
+        for region in 0..self.plan.regions.len() {
+            for chain in RegionBlueprint::of_plan(&self.plan, region).chains {
+                for (name, blueprint) in &chain.operators {
+                    let subtask = Subtask {
+                        parallelism: chain.parallelism,
+                        key_groups: settings.job.key_groups,
+                        seed: settings.job.seed,
+                        ..Subtask::single(name)
+                    };
+                    // What it does although it was not opened is no matter.
+                    let called = catch_unwind(AssertUnwindSafe(|| {
+                        let mut operator = (blueprint.make)(subtask, settings.mailbox.batch).ok()?;
+                        operator.end_window(WindowId::NONE.next()).ok();
+                        operator.before_checkpoint(WindowId::NONE.next()).ok();
+                        Some(operator)
+                    }));
+                    drop_quietly(called);
+                }
+            }
+        }
     }
 
     /// Returns what has to be said of the sinks that are replaced.

@@ -183,7 +183,9 @@ impl Simulation {
         let given = Given::new(plan, rows)?;
         let size = given.size();
         let mut simulation = Simulation { subject: Subject::Given(given), mode, patience: Patience::quiet(size) };
-        // It also finds out what the engine finds out once about each operator: no seed may depend on one before it.
+        if let Subject::Given(given) = &simulation.subject {
+            given.find_out();
+        }
         let peace = simulation.in_peace(0, Patience::quiet(size));
         match peace.violation {
             None => {

@@ -6,6 +6,7 @@ mod anew;
 mod checkpoints;
 mod deadletters;
 mod inspect;
+mod owner;
 mod run;
 mod sim;
 mod usage;

@@ -25,6 +25,7 @@ use crate::batch::{Batch, Output, OutputBuffer, Scatter};
 use crate::context::Context;
 use crate::ids::{Subtask, WindowId};
 use crate::operator::Operator;
+pub use crate::probe::is_asking;
 pub use crate::pulse::{Beat, Pulse};
 use crate::record::Inputs;
 use crate::time::{TimerKind, Timestamp};

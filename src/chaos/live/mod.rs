@@ -325,7 +325,8 @@ fn nothing_happened(request: &Request, golden: &report::Golden, took_ms: u64) ->
         None => ": give it more rows".to_string(),
     };
     Error::config(format!(
-        "the input was read within {took_ms} ms, before the first fault, which was due after {first}{how}"
+        "no fault has happened: the first one was due {first} after the job had begun to read, and by then there was nothing \
+         left to read; the run took {took_ms} ms in all{how}"
     ))
 }
 

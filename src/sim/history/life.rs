@@ -228,6 +228,7 @@ impl Life {
     /// Fresh operators that live through this must give the same.
     pub(super) fn repeats(&self, chain: &ChainBlueprint, id: &SubtaskId, common: &Common) -> Verdict {
         let mut fresh = Fresh::of(chain, id, common);
+        let whom = in_full(chain, id);
         for (number, Lived { step, .. }) in self.steps.iter().enumerate() {
             let gives = match step {
                 Step::Opened { now, base, .. } => fresh.open(*now, base.as_deref()),
@@ -239,13 +240,13 @@ impl Life {
                 Step::Seen { entry, .. } => fresh.see(entry),
             };
             let gives = gives.map_err(|error| {
-                let message = format!("{id} fails now, at step {number} of its history, where it did not: {error}");
+                let message = format!("{whom} fails now, at step {number} of its history, where it did not: {error}");
                 InvariantId::OperatorsRepeat.broken(message)
             })?;
             let refused = if let Step::Seen { refused, .. } = step { &refused[..] } else { &[] };
             same(&gives, step.gave(), refused).map_err(|(gives, gave)| {
                 let message = format!(
-                    "{id} gives {gives} now, at step {number} of its history, where it gave {gave}: it is not \
+                    "{whom} gives {gives} now, at step {number} of its history, where it gave {gave}: it is not \
                      deterministic, or keeps something where no snapshot finds it"
                 );
                 InvariantId::OperatorsRepeat.broken(message)
@@ -253,6 +254,13 @@ impl Life {
         }
         Ok(())
     }
+}
+
+/// Names a subtask with all that is in it: it may be any of these that is meant.
+fn in_full(chain: &ChainBlueprint, id: &SubtaskId) -> String {
+    let names: Vec<&str> =
+        chain.source.iter().map(|(name, ..)| &**name).chain(chain.operators.iter().map(|(name, _)| &**name)).collect();
+    if names.len() > 1 { format!("{id} ({})", names.join(" → ")) } else { id.to_string() }
 }
 
 /// Compares what is given now with what was given, and was refused then; returns the first row that differs.

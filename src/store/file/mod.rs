@@ -38,6 +38,7 @@ mod slots;
 mod witness;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
@@ -139,6 +140,12 @@ impl SledStore {
     /// Returns whether there are savepoints in a directory, which may be all that there is.
     pub fn has_savepoints(dir: &Path) -> bool {
         dir.join(names::SAVEPOINTS).is_dir()
+    }
+
+    /// Returns whether another store has a directory open, in this process or another one.
+    pub fn is_in_use(dir: &Path) -> bool {
+        let lock = dir.join(names::LOCK);
+        lock.is_file() && RealDisk.lock(&lock).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Removes everything that a store has made in a directory; see [`FileStore::discard_on`].

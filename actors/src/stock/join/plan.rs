@@ -140,7 +140,7 @@ fn clashes(left: &SchemaRef, right: &SchemaRef, kept: &[usize]) -> Result<(), Ve
     let Some(first) = both.first() else { return Ok(()) };
     let named: Vec<String> = both.iter().map(|name| format!("`{name}`")).collect();
     let message = format!(
-        "both inputs have {} {}: put a `select` before this input that leaves it away or renames it, as in columns = [\"{first} AS right_{first}\", …]; columns of the list `on` come out once",
+        "has {} {} that the other input has, too: put a `select` before it that leaves it out or renames it, as in columns = [\"{first} AS right_{first}\", …]; columns of the list `on` come out once",
         if both.len() == 1 { "a column" } else { "the columns" },
         named.join(", ")
     );
