@@ -92,6 +92,8 @@ fn seeds_that_have_found_something_find_nothing_any_more() {
     find_nothing(&[2501669, 2017863, 2019378], Mode::ExactlyOnce);
     // Windows so short that a source's outbox always held a marker when the next one came: it was polled no more.
     find_nothing(&[2106229], Mode::ExactlyOnce);
+    // Nothing was wrong but the simulation: a request was slow eight times, and a sink that was never fast again.
+    find_nothing(&[2721277, 2301690], Mode::ExactlyOnce);
 }
 
 fn find_nothing(seeds: &[u64], mode: Mode) {

@@ -3,6 +3,9 @@
 use crate::sim::faults::CommitFailure;
 use crate::sim::world::World;
 
+/// So many attempts at a request may be slow.
+const SLOW_ATTEMPTS: u32 = 4;
+
 impl World<'_> {
     /// Returns how long a control message is under way, in ms.
     pub(crate) fn message_delay(&mut self) -> i64 {
@@ -41,13 +44,15 @@ impl World<'_> {
 
     /// Returns how long a call of a source or a sink takes, in ms.
     pub(crate) fn call_delay(&mut self) -> i64 {
-        self.schedule.between(0, self.settings.call_ms) as i64
+        let delay = self.schedule.between(0, self.settings.call_ms) as i64;
+        if self.is_settled() { 0 } else { delay }
     }
 
-    /// Returns how long an attempt at a request takes, in ms: now and then longer than anybody waits for it.
-    pub(crate) fn request_delay(&mut self) -> i64 {
+    /// Returns how long this attempt at a request takes, in ms: now and then longer than anybody waits for it, but not every
+    /// time that a request is made, which would be given up by chance.
+    pub(crate) fn request_delay(&mut self, attempt: u32) -> i64 {
         let delay = self.schedule.pick(&[0, 0, 1, 5, 20, 60]);
         let delay = if self.schedule.percent(5) { delay + 150 } else { delay };
-        if self.is_settled() { 0 } else { delay }
+        if self.is_settled() || attempt > SLOW_ATTEMPTS { 0 } else { delay }
     }
 }

@@ -180,7 +180,7 @@ impl World<'_> {
                 }
                 subtask::Command::SetAside(_) => continue,
                 subtask::Command::Ask(Asked::Make(attempt, call)) => {
-                    let at = self.now + self.request_delay();
+                    let at = self.now + self.request_delay(attempt.number);
                     self.at(at, Happening::Request(address, attempt, call));
                     continue;
                 }
