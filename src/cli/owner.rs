@@ -1,7 +1,8 @@
 //! Whose the files in a sink's folder are.
 //!
 //! The files of a sink are called after the sink. Two jobs that write to one folder under one name would take each other's
-//! files for their own: so the first one leaves a hidden file there that says who it is, and the other one is refused.
+//! files for their own: so while a job runs there is a hidden file that says who it is, and another one is refused. A
+//! process that is killed leaves it behind, with files that may not be whole; one that ends takes it away.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write as _};
@@ -70,17 +71,35 @@ pub(super) fn check(plan: &Plan) -> Result {
     refuse(plan, lines)
 }
 
-/// Says whose the files are from now on.
+/// The files that say whose a job's files are; dropping this removes them.
+#[derive(Debug, Default)]
+pub(super) struct Claim {
+    marks: Vec<PathBuf>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        for mark in &self.marks {
+            // Whoever comes next writes over it.
+            fs::remove_file(mark).ok();
+        }
+    }
+}
+
+/// Says whose the files are from now on. Folders are made for that only if `begins`: a job that has finished makes none.
 ///
 /// # Errors
 /// Of kind `State` if another job has just said so.
-pub(super) fn claim(plan: &Plan) -> Result {
+pub(super) fn claim(plan: &Plan, begins: bool) -> Result<Claim> {
     let own = Owner::of(plan);
+    let mut claim = Claim::default();
     let mut lines = Vec::new();
     for sink in file_sinks(plan) {
         let path = mark(&sink);
         let Some(there) = read(&path) else {
-            claim_free(&path, &own);
+            if claim_free(&path, &own, begins) {
+                claim.marks.push(path.clone());
+            }
             // Somebody else may have been faster.
             lines.extend(read(&path).filter(|owner| owner.runs_beside(&own)).map(|owner| line(&sink, &owner, 0)));
             continue;
@@ -89,19 +108,26 @@ pub(super) fn claim(plan: &Plan) -> Result {
             lines.push(line(&sink, &there, 0));
         } else if there != own {
             write(&path, &own, OpenOptions::new().write(true).truncate(true)).ok();
+            claim.marks.push(path);
+        } else {
+            claim.marks.push(path);
         }
     }
-    refuse(plan, lines)
+    refuse(plan, lines).map(|()| claim)
 }
 
-/// Makes the file if there is none that says anything. What becomes of a folder that cannot be written to, its sink says.
-fn claim_free(mark: &Path, own: &Owner) {
-    if let Some(folder) = mark.parent() {
+/// Makes the file if there is none that says anything; returns whether it did. What becomes of a folder that cannot be
+/// written to, its sink says.
+fn claim_free(mark: &Path, own: &Owner, begins: bool) -> bool {
+    if begins && let Some(folder) = mark.parent() {
         fs::create_dir_all(folder).ok();
     }
-    let made = write(mark, own, OpenOptions::new().write(true).create_new(true));
-    if made == Err(ErrorKind::AlreadyExists) && read(mark).is_none() {
-        write(mark, own, OpenOptions::new().write(true).truncate(true)).ok();
+    match write(mark, own, OpenOptions::new().write(true).create_new(true)) {
+        Ok(()) => true,
+        Err(ErrorKind::AlreadyExists) if read(mark).is_none() => {
+            write(mark, own, OpenOptions::new().write(true).truncate(true)).is_ok()
+        }
+        Err(_) => false,
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use crate::cli::kept::Id;
 use crate::cli::output::{FileSink, file_sinks, remove};
-use crate::cli::owner;
+use crate::cli::owner::{self, Claim};
 use crate::cli::rewind::{finish, rewind};
 use crate::cli::text::count;
 use crate::config::Resume;
@@ -28,7 +28,8 @@ pub(super) struct Discard {
 /// Opens the state directory of a job, making it if it is not there.
 pub(super) type OpenStore<'a> = &'a dyn Fn() -> Result<Box<dyn CheckpointStore>, StoreError>;
 
-/// Opens the state directory of a job, as `open_store` does, for a start from `resume`.
+/// Opens the state directory of a job, as `open_store` does, for a start from `resume`, and says whose its sinks' folders
+/// are.
 ///
 /// # Errors
 /// Of kind `State` if it cannot be opened, or if such a start would lose or mix up something; of kind `Config` if the
@@ -39,7 +40,7 @@ pub(super) fn open(
     discard: Discard,
     unmapped: Unmapped,
     open_store: OpenStore<'_>,
-) -> Result<Box<dyn CheckpointStore>> {
+) -> Result<(Box<dyn CheckpointStore>, Claim)> {
     let path = &plan.settings.store.path;
     let id = match resume {
         Resume::Id(id) => Some(Id::read(id)?),
@@ -60,9 +61,7 @@ pub(super) fn open(
         // checkpoint has committed would not be.
         SledStore::discard(path).map_err(refused)?;
         remove(&files)?;
-        let store = open_store().map_err(refused)?;
-        owner::claim(plan)?;
-        return Ok(store);
+        return Ok((open_store().map_err(refused)?, owner::claim(plan, true)?));
     }
     if id.is_some() && !SledStore::has_savepoints(path) && !SledStore::is_there(path).map_err(refused)? {
         let place = path.display();
@@ -80,9 +79,9 @@ pub(super) fn open(
     let mut fresh = file_sinks(plan);
     fresh.retain(|sink| heads[sink.region].1.is_none());
     let files = begin_anew(plan, &fresh, discard)?;
+    let begins = !fresh.is_empty();
     remove(&files)?;
-    owner::claim(plan)?;
-    Ok(store)
+    Ok((store, owner::claim(plan, begins)?))
 }
 
 /// Opens the state directory of a job, making it if it is not there.
@@ -163,7 +162,7 @@ fn begin_anew(plan: &Plan, sinks: &[FileSink<'_>], discard: Discard) -> Result<V
         return Ok(files);
     }
     let mut lines = vec![format!(
-        "job \"{}\" would begin anew, but an earlier run of it has left its output:",
+        "job \"{}\" would begin anew, but an earlier run of it, or of another job with such a sink, has left its output:",
         plan.settings.job.name
     )];
     lines.extend(held);

@@ -93,7 +93,7 @@ fn start(
         Some(chaos) => chaos.open_store(&of_plan.settings.store.path, open_options),
         None => open_store(&of_plan, open_options),
     };
-    let store = resume::open(plan, &plan.settings.recovery.resume, discard, unmapped, &open)?;
+    let (store, _claim) = resume::open(plan, &plan.settings.recovery.resume, discard, unmapped, &open)?;
 
     let progress = Progress::default();
     let of_job = || Metrics::new(&plan.settings.job.name, &progress);

@@ -11,46 +11,44 @@ fn another(job: &Job, path: &str) -> [String; 2] {
 }
 
 #[test]
-fn a_job_is_refused_where_another_one_has_its_files() {
-    let job = Job::new(1_000);
-    job.piton(&["run", "job.toml"]).with(0);
-    let rows = job.rows();
+fn a_job_is_refused_where_another_one_writes_or_was_killed() {
+    let job = Job::with(&topology(1_000_000, "rate = \"2000/s\""));
+    let mut running = job.start(&[], 1);
     let other = another(&job, "out");
     let other: Vec<&str> = other.iter().map(String::as_str).collect();
-    for more in [
-        &[][..],
-        &["--resume", "none", "--discard-output"],
-        &["--resume", "none", "--discard-state", "--discard-output"],
-    ] {
+    let refused = |more: &[&str]| {
         let refused = job.piton(&[&other[..], more].concat()).with(3);
         refused.says(&["would write among the files of another job", "sink \"rows\"", "job \"job\"", "another `path`"]);
-        assert_eq!(job.rows(), rows);
-    }
-    // The other one is not disturbed, and elsewhere there is room for both.
-    job.piton(&["run", "job.toml"]).with(0).says(&["has finished before"]);
-    another(&job, "elsewhere");
-    job.piton(&other).with(0);
+    };
+    refused(&[]);
+    refused(&["--resume", "none", "--discard-state", "--discard-output"]);
+    running.signal("-KILL");
+    running.child.wait().unwrap();
+    let rows = job.rows();
+    assert!(!rows.is_empty());
+    refused(&["--resume", "none", "--discard-output"]);
     assert_eq!(job.rows(), rows);
+    // Elsewhere there is room for both, and the first one goes on.
+    another(&job, "elsewhere");
+    job.piton(&[&other[..], &["--set", "sources.numbers.rows=100"]].concat()).with(0);
+    running = job.start(&[], 1);
+    running.signal("-TERM");
+    assert_eq!(running.wait().0, Some(0));
+    assert!(job.rows().starts_with(&rows));
+    let hidden = |path: &&PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".owner"));
+    assert_eq!(job.everything().iter().find(hidden), None, "a job that has ended leaves nothing behind");
 }
 
 #[test]
-fn a_job_goes_on_with_its_files_when_it_was_moved_or_renamed_or_the_other_has_gone() {
-    let job = Job::new(1_000);
-    job.piton(&["run", "job.toml"]).with(0);
+fn a_job_goes_on_with_its_files_when_it_was_killed_and_moved_or_renamed() {
+    let job = Job::with(&topology(1_000_000, "rate = \"2000/s\""));
+    let mut running = job.start(&[], 1);
+    running.signal("-KILL");
+    running.child.wait().unwrap();
+    let short = ["--set", "sources.numbers.rate=1000000/s", "--set", "sources.numbers.rows=20000"];
     // Under another name, with its state: it is the same.
     fs::rename(job.path("job.toml"), job.path("renamed.toml")).unwrap();
-    job.piton(&["run", "renamed.toml", "--state", ".piton/job"]).with(0).says(&["has finished before"]);
-    // Under its name, with its state elsewhere.
-    fs::rename(job.path("renamed.toml"), job.path("job.toml")).unwrap();
-    fs::rename(job.path(".piton/job"), job.path("moved")).unwrap();
-    job.piton(&["run", "job.toml", "--state", "moved"]).with(0).says(&["has finished before"]);
-    // Its files are gone, but for the hidden one: who comes next begins.
-    let other = another(&job, "out");
-    for file in fs::read_dir(job.path("out")).unwrap().map(|file| file.unwrap().path()) {
-        if file.extension().is_some_and(|extension| extension == "csv") {
-            fs::remove_file(file).unwrap();
-        }
-    }
-    job.piton(&other.iter().map(String::as_str).collect::<Vec<_>>()).with(0);
-    job.piton(&["run", "job.toml", "--state", "third"]).with(3).says(&["job \"other\""]);
+    let run = ["run", "renamed.toml", "--state", ".piton/job"];
+    job.piton(&[&run[..], &short].concat()).with(0);
+    assert_eq!(job.rows().len(), 20_000);
 }
