@@ -438,7 +438,8 @@ impl Handler<Vanish> for Supervisor {
 
     fn handle(&mut self, Vanish(victim): Vanish, ctx: &mut Self::Context) {
         match victim {
-            Victim::Supervisor => ctx.terminate(),
+            // Not `terminate`: if a timer was taken back in the same turn, actix 0.13 then polls the context for ever.
+            Victim::Supervisor => ctx.stop(),
             Victim::Actor(id) => {
                 let seat = self.regions.iter().flat_map(|region| &region.seats).find(|seat| seat.label.id == id);
                 if let Some(seat) = seat {
