@@ -3,11 +3,7 @@
 #![cfg(feature = "sql")]
 
 use std::path::Path;
-use std::process::{Command, Output};
-
-fn piton(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_piton")).args(args).current_dir(dir).output().unwrap()
-}
+use std::process::Command;
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -16,7 +12,8 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn a_new_project_builds_and_passes_and_runs() {
     let folder = tempfile::tempdir().unwrap();
-    let made = piton(folder.path(), &["new", "deep/My Job"]);
+    let made =
+        Command::new(env!("CARGO_BIN_EXE_piton")).args(["new", "deep/My Job"]).current_dir(&folder).output().unwrap();
     assert!(made.status.success(), "{made:?}");
     assert!(text(&made.stderr).contains("\"my-job\" is made in deep/My Job"), "{made:?}");
     let project = folder.path().join("deep/My Job");
@@ -45,21 +42,4 @@ fn a_new_project_builds_and_passes_and_runs() {
     }
     lines.sort();
     assert_eq!(lines, ["ice axe\t1", "piton\t1", "piton\t2", "rope\t1", "rope\t2", "rope\t3"]);
-}
-
-#[test]
-fn what_stands_in_a_folder_is_left_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("mine.txt"), "mine").unwrap();
-    let refused = piton(folder.path(), &["new", "."]);
-    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
-    assert!(text(&refused.stderr).starts_with("error: .: there is something in it already"), "{refused:?}");
-    let refused = piton(folder.path(), &["new", "mine.txt"]);
-    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
-    assert!(text(&refused.stderr).contains("mine.txt cannot be made"), "{refused:?}");
-    let refused = piton(folder.path(), &["new", "mine.txt/deep"]);
-    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
-    let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
-    assert_eq!(files, ["mine.txt"]);
-    assert_eq!(std::fs::read_to_string(folder.path().join("mine.txt")).unwrap(), "mine");
 }

@@ -110,12 +110,6 @@ const KIT_SENTENCE: &str = "`actors/` depends on neither the engine nor actix, s
 
 const LONGEST: usize = 500;
 
-/// Files that are longer, and why each is still one thing. An entry that is no longer needed is a failure, too.
-const LONG: &[(&str, &str)] = &[
-    ("src/sim/drive.rs", "what actors, threads and clocks do in production, done by one loop"),
-    ("src/sim/world.rs", "one world: whatever can happen in it goes through the same few fields"),
-];
-
 /// Files by their path from the root, with `/`.
 type Tree = BTreeMap<String, String>;
 
@@ -136,11 +130,6 @@ fn faults(tree: &Tree) -> Vec<String> {
         check_clock(path, &named, &mut faults);
         check_finished(path, &code, &mut faults);
         check_shape(path, text, &mut faults);
-    }
-    for (path, _) in LONG {
-        if tree.get(*path).is_none_or(|text| text.lines().count() <= LONGEST) {
-            faults.push(format!("{path}: is not longer than {LONGEST} lines: take it off the list in tests/tidy.rs"));
-        }
     }
     faults
 }
@@ -265,7 +254,7 @@ fn check_shape(path: &str, text: &str, faults: &mut Vec<String>) {
         faults.push(format!("{path}:1: breaks: a file begins with `//!`, which says what it is for"));
     }
     let lines = text.lines().count();
-    if lines > LONGEST && LONG.iter().all(|(long, _)| *long != path) {
+    if lines > LONGEST {
         faults.push(format!(
             "{path}: has {lines} lines, which breaks: a file has at most {LONGEST} lines (look for the second noun in it)"
         ));
@@ -335,10 +324,9 @@ fn the_sentences_about_layers_are_in_the_architecture() {
     }
 }
 
-/// A tree of one file, with the files that the list of long ones asks for.
+/// A tree of one file, beside the root of the engine.
 fn with(path: &str, text: &str) -> Vec<String> {
-    let long = format!("//! Long.\n{}", "\n".repeat(LONGEST));
-    let mut tree: Tree = LONG.iter().map(|(path, _)| (path.to_string(), long.clone())).collect();
+    let mut tree = Tree::new();
     tree.insert("src/lib.rs".into(), "//! Root.\nmod topology;\npub use topology::{Registry, load};\n".into());
     tree.insert(path.into(), text.into());
     faults(&tree)
@@ -398,7 +386,6 @@ fn what_is_not_allowed_is_named() {
         ("tests/a.rs", "fn f() { dbg!(1); }\n", ":1: `dbg!` breaks"),
         ("src/cli/a.rs", "use std::fmt;\n", "begins with `//!`"),
         ("src/cli/a.rs", &format!("//! A.\n{}", "\n".repeat(LONGEST)), "has 501 lines"),
-        ("src/sim/world.rs", "//! A.\n", "take it off the list"),
         ("actors/Cargo.toml", "[dependencies]\nsled = \"0.34\"\n", ":2: `sled` breaks: `actors/`"),
         ("actors/Cargo.toml", "[dev-dependencies.piton]\npath = \"..\"\n", ":1: `piton` breaks: `actors/`"),
         ("actors/derive/Cargo.toml", "[dependencies]\nengine = { package = \"piton\" }\n", "`piton` breaks"),

@@ -4,7 +4,7 @@
 //! files for their own: so while a job runs there is a hidden file that says who it is, and another one is refused. A
 //! process that is killed leaves it behind, with files that may not be whole; one that ends takes it away.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -87,54 +87,32 @@ impl Drop for Claim {
 }
 
 /// Says whose the files are from now on. Folders are made for that only if `begins`: a job that has finished makes none.
+/// What becomes of a folder that cannot be written to, its sink says.
 ///
 /// # Errors
 /// Of kind `State` if another job has just said so.
 pub(super) fn claim(plan: &Plan, begins: bool) -> Result<Claim> {
     let own = Owner::of(plan);
+    let text = toml::to_string(&own).map_err(|error| Error::failed(error.to_string()))?;
     let mut claim = Claim::default();
     let mut lines = Vec::new();
     for sink in file_sinks(plan) {
-        let path = mark(&sink);
-        let Some(there) = read(&path) else {
-            if claim_free(&path, &own, begins) {
-                claim.marks.push(path.clone());
-            }
-            // Somebody else may have been faster.
-            lines.extend(read(&path).filter(|owner| owner.runs_beside(&own)).map(|owner| line(&sink, &owner, 0)));
-            continue;
-        };
-        if there.runs_beside(&own) {
-            lines.push(line(&sink, &there, 0));
-        } else if there != own {
-            write(&path, &own, OpenOptions::new().write(true).truncate(true)).ok();
-            claim.marks.push(path);
-        } else {
-            claim.marks.push(path);
+        if begins {
+            fs::create_dir_all(sink.folder).ok();
         }
+        let mark = mark(&sink);
+        let made = File::create_new(&mark).and_then(|mut file| file.write_all(text.as_bytes()));
+        if made.is_err_and(|error| error.kind() == ErrorKind::AlreadyExists) {
+            // It is what a killed process has left, or somebody else was faster.
+            if let Some(owner) = read(&mark).filter(|owner| owner.runs_beside(&own)) {
+                lines.push(line(&sink, &owner, 0));
+                continue;
+            }
+            fs::write(&mark, &text).ok();
+        }
+        claim.marks.push(mark);
     }
     refuse(plan, lines).map(|()| claim)
-}
-
-/// Makes the file if there is none that says anything; returns whether it did. What becomes of a folder that cannot be
-/// written to, its sink says.
-fn claim_free(mark: &Path, own: &Owner, begins: bool) -> bool {
-    if begins && let Some(folder) = mark.parent() {
-        fs::create_dir_all(folder).ok();
-    }
-    match write(mark, own, OpenOptions::new().write(true).create_new(true)) {
-        Ok(()) => true,
-        Err(ErrorKind::AlreadyExists) if read(mark).is_none() => {
-            write(mark, own, OpenOptions::new().write(true).truncate(true)).is_ok()
-        }
-        Err(_) => false,
-    }
-}
-
-fn write(mark: &Path, own: &Owner, how: &OpenOptions) -> std::result::Result<(), ErrorKind> {
-    let text = toml::to_string(own).map_err(|_| ErrorKind::InvalidData)?;
-    let written = how.open(mark).and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|error| error.kind())
 }
 
 fn line(sink: &FileSink<'_>, owner: &Owner, files: usize) -> String {

@@ -204,19 +204,20 @@ impl SourceHead {
         }
     }
 
-    /// Returns whether it pauses after a poll that has found nothing.
-    fn pauses(&self, now: Timestamp) -> bool {
-        self.idle_until.is_some_and(|until| until > now)
+    /// Returns whether it is polled next, if nothing else is due. After a poll that has found nothing it pauses.
+    fn polls_now(&self, now: Timestamp, may_poll: bool) -> bool {
+        self.polls(may_poll) && self.idle_until.is_none_or(|until| until <= now)
+    }
+
+    /// Returns whether calls may be made of it.
+    fn may_be_called(&self, now: Timestamp) -> bool {
+        self.retry.is_due(now) && !self.has_lost_thread()
     }
 
     /// Returns whether it could be polled and was not since its last window was closed. However short the windows are
     /// and however long their markers are under way, something is read in between.
     pub(crate) fn is_owed_turn(&self, now: Timestamp, may_poll: bool) -> bool {
-        !self.has_had_turn
-            && self.polls(may_poll)
-            && !self.pauses(now)
-            && self.retry.is_due(now)
-            && !self.has_lost_thread()
+        !self.has_had_turn && self.polls_now(now, may_poll) && self.may_be_called(now)
     }
 
     /// Its window is closed.
@@ -228,7 +229,7 @@ impl SourceHead {
     pub(crate) fn next_call(&mut self, now: Timestamp, may_poll: bool) -> Option<(SourceCall, Box<dyn AnySource>)> {
         self.source.as_ref()?;
         self.watermarks.may_be_asked(self.polls(may_poll), now);
-        if !self.retry.is_due(now) || self.has_lost_thread() {
+        if !self.may_be_called(now) {
             return None;
         }
         let call = if let Some(opening) = self.opening.clone() {
@@ -236,7 +237,7 @@ impl SourceHead {
         } else if let Some(due) = self.due.clone() {
             self.telling = true;
             due
-        } else if self.polls(may_poll) && !self.pauses(now) {
+        } else if self.polls_now(now, may_poll) {
             self.has_had_turn = true;
             SourceCall::Poll
         } else {

@@ -3,6 +3,9 @@
 //! It drives the very state machines that production drives, on one thread, with time that passes only when the
 //! schedule says so. The process of the job can end at any step; the disk and the outside outlive it.
 
+mod process;
+mod strike;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -14,23 +17,21 @@ use crate::ids::{Fence, SubtaskId};
 use crate::protocol::ladder::LadderSettings;
 use crate::protocol::manifest::PendingOutput;
 use crate::protocol::region::{self, Region};
-use crate::protocol::restart::RestartPolicy;
 use crate::runtime::build::Common;
-use crate::runtime::restore;
 use crate::sim::attempt::{Running, Targets};
-use crate::sim::coverage::{Coverage, Phase};
+use crate::sim::coverage::Coverage;
 use crate::sim::data::Moved;
-use crate::sim::faults::{CommitFailure, Fault, Planned};
+use crate::sim::faults::{CommitFailure, Planned};
 use crate::sim::happening::Happening;
 use crate::sim::history::Plain;
 use crate::sim::job::{Job, Poison, Variant};
 use crate::sim::judge::Judge;
-use crate::sim::outside::{Armed, Outside};
+use crate::sim::outside::Outside;
 use crate::sim::patience::Patience;
 use crate::sim::random::Random;
 use crate::sim::settings::Settings;
 use crate::sim::storage::Storage;
-use crate::sim::trace::{Trace, What};
+use crate::sim::trace::Trace;
 use crate::sim::{Course, Stats};
 
 /// The virtual time at which every run begins, in ms.
@@ -369,236 +370,6 @@ impl<'a> World<'a> {
             }
         }
         false
-    }
-
-    // The process.
-
-    /// The process ends at once, and perhaps the machine with it.
-    pub(crate) fn crash(&mut self, power: bool) {
-        self.trace.note(self.step, self.now, What::Crash, (0, 0), u64::from(power));
-        self.stats.crashes += 1;
-        for happening in std::mem::take(&mut self.queue).into_values() {
-            // What was asked of the outside may have happened all the same.
-            if self.schedule.percent(50) {
-                happening.reach_outside();
-            }
-        }
-        self.leave(power);
-    }
-
-    /// The process is gone; it is started again after a while.
-    pub(crate) fn leave(&mut self, power: bool) {
-        self.queue.clear();
-        for region in &mut self.regions {
-            region.machine = None;
-            region.attempt = None;
-            region.unpublished.clear();
-            region.ended = Ended::No;
-        }
-        self.storage.crash(power);
-        let down = self.schedule.between(0, self.settings.down_ms) as i64;
-        self.at(self.now + down, Happening::Boot);
-    }
-
-    /// The process starts.
-    pub(crate) fn boot(&mut self) {
-        self.trace.note(self.step, self.now, What::Boot, (0, 0), 0);
-        let booted = self.storage.open().and_then(|()| self.storage.claim_incarnation());
-        let incarnation = match booted {
-            Ok(incarnation) => incarnation,
-            Err(error) => return self.boot_failed(&error),
-        };
-        let mut heads = Vec::new();
-        for region in 0..self.regions.len() {
-            match self.head_of(region) {
-                Ok(head) => heads.push(head),
-                Err(error) => return self.boot_failed(&error),
-            }
-        }
-        for (region, head) in heads.iter().enumerate() {
-            match self.has_finished(region, *head) {
-                Ok(true) => self.regions[region].ended = Ended::Finished,
-                Ok(false) => {}
-                Err(error) => return self.boot_failed(&error),
-            }
-        }
-        if std::mem::take(&mut self.rescaling) {
-            match self.fits_rescaled(&heads) {
-                Ok(true) => self.rescale(&heads),
-                Ok(false) => {}
-                Err(error) => return self.boot_failed(&error),
-            }
-        }
-        for (region, head) in heads.into_iter().enumerate() {
-            if self.regions[region].ended == Ended::Finished {
-                continue;
-            }
-            let policy = RestartPolicy::new(self.settings.restart.clone());
-            let fence = Fence { incarnation, attempt: 0 };
-            let members = self.job.layouts[region].members(self.job.regions[region].topology.encode());
-            let machine = Region::new(members, self.settings.checkpoint.clone(), policy, fence);
-            self.regions[region].machine = Some(machine);
-            self.tell_region(region, region::Event::Begin(head));
-        }
-        self.region_ended();
-    }
-
-    /// Returns whether the checkpoints let the job go on with another parallelism.
-    fn fits_rescaled(&mut self, heads: &[WindowId]) -> Result<bool, crate::store::StoreError> {
-        let other = &self.variants[(self.variant + 1) % self.variants.len()].job;
-        for (region, head) in heads.iter().enumerate() {
-            if *head == WindowId::NONE || self.regions[region].ended == Ended::Finished {
-                continue;
-            }
-            let manifest = self.storage.manifest(&other.layouts[region].name, *head)?;
-            if restore::outline(&manifest, &other.regions[region]).is_err() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn rescale(&mut self, heads: &[WindowId]) {
-        self.variant = (self.variant + 1) % self.variants.len();
-        self.job = &self.variants[self.variant].job;
-        (self.losing, self.stalled) = (None, None);
-        self.expected.rescaled(heads);
-        if let Some(history) = self.expected.history() {
-            history.rescaled(self.variant, heads);
-        }
-    }
-
-    /// Returns whether nothing is left to run of a region: it is not started then.
-    fn has_finished(&mut self, region: usize, head: WindowId) -> Result<bool, crate::store::StoreError> {
-        if head == WindowId::NONE {
-            return Ok(false);
-        }
-        self.storage.manifest(&self.job.layouts[region].name, head).map(|manifest| manifest.finished)
-    }
-
-    fn boot_failed(&mut self, error: &crate::store::StoreError) {
-        if self.storage.has_crashed() {
-            return self.crash(true);
-        }
-        if !matches!(error, crate::store::StoreError::Io { .. }) {
-            return self.refuse(&error.to_string());
-        }
-        // Somebody starts it again.
-        self.leave(false);
-    }
-
-    /// The store cannot give back what it was given.
-    pub(crate) fn refuse(&mut self, reason: &str) {
-        if self.storage.may_refuse() {
-            self.refused = Some(reason.to_string());
-            self.over = true;
-        } else {
-            self.judge(Err(InvariantId::CheckpointRestorable.broken(reason)));
-        }
-    }
-
-    /// A region has ended; perhaps the job has.
-    pub(crate) fn region_ended(&mut self) {
-        if self.regions.iter().any(|region| region.ended == Ended::No) {
-            return;
-        }
-        if self.regions.iter().all(|region| region.ended == Ended::Finished) {
-            self.over = true;
-        } else {
-            // It was stopped, and is started again.
-            self.leave(false);
-        }
-    }
-
-    // Faults.
-
-    fn strike(&mut self) {
-        while self.faults.front().is_some_and(|planned| planned.step <= self.step) {
-            let Some(Planned { fault, .. }) = self.faults.pop_front() else { return };
-            self.trace.note(self.step, self.now, What::Fault, (0, 0), self.faults.len() as u64);
-            self.last_fault = (self.now, self.step);
-            if !matches!(fault, Fault::Hook { .. }) {
-                self.stats.faults += 1;
-                self.coverage.note(fault.kind(), &self.phases());
-            }
-            self.apply(fault);
-        }
-    }
-
-    fn apply(&mut self, fault: Fault) {
-        let up = self.regions.iter().any(|region| region.machine.is_some());
-        match fault {
-            Fault::Hook { whom, hook, act, after } => self.outside.arm(Armed { whom, hook, act, after }),
-            Fault::Crash { power } if up => self.crash(power),
-            Fault::Crash { .. } => {}
-            Fault::CrashInStorage { call, power } => self.storage.crash_at(call, power),
-            Fault::Disk { after, calls } => self.storage.fail(after, calls),
-            Fault::RefuseWrites { jobs } => self.refused_writes += jobs,
-            Fault::Decay { bits } => (0..bits).for_each(|_| self.storage.decay()),
-            Fault::SlowStorage { jobs, ms } => self.slow_storage = (jobs, ms),
-            Fault::FailCommits { commits, ms, failure } => {
-                self.failing_commits = (commits > 0).then_some((commits, ms, failure));
-            }
-            Fault::SlowMessages { messages, ms } => self.slow_messages = (messages, ms),
-            Fault::Stall { subtask, ms } => {
-                let until = self.now + ms as i64;
-                self.stalled = self.job.find(&subtask).map(|(region, number)| (region, number, until));
-                self.last_fault = (until, self.step);
-            }
-            Fault::Lose { subtask } => self.losing = self.job.find(&subtask),
-            Fault::Stop | Fault::Rescale => {
-                self.rescaling |= fault == Fault::Rescale && self.variants.len() > 1;
-                for region in 0..self.regions.len() {
-                    self.tell_region(region, region::Event::Stop);
-                }
-            }
-            Fault::Trigger => {
-                for region in 0..self.regions.len() {
-                    if let Some(fence) = self.regions[region].machine.as_ref().map(Region::fence) {
-                        let trigger = crate::protocol::coordinator::Event::Trigger;
-                        self.tell_region(region, region::Event::Coordinator(fence, trigger));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Returns what the job is at.
-    fn phases(&self) -> Vec<Phase> {
-        let mut phases = Vec::new();
-        if self.queue.values().any(|happening| matches!(happening, Happening::Commit(..))) {
-            phases.push(Phase::Committing);
-        }
-        if self.queue.values().any(|happening| matches!(happening, Happening::Write(..))) {
-            phases.push(Phase::Writing);
-        }
-        for (region, run) in self.regions.iter().enumerate().filter(|(_, run)| run.machine.is_some()) {
-            let Some(attempt) = &run.attempt else {
-                phases.push(Phase::Restoring);
-                continue;
-            };
-            let head = self.outside.head(region);
-            for (running, is_sink) in attempt.subtasks.iter().zip(&self.job.layouts[region].sinks) {
-                if !running.machine.is_open() {
-                    phases.push(Phase::Restoring);
-                }
-                if running.machine.is_recovering() {
-                    phases.push(Phase::Replaying);
-                }
-                if *is_sink && running.told < head {
-                    phases.push(Phase::Publishing);
-                }
-                if running.holds_markers() {
-                    phases.push(Phase::Aligning);
-                }
-            }
-        }
-        phases.sort_unstable();
-        phases.dedup();
-        if phases.is_empty() && self.regions.iter().any(|run| run.attempt.is_some()) {
-            phases.push(Phase::Flowing);
-        }
-        phases
     }
 
     // What the other half of the world needs.

@@ -85,3 +85,18 @@ fn a_reader_that_goes_away_is_no_error() {
         assert!(!err.contains("panicked") && !err.contains("error"), "{args:?}: {err}");
     }
 }
+
+#[test]
+fn a_new_project_leaves_alone_what_stands_in_a_folder() {
+    let job = Job::new(1);
+    let before = job.everything();
+    for (dir, words) in [
+        (".", "error: .: there is something in it already"),
+        ("job.toml", "job.toml cannot be made"),
+        ("job.toml/deep", "job.toml/deep cannot be made"),
+    ] {
+        job.piton(&["new", dir]).with(2).says(&[words]);
+    }
+    assert_eq!(job.everything(), before);
+    assert!(fs::read_to_string(job.path("job.toml")).unwrap().contains("[sources.numbers]"));
+}

@@ -65,7 +65,7 @@ pub trait Aggregating: 'static {
 ///         vec![MEAN.into()]
 ///     }
 ///     fn process(&mut self, (place, degrees): &(String, f64), ctx: &mut Context<(String, f64)>) -> Result {
-///         ctx.aggregating_state(MEAN).add(degrees)?;
+///         ctx.aggregating_state(MEAN).push(degrees)?;
 ///         let mean = ctx.aggregating_state(MEAN).get()?.unwrap_or_default();
 ///         ctx.emit((place.clone(), mean));
 ///         Ok(())
@@ -136,16 +136,15 @@ impl<A: Aggregating> AggregatingEntry<'_, A> {
     ///
     /// # Errors
     /// As [`ValueEntry::get`]; so in every method.
-    #[expect(clippy::should_implement_trait, reason = "it is what this is called, and adds in place")]
     #[inline]
-    pub fn add(self, value: &A::In) -> Result {
+    pub fn push(self, value: &A::In) -> Result {
         self.sum.update(|sum| A::add(sum, value))
     }
 
     /// Returns what all that was added comes to, if anything was.
     ///
     /// # Errors
-    /// As `add`.
+    /// As `push`.
     #[inline]
     pub fn get(self) -> Result<Option<A::Out>> {
         Ok(self.sum.get()?.map(A::result))
@@ -154,7 +153,7 @@ impl<A: Aggregating> AggregatingEntry<'_, A> {
     /// Forgets all that was added, and returns what it came to.
     ///
     /// # Errors
-    /// As `add`.
+    /// As `push`.
     pub fn take(self) -> Result<Option<A::Out>> {
         Ok(self.sum.take()?.as_ref().map(A::result))
     }
@@ -221,7 +220,7 @@ mod tests {
                     }
                     2 => {
                         store.begin();
-                        store.aggregating(LONGEST).add("taken back").unwrap();
+                        store.aggregating(LONGEST).push("taken back").unwrap();
                         assert!(store.undo());
                     }
                     3 => {
@@ -230,7 +229,7 @@ mod tests {
                     }
                     length => {
                         let word = format!("{step:0length$}");
-                        store.aggregating(LONGEST).add(&word).unwrap();
+                        store.aggregating(LONGEST).push(&word).unwrap();
                         added[key].push(word);
                     }
                 }
@@ -245,7 +244,7 @@ mod tests {
         let mut store = StateStore::new(0..16, 16);
         store.enter(Key::from(1u64));
         store.value(ValueState::<(u64, Vec<String>)>::new("longest")).set((7, vec!["seven".into()])).unwrap();
-        store.aggregating(LONGEST).add("on").unwrap();
+        store.aggregating(LONGEST).push("on").unwrap();
         assert_eq!(store.aggregating(LONGEST).get().unwrap().as_deref(), Some("8: seven on"));
         let declared = Declared::from(LONGEST);
         assert!(super::super::check_declared(&[declared], &[store.cut().unwrap()], 16).is_ok());

@@ -84,8 +84,7 @@ impl Subtask {
     pub fn wake_at(&self) -> Option<Timestamp> {
         // While it is not free, whatever frees it lets work go on; a time that is over would wake it for nothing.
         let is_free = self.is_free();
-        let may_poll = is_free && !self.held && !self.asking.is_full();
-        let source = self.source.as_ref().and_then(|source| source.wake_at(may_poll));
+        let source = self.source.as_ref().and_then(|source| source.wake_at(self.may_poll()));
         let sink = self.sink.as_ref().and_then(SinkTail::retry_at);
         let timer = self.chain.as_ref().and_then(|chain| chain.next_timer()).filter(|_| is_free && !self.finished);
         let recovery = self.recovery.as_ref().and_then(Recovery::waits_until);

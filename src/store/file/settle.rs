@@ -10,7 +10,7 @@ use super::letters::settle_log;
 use super::open::{Chosen, Opening, failed_to, newest_root};
 use super::record::{self, Root};
 use super::region::{self, Depth, Region, Retained};
-use super::slots::{Slot, SlotFile};
+use super::slots::{self, Slot, SlotFile};
 use super::witness::RegionFound;
 use super::{names, root_content};
 use crate::store::StoreError;
@@ -56,7 +56,8 @@ impl<D: Disk> Opening<'_, D> {
                 // The slot that cannot be read, or the older one.
                 head_file.write(&self.disk, &content).map_err(&failed)?;
             }
-            if is_damaged || found.is_none() {
+            // The commit of a slot that was cut short is in the catalogue, which comes first.
+            if (is_damaged && !slots::is_cut_short(&slots)) || found.is_none() {
                 self.report.repair(format!("{}: a slot was written anew", path.display()));
             }
         }
@@ -147,7 +148,7 @@ impl<D: Disk> Opening<'_, D> {
         }
         let mut file = SlotFile::resume(path, slots);
         let is_damaged = slots.iter().any(|slot| slot.content().is_none());
-        if is_damaged {
+        if is_damaged && !slots::is_cut_short(slots) {
             self.report.repair(format!("{}: a slot was written anew", path.display()));
         }
         if is_damaged || newest_root(slots).as_ref() != Some(root) {

@@ -93,6 +93,16 @@ impl Slot {
     }
 }
 
+/// Returns whether the newest write to a file did not get to its end, as when the process is killed or the power fails:
+/// the other slot still is what was written before it.
+pub(super) fn is_cut_short(slots: &[Slot; 2]) -> bool {
+    match slots {
+        [Slot::Whole { sequence, .. }, Slot::Torn { sequence: torn, .. }]
+        | [Slot::Torn { sequence: torn, .. }, Slot::Whole { sequence, .. }] => torn.checked_sub(*sequence) == Some(1),
+        _ => false,
+    }
+}
+
 /// Writes the slots of one file in turn.
 #[derive(Clone, Debug)]
 pub(super) struct SlotFile {
@@ -307,6 +317,24 @@ mod tests {
         let (disk, _) = written(5);
         disk.overwrite(path, COPY as u64, &newer[COPY..BODY]).unwrap();
         assert_eq!(SlotFile::read(&disk, path).unwrap()[0], torn);
+    }
+
+    #[test]
+    fn only_the_newest_write_can_have_been_cut_short() {
+        let path = Path::new("/HEAD");
+        let read = |disk: &SimDisk| SlotFile::read(disk, path).unwrap();
+        let (disk, _) = written(5);
+        assert!(!is_cut_short(&read(&disk)), "both are whole");
+        // A killed process has written whole pages of the slot after the newest one.
+        disk.overwrite(path, STRIDE, &encode(8, &content(6))[..2000]).unwrap();
+        assert_eq!(read(&disk)[1], Slot::Torn { sequence: 8, window: WindowId(6) });
+        assert!(is_cut_short(&read(&disk)));
+        SlotFile::resume(path, &read(&disk)).write(&disk, &content(7)).unwrap();
+        assert_eq!(windows(&disk), [Some(5), Some(7)]);
+        disk.flip_bit(path, (BODY as u64 + 700) * 8).unwrap();
+        assert!(!is_cut_short(&read(&disk)), "the older one is damaged");
+        disk.truncate(path, 0).unwrap();
+        assert!(!is_cut_short(&read(&disk)));
     }
 
     #[test]
