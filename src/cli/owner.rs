@@ -115,6 +115,14 @@ pub(super) fn claim(plan: &Plan, begins: bool) -> Result<Claim> {
     refuse(plan, lines).map(|()| claim)
 }
 
+/// Finds what a job that has finished may have left, if it was killed just before its end.
+pub(super) fn left_behind(plan: &Plan) -> Claim {
+    let own = Owner::of(plan);
+    let marks =
+        file_sinks(plan).iter().map(mark).filter(|mark| read(mark).is_some_and(|owner| owner.is(&own))).collect();
+    Claim { marks }
+}
+
 fn line(sink: &FileSink<'_>, owner: &Owner, files: usize) -> String {
     let (name, folder) = (sink.name, sink.folder.display());
     let holds = if files > 0 { format!(", {}", count(files as u64, "file")) } else { String::new() };

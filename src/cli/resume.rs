@@ -81,9 +81,8 @@ pub(super) fn open(
     let files = begin_anew(plan, &fresh, discard)?;
     let begins = !fresh.is_empty();
     remove(&files)?;
-    // A job that has finished writes nothing.
     let has_finished = heads.iter().all(|(_, manifest)| manifest.as_ref().is_some_and(|manifest| manifest.finished));
-    let claim = if has_finished { Claim::default() } else { owner::claim(plan, begins)? };
+    let claim = if has_finished { owner::left_behind(plan) } else { owner::claim(plan, begins)? };
     Ok((store, claim))
 }
 

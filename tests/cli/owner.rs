@@ -52,3 +52,19 @@ fn a_job_goes_on_with_its_files_when_it_was_killed_and_moved_or_renamed() {
     job.piton(&[&run[..], &short].concat()).with(0);
     assert_eq!(job.rows().len(), 20_000);
 }
+
+#[test]
+fn a_job_that_was_killed_just_before_its_end_leaves_nothing_once_it_is_run_again() {
+    let job = Job::new(1);
+    job.piton(&["run", "job.toml"]).with(0);
+    let written =
+        || -> Vec<PathBuf> { job.everything().into_iter().filter(|path| path.starts_with(job.path("out"))).collect() };
+    let (before, marked) = (written(), job.path("out/.rows.owner"));
+    let owner = |name: &str| format!("job = {name:?}\nstate = {:?}\n", job.path(".piton").join(name));
+    fs::write(&marked, owner("job")).unwrap();
+    job.piton(&["run", "job.toml"]).with(0);
+    assert_eq!(written(), before);
+    fs::write(&marked, owner("another")).unwrap();
+    job.piton(&["run", "job.toml"]).with(3).says(&["job \"another\""]);
+    assert!(marked.exists(), "it is not ours");
+}
