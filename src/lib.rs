@@ -65,6 +65,7 @@ pub mod config;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod http;
 pub mod ids;
 pub mod invariants;
 pub mod protocol;

@@ -90,7 +90,7 @@ pub(super) struct JobArgs {
 }
 
 /// What is set over a topology file.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct OverrideArgs {
     /// Sets an option over the file, as in checkpoint.interval=200ms; may be repeated
     #[arg(long, value_name = "OPTION=VALUE")]
@@ -132,6 +132,18 @@ pub(super) struct RunArgs {
     /// Keeps a file with the metrics of the job, as Prometheus reads them; written anew every second
     #[arg(long, value_name = "FILE")]
     pub(super) metrics: Option<PathBuf>,
+    /// Answers HTTP with a page, an API and the metrics, over what http.listen says; "8080" is loopback, "0" any free port
+    #[arg(long, value_name = "ADDR")]
+    pub(super) http: Option<String>,
+}
+
+impl RunArgs {
+    /// Plans the job.
+    pub(super) fn plan(&self, registry: &Registry) -> Result<Plan> {
+        let mut over = self.job.over.clone();
+        over.set.extend(self.http.iter().map(|address| format!("http.listen={}", toml::Value::from(address.as_str()))));
+        over.plan(self.job.file(), registry)
+    }
 }
 
 #[derive(Debug, Args)]

@@ -44,6 +44,9 @@ impl EventLog {
 
     /// Writes an event. A job does not fail because its events cannot be written; it says so once.
     pub(super) fn write(&mut self, event: &Event) {
+        if matches!(event, Event::Acknowledged { .. }) {
+            return;
+        }
         let Some(out) = &mut self.out else { return };
         let line = Line { at: rfc3339(self.clock.now()), event };
         let mut line = serde_json::to_vec(&line).expect("events are numbers and texts, which JSON can hold");

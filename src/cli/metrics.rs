@@ -16,7 +16,6 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// Writes the file from when the job has started until it is dropped, and then once more.
 pub(super) struct MetricsFile {
-    metrics: Arc<Metrics>,
     end: Option<Sender<()>>,
     writer: Option<JoinHandle<()>>,
 }
@@ -26,7 +25,7 @@ impl MetricsFile {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub(super) fn begin(path: &Path, metrics: Metrics) -> Result<MetricsFile> {
+    pub(super) fn begin(path: &Path, metrics: Arc<Metrics>) -> Result<MetricsFile> {
         let unwritable =
             |error: io::Error| Error::config(format!("metrics cannot be written to \"{}\": {error}", path.display()));
         if path.as_os_str() == "-" {
@@ -42,8 +41,6 @@ impl MetricsFile {
             return Err(unwritable(io::Error::from(io::ErrorKind::IsADirectory)));
         }
         let (end, ended) = channel::<()>();
-        let kept = Arc::new(metrics);
-        let metrics = Arc::clone(&kept);
         let path = path.to_path_buf();
         let work = move || {
             let mut is_told = false;
@@ -70,12 +67,7 @@ impl MetricsFile {
             }
         };
         let writer = std::thread::Builder::new().name("piton-metrics".into()).spawn(work).map_err(unwritable)?;
-        Ok(MetricsFile { metrics: kept, end: Some(end), writer: Some(writer) })
-    }
-
-    /// Returns what is written.
-    pub(super) fn metrics(&self) -> Arc<Metrics> {
-        Arc::clone(&self.metrics)
+        Ok(MetricsFile { end: Some(end), writer: Some(writer) })
     }
 }
 

@@ -16,6 +16,7 @@ use crate::cli::terminal::Terminal;
 use crate::clock::Clock;
 use crate::config::{OnCancel, Resume};
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::{Bound, Job, Server};
 use crate::runtime::{Ended, Event, Metrics, Opener, Outcome, Progress, RunOptions, Signals, run_in};
 use crate::store::{OpenOptions, SledStore};
 use crate::topology::{Plan, Registry, Unmapped};
@@ -25,7 +26,7 @@ pub(super) fn run(args: &RunArgs, registry: &Registry, terminal: &Terminal) -> R
     supervise::follow_supervisor();
     // Before anything else: whoever stops the job while it starts means the job, not the process.
     let caught = Signals::catch();
-    let mut plan = args.job.plan(registry)?;
+    let mut plan = args.plan(registry)?;
     if let Some(resume) = &args.resume {
         plan.settings.recovery.resume = Resume::from(resume.clone());
     }
@@ -93,12 +94,22 @@ fn start(
         Some(chaos) => chaos.open_store(&of_plan.settings.store.path, open_options),
         None => open_store(&of_plan, open_options),
     };
+    // Somebody else's run of this very job, which has the address, is said below.
+    let bound = match chaos {
+        Some(_) => Ok(None),
+        None => Bound::to(&plan.settings.http),
+    };
+    let bound = if SledStore::is_in_use(&plan.settings.store.path) { Ok(bound.ok().flatten()) } else { bound }?;
     let (store, _claim) = resume::open(plan, &plan.settings.recovery.resume, discard, unmapped, &open)?;
 
     let progress = Progress::default();
-    let of_job = || Metrics::new(&plan.settings.job.name, &progress);
-    let file = args.metrics.as_ref().map(|path| MetricsFile::begin(path, of_job()?)).transpose()?;
-    let metrics = file.as_ref().map(MetricsFile::metrics);
+    let metrics = Arc::new(Metrics::new(&plan.settings.job.name, &progress)?);
+    let file = args.metrics.as_ref().map(|path| MetricsFile::begin(path, Arc::clone(&metrics))).transpose()?;
+    let shown = Arc::new(Job::new(plan, Arc::clone(&metrics), &progress, clock.clone()));
+    let server = bound.map(|bound| Server::start(bound, Arc::clone(&shown))).transpose()?;
+    if let Some(server) = &server {
+        terminal.say(&format!("page, API and metrics: http://{}/", server.address()));
+    }
     let live = Live::default();
     if shows_progress(args, plan, terminal) {
         terminal.show(Some(live.bar(&plan.settings.job.name, &progress, clock.clone())));
@@ -113,9 +124,8 @@ fn start(
         clock: clock.clone(),
         listener: Box::new(move |event| {
             live.on(event);
-            if let Some(metrics) = &metrics {
-                metrics.on(event);
-            }
+            metrics.on(event);
+            shown.on(event);
             tell(event);
             if let Some(log) = log.lock().as_mut() {
                 log.write(event);
@@ -133,6 +143,7 @@ fn start(
     let ended = run_in(plan, options, opener);
     // With what it ended with.
     drop(file);
+    drop(server);
     let ended = ended?;
     if let Ended::Ran(Outcome { cancelled: true, .. }) = ended
         && plan.settings.checkpoint.on_cancel == OnCancel::Delete

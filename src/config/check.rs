@@ -18,7 +18,6 @@ pub(crate) fn check(settings: &Settings, layered: &Layered<'_>, problems: &mut P
     check_checkpoint(settings, problems);
     check_recovery(settings, layered, problems);
     check_chaos(settings, layered, problems);
-    warn_of_idle_options(layered, problems);
     let http = &settings.http;
     if let Some(listen) = &http.listen
         && !listen.0.ip().is_loopback()
@@ -26,15 +25,6 @@ pub(crate) fn check(settings: &Settings, layered: &Layered<'_>, problems: &mut P
     {
         let message = format!("listening on {} needs a token: set http.token, or listen on loopback", listen.0.ip());
         problems.value("http.listen", message);
-    }
-}
-
-/// Options that are read, so that a file may hold them already, but that nothing acts on in this version.
-const IDLE: [&str; 2] = ["http.listen", "http.token"];
-
-fn warn_of_idle_options(layered: &Layered<'_>, problems: &mut Problems) {
-    for path in IDLE.into_iter().filter(|path| layered.is_given(path)) {
-        problems.warn(path, format!("{path} has no effect in this version"));
     }
 }
 

@@ -31,7 +31,7 @@ use crate::protocol::subtask::{Command, Event, Subtask};
 use crate::runtime::calls::{SinkBack, SourceBack, guarded_poll, sink_call, source_call};
 use crate::runtime::note::NoteKind;
 use crate::runtime::port::{Look, Port};
-use crate::runtime::progress::Gauges;
+use crate::runtime::progress::{Activity, Gauges};
 use crate::runtime::requests::Requests;
 use crate::runtime::seat::{Core, DROPPING, Knock, Lying, Presence, REQUESTS, SINK, SOURCE, Seat};
 use crate::runtime::storage::Storage;
@@ -420,6 +420,7 @@ impl ActorFuture<SubtaskActor> for RunLoop {
             seat.put(core);
             return Poll::Pending;
         }
+        core.driver.spec.gauges.does(Activity::Busy);
         let mut taken = Some(core);
         let turn = catch_unwind(AssertUnwindSafe(|| Driver::turn(&seat, &mut taken, cx)));
         let (more, core) = match (turn, taken) {
@@ -445,6 +446,11 @@ impl ActorFuture<SubtaskActor> for RunLoop {
         gauges.taken.store(counters.taken, Ordering::Relaxed);
         gauges.window.store(subtask.window().0, Ordering::Relaxed);
         gauges.watermark.store(subtask.watermark(), Ordering::Relaxed);
+        gauges.does(match (more, subtask.outbox_is_clear()) {
+            (true, _) => Activity::Busy,
+            (false, true) => Activity::Idle,
+            (false, false) => Activity::Blocked,
+        });
         if more {
             cx.waker().wake_by_ref();
         } else {

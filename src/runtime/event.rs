@@ -22,6 +22,15 @@ pub enum Event {
         /// The window that it closes.
         window: u64,
     },
+    /// A subtask's part of a checkpoint is durable. There is one for each subtask and checkpoint, so `--events` leaves them out.
+    Acknowledged {
+        /// The region.
+        region: String,
+        /// The window that the checkpoint closes.
+        window: u64,
+        /// What it is made of, and how long it took.
+        part: Box<Part>,
+    },
     /// A checkpoint is durable everywhere; written only after it is true on disk.
     Committed {
         /// The region.
@@ -138,6 +147,33 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+}
+
+/// A subtask's part of a checkpoint. Times are in ms since 1970, sizes in bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// Its name: that of the head of its chain.
+    pub operator: String,
+    /// Which of the subtasks of that name.
+    pub subtask: u32,
+    /// When the first of its inputs brought word of the checkpoint.
+    pub heard_ms: i64,
+    /// When it waited for the others no more.
+    pub aligned_ms: i64,
+    /// When its snapshot was taken.
+    pub taken_ms: i64,
+    /// When that was durable, and the supervisor knew.
+    pub acknowledged_ms: i64,
+    /// How much state the checkpoint refers to, of each operator of the chain.
+    pub state: Vec<(String, u64)>,
+    /// How much of it is new since the checkpoint before.
+    pub fresh: u64,
+    /// How many records under way to it are in the checkpoint, and how many bytes they take.
+    pub under_way: (u64, u64),
+    /// Whether it did not wait for the end of the window.
+    pub unaligned: bool,
+    /// The watermark that it had, in ms.
+    pub watermark: i64,
 }
 
 /// Takes the events of a job; called on the supervisor's thread, so it must not block for long.

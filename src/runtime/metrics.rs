@@ -155,6 +155,7 @@ impl Metrics {
             Event::Violated { invariant, .. } => self.broken.with_label_values(&[*invariant]).inc(),
             Event::Started { .. } => self.started.store(true, Ordering::Relaxed),
             Event::CheckpointStarted { .. }
+            | Event::Acknowledged { .. }
             | Event::Escalated { .. }
             | Event::Savepoint { .. }
             | Event::Finished { .. }

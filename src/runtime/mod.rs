@@ -26,11 +26,11 @@ mod time;
 mod watch;
 
 pub use control::{Answer, Request, ask};
-pub use event::{Event, Listener};
+pub use event::{Event, Listener, Part};
 pub use faults::{Breaker, Faults, Victim};
 pub use job::{Ended, RunOptions, run, run_in};
 pub use kept::Opener;
 pub use metrics::Metrics;
-pub use progress::Progress;
+pub use progress::{Activity, Progress, Reached};
 pub use signals::Signals;
 pub use supervisor::Outcome;

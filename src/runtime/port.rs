@@ -97,6 +97,13 @@ impl Port {
         [captured, state.mailbox.take_heard().map(Event::Heard)]
     }
 
+    /// Returns how many batches wait in all channels, and for how many there is room.
+    pub(crate) fn filled(&self) -> (usize, usize) {
+        let mailbox = &self.state.lock().mailbox;
+        let waiting = (0..mailbox.channels()).map(|channel| mailbox.batches(channel)).sum();
+        (waiting, mailbox.channels() * mailbox.capacity())
+    }
+
     /// See [`Mailbox::capture`].
     pub(crate) fn capture(&self, window: WindowId, closed: &[bool]) {
         self.state.lock().mailbox.capture(window, closed);

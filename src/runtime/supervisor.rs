@@ -3,6 +3,7 @@
 //! It decides nothing: every decision is the [`Region`]'s, a plain state machine. No user code runs here, and nothing
 //! blocks: the store has a thread of its own.
 
+mod acknowledged;
 mod asked;
 mod attempt;
 mod outcome;
@@ -121,7 +122,7 @@ impl Supervisor {
             begin.push(window);
             regions.push(Held::new(machine, blueprint, window, &spec.common));
         }
-        spec.progress.watch(regions.iter().flat_map(|region| &region.gauges));
+        spec.progress.watch(regions.iter().flat_map(Held::watched));
         Supervisor {
             job: spec.job,
             expires_ms: spec.expires_ms,
@@ -291,7 +292,10 @@ impl Supervisor {
             NoteKind::Unsure => coordinator::Event::Unsure,
             NoteKind::Closed(window, pace) => coordinator::Event::Closed(subtask, window, pace),
             NoteKind::Ack(_) if self.faults.as_ref().is_some_and(|faults| faults.loses_ack(&subtask)) => return,
-            NoteKind::Ack(ack) => coordinator::Event::Ack(subtask, ack),
+            NoteKind::Ack(ack) => {
+                self.acknowledged(index, fence, &ack);
+                coordinator::Event::Ack(subtask, ack)
+            }
             NoteKind::Declined(declined) => coordinator::Event::Declined(subtask, declined),
             NoteKind::Told(window) => coordinator::Event::Told(subtask, window),
             NoteKind::Finished => coordinator::Event::Finished(subtask),

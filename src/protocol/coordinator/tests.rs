@@ -8,6 +8,7 @@ mod when;
 
 use super::*;
 use crate::protocol::drift::Pace;
+use crate::protocol::subtask::Timing;
 
 /// A coordinator with one source and one sink, which are open.
 struct Pair {
@@ -76,7 +77,7 @@ impl Pair {
                 within: None,
                 in_flight: None,
             };
-            let ack = Ack { fence: Fence::default(), window, snapshot, joined: Vec::new() };
+            let ack = Ack { fence: Fence::default(), window, snapshot, joined: Vec::new(), timing: Timing::default() };
             self.coordinator.on(Event::Ack(subtask, Box::new(ack)), self.now);
         }
         self.coordinator.commands().collect()

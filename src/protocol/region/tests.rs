@@ -5,7 +5,7 @@ use crate::config::RestartStrategy;
 use crate::protocol::commit::CommitError;
 use crate::protocol::drift::Pace;
 use crate::protocol::manifest::SubtaskSnapshot;
-use crate::protocol::subtask::{Ack, Declined, Why};
+use crate::protocol::subtask::{Ack, Declined, Timing, Why};
 
 fn source() -> SubtaskId {
     SubtaskId::new("source", 0)
@@ -73,7 +73,7 @@ impl Rig {
             within: None,
             in_flight: None,
         };
-        let ack = Ack { fence, window: WindowId(window), snapshot, joined: Vec::new() };
+        let ack = Ack { fence, window: WindowId(window), snapshot, joined: Vec::new(), timing: Timing::default() };
         self.on(Event::Coordinator(fence, coordinator::Event::Ack(source(), Box::new(ack))), now)
     }
 

@@ -23,6 +23,7 @@ impl Subtask {
             }
         }
         if marker.snapshot {
+            self.timings.aligned(marker.window);
             self.steps.push_back(Step::Prepare(marker));
             self.steps.push_back(Step::Cut(marker, alignment));
         }
@@ -94,6 +95,7 @@ impl Subtask {
             within: within.then(|| Within { ended: self.window, channels: self.aligner.windows() }),
             in_flight: None,
         };
+        self.timings.taken(window, fresh.iter().map(|chunk| chunk.len() as u64).sum());
         let joined = self.sink.as_ref().map(|sink| sink.joined(&self.id, window)).unwrap_or_default();
         self.lineage.cut(window, snapshot, joined, fresh.into_iter().map(Arc::new).collect(), within);
         self.taken(window, within);
@@ -166,7 +168,8 @@ impl Subtask {
     pub(super) fn notice_done(&mut self) {
         match self.notices.pop_front() {
             Some((Notice::Checkpointed(window), Some(cut))) => {
-                let ack = Ack { fence: self.fence, window, snapshot: cut.snapshot, joined: cut.joined };
+                let timing = self.timings.kept(window);
+                let ack = Ack { fence: self.fence, window, snapshot: cut.snapshot, joined: cut.joined, timing };
                 self.commands.push(Command::Ack(Box::new(ack)));
             }
             Some((Notice::Committed(window), _)) => {

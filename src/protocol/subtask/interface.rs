@@ -6,7 +6,7 @@ use std::sync::Arc;
 use piton_actors::host::{AnySink, AnySource, SinkCall};
 use piton_actors::{Batch, Result as UserResult, Timestamp, WindowId};
 
-use super::Restart;
+use super::{Restart, Timing};
 use crate::ids::{Fence, SubtaskId};
 use crate::protocol::asking::{Asked, Attempt};
 use crate::protocol::capture::InFlight;
@@ -169,6 +169,8 @@ pub struct Ack {
     pub snapshot: SubtaskSnapshot,
     /// What takes part in the commit.
     pub joined: Vec<JoinedOutput>,
+    /// When it got how far.
+    pub timing: Timing,
 }
 
 /// Why there is no snapshot of a window.

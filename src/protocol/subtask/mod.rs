@@ -28,6 +28,7 @@ mod overtaking;
 mod recovery;
 mod replay;
 mod stream;
+mod timing;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -39,6 +40,8 @@ use self::overtaking::Overtaking;
 pub use self::recovery::Restart;
 use self::recovery::{Outer, Recovery, Report};
 use self::stream::Step;
+pub use self::timing::Timing;
+use self::timing::Timings;
 use crate::ids::{Fence, SubtaskId};
 use crate::protocol::align::Aligner;
 use crate::protocol::asking::Asking;
@@ -136,6 +139,7 @@ pub struct Subtask {
     publishing: VecDeque<WindowId>,
     commands: Vec<Command>,
     counters: Counters,
+    timings: Timings,
     key_groups: u32,
     stopwatch: Stopwatch,
 }
@@ -253,6 +257,7 @@ impl Subtask {
             publishing: VecDeque::new(),
             commands: Vec::new(),
             counters: Counters::default(),
+            timings: Timings::default(),
             key_groups: spec.info.key_groups,
             stopwatch: spec.stopwatch,
         })
@@ -263,6 +268,7 @@ impl Subtask {
         if self.state == State::Failed {
             return;
         }
+        self.timings.at(now);
         let done = self.handle(event, now).and_then(|()| self.advance(now));
         self.commands.extend(self.asking.commands().map(Command::Ask));
         if let Err(failure) = done {
@@ -331,10 +337,14 @@ impl Subtask {
                 if let Some(source) = &mut self.source {
                     source.drift.hear(slowest);
                 }
+                if marker.snapshot {
+                    self.timings.heard(marker.window);
+                }
                 self.closes.push_back((marker, behind, alignment));
                 Ok(())
             }
             Event::Heard(window) => {
+                self.timings.heard(window);
                 self.overtaking.ask(window);
                 Ok(())
             }

@@ -300,6 +300,9 @@ impl Subtask {
                     self.overtaking.said(channel, marker.window);
                 }
                 marker.snapshot &= !self.overtaking.has_taken(marker.window);
+                if marker.snapshot {
+                    self.timings.heard(marker.window);
+                }
                 let id = &self.id;
                 self.aligner.marker(channel, marker).map_err(|lost| Failure::engine(&*id.operator, lost))?;
                 while let Some(ended) = self.aligner.next_ended() {

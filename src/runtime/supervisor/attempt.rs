@@ -20,7 +20,7 @@ use crate::runtime::actor::{Driver, DriverSpec};
 use crate::runtime::build::{Common, RegionBlueprint};
 use crate::runtime::event::Event;
 use crate::runtime::port::Port;
-use crate::runtime::progress::Gauges;
+use crate::runtime::progress::{Gauges, Watched};
 use crate::runtime::restore;
 use crate::runtime::seat::{Core, Label, Letterbox, Lying, Seat};
 use crate::runtime::storage::Loaded;
@@ -88,6 +88,15 @@ impl Held {
             blueprint,
             ids,
         }
+    }
+
+    /// Returns what is shown of its subtasks.
+    pub(super) fn watched(&self) -> impl Iterator<Item = Watched> {
+        self.ids.iter().zip(&self.gauges).zip(&self.ports).map(|((id, gauges), port)| Watched {
+            subtask: id.clone(),
+            gauges: Arc::clone(gauges),
+            port: Arc::clone(port),
+        })
     }
 
     /// Ends the present attempt, even if it has not been started yet.

@@ -1,6 +1,7 @@
 //! Rows: what is given, what happens at which time, and what the coordinator asks for then.
 
 use super::*;
+use crate::protocol::subtask::Timing;
 
 /// What happens.
 #[derive(Clone, Copy, Debug)]
@@ -205,7 +206,10 @@ fn acknowledgement(who: &str, window: u64, finished: bool, attempt: u64) -> Even
         in_flight: None,
     };
     let fence = Fence { incarnation: 1, attempt };
-    Event::Ack(subtask, Box::new(Ack { fence, window: WindowId(window), snapshot, joined: Vec::new() }))
+    Event::Ack(
+        subtask,
+        Box::new(Ack { fence, window: WindowId(window), snapshot, joined: Vec::new(), timing: Timing::default() }),
+    )
 }
 
 fn say(command: &Command) -> String {

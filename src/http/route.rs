@@ -1,0 +1,161 @@
+//! What a request means: decided from its method and its path.
+
+use percent_encoding::percent_decode_str;
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// The page, or something that it is made of.
+    Asset(&'static Asset),
+    /// The metrics.
+    Metrics,
+    /// All jobs.
+    Jobs,
+    /// Something of a job.
+    Of { job: String, what: What },
+    /// A job is to do something.
+    Do { job: String, act: Act },
+}
+
+/// What is asked of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    Job,
+    Checkpoints,
+    Config,
+    Checkpoint { window: u64 },
+    Operator { window: u64, operator: String },
+    Savepoints,
+    Exceptions,
+}
+
+/// What a job is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    Savepoint,
+    Stop,
+    Cancel,
+}
+
+/// A file of the page.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Asset {
+    pub(super) path: &'static str,
+    pub(super) content_type: &'static str,
+    pub(super) content: &'static str,
+}
+
+const ASSETS: &[Asset] = &[
+    Asset { path: "/", content_type: "text/html; charset=utf-8", content: include_str!("page/index.html") },
+    Asset { path: "/page.css", content_type: "text/css; charset=utf-8", content: include_str!("page/page.css") },
+    Asset { path: "/page.js", content_type: "text/javascript; charset=utf-8", content: include_str!("page/page.js") },
+];
+
+/// Why there is no answer to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Astray {
+    /// There is nothing of this path.
+    NotFound,
+    /// There is, but not by this method; these are the ones.
+    Method(&'static str),
+}
+
+/// Returns what is asked for.
+///
+/// # Errors
+/// If there is no such thing.
+pub(super) fn route(method: &str, path: &str) -> Result<Route, Astray> {
+    let is_get = ["GET", "HEAD"].contains(&method);
+    let get = |route| if is_get { Ok(route) } else { Err(Astray::Method("GET, HEAD")) };
+    if let Some(asset) = ASSETS.iter().find(|asset| asset.path == path) {
+        return get(Route::Asset(asset));
+    }
+    let parts: Option<Vec<String>> = path.strip_prefix('/').unwrap_or_default().split('/').map(decoded).collect();
+    let parts = parts.ok_or(Astray::NotFound)?;
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let (job, rest) = match &parts[..] {
+        ["metrics"] => return get(Route::Metrics),
+        ["api", "jobs"] => return get(Route::Jobs),
+        ["api", "jobs", job, rest @ ..] if !job.is_empty() => (job.to_string(), rest),
+        _ => return Err(Astray::NotFound),
+    };
+    let window = |text: &str| text.parse().map_err(|_| Astray::NotFound);
+    let what = match rest {
+        [] => What::Job,
+        ["checkpoints"] => What::Checkpoints,
+        ["checkpoints", "config"] => What::Config,
+        ["checkpoints", id] => What::Checkpoint { window: window(id)? },
+        ["checkpoints", id, "operators", operator] => {
+            What::Operator { window: window(id)?, operator: operator.to_string() }
+        }
+        ["exceptions"] => What::Exceptions,
+        ["savepoints"] if is_get => What::Savepoints,
+        ["savepoints" | "savepoint"] => return act(method, job, Act::Savepoint),
+        ["stop"] => return act(method, job, Act::Stop),
+        ["cancel"] => return act(method, job, Act::Cancel),
+        _ => return Err(Astray::NotFound),
+    };
+    get(Route::Of { job, what })
+}
+
+fn act(method: &str, job: String, act: Act) -> Result<Route, Astray> {
+    if method == "POST" { Ok(Route::Do { job, act }) } else { Err(Astray::Method("POST")) }
+}
+
+/// Returns a part of a path as it is meant; nothing if it is not Unicode.
+fn decoded(part: &str) -> Option<String> {
+    percent_decode_str(part).decode_utf8().ok().map(|part| part.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(what: What) -> Result<Route, Astray> {
+        Ok(Route::Of { job: "my job".into(), what })
+    }
+
+    #[test]
+    fn what_is_there_is_found() {
+        let get = |path: &str| route("GET", path);
+        assert!(matches!(get("/"), Ok(Route::Asset(Asset { path: "/", .. }))));
+        assert_eq!(get("/metrics"), Ok(Route::Metrics));
+        assert_eq!(get("/api/jobs"), Ok(Route::Jobs));
+        assert_eq!(get("/api/jobs/my%20job"), of(What::Job));
+        assert_eq!(get("/api/jobs/my%20job/checkpoints"), of(What::Checkpoints));
+        assert_eq!(get("/api/jobs/my%20job/checkpoints/config"), of(What::Config));
+        assert_eq!(get("/api/jobs/my%20job/checkpoints/17"), of(What::Checkpoint { window: 17 }));
+        let operator = What::Operator { window: 17, operator: "größe".into() };
+        assert_eq!(get("/api/jobs/my%20job/checkpoints/17/operators/gr%C3%B6%C3%9Fe"), of(operator));
+        assert_eq!(get("/api/jobs/my%20job/savepoints"), of(What::Savepoints));
+        assert_eq!(route("HEAD", "/api/jobs/my%20job"), of(What::Job));
+        for (path, act) in [("savepoint", Act::Savepoint), ("savepoints", Act::Savepoint), ("stop", Act::Stop)] {
+            let route = route("POST", &format!("/api/jobs/a/{path}"));
+            assert_eq!(route, Ok(Route::Do { job: "a".into(), act }));
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_found_and_methods_are_told() {
+        for path in [
+            "",
+            "/api",
+            "/api/jobs/",
+            "/api/jobs/a/",
+            "/api/jobs/a/checkpoints/x",
+            "/api/jobs/a/checkpoints/-1",
+            "/x",
+            "/%ff",
+            "/api/jobs/a/checkpoints/99999999999999999999",
+            "/../Cargo.toml",
+            "/page/../page.js",
+            "/api/jobs/a/stop/now",
+        ] {
+            assert_eq!(route("GET", path), Err(Astray::NotFound), "{path}");
+        }
+        assert_eq!(route("POST", "/api/jobs"), Err(Astray::Method("GET, HEAD")));
+        assert_eq!(route("DELETE", "/"), Err(Astray::Method("GET, HEAD")));
+        assert_eq!(route("GET", "/api/jobs/a/stop"), Err(Astray::Method("POST")));
+        assert_eq!(route("PUT", "/api/jobs/a/savepoints"), Err(Astray::Method("POST")));
+    }
+}

@@ -1,0 +1,261 @@
+//! The sockets: requests come in here, and go out as what the other modules decide.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderMap, HeaderName};
+use actix_web::web::{self, Bytes, Data, Query};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::config::HttpSettings;
+use crate::error::{Error, Result};
+use crate::http::Job;
+use crate::http::gate::{Gate, Sender};
+use crate::http::route::{Act, Astray, Route, What, route};
+use crate::http::shares;
+use crate::runtime::{Answer, Request, ask};
+
+/// How long somebody who connects may take for the head of a request.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a connection that is not used is kept.
+const KEPT: Duration = Duration::from_secs(15);
+/// How many connections there may be: more wait until there are fewer.
+const CONNECTIONS: usize = 1_024;
+/// The longest body.
+const LONGEST: usize = 64 << 10;
+/// How long answers that are under way when the job ends may take, in s.
+const LAST: u64 = 2;
+
+/// An address that is taken, and on which nobody is answered yet.
+#[derive(Debug)]
+pub struct Bound {
+    listener: TcpListener,
+    token: Option<String>,
+}
+
+impl Bound {
+    /// Takes the address of the settings, if they have one.
+    ///
+    /// # Errors
+    /// Of kind `Config` if it cannot be had.
+    pub fn to(settings: &HttpSettings) -> Result<Option<Bound>> {
+        let Some(listen) = settings.listen else { return Ok(None) };
+        let unlistenable = |error| Error::config(format!("http.listen: cannot listen on {}: {error}", listen.0));
+        let listener = TcpListener::bind(listen.0).map_err(unlistenable)?;
+        Ok(Some(Bound { listener, token: settings.token.clone() }))
+    }
+}
+
+/// Answers until it is dropped.
+pub struct Server {
+    address: SocketAddr,
+    handle: ServerHandle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Begins to answer.
+    ///
+    /// # Errors
+    /// Of kind `Failed` if the system does not let us.
+    pub fn start(bound: Bound, job: Arc<Job>) -> Result<Server> {
+        let failed = |error: io::Error| Error::failed(format!("the HTTP server could not be started: {error}"));
+        let address = bound.listener.local_addr().map_err(failed)?;
+        let (tell, told) = mpsc::channel();
+        let serve = move || actix_web::rt::System::new().block_on(serve(bound, job, &tell));
+        let thread = std::thread::Builder::new().name("piton-http".into()).spawn(serve).map_err(failed)?;
+        let handle = told.recv().map_err(io::Error::other).and_then(|told| told).map_err(failed)?;
+        Ok(Server { address, handle, thread: Some(thread) })
+    }
+
+    /// Returns where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // What is asked of it is done even if nobody waits for it.
+        drop(self.handle.stop(true));
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+async fn serve(bound: Bound, job: Arc<Job>, tell: &mpsc::Sender<io::Result<ServerHandle>>) {
+    let gate = Data::new(Gate::new(bound.token));
+    let shown = Data::from(Arc::clone(&job));
+    let app = move || {
+        App::new()
+            .app_data(Data::clone(&gate))
+            .app_data(Data::clone(&shown))
+            .app_data(web::PayloadConfig::new(LONGEST))
+            .default_service(web::to(answer))
+    };
+    let server = HttpServer::new(app)
+        .workers(1)
+        .max_connections(CONNECTIONS)
+        .client_request_timeout(PATIENCE)
+        .keep_alive(KEPT)
+        .shutdown_timeout(LAST)
+        .disable_signals()
+        .listen(bound.listener);
+    let server = match server {
+        Ok(server) => server.run(),
+        Err(error) => return drop(tell.send(Err(error))),
+    };
+    tell.send(Ok(server.handle())).ok();
+    let looking = actix_web::rt::spawn(async move {
+        #[expect(clippy::disallowed_methods, reason = "it is real time of which the shares are told")]
+        let mut often = actix_web::rt::time::interval(shares::EVERY);
+        loop {
+            often.tick().await;
+            job.look();
+        }
+    });
+    if let Err(error) = server.await {
+        tracing::warn!(%error, "the HTTP server has ended");
+    }
+    looking.abort();
+}
+
+/// What may stand behind the `?`.
+#[derive(Debug, Deserialize)]
+struct Asked {
+    region: Option<String>,
+}
+
+/// What may be in the body of a request to do something.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Order {
+    /// The name of a savepoint.
+    name: Option<String>,
+    /// The savepoint that a stop is to leave.
+    savepoint: Option<String>,
+    /// Whether a stop ends the input first.
+    drain: bool,
+}
+
+async fn answer(
+    request: HttpRequest,
+    body: std::result::Result<Bytes, actix_web::Error>,
+    job: Data<Job>,
+    gate: Data<Gate>,
+) -> HttpResponse {
+    let said = |name: HeaderName| said(request.headers(), &name);
+    let found = route(request.method().as_str(), request.path());
+    let sender = Sender {
+        host: said(header::HOST),
+        origin: said(header::ORIGIN),
+        site: said(HeaderName::from_static("sec-fetch-site")),
+        authorization: said(header::AUTHORIZATION),
+    };
+    if let Err(refused) = gate.admit(sender, matches!(found, Ok(Route::Asset(_)))) {
+        return error(refused.status(), refused.reason());
+    }
+    match found {
+        Err(Astray::NotFound) => error(404, "there is nothing here; the jobs are at /api/jobs"),
+        Err(Astray::Method(methods)) => {
+            let mut answer = error(405, &format!("this is answered to {methods}"));
+            answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(methods));
+            answer
+        }
+        Ok(Route::Asset(asset)) => HttpResponse::Ok()
+            .content_type(asset.content_type)
+            .insert_header((header::CONTENT_SECURITY_POLICY, "default-src 'self'; frame-ancestors 'none'"))
+            .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+            .insert_header((header::CACHE_CONTROL, "no-cache"))
+            .body(asset.content),
+        Ok(Route::Metrics) => match job.metrics() {
+            Ok(text) => HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text),
+            Err(unwritable) => error(500, &unwritable.to_string()),
+        },
+        Ok(Route::Jobs) => json_of(200, &job.jobs()),
+        Ok(Route::Of { job: name, .. } | Route::Do { job: name, .. }) if name != job.name() => {
+            error(404, &format!("there is no job \"{name}\" (jobs: \"{}\")", job.name()))
+        }
+        Ok(Route::Of { what: What::Savepoints, .. }) => act(&job, Request::Savepoints).await,
+        Ok(Route::Of { what, .. }) => {
+            let Ok(asked) = Query::<Asked>::from_query(request.query_string()) else {
+                return error(400, "what stands behind the \"?\" cannot be understood");
+            };
+            match job.answer(&what, asked.region.as_deref()) {
+                Ok(answer) => json_of(200, &answer),
+                Err(nothing) => error(404, &nothing),
+            }
+        }
+        Ok(Route::Do { act: what, .. }) => {
+            match body.map_err(|error| error.to_string()).and_then(|body| order(&body)) {
+                Ok(order) => act(&job, request_of(what, order)).await,
+                Err(reason) => error(400, &reason),
+            }
+        }
+    }
+}
+
+fn said<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Reads what is to be done, of a body that may be empty.
+fn order(body: &[u8]) -> std::result::Result<Order, String> {
+    if body.trim_ascii().is_empty() {
+        return Ok(Order::default());
+    }
+    serde_json::from_slice(body).map_err(|error| format!("the body cannot be understood: {error}"))
+}
+
+fn request_of(act: Act, order: Order) -> Request {
+    match act {
+        Act::Savepoint => Request::Savepoint { name: order.name.or(order.savepoint) },
+        Act::Stop => Request::Stop { savepoint: order.savepoint.or(order.name), drain: order.drain },
+        Act::Cancel => Request::Cancel,
+    }
+}
+
+/// Asks the job to do something, and says what came of it.
+async fn act(job: &Data<Job>, request: Request) -> HttpResponse {
+    let dir = job.state_directory().to_path_buf();
+    match web::block(move || ask(&dir, &request)).await {
+        Ok(Ok(Some(Answer::Error { error: reason }))) => error(409, &reason),
+        Ok(Ok(Some(answer))) => {
+            let mut said = serde_json::to_value(&answer).unwrap_or_default();
+            if let Some(said) = said.as_object_mut() {
+                said.remove("answer");
+            }
+            json_of(200, &said)
+        }
+        Ok(Ok(None)) => {
+            error(503, "the job takes no requests at the moment: it has not started yet, or is about to end")
+        }
+        Ok(Err(failed)) => error(503, &failed.to_string()),
+        Err(failed) => error(503, &failed.to_string()),
+    }
+}
+
+fn error(status: u16, reason: &str) -> HttpResponse {
+    json_of(status, &json!({ "error": reason }))
+}
+
+fn json_of(status: u16, value: &Value) -> HttpResponse {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut answer = HttpResponse::build(status);
+    if status == StatusCode::UNAUTHORIZED {
+        answer.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+    }
+    answer
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .content_type("application/json")
+        .body(value.to_string())
+}
