@@ -60,7 +60,9 @@ fn filter(interactive: bool, log: Log) -> Result<Targets> {
         (Log::Usual, true) => LevelFilter::WARN,
         (Log::Usual, false) => LevelFilter::INFO,
     };
-    Ok(Targets::new().with_default(level))
+    // Of its own start and end, the HTTP server tells more than anybody wants to know.
+    let server = level.min(LevelFilter::WARN);
+    Ok(Targets::new().with_default(level).with_target("actix_server", server))
 }
 
 struct Times(Clock);

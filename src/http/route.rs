@@ -9,6 +9,8 @@ pub(super) enum Route {
     Asset(&'static Asset),
     /// The metrics.
     Metrics,
+    /// What there is to ask for, as OpenAPI has it.
+    OpenApi,
     /// All jobs.
     Jobs,
     /// Something of a job.
@@ -51,6 +53,9 @@ const ASSETS: &[Asset] = &[
     Asset { path: "/page.js", content_type: "text/javascript; charset=utf-8", content: include_str!("page/page.js") },
 ];
 
+/// What there is to ask for.
+pub(super) const OPEN_API: &str = include_str!("openapi.json");
+
 /// Why there is no answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Astray {
@@ -75,6 +80,7 @@ pub(super) fn route(method: &str, path: &str) -> Result<Route, Astray> {
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let (job, rest) = match &parts[..] {
         ["metrics"] => return get(Route::Metrics),
+        ["api", "openapi.json"] => return get(Route::OpenApi),
         ["api", "jobs"] => return get(Route::Jobs),
         ["api", "jobs", job, rest @ ..] if !job.is_empty() => (job.to_string(), rest),
         _ => return Err(Astray::NotFound),
@@ -132,6 +138,22 @@ mod tests {
         for (path, act) in [("savepoint", Act::Savepoint), ("savepoints", Act::Savepoint), ("stop", Act::Stop)] {
             let route = route("POST", &format!("/api/jobs/a/{path}"));
             assert_eq!(route, Ok(Route::Do { job: "a".into(), act }));
+        }
+    }
+
+    #[test]
+    fn what_openapi_tells_of_is_there() {
+        let told: serde_json::Value = serde_json::from_str(OPEN_API).unwrap();
+        let paths = told["paths"].as_object().unwrap();
+        assert!(paths.len() > 10, "{paths:?}");
+        for (path, of) in paths {
+            let path = path.replace("{job}", "a").replace("{window}", "7").replace("{operator}", "b");
+            for method in ["GET", "POST"] {
+                let is_told = of.get(method.to_lowercase()).is_some();
+                let is_there = route(method, &path).is_ok();
+                // A savepoint is made at the path of their list, too, as Flink has it.
+                assert!(is_there == is_told || path.ends_with("/savepoints"), "{method} {path}");
+            }
         }
     }
 

@@ -18,7 +18,7 @@ use crate::config::HttpSettings;
 use crate::error::{Error, Result};
 use crate::http::Job;
 use crate::http::gate::{Gate, Sender};
-use crate::http::route::{Act, Astray, Route, What, route};
+use crate::http::route::{Act, Astray, OPEN_API, Route, What, route};
 use crate::http::shares;
 use crate::runtime::{Answer, Request, ask};
 
@@ -180,6 +180,7 @@ async fn answer(
             Ok(text) => HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text),
             Err(unwritable) => error(500, &unwritable.to_string()),
         },
+        Ok(Route::OpenApi) => text_of(200, OPEN_API.to_string()),
         Ok(Route::Jobs) => json_of(200, &job.jobs()),
         Ok(Route::Of { job: name, .. } | Route::Do { job: name, .. }) if name != job.name() => {
             error(404, &format!("there is no job \"{name}\" (jobs: \"{}\")", job.name()))
@@ -248,6 +249,11 @@ fn error(status: u16, reason: &str) -> HttpResponse {
 }
 
 fn json_of(status: u16, value: &Value) -> HttpResponse {
+    text_of(status, value.to_string())
+}
+
+/// Answers with a text that is JSON.
+fn text_of(status: u16, json: String) -> HttpResponse {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = HttpResponse::build(status);
     if status == StatusCode::UNAUTHORIZED {
@@ -257,5 +263,5 @@ fn json_of(status: u16, value: &Value) -> HttpResponse {
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .content_type("application/json")
-        .body(value.to_string())
+        .body(json)
 }

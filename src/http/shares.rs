@@ -29,7 +29,10 @@ pub(super) struct Share {
 impl Shares {
     /// Takes what each subtask does at this moment.
     pub(super) fn look(&mut self, activities: &[Activity]) {
-        self.of.resize(activities.len(), Share::default());
+        if self.of.len() != activities.len() {
+            // The subtasks are there only once the job has started.
+            *self = Shares { of: vec![Share::default(); activities.len()], looks: 0 };
+        }
         self.looks = self.looks.saturating_add(1);
         // The first looks count alike.
         let weight = (1.0 / f64::from(self.looks)).max(1.0 / MEMORY);
@@ -54,6 +57,7 @@ mod tests {
     #[test]
     fn shares_are_of_one_and_what_is_long_ago_fades() {
         let mut shares = Shares::default();
+        shares.look(&[]);
         assert_eq!(shares.get(0), Share::default());
         for activity in [Activity::Busy, Activity::Idle, Activity::Busy, Activity::Blocked] {
             shares.look(&[activity, Activity::Idle]);

@@ -1,0 +1,322 @@
+//! A running job over HTTP: what it answers, whom it answers, and what it does when it is asked to.
+#![cfg(feature = "sql")]
+
+#[path = "support/binary/mod.rs"]
+mod binary;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use binary::process::{Job, Life, now, pause};
+use serde_json::{Value, json};
+
+const TOPOLOGY: &str = r#"
+[job]
+name = "my job"
+[checkpoint]
+interval = "100ms"
+[sources.numbers]
+type = "generate"
+rows = 100000000
+rate = "2000/s"
+keys = 50
+[operators.shaky]
+type = "fail"
+inputs = ["numbers"]
+where = "id = 300"
+[operators.counted]
+type = "aggregate"
+inputs = ["shaky"]
+parallelism = 2
+by = ["key"]
+columns = ["count(*) AS n"]
+[sinks.counts]
+type = "blackhole"
+inputs = ["counted"]
+[sources.ticks]
+type = "generate"
+rows = 100000000
+rate = "100/s"
+[sinks.ticks-out]
+type = "blackhole"
+inputs = ["ticks"]
+"#;
+
+/// What was answered.
+#[derive(Debug)]
+struct Response {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Response {
+    #[track_caller]
+    fn json(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        assert!(self.head.contains("content-type: application/json"), "{self:?}");
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    /// Returns why it was not done.
+    #[track_caller]
+    fn error(&self, status: u16) -> String {
+        let said = self.json(status);
+        assert_eq!(said.as_object().unwrap().len(), 1, "{said}");
+        said["error"].as_str().unwrap().to_string()
+    }
+}
+
+/// A job that runs and answers.
+struct Served {
+    job: Job,
+    life: Option<Life>,
+    address: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Served {
+    fn start(topology: &str, more: &[&str]) -> Served {
+        let folder = tempfile::tempdir().unwrap();
+        let job = Job::new(folder.path(), topology);
+        let mut life = job.start(&[&["--http", "0"], more].concat());
+        job.wait_for(&mut life, "its first checkpoint", |events| {
+            events.iter().any(|event| event["event"] == "committed")
+        });
+        let said = life.said();
+        let (_, rest) = said.split_once("page, API and metrics: http://").expect("it says where it listens");
+        let address = rest.split('/').next().unwrap().to_string();
+        Served { job, life: Some(life), address, _folder: folder }
+    }
+
+    fn send(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Response {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let mut request =
+            format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+        if !headers.iter().any(|header| header.starts_with("Host:")) {
+            request.push_str(&format!("Host: {}\r\n", self.address));
+        }
+        headers.iter().for_each(|header| request.push_str(&format!("{header}\r\n")));
+        stream.write_all(format!("{request}\r\n{body}").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Response { status, head: head.to_lowercase(), body: body.to_string() }
+    }
+
+    fn get(&self, path: &str) -> Response {
+        self.send("GET", path, &[], "")
+    }
+
+    /// Asks until the answer is as it is to be in the end.
+    fn get_until(&self, path: &str, is_there: impl Fn(&Value) -> bool) -> Value {
+        let began = now();
+        loop {
+            let said = self.get(path).json(200);
+            if is_there(&said) {
+                return said;
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "{path} does not come to it: {said}");
+            pause(Duration::from_millis(20));
+        }
+    }
+
+    fn wait(&mut self) -> binary::process::Ended {
+        self.life.take().unwrap().wait()
+    }
+}
+
+#[test]
+fn a_running_job_tells_what_it_does() {
+    let served = Served::start(TOPOLOGY, &[]);
+    let jobs = served.get("/api/jobs").json(200);
+    assert_eq!(jobs["jobs"][0]["name"], "my job");
+    assert_eq!((&jobs["jobs"][0]["status"], &jobs["jobs"][0]["tasks"]["total"]), (&json!("RUNNING"), &json!(4)));
+
+    let job = served.get_until("/api/jobs/my%20job", |job| job["restarts"] == 1);
+    assert_eq!((&job["jid"], &job["state"], &job["incarnation"]), (&json!("my job"), &json!("RUNNING"), &json!(1)));
+    assert_eq!(job["incidents"][0]["event"], "restarted");
+    assert!(job["incidents"][0]["timestamp"].as_i64().unwrap() <= job["now"].as_i64().unwrap());
+    let vertices = job["vertices"].as_array().unwrap();
+    let names: Vec<&str> = vertices.iter().map(|vertex| vertex["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["numbers -> shaky", "counted -> counts", "ticks -> ticks-out"], "{job}");
+    assert_eq!((&vertices[0]["restarts"], &vertices[1]["restarts"]), (&json!(1), &json!(0)));
+    let counted = served.get_until("/api/jobs/my%20job", |job| job["vertices"][1]["state-size"].as_u64() > Some(0));
+    let counted = &counted["vertices"][1];
+    assert_eq!((&counted["parallelism"], &counted["operators"]), (&json!(2), &json!(["counted", "counts"])));
+    let subtasks = counted["subtasks"].as_array().unwrap();
+    let sum = |of: &str| subtasks.iter().map(|subtask| subtask[of].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(
+        (sum("read-records"), sum("write-records")),
+        (counted["metrics"]["read-records"].as_u64().unwrap(), counted["metrics"]["write-records"].as_u64().unwrap())
+    );
+    assert!(sum("read-records") > 0 && subtasks[0]["mailbox"]["capacity"].as_u64() > Some(0), "{counted}");
+    let share = |of: &str| subtasks[0][of].as_f64().unwrap();
+    assert!((share("busy") + share("blocked") + share("idle") - 1.0).abs() < 0.01, "{counted}");
+    let edge =
+        &job["plan"]["nodes"].as_array().unwrap().iter().find(|node| node["id"] == "counted").unwrap()["inputs"][0];
+    assert_eq!(
+        (&edge["id"], &edge["reads"], &edge["ship_strategy"]),
+        (&json!("numbers"), &json!("shaky"), &json!("KEYED"))
+    );
+
+    let exceptions = served.get("/api/jobs/my%20job/exceptions").json(200);
+    assert_eq!(exceptions["exceptionHistory"]["entries"][0]["exceptionName"], "panic");
+    let metrics = served.get("/metrics");
+    assert!(metrics.status == 200 && metrics.head.contains("text/plain; version=0.0.4"), "{metrics:?}");
+    assert!(metrics.body.contains("piton_committed_window{region=\"numbers\",job_name=\"my job\"}"), "{metrics:?}");
+    let page = served.get("/");
+    assert!(page.status == 200 && page.head.contains("text/html") && page.body.contains("<title>"), "{page:?}");
+    assert!(page.head.contains("content-security-policy: default-src 'self'"), "{page:?}");
+}
+
+#[test]
+fn checkpoints_are_told_down_to_each_subtask() {
+    let served = Served::start(TOPOLOGY, &[]);
+    let path = "/api/jobs/my%20job/checkpoints";
+    let said = served.get_until(path, |said| said["counts"]["completed"].as_u64() > Some(3));
+    assert!(said["counts"]["total"].as_u64() >= said["counts"]["completed"].as_u64(), "{said}");
+    for name in ["checkpointed_size", "state_size", "end_to_end_duration", "persisted_data"] {
+        let of = |figure: &str| said["summary"][name][figure].as_u64().unwrap();
+        assert!(of("min") <= of("p50") && of("p50") <= of("p99") && of("p99") <= of("max"), "{name}: {said}");
+    }
+    let of_region = |region: &str| {
+        let history = said["history"].as_array().unwrap();
+        let found = history.iter().find(|item| item["region"] == region && item["status"] == "COMPLETED");
+        found.unwrap_or_else(|| panic!("no checkpoint of {region}: {said}")).clone()
+    };
+    let (numbers, ticks) = (of_region("numbers"), of_region("ticks"));
+    assert_eq!((&numbers["num_subtasks"], &numbers["num_acknowledged_subtasks"]), (&json!(3), &json!(3)));
+    assert_eq!(ticks["num_subtasks"], json!(1));
+    assert!(numbers["verdict"].as_str().unwrap().contains(" ms"), "{numbers}");
+
+    let id = &numbers["id"];
+    let details = served.get(&format!("{path}/{id}?region=numbers")).json(200);
+    assert_eq!((&details["id"], &details["region"]), (id, &json!("numbers")));
+    assert_eq!(details["tasks"]["counted"]["num_acknowledged_subtasks"], 2);
+    let operator = served.get(&format!("{path}/{id}/operators/counted")).json(200);
+    assert_eq!((&operator["chain"], &operator["num_subtasks"]), (&json!("counted"), &json!(2)));
+    for (index, subtask) in operator["subtasks"].as_array().unwrap().iter().enumerate() {
+        assert_eq!((&subtask["index"], &subtask["status"]), (&json!(index), &json!("completed")), "{operator}");
+        let of = |pointer: &str| {
+            subtask.pointer(pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("{pointer}: {subtask}"))
+        };
+        let parts = ["/start_delay", "/alignment/duration", "/checkpoint/sync", "/checkpoint/async"].map(of);
+        assert_eq!(parts.iter().sum::<u64>(), of("/end_to_end_duration"), "{subtask}");
+    }
+    let config = served.get(&format!("{path}/config")).json(200);
+    assert_eq!(
+        (&config["mode"], &config["interval"], &config["retained"]),
+        (&json!("exactly_once"), &json!(100), &json!(3))
+    );
+    let nothing = served.get(&format!("{path}/4000000000")).error(404);
+    assert!(nothing.contains("4000000000"), "{nothing}");
+    assert!(served.get(&format!("{path}/{id}?region=nowhere")).error(404).contains("regions: \"numbers\", \"ticks\""));
+    assert!(served.get(&format!("{path}/{id}/operators/nobody")).error(404).contains("\"nobody\""));
+}
+
+#[test]
+fn what_makes_no_sense_is_answered_in_words() {
+    let served = Served::start(TOPOLOGY, &[]);
+    assert!(served.get("/nowhere").error(404).contains("/api/jobs"));
+    assert!(served.get("/api/jobs/other").error(404).contains("jobs: \"my job\""));
+    assert!(served.get("/../../etc/passwd").status == 404);
+    let wrong = served.send("DELETE", "/api/jobs", &[], "");
+    assert!(wrong.error(405).contains("GET") && wrong.head.contains("allow: get, head"), "{wrong:?}");
+    let stop = served.get("/api/jobs/my%20job/stop");
+    assert!(stop.status == 405 && stop.head.contains("allow: post"), "{stop:?}");
+    let post = |path: &str, body: &str| served.send("POST", &format!("/api/jobs/my%20job/{path}"), &[], body);
+    assert!(post("savepoint", "{\"nam\": \"a\"}").error(400).contains("nam"));
+    assert!(post("stop", "now").error(400).contains("cannot be understood"));
+    assert!(post("savepoint", "{\"name\": \"../../a\"}").error(409).contains("name of a savepoint"));
+    assert_eq!(post("savepoint", &" ".repeat(100_000)).status, 400, "a body that is too long");
+    let head = served.send("HEAD", "/api/jobs", &[], "");
+    assert_eq!((head.status, &*head.body), (200, ""));
+}
+
+#[test]
+fn pages_of_other_sites_are_not_answered() {
+    let served = Served::start(TOPOLOGY, &[]);
+    let stop = |headers: &[&str]| served.send("POST", "/api/jobs/my%20job/stop", headers, "");
+    assert!(stop(&["Origin: http://evil.example"]).error(403).contains("other sites"));
+    assert!(stop(&["Sec-Fetch-Site: cross-site"]).error(403).contains("other sites"));
+    assert!(stop(&["Host: evil.example"]).error(403).contains("localhost"));
+    assert!(served.send("GET", "/api/jobs", &["Host: evil.example"], "").error(403).contains("localhost"));
+    let own = format!("Origin: http://{}", served.address);
+    assert_eq!(served.send("GET", "/api/jobs", &[&own, "Sec-Fetch-Site: same-origin"], "").status, 200);
+}
+
+#[test]
+fn a_token_is_asked_for() {
+    let served = Served::start(TOPOLOGY, &["--set", "http.token=\"open sesame\""]);
+    let with = |path: &str, token: &str| served.send("GET", path, &[&format!("Authorization: Bearer {token}")], "");
+    for path in ["/api/jobs", "/metrics", "/api/jobs/my%20job/checkpoints"] {
+        let refused = served.get(path);
+        assert!(refused.error(401).contains("http.token"), "{path}");
+        assert!(refused.head.contains("www-authenticate: bearer"), "{refused:?}");
+        assert_eq!(with(path, "open sesam").status, 401, "{path}");
+        assert_eq!(with(path, "open sesame").status, 200, "{path}");
+    }
+    assert_eq!(served.send("POST", "/api/jobs/my%20job/cancel", &[], "").status, 401);
+    assert_eq!(served.get("/").status, 200, "the page asks for it");
+}
+
+#[test]
+fn off_loopback_a_token_is_needed_to_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = Job::new(folder.path(), TOPOLOGY);
+    job.run(&["--http", "0.0.0.0:0"]).expect(2).says(&["0.0.0.0", "http.token"]);
+    job.run(&["--http", "nowhere"]).expect(2).says(&["nowhere", "127.0.0.1:8080"]);
+    assert!(!job.path(".piton").exists());
+}
+
+#[test]
+fn an_address_that_is_taken_is_told_before_anything_is_touched() {
+    let mut served = Served::start(TOPOLOGY, &[]);
+    let other = tempfile::tempdir().unwrap();
+    let job = Job::new(other.path(), TOPOLOGY);
+    job.run(&["--http", &served.address]).expect(2).says(&["http.listen: cannot listen on", &served.address]);
+    assert!(!job.path(".piton").exists());
+    // Of the same job, that it is running already is what there is to say.
+    served.job.run(&["--http", &served.address]).expect(3).says(&["in use by another process"]);
+    assert!(served.life.as_mut().unwrap().is_alive());
+}
+
+#[test]
+fn a_savepoint_is_made_and_the_job_stopped_on_request() {
+    let mut served = Served::start(TOPOLOGY, &[]);
+    let post =
+        |served: &Served, path: &str, body: &str| served.send("POST", &format!("/api/jobs/my%20job/{path}"), &[], body);
+    let made = post(&served, "savepoint", "{\"name\": \"one\"}").json(200);
+    assert_eq!(made["savepoint"]["name"], "one");
+    assert!(made["savepoint"]["regions"]["numbers"].as_u64() > Some(0), "{made}");
+    assert!(post(&served, "savepoints", "{\"name\": \"one\"}").error(409).contains("one"), "there is one of that name");
+    let list = served.get("/api/jobs/my%20job/savepoints").json(200);
+    assert_eq!(list["savepoints"].as_array().unwrap().len(), 1);
+    let latest = served.get("/api/jobs/my%20job/checkpoints").json(200)["latest"]["savepoint"].clone();
+    assert_eq!(latest["name"], "one");
+    // Somebody who connects and says nothing is in nobody's way.
+    let _silent = TcpStream::connect(&served.address).unwrap();
+    let stopped = post(&served, "stop", "{\"savepoint\": \"two\"}").json(200);
+    assert_eq!(stopped["savepoint"]["name"], "two");
+    assert!(stopped["windows"]["ticks"].as_u64() > Some(0), "{stopped}");
+    served.wait().expect(0);
+    assert!(TcpStream::connect(&served.address).is_err());
+    let window = stopped["windows"]["numbers"].as_u64().unwrap();
+    let mut again = served.job.start(&[]);
+    let resumed = |events: &[Value]| {
+        let mut started = events.iter().filter(|event| event["event"] == "started");
+        started.any(|event| event["resumed_from"]["numbers"] == json!(window))
+    };
+    served.job.wait_for(&mut again, "the second start", resumed);
+}
+
+#[test]
+fn a_job_is_cancelled_on_request() {
+    let mut served = Served::start(TOPOLOGY, &["--set", "checkpoint.on_cancel=\"delete\""]);
+    let cancelled = served.send("POST", "/api/jobs/my%20job/cancel", &[], "");
+    assert!(cancelled.json(200)["windows"].is_object(), "{cancelled:?}");
+    served.wait().expect(0);
+}
