@@ -12,6 +12,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderName};
 use actix_web::web::{self, Bytes, Data, Query};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::config::HttpSettings;
@@ -134,15 +135,21 @@ struct Asked {
     region: Option<String>,
 }
 
-/// What may be in the body of a request to do something.
+/// What may be in the body of a request for a savepoint.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Order {
-    /// The name of a savepoint.
+struct SavepointOrder {
+    /// Its name.
     name: Option<String>,
-    /// The savepoint that a stop is to leave.
+}
+
+/// What may be in the body of a request to stop.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct StopOrder {
+    /// The savepoint that it is to leave.
     savepoint: Option<String>,
-    /// Whether a stop ends the input first.
+    /// Whether the input is to end first.
     drain: bool,
 }
 
@@ -196,8 +203,8 @@ async fn answer(
             }
         }
         Ok(Route::Do { act: what, .. }) => {
-            match body.map_err(|error| error.to_string()).and_then(|body| order(&body)) {
-                Ok(order) => act(&job, request_of(what, order)).await,
+            match body.map_err(|error| error.to_string()).and_then(|body| request_of(what, &body)) {
+                Ok(request) => act(&job, request).await,
                 Err(reason) => error(400, &reason),
             }
         }
@@ -208,20 +215,24 @@ fn said<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Reads what is to be done, of a body that may be empty.
-fn order(body: &[u8]) -> std::result::Result<Order, String> {
-    if body.trim_ascii().is_empty() {
-        return Ok(Order::default());
+/// Returns what is asked of the job.
+///
+/// # Errors
+/// If the body does not say it.
+fn request_of(act: Act, body: &[u8]) -> std::result::Result<Request, String> {
+    match act {
+        Act::Savepoint => order(body).map(|SavepointOrder { name }| Request::Savepoint { name }),
+        Act::Stop => order(body).map(|StopOrder { savepoint, drain }| Request::Stop { savepoint, drain }),
+        Act::Cancel => Ok(Request::Cancel),
     }
-    serde_json::from_slice(body).map_err(|error| format!("the body cannot be understood: {error}"))
 }
 
-fn request_of(act: Act, order: Order) -> Request {
-    match act {
-        Act::Savepoint => Request::Savepoint { name: order.name.or(order.savepoint) },
-        Act::Stop => Request::Stop { savepoint: order.savepoint.or(order.name), drain: order.drain },
-        Act::Cancel => Request::Cancel,
+/// Reads a body, which may be empty.
+fn order<T: Default + DeserializeOwned>(body: &[u8]) -> std::result::Result<T, String> {
+    if body.trim_ascii().is_empty() {
+        return Ok(T::default());
     }
+    serde_json::from_slice(body).map_err(|error| format!("the body cannot be understood: {error}"))
 }
 
 /// Asks the job to do something, and says what came of it.
