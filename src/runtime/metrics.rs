@@ -6,12 +6,15 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use piton_actors::{WATERMARK_MAX, WATERMARK_MIN};
 use prometheus::core::Collector;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
 use crate::error::{Error, Result};
 use crate::invariants::InvariantId;
-use crate::runtime::{Event, Progress};
+use crate::runtime::{Event, Progress, Reached};
 
 /// Promises that are looked after while a job runs.
 const LOOKED_AFTER: [InvariantId; 3] =
@@ -36,6 +39,15 @@ pub struct Metrics {
     hung: IntCounterVec,
     dead_letters: IntCounterVec,
     broken: IntCounterVec,
+    subtasks: Subtasks,
+}
+
+/// What is told of each subtask: how far it has come.
+struct Subtasks {
+    taken: IntCounterVec,
+    waiting: IntGaugeVec,
+    room: IntGaugeVec,
+    watermark: GaugeVec,
 }
 
 impl Metrics {
@@ -126,6 +138,7 @@ impl Metrics {
                     &["invariant"],
                 )?,
             )?,
+            subtasks: Subtasks::make(&registry)?,
             registry,
             progress,
             started: AtomicBool::new(false),
@@ -175,8 +188,62 @@ impl Metrics {
     pub fn text(&self) -> Result<String> {
         self.records_in.set(whole(self.progress.records_in()));
         self.records_out.set(whole(self.progress.records_out()));
+        self.subtasks.show(&self.progress.reached());
         let text = TextEncoder::new().encode_to_string(&self.registry.gather());
         text.map_err(|error| Error::failed(format!("the metrics could not be written: {error}")))
+    }
+}
+
+impl Subtasks {
+    fn make(registry: &Registry) -> prometheus::Result<Subtasks> {
+        let of = &["operator", "subtask"];
+        Ok(Subtasks {
+            taken: known(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "subtask_records_total",
+                        "Records that a subtask has taken from its inputs, or its source has emitted. A restart takes some back.",
+                    ),
+                    of,
+                )?,
+            )?,
+            waiting: known(
+                registry,
+                IntGaugeVec::new(Opts::new("subtask_mailbox_batches", "Batches that wait for a subtask."), of)?,
+            )?,
+            room: known(
+                registry,
+                IntGaugeVec::new(
+                    Opts::new("subtask_mailbox_capacity_batches", "For how many batches there is room."),
+                    of,
+                )?,
+            )?,
+            watermark: known(
+                registry,
+                GaugeVec::new(
+                    Opts::new(
+                        "subtask_watermark_seconds",
+                        "Event time of a subtask, in s since 1970, once it has begun.",
+                    ),
+                    of,
+                )?,
+            )?,
+        })
+    }
+
+    fn show(&self, reached: &[Reached]) {
+        for of in reached {
+            let labels = &[&*of.operator, &of.subtask.to_string()];
+            let taken = self.taken.with_label_values(labels);
+            taken.reset();
+            taken.inc_by(of.taken.max(of.read));
+            self.waiting.with_label_values(labels).set(whole(of.mailbox.0 as u64));
+            self.room.with_label_values(labels).set(whole(of.mailbox.1 as u64));
+            if ![WATERMARK_MIN, WATERMARK_MAX].contains(&of.watermark) {
+                self.watermark.with_label_values(labels).set(of.watermark as f64 / 1e3);
+            }
+        }
     }
 }
 
@@ -192,7 +259,12 @@ fn whole(number: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::ids::{Fence, SubtaskId};
+    use crate::runtime::port::Port;
+    use crate::runtime::progress::Watched;
 
     fn metrics() -> Metrics {
         Metrics::new("flights", &Progress::default()).unwrap()
@@ -216,6 +288,38 @@ mod tests {
         let (region, message) = ("ticks".to_string(), "the head went back".to_string());
         metrics.on(&Event::Violated { region, invariant: InvariantId::HeadNeverBack.name(), message });
         assert_says(&metrics, &[&broken("head-never-back", 1), &broken("committed-is-durable", 0)]);
+    }
+
+    #[test]
+    fn each_subtask_tells_how_far_it_has_come() {
+        let progress = Progress::default();
+        let metrics = Metrics::new("flights", &progress).unwrap();
+        let watched = |operator: &str, channels| Watched {
+            subtask: SubtaskId::new(operator, 1),
+            gauges: Arc::default(),
+            port: Arc::new(Port::new(Fence::default(), channels, 32)),
+        };
+        let (source, count) = (watched("ticks", 0), watched("count", 2));
+        source.gauges.read.store(70, Ordering::Relaxed);
+        source.gauges.watermark.store(WATERMARK_MIN, Ordering::Relaxed);
+        count.gauges.taken.store(60, Ordering::Relaxed);
+        count.gauges.watermark.store(1_500, Ordering::Relaxed);
+        let taken = Arc::clone(&count.gauges);
+        progress.watch([source, count]);
+        let of = |operator: &str| format!("{{operator=\"{operator}\",subtask=\"1\",job_name=\"flights\"}}");
+        assert_says(
+            &metrics,
+            &[
+                "# TYPE piton_subtask_records_total counter",
+                &format!("piton_subtask_records_total{} 70", of("ticks")),
+                &format!("piton_subtask_records_total{} 60", of("count")),
+                &format!("piton_subtask_mailbox_capacity_batches{} 64", of("count")),
+                &format!("piton_subtask_watermark_seconds{} 1.5", of("count")),
+            ],
+        );
+        assert!(!metrics.text().unwrap().contains(&format!("watermark_seconds{}", of("ticks"))), "it has none");
+        taken.taken.store(10, Ordering::Relaxed);
+        assert_says(&metrics, &[&format!("piton_subtask_records_total{} 10", of("count"))]);
     }
 
     #[test]
