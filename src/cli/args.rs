@@ -5,6 +5,7 @@ mod faults;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::cli::deadletters::is_letter;
 use crate::cli::logs::Log;
@@ -43,6 +44,10 @@ pub(super) enum Command {
     List(ListArgs),
     /// Makes a project with an operator of its own, a job, and a test that crashes it
     New(NewArgs),
+    /// Writes completions for a shell to stdout
+    Completions(CompletionsArgs),
+    /// Writes a manual page for each command into a folder
+    Man(ManArgs),
     /// Shows what the state directory of a job holds, without running it
     #[command(subcommand, after_help = "Example:\n  piton checkpoints list job.toml")]
     Checkpoints(CheckpointsCommand),
@@ -75,6 +80,22 @@ impl Command {
 #[command(after_help = "Example:\n  piton new my-job && cd my-job && cargo test")]
 pub(super) struct NewArgs {
     /// Its folder, which must be new or empty
+    #[arg(value_name = "DIR")]
+    pub(super) dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  piton completions bash > ~/.local/share/bash-completion/completions/piton")]
+pub(super) struct CompletionsArgs {
+    /// For which shell
+    #[arg(value_enum)]
+    pub(super) shell: Shell,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  piton man ~/.local/share/man/man1 && man piton-run")]
+pub(super) struct ManArgs {
+    /// The folder; made if it is not there
     #[arg(value_name = "DIR")]
     pub(super) dir: PathBuf,
 }

@@ -25,6 +25,7 @@ mod resume;
 mod rewind;
 mod run;
 mod savepoint;
+mod shell;
 mod signals;
 mod sim;
 mod state;
@@ -80,6 +81,8 @@ pub fn main(registry: Registry) -> ExitCode {
 fn dispatch(cli: Cli, registry: &Registry, terminal: &Terminal) -> Result<u8> {
     match cli.command {
         Command::New(args) => new::new(&args.dir, terminal),
+        Command::Completions(args) => shell::completions(args.shell),
+        Command::Man(args) => shell::manual(&args.dir),
         Command::Run(args) if args.supervise => return supervise::run(&args, registry, terminal),
         Command::Run(args) => run::run(&args, registry, terminal),
         Command::Sim(args) => return sim::run(&args, registry, terminal),

@@ -2,13 +2,15 @@
 
 use super::*;
 
-const COMMANDS: [&[&str]; 25] = [
+const COMMANDS: [&[&str]; 27] = [
     &[],
     &["run"],
     &["sim"],
     &["check"],
     &["explain"],
     &["new"],
+    &["completions"],
+    &["man"],
     &["list"],
     &["checkpoints"],
     &["checkpoints", "list"],
@@ -99,4 +101,21 @@ fn a_new_project_leaves_alone_what_stands_in_a_folder() {
     }
     assert_eq!(job.everything(), before);
     assert!(fs::read_to_string(job.path("job.toml")).unwrap().contains("[sources.numbers]"));
+}
+
+#[test]
+fn shells_and_man_are_told_of_every_command() {
+    let job = Job::new(1);
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = job.piton(&["completions", shell]).with(0);
+        script.prints(&["piton", "checkpoints", "discard-output"]);
+    }
+    job.piton(&["completions", "cmd"]).with(2).says(&["bash", "fish"]);
+    job.piton(&["man", "pages/man1"]).with(0);
+    for command in COMMANDS {
+        let page = [&["piton"], command].concat().join("-");
+        let page = fs::read_to_string(job.path("pages/man1").join(format!("{page}.1"))).unwrap();
+        assert!(page.starts_with(".ie") || page.starts_with(".TH"), "{page}");
+    }
+    job.piton(&["man", "job.toml"]).with(2).says(&["job.toml"]);
 }
