@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::http::summary::Summary;
@@ -11,7 +12,7 @@ use crate::http::verdict::{self, Phases};
 use crate::runtime::{Event, Part};
 
 /// How many checkpoints are kept, of all regions.
-const KEPT: usize = 1_000;
+pub(super) const KEPT: usize = 1_000;
 
 /// How many parts of subtasks are kept, of all checkpoints.
 const PARTS: usize = 20_000;
@@ -34,24 +35,37 @@ pub(super) struct Checkpoints {
     restored: Vec<(String, u64, i64)>,
     restores: u64,
     savepoint: Option<(String, u64, i64)>,
+    /// What is to be written down of those that have come to their end.
+    concluded: Vec<String>,
 }
 
 /// One checkpoint of one region.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Checkpoint {
     pub(super) region: String,
     pub(super) window: u64,
     pub(super) triggered_ms: i64,
     pub(super) status: Status,
-    /// Of those subtasks that have acknowledged it.
+    /// Of those subtasks that have acknowledged it, unless they are not kept any more.
+    #[serde(skip)]
     pub(super) parts: Vec<Part>,
-    /// Whether there were parts that are not kept any more.
-    is_abridged: bool,
+    /// How many subtasks take part, and how many have acknowledged it.
     subtasks: usize,
+    acknowledged: usize,
+    /// When the last of them has.
+    latest_ack_ms: Option<i64>,
+    /// What all parts come to, in bytes.
+    state: u64,
+    fresh: u64,
+    under_way: u64,
+    unaligned: bool,
+    /// Why it took so long or failed, once that is known.
+    verdict: Option<String>,
 }
 
 /// What has become of a checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Status {
     InProgress,
     Completed { at: i64, bytes: u64, took_ms: i64 },
@@ -81,36 +95,60 @@ impl Checkpoints {
             restored: Vec::new(),
             restores: 0,
             savepoint: None,
+            concluded: Vec::new(),
         }
+    }
+
+    /// Adds those of earlier runs, oldest first. They count, but for those that ended with their run.
+    pub(super) fn add_past(&mut self, past: Vec<Checkpoint>) {
+        for checkpoint in past {
+            self.triggered += 1;
+            match checkpoint.status {
+                Status::Completed { .. } => self.completed += 1,
+                Status::Failed { .. } => self.failed += 1,
+                Status::InProgress => {}
+            }
+            self.keep(checkpoint);
+        }
+    }
+
+    /// Returns what is to be written down of checkpoints that have come to their end since it was asked last.
+    pub(super) fn concluded(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.concluded)
+    }
+
+    /// Returns the same of all that are kept.
+    pub(super) fn all_concluded(&self) -> Vec<String> {
+        self.kept.iter().filter(|checkpoint| checkpoint.status != Status::InProgress).map(Checkpoint::line).collect()
     }
 
     /// Takes an event of the job that happened at this time, in ms since 1970.
     pub(super) fn on(&mut self, event: &Event, now: i64) {
         match event {
             Event::Started { resumed_from, .. } => {
+                if resumed_from.is_empty() {
+                    // It begins anew, and so does its history.
+                    *self = Checkpoints::new(std::mem::take(&mut self.subtasks));
+                }
                 self.restored = resumed_from.iter().map(|(region, window)| (region.clone(), *window, now)).collect();
                 self.restores += u64::from(!resumed_from.is_empty());
             }
             Event::CheckpointStarted { region, window } => self.started(region, *window, now),
             Event::Acknowledged { region, window, part } => {
                 if let Some(checkpoint) = self.under_way(region, *window) {
-                    checkpoint.parts.push(Part::clone(part));
+                    checkpoint.acknowledged(part);
                     self.parts += 1;
                     self.abridge();
                 }
             }
             Event::Committed { region, window, bytes, took_ms } => {
                 self.completed += 1;
-                if let Some(checkpoint) = self.under_way(region, *window) {
-                    checkpoint.status = Status::Completed { at: now, bytes: *bytes, took_ms: *took_ms };
-                }
+                self.conclude(region, *window, Status::Completed { at: now, bytes: *bytes, took_ms: *took_ms }, now);
             }
             Event::CheckpointFailed { region, window, reason, operator } => {
                 self.failed += 1;
-                if let Some(checkpoint) = self.under_way(region, *window) {
-                    let (reason, operator) = (reason.clone(), operator.clone());
-                    checkpoint.status = Status::Failed { at: now, reason, operator };
-                }
+                let (reason, operator) = (reason.clone(), operator.clone());
+                self.conclude(region, *window, Status::Failed { at: now, reason, operator }, now);
             }
             Event::Restarted { region, scope: "region", window, .. } => {
                 self.restores += 1;
@@ -124,20 +162,41 @@ impl Checkpoints {
 
     fn started(&mut self, region: &str, window: u64, now: i64) {
         self.triggered += 1;
-        if self.kept.len() == KEPT
-            && let Some(oldest) = self.kept.pop_front()
-        {
-            self.parts -= oldest.parts.len();
-        }
-        self.kept.push_back(Checkpoint {
+        self.keep(Checkpoint {
             region: region.to_string(),
             window,
             triggered_ms: now,
             status: Status::InProgress,
             parts: Vec::new(),
-            is_abridged: false,
             subtasks: self.subtasks.get(region).copied().unwrap_or(0),
+            acknowledged: 0,
+            latest_ack_ms: None,
+            state: 0,
+            fresh: 0,
+            under_way: 0,
+            unaligned: false,
+            verdict: None,
         });
+    }
+
+    fn keep(&mut self, checkpoint: Checkpoint) {
+        if self.kept.len() == KEPT
+            && let Some(oldest) = self.kept.pop_front()
+        {
+            self.parts -= oldest.parts.len();
+        }
+        self.kept.push_back(checkpoint);
+    }
+
+    fn conclude(&mut self, region: &str, window: u64, status: Status, now: i64) {
+        let Some(checkpoint) = self.under_way(region, window) else { return };
+        checkpoint.status = status;
+        checkpoint.verdict = Some(verdict::of(checkpoint, now));
+        let line = checkpoint.line();
+        // Nobody may take them away: then the newest are written down, too, when somebody does.
+        if self.concluded.len() < KEPT {
+            self.concluded.push(line);
+        }
     }
 
     fn under_way(&mut self, region: &str, window: u64) -> Option<&mut Checkpoint> {
@@ -152,7 +211,6 @@ impl Checkpoints {
             && let Some(checkpoint) = oldest.next()
         {
             self.parts -= checkpoint.parts.len();
-            checkpoint.is_abridged |= !checkpoint.parts.is_empty();
             checkpoint.parts.clear();
         }
     }
@@ -209,30 +267,50 @@ impl Checkpoints {
             self.kept.iter().filter(|of| matches!(of.status, Status::Completed { .. })).collect();
         let of = |measure: fn(&Checkpoint) -> u64| Summary::of(completed.iter().map(|of| measure(of))).to_json();
         json!({
-            "checkpointed_size": of(Checkpoint::fresh),
+            "checkpointed_size": of(|of| of.fresh),
             "state_size": of(Checkpoint::state),
             "end_to_end_duration": of(|of| of.duration(0)),
             "alignment_buffered": of(|_| 0),
             "processed_data": of(|_| 0),
-            "persisted_data": of(Checkpoint::under_way),
+            "persisted_data": of(|of| of.under_way),
         })
     }
 }
 
 impl Checkpoint {
-    fn fresh(&self) -> u64 {
-        self.parts.iter().map(|part| part.fresh).sum()
+    /// One that has completed, as a line of the history tells of it.
+    #[cfg(test)]
+    pub(super) fn of_the_past(region: &str, window: u64) -> Checkpoint {
+        let mut checkpoints = Checkpoints::new(BTreeMap::new());
+        checkpoints.started(region, window, 0);
+        checkpoints.conclude(region, window, Status::Completed { at: 9, bytes: 5, took_ms: 9 }, 9);
+        checkpoints.kept.remove(0).expect("it was kept")
+    }
+
+    fn acknowledged(&mut self, part: &Part) {
+        self.acknowledged += 1;
+        self.latest_ack_ms = self.latest_ack_ms.max(Some(part.acknowledged_ms));
+        self.state += state_of(part);
+        self.fresh += part.fresh;
+        self.under_way += part.under_way.1;
+        self.unaligned |= part.unaligned;
+        self.parts.push(part.clone());
+    }
+
+    fn line(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Whether there were parts that are not kept any more.
+    fn is_abridged(&self) -> bool {
+        self.parts.len() < self.acknowledged
     }
 
     fn state(&self) -> u64 {
         match self.status {
             Status::Completed { bytes, .. } => bytes,
-            _ => self.parts.iter().map(state_of).sum(),
+            _ => self.state,
         }
-    }
-
-    fn under_way(&self) -> u64 {
-        self.parts.iter().map(|part| part.under_way.1).sum()
     }
 
     /// How long it took, or has taken until now, in ms.
@@ -245,10 +323,6 @@ impl Checkpoint {
         u64::try_from(took).unwrap_or(0)
     }
 
-    fn latest_ack(&self) -> i64 {
-        self.parts.iter().map(|part| part.acknowledged_ms).max().unwrap_or(-1)
-    }
-
     /// Says what Flink says of one checkpoint in its history.
     fn item(&self, now: i64) -> Value {
         let mut item = json!({
@@ -257,18 +331,18 @@ impl Checkpoint {
             "region": self.region,
             "status": self.status.name(),
             "is_savepoint": false,
-            "checkpoint_type": if self.parts.iter().any(|part| part.unaligned) { "UNALIGNED" } else { "CHECKPOINT" },
+            "checkpoint_type": if self.unaligned { "UNALIGNED" } else { "CHECKPOINT" },
             "trigger_timestamp": self.triggered_ms,
-            "latest_ack_timestamp": self.latest_ack(),
-            "checkpointed_size": self.fresh(),
+            "latest_ack_timestamp": self.latest_ack_ms.unwrap_or(-1),
+            "checkpointed_size": self.fresh,
             "state_size": self.state(),
             "end_to_end_duration": self.duration(now),
             "alignment_buffered": 0,
             "processed_data": 0,
-            "persisted_data": self.under_way(),
+            "persisted_data": self.under_way,
             "num_subtasks": self.subtasks,
-            "num_acknowledged_subtasks": if self.is_abridged { self.subtasks } else { self.parts.len() },
-            "verdict": verdict::of(self, now),
+            "num_acknowledged_subtasks": self.acknowledged,
+            "verdict": self.verdict.clone().unwrap_or_else(|| verdict::of(self, now)),
         });
         if let Status::Failed { at, reason, operator } = &self.status {
             item["failure_timestamp"] = json!(at);
@@ -287,7 +361,7 @@ impl Checkpoint {
         names.dedup();
         let tasks = names.into_iter().map(|name| (name.to_string(), self.task(name, now)));
         details["tasks"] = Value::Object(tasks.collect());
-        details["is_abridged"] = json!(self.is_abridged);
+        details["is_abridged"] = json!(self.is_abridged());
         details
     }
 

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::config::{Alignment, Limit, Mode, OnCancel, Settings};
 use crate::error::Result;
 use crate::http::checkpoints::{Checkpoints, state_of};
+use crate::http::history::History;
 use crate::http::route::What;
 use crate::http::shares::{Share, Shares};
 use crate::http::vertices::{self, Vertex};
@@ -30,6 +31,7 @@ pub struct Job {
     progress: Progress,
     clock: Clock,
     told: Mutex<Told>,
+    history: Mutex<History>,
     shares: Mutex<Shares>,
 }
 
@@ -55,7 +57,11 @@ impl Job {
         for vertex in &vertices {
             *subtasks.entry(vertex.region.to_string()).or_default() += vertex.parallelism as usize;
         }
+        let (history, past) = History::open(&plan.settings.store.path);
+        let mut checkpoints = Checkpoints::new(subtasks);
+        checkpoints.add_past(past);
         Job {
+            history: Mutex::new(history),
             name: plan.settings.job.name.clone(),
             settings: plan.settings.clone(),
             regions: plan.regions.iter().map(|region| Arc::clone(&region.name)).collect(),
@@ -65,7 +71,7 @@ impl Job {
                 created_ms: clock.now(),
                 started_ms: None,
                 incarnation: 0,
-                checkpoints: Checkpoints::new(subtasks),
+                checkpoints,
                 restarts: BTreeMap::new(),
                 restarts_of: BTreeMap::new(),
                 letters: BTreeMap::new(),
@@ -112,6 +118,14 @@ impl Job {
     /// Looks at what its subtasks do at this moment.
     pub(super) fn look(&self) {
         self.shares.lock().look(&self.progress.activities());
+    }
+
+    /// Writes down what became of checkpoints since it did so last.
+    pub(super) fn write_history(&self) {
+        let concluded = self.told.lock().checkpoints.concluded();
+        if !concluded.is_empty() {
+            self.history.lock().add(&concluded, || self.told.lock().checkpoints.all_concluded());
+        }
     }
 
     /// Returns its name.

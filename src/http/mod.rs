@@ -7,6 +7,7 @@
 
 mod checkpoints;
 mod gate;
+mod history;
 mod job;
 mod route;
 mod server;

@@ -115,18 +115,23 @@ async fn serve(bound: Bound, job: Arc<Job>, tell: &mpsc::Sender<io::Result<Serve
         Err(error) => return drop(tell.send(Err(error))),
     };
     tell.send(Ok(server.handle())).ok();
+    let shown = Arc::clone(&job);
     let looking = actix_web::rt::spawn(async move {
         #[expect(clippy::disallowed_methods, reason = "it is real time of which the shares are told")]
         let mut often = actix_web::rt::time::interval(shares::EVERY);
-        loop {
+        for look in 1_u64.. {
             often.tick().await;
-            job.look();
+            shown.look();
+            if look % shares::A_SECOND == 0 {
+                shown.write_history();
+            }
         }
     });
     if let Err(error) = server.await {
         tracing::warn!(%error, "the HTTP server has ended");
     }
     looking.abort();
+    job.write_history();
 }
 
 /// What may stand behind the `?`.

@@ -8,6 +8,9 @@ use crate::runtime::Activity;
 /// How often is looked.
 pub(super) const EVERY: Duration = Duration::from_millis(20);
 
+/// So many looks are about a second.
+pub(super) const A_SECOND: u64 = 50;
+
 /// What was seen fades with this many looks: after as many seconds as this has fifties, about a third of it is left.
 const MEMORY: f64 = 250.0;
 

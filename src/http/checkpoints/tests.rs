@@ -147,7 +147,29 @@ fn only_so_much_is_kept() {
     assert_eq!(said["counts"]["completed"], json!(3 * KEPT));
     assert_eq!(said["history"].as_array().unwrap().len(), LISTED);
     let oldest = checkpoints.kept.front().unwrap().details(NOW);
-    assert_eq!((&oldest["is_abridged"], &oldest["num_acknowledged_subtasks"]), (&json!(true), &json!(3)));
+    assert_eq!((&oldest["is_abridged"], &oldest["num_acknowledged_subtasks"]), (&json!(true), &json!(30)));
+}
+
+#[test]
+fn what_was_written_down_is_there_after_a_restart_and_not_when_the_job_begins_anew() {
+    let mut before = slow();
+    let lines = before.concluded();
+    assert_eq!((lines.len(), before.concluded().len()), (1, 0));
+    assert_eq!(before.all_concluded(), lines);
+    let mut checkpoints = checkpoints();
+    checkpoints.add_past(lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect());
+    let started = |windows: &[(&str, u64)]| {
+        let resumed_from = windows.iter().map(|(region, window)| (region.to_string(), *window)).collect();
+        Event::Started { job: "job".into(), resumed_from, incarnation: 2 }
+    };
+    checkpoints.on(&started(&[("flights", 7)]), NOW + 500);
+    let (was, is) = (before.overview(NOW + 900), checkpoints.overview(NOW + 900));
+    assert_eq!((&is["history"], &is["summary"]), (&was["history"], &was["summary"]));
+    assert_eq!(is["counts"]["completed"], json!(1));
+    let details = checkpoints.find(None, 7).unwrap().details(NOW + 900);
+    assert_eq!((&details["is_abridged"], &details["tasks"]), (&json!(true), &json!({})));
+    checkpoints.on(&started(&[]), NOW + 1_000);
+    assert_eq!(checkpoints.overview(NOW)["history"], json!([]));
 }
 
 #[test]
