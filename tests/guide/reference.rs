@@ -60,24 +60,20 @@ fn types(sources: &[&str]) -> BTreeMap<String, Type> {
         for line in source.lines().take_while(|line| !line.starts_with("#[cfg(test)]")) {
             let (text, depth) = (line.trim(), line.len() - line.trim_start().len());
             if let Some(sentence) = text.strip_prefix("///") {
-                let gap = if doc.is_empty() { "" } else { " " };
-                let _ = write!(doc, "{gap}{}", sentence.trim());
+                doc = format!("{doc} {}", sentence.trim()).trim().to_string();
                 continue;
             }
             if text.starts_with("#[") {
                 continue;
             }
-            let header = text.trim_start_matches("pub(crate) ").trim_start_matches("pub ").strip_prefix("struct ");
-            if let (0, Some(name)) = (depth, header.and_then(|rest| rest.strip_suffix(" {"))) {
-                within = Some((name.to_string(), Type { doc: std::mem::take(&mut doc), fields: Vec::new() }));
-            } else if let (0, "}", Some((name, made))) = (depth, text, within.take_if(|_| depth == 0 && text == "}")) {
-                types.insert(name, made);
-            } else if let (4, Some((_, made))) = (depth, &mut within)
-                && let Some((name, of)) = text.split_once(": ")
-            {
-                let name = name.trim_start_matches("pub(crate) ").trim_start_matches("pub ").to_string();
-                let of = of.trim_end_matches(',').to_string();
-                made.fields.push(Field { name, of, doc: std::mem::take(&mut doc) });
+            let named = text.trim_start_matches("pub(crate) ").trim_start_matches("pub ");
+            if let (0, Some(name)) = (depth, named.strip_prefix("struct ").and_then(|rest| rest.strip_suffix(" {"))) {
+                within = Some((name.to_string(), Type { doc: doc.clone(), fields: Vec::new() }));
+            } else if (depth, text) == (0, "}") {
+                types.extend(within.take());
+            } else if let (4, Some((_, made)), Some((name, of))) = (depth, &mut within, named.split_once(": ")) {
+                let (name, of) = (name.to_string(), of.trim_end_matches(',').to_string());
+                made.fields.push(Field { name, of, doc: doc.clone() });
             }
             doc.clear();
         }
