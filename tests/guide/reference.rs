@@ -250,9 +250,17 @@ fn engine_options(role: &str) -> Vec<String> {
 }
 
 fn row(page: &mut String, cells: &[String]) {
-    // A bar would end the cell.
-    let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+    let cells: Vec<String> = cells.iter().map(|cell| plain(cell)).collect();
     writeln!(page, "| {} |", cells.join(" | ")).unwrap();
+}
+
+/// Keeps what means something in Markdown, or ends a cell, from meaning that; within code only the latter does.
+fn plain(cell: &str) -> String {
+    let parts = cell.split('`').enumerate().map(|(number, part)| match number % 2 {
+        0 => part.replace('*', "\\*").replace('<', "&lt;"),
+        _ => part.to_string(),
+    });
+    parts.collect::<Vec<_>>().join("`").replace('|', "\\|")
 }
 
 fn capital(text: &str) -> String {
@@ -267,7 +275,7 @@ mod stock {
     use piton::prelude::*;
     use piton::{AsyncOf, Registry, WindowedOf};
 
-    use super::{STOCK, row};
+    use super::{STOCK, plain, row};
 
     pub(super) fn write(page: &mut String) {
         let registry = Registry::stock();
@@ -301,7 +309,7 @@ mod stock {
     fn options(page: &mut String, title: &str, doc: &KindDoc) {
         page.push_str(&format!("\n### {title}\n\n"));
         if !doc.doc.is_empty() {
-            page.push_str(&format!("{}\n\n", doc.doc));
+            page.push_str(&format!("{}\n\n", plain(doc.doc)));
         }
         if doc.options.is_empty() {
             page.push_str("It has no options of its own.\n");
