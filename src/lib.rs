@@ -88,3 +88,18 @@ pub mod prelude {
 
     pub use crate::topology::Registry;
 }
+
+/// The Rust of the guide (`docs/guide`): compiled and run with the documentation tests.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../docs/guide/src/operators.md")]
+    struct Operators;
+    #[doc = include_str!("../docs/guide/src/state.md")]
+    struct State;
+    #[doc = include_str!("../docs/guide/src/time.md")]
+    struct Time;
+    #[doc = include_str!("../docs/guide/src/recovery.md")]
+    struct Recovery;
+    #[doc = include_str!("../docs/guide/src/chaos.md")]
+    struct Chaos;
+}

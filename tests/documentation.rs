@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -13,7 +14,7 @@ fn read(file: &str) -> String {
 
 fn pages() -> Vec<PathBuf> {
     let mut pages = Vec::new();
-    for folder in ["", "docs", "docs/decisions", "data"] {
+    for folder in ["", "docs", "docs/decisions", "docs/guide/src", "data"] {
         let Ok(entries) = fs::read_dir(root().join(folder)) else { continue };
         let files = entries.map(|entry| entry.unwrap().path());
         pages.extend(files.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
@@ -110,4 +111,38 @@ fn the_gate_runs_the_test_command_of_the_readme() {
     let command = readme.lines().find_map(|line| line.strip_prefix("$ cargo test")).unwrap();
     let command = format!("cargo test{}", command.split('#').next().unwrap_or_default());
     assert!(gate.lines().any(|line| line.ends_with(&format!(" {}", command.trim()))), "not in .ci/run: {command}");
+}
+
+/// Commands are asked for their help: it has every command that a page shows, and every option.
+#[test]
+fn commands_in_console_blocks_are_there() {
+    const CALLED: [&str; 3] = ["$ piton ", "$ cargo run --release -- ", "$ target/debug/my-job "];
+    let mut commands = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        let blocks = text.split("```console\n").skip(1).filter_map(|rest| rest.split("```").next());
+        for line in blocks.flat_map(str::lines) {
+            let Some(call) = CALLED.iter().find_map(|called| line.strip_prefix(called)) else { continue };
+            // What comes behind is the shell's, or a comment.
+            let words = call.split_whitespace().take_while(|word| !["#", "|", ">", "&", "&&"].contains(word));
+            let words: Vec<&str> = words.collect();
+            let mut help = help(&words[..1]);
+            if help.contains("\nCommands:") {
+                help = self::help(&words[..2]);
+            }
+            for option in words.iter().filter(|word| word.starts_with("--")) {
+                let is_there = help.split_whitespace().any(|word| word == *option);
+                assert!(is_there, "{}: there is no {option}: {line}", page.display());
+            }
+            commands += 1;
+        }
+    }
+    assert!(commands > 30, "found only {commands} commands");
+}
+
+/// Returns the help of a command, which says that there is one.
+fn help(command: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_piton")).args(command).arg("--help").output().unwrap();
+    assert!(output.status.success(), "there is no command \"{}\"", command.join(" "));
+    String::from_utf8(output.stdout).unwrap()
 }

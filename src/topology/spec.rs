@@ -72,17 +72,28 @@ pub(crate) struct NodeSpec {
     pub(crate) name: String,
     /// Where it stands: `operators.count`.
     pub(crate) path: String,
-    /// Nothing if it is missing or no text, which was noted.
+    // What follows is what the engine reads of a table; the comments are the manual.
+    /// What it is: one of the types that `piton list` shows. Default: (required).
     pub(crate) type_name: Option<String>,
-    /// As written: `NAME` or `NAME.late`.
+    /// What it reads: `NAME`, or `NAME.OUTPUT` for a side output. Several that carry the same are read as one, save for
+    /// types that tell their inputs apart. Default: (required).
     pub(crate) inputs: Vec<String>,
+    /// How many subtasks it has. Default: `job.parallelism`; of a sink, the most that any of its inputs has.
     pub(crate) parallelism: Option<u32>,
+    /// How records reach its subtasks: each from the one of the same number, which keeps their order (`"forward"`), in
+    /// turn (`"rebalance"`), or all of them everywhere (`"broadcast"`). Not for an operator that has a key. Default: by the
+    /// key; without one, `"forward"` if both ends have as many subtasks, `"rebalance"` otherwise.
     pub(crate) partition: Option<Asked>,
+    /// Whether each of its subtasks has a thread of its own, and shares an actor with nobody: for what blocks. Default: false.
     pub(crate) dedicated: bool,
+    /// How much later than others, by its event time, a row may come without being late: the watermark stays so far
+    /// behind. Default: `"0ms"`.
     pub(crate) out_of_order: Option<Duration>,
+    /// After how long without rows nobody waits for its event time. Default: never.
     pub(crate) idle_timeout: Option<Duration>,
+    /// How far it may be read ahead of the slowest source of its region, by event time. Default: any distance.
     pub(crate) max_drift: Option<Duration>,
-    /// What it was called before: the state of that name is its own.
+    /// What it was called before: the state of that name is its own. Default: nothing.
     pub(crate) renamed_from: Option<String>,
     pub(crate) options: Table,
 }
