@@ -1,6 +1,8 @@
 //! `piton run`.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -20,6 +22,9 @@ use crate::http::{Bound, Job, Server};
 use crate::runtime::{Ended, Event, Metrics, Opener, Outcome, Progress, RunOptions, Signals, run_in};
 use crate::store::{OpenOptions, SledStore};
 use crate::topology::{Plan, Registry, Unmapped};
+
+/// How long is waited for a killed process that still has the state directory.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs a job until it ends, and says how it ended.
 pub(super) fn run(args: &RunArgs, registry: &Registry, terminal: &Terminal) -> Result {
@@ -94,12 +99,13 @@ fn start(
         Some(chaos) => chaos.open_store(&of_plan.settings.store.path, open_options),
         None => open_store(&of_plan, open_options),
     };
-    // Somebody else's run of this very job, which has the address, is said below.
-    let bound = match chaos {
-        Some(_) => Ok(None),
-        None => Bound::to(&plan.settings.http),
+    let is_in_use = still_in_use(&plan.settings.store.path, clock);
+    let bound = match Bound::to(&plan.settings.http) {
+        _ if chaos.is_some() => None,
+        // Somebody else's run of this very job, which has the address, is said below.
+        Err(_) if is_in_use => None,
+        bound => bound?,
     };
-    let bound = if SledStore::is_in_use(&plan.settings.store.path) { Ok(bound.ok().flatten()) } else { bound }?;
     let (store, _claim) = resume::open(plan, &plan.settings.recovery.resume, discard, unmapped, &open)?;
 
     let progress = Progress::default();
@@ -152,6 +158,19 @@ fn start(
         tracing::info!("the checkpoints of the cancelled job are removed");
     }
     Ok(ended)
+}
+
+/// Returns whether another process has a state directory. One that was killed may take a moment until it is gone.
+#[expect(clippy::disallowed_methods, reason = "it is the system that takes its time")]
+fn still_in_use(dir: &Path, clock: &Clock) -> bool {
+    let began = clock.monotonic();
+    while SledStore::is_in_use(dir) {
+        if clock.monotonic().saturating_sub(began) > PATIENCE {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    false
 }
 
 /// Returns whether there is room for a display: rows on the same terminal would tear it.

@@ -155,6 +155,19 @@ fn a_state_directory_that_is_in_use_is_refused_with_3() {
 }
 
 #[test]
+fn a_job_that_was_killed_a_moment_ago_is_in_nobodys_way() {
+    for _ in 0..3 {
+        let job = Job::with(&topology(20_000, "rate = \"1000/s\""));
+        let mut running = job.start(&[], 1);
+        // Whoever kills it does not wait until it is gone.
+        running.signal("-KILL");
+        job.piton(&["run", "job.toml", "--set", "sources.numbers.rate=1000000/s"]).with(0);
+        assert_eq!(job.rows().len(), 20_000);
+        running.child.wait().unwrap();
+    }
+}
+
+#[test]
 fn the_state_directory_can_be_elsewhere() {
     let job = Job::new(100);
     job.piton(&["run", "job.toml", "--state", "kept/here"]).with(0);

@@ -3,11 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
-use std::sync::Arc;
 
 use piton::config::Settings;
-use piton::files::{LineSinkKind, LineSourceKind};
 use serde_json::Value;
 
 /// The sources that define what a topology file may hold.
@@ -125,7 +122,6 @@ fn table(name: &str, path: &str, defaults: &Value, types: &BTreeMap<String, Type
             (None, Value::String(number)) if of == "Limit" && number != "unlimited" => format!("`{number}`"),
             (None, value) => format!("`{value}`"),
         };
-        let meaning = if has_no_effect(&key) { format!("(No effect in this version.) {meaning}") } else { meaning };
         row(page, &[format!("`{name}`"), type_in_words(of, &key), default, meaning]);
         rows += 1;
     }
@@ -187,26 +183,6 @@ fn refusal(key: &str, value: &str) -> String {
     let file = std::path::Path::new("job.toml");
     let loaded = piton::topology::load_text(&text, file, &piton::Overrides::default(), &piton::Registry::new());
     loaded.err().unwrap_or_else(|| panic!("{key} = {value} is accepted")).to_string()
-}
-
-/// Returns whether a check of a topology warns that a key does nothing, whatever its value.
-fn has_no_effect(key: &str) -> bool {
-    const VALUES: [&str; 6] = ["1", "\"8080\"", "\"1s\"", "\"1MiB\"", "true", "\"latest\""];
-    if key.starts_with("chaos.at.") {
-        return false;
-    }
-    let mut registry = piton::Registry::new();
-    registry.add_source_kind("text", Arc::new(LineSourceKind::<String>::default()));
-    registry.add_sink_kind("text", Arc::new(LineSinkKind::<String>::default()));
-    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("job.toml");
-    VALUES.iter().any(|value| {
-        let text = format!(
-            "{key} = {value}\n[sources.in]\ntype = \"text\"\npath = \"Cargo.toml\"\n\
-             [sinks.out]\ntype = \"text\"\ninputs = [\"in\"]\npath = \"out\"\n"
-        );
-        let plan = piton::topology::load_text(&text, &place, &piton::Overrides::default(), &registry);
-        plan.is_ok_and(|plan| plan.warnings.iter().any(|warning| warning.contains("has no effect in this version")))
-    })
 }
 
 fn names_behind(message: &str, start: &str) -> Vec<String> {
