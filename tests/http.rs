@@ -80,14 +80,21 @@ impl Served {
     fn start(topology: &str, more: &[&str]) -> Served {
         let folder = tempfile::tempdir().unwrap();
         let job = Job::new(folder.path(), topology);
-        let mut life = job.start(&[&["--http", "0"], more].concat());
-        job.wait_for(&mut life, "its first checkpoint", |events| {
-            events.iter().any(|event| event["event"] == "committed")
-        });
+        let mut served = Served { job, life: None, address: String::new(), _folder: folder };
+        served.run(more);
+        served
+    }
+
+    /// Runs the job, once more if it has run, until it has committed something.
+    fn run(&mut self, more: &[&str]) {
+        let committed = |events: &[Value]| events.iter().filter(|event| event["event"] == "committed").count();
+        let before = committed(&self.job.events());
+        let mut life = self.job.start(&[&["--http", "0"], more].concat());
+        self.job.wait_for(&mut life, "a checkpoint", |events| committed(events) > before);
         let said = life.said();
         let (_, rest) = said.split_once("page, API and metrics: http://").expect("it says where it listens");
-        let address = rest.split('/').next().unwrap().to_string();
-        Served { job, life: Some(life), address, _folder: folder }
+        self.address = rest.split('/').next().unwrap().to_string();
+        self.life = Some(life);
     }
 
     fn send(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Response {
@@ -305,12 +312,24 @@ fn a_savepoint_is_made_and_the_job_stopped_on_request() {
     served.wait().expect(0);
     assert!(TcpStream::connect(&served.address).is_err());
     let window = stopped["windows"]["numbers"].as_u64().unwrap();
-    let mut again = served.job.start(&[]);
-    let resumed = |events: &[Value]| {
-        let mut started = events.iter().filter(|event| event["event"] == "started");
-        started.any(|event| event["resumed_from"]["numbers"] == json!(window))
-    };
-    served.job.wait_for(&mut again, "the second start", resumed);
+    // It goes on from there, and tells of what was before.
+    served.run(&[]);
+    let said = served.get("/api/jobs/my%20job/checkpoints").json(200);
+    assert_eq!(said["counts"]["restored"], 1);
+    let is_last = |item: &&Value| item["region"] == "numbers" && item["id"] == json!(window);
+    let last = said["history"].as_array().unwrap().iter().find(is_last).unwrap_or_else(|| panic!("{window}: {said}"));
+    assert_eq!((&last["status"], &last["num_acknowledged_subtasks"]), (&json!("COMPLETED"), &json!(3)));
+    let exact = served.get(&format!("/api/jobs/my%20job/checkpoints/{window}?region=numbers")).json(200);
+    assert_eq!((&exact["is_abridged"], &exact["verdict"]), (&json!(true), &last["verdict"]));
+    served.send("POST", "/api/jobs/my%20job/stop", &[], "").json(200);
+    served.wait().expect(0);
+    served.run(&["--resume", "none", "--discard-state"]);
+    let said = served.get("/api/jobs/my%20job/checkpoints").json(200);
+    let history = said["history"].as_array().unwrap();
+    assert!(
+        history.iter().all(|item| item["trigger_timestamp"].as_i64() > last["trigger_timestamp"].as_i64()),
+        "{said}"
+    );
 }
 
 #[test]

@@ -117,7 +117,6 @@ async fn serve(bound: Bound, job: Arc<Job>, tell: &mpsc::Sender<io::Result<Serve
     tell.send(Ok(server.handle())).ok();
     let shown = Arc::clone(&job);
     let looking = actix_web::rt::spawn(async move {
-        #[expect(clippy::disallowed_methods, reason = "it is real time of which the shares are told")]
         let mut often = actix_web::rt::time::interval(shares::EVERY);
         for look in 1_u64.. {
             often.tick().await;
