@@ -402,9 +402,3 @@ fn exactly_once_that_is_asked_for_is_not_weakened_in_silence() {
         assert!(weaker.warnings.is_empty(), "{:?}", weaker.warnings);
     }
 }
-
-#[test]
-fn an_option_that_nothing_acts_on_is_told() {
-    let plan = plan(&format!("[http]\ntoken = \"secret\"\n{WORDS}"));
-    assert_eq!(plan.warnings, ["/jobs/job.toml:2:1: http.token has no effect in this version"]);
-}
