@@ -49,12 +49,24 @@ pub(super) struct Asset {
 
 const ASSETS: &[Asset] = &[
     Asset { path: "/", content_type: "text/html; charset=utf-8", content: include_str!("page/index.html") },
+    Asset { path: "/icon.svg", content_type: "image/svg+xml", content: include_str!("page/icon.svg") },
     Asset { path: "/page.css", content_type: "text/css; charset=utf-8", content: include_str!("page/page.css") },
-    Asset { path: "/page.js", content_type: "text/javascript; charset=utf-8", content: include_str!("page/page.js") },
+    script("/checkpoints.js", include_str!("page/checkpoints.js")),
+    script("/dom.js", include_str!("page/dom.js")),
+    script("/graph.js", include_str!("page/graph.js")),
+    script("/history.js", include_str!("page/history.js")),
+    script("/page.js", include_str!("page/page.js")),
+    script("/panels.js", include_str!("page/panels.js")),
+    script("/views.js", include_str!("page/views.js")),
+    script("/words.js", include_str!("page/words.js")),
 ];
 
 /// What there is to ask for.
 pub(super) const OPEN_API: &str = include_str!("openapi.json");
+
+const fn script(path: &'static str, content: &'static str) -> Asset {
+    Asset { path, content_type: "text/javascript; charset=utf-8", content }
+}
 
 /// Why there is no answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
