@@ -237,8 +237,9 @@ fn what_makes_no_sense_is_answered_in_words() {
     let post = |path: &str, body: &str| served.send("POST", &format!("/api/jobs/my%20job/{path}"), &[], body);
     assert!(post("savepoint", "{\"nam\": \"a\"}").error(400).contains("nam"));
     assert!(post("stop", "now").error(400).contains("cannot be understood"));
-    assert!(post("savepoint", "{\"name\": \"../../a\"}").error(409).contains("name of a savepoint"));
-    assert_eq!(post("savepoint", &" ".repeat(100_000)).status, 400, "a body that is too long");
+    assert!(post("savepoint", "{\"name\": \"../../a\"}").error(400).contains("name of a savepoint"));
+    assert!(post("savepoint", &" ".repeat(100_000)).error(413).contains("65536"));
+    assert!(post("stop", "[]").error(400).contains("map"));
     let head = served.send("HEAD", "/api/jobs", &[], "");
     assert_eq!((head.status, &*head.body), (200, ""));
 }
@@ -276,7 +277,47 @@ fn off_loopback_a_token_is_needed_to_start() {
     let job = Job::new(folder.path(), TOPOLOGY);
     job.run(&["--http", "0.0.0.0:0"]).expect(2).says(&["0.0.0.0", "http.token"]);
     job.run(&["--http", "nowhere"]).expect(2).says(&["nowhere", "127.0.0.1:8080"]);
+    job.run(&["--http", "0.0.0.0:0", "--set", "http.token=\" \""]).expect(2).says(&["nobody can send this token"]);
     assert!(!job.path(".piton").exists());
+}
+
+#[test]
+fn nobody_waits_for_what_is_not_read() {
+    let served = Served::start(TOPOLOGY, &["--set", "http.token=\"secret\""]);
+    let head = |rest: &str| {
+        let mut stream = TcpStream::connect(&served.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.write_all(format!("{rest}\r\nHost: {}\r\n", served.address).as_bytes()).unwrap();
+        stream
+    };
+    for (line, more, status) in [
+        ("CONNECT / HTTP/1.1", "\r\n", "401"),
+        ("GET /api/jobs HTTP/1.1", "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n", "401"),
+        ("POST /api/jobs/my%20job/stop HTTP/1.1", "Content-Length: 100\r\n\r\n{", "401"),
+        (
+            "POST /api/jobs/my%20job/stop HTTP/1.1",
+            "Authorization: Bearer secret\r\nContent-Length: 100\r\n\r\n{",
+            "408",
+        ),
+    ] {
+        let mut stream = head(line);
+        stream.write_all(more.as_bytes()).unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap_or_else(|error| panic!("{line}, {more}: {error}"));
+        assert_eq!(&answer[9..], status.as_bytes(), "{line}, {more}");
+    }
+}
+
+#[test]
+fn a_region_that_is_down_is_told_as_such() {
+    let slow = ["--set", "recovery.scope=\"region\"", "--set", "recovery.initial_backoff=\"1s\""];
+    let served = Served::start(TOPOLOGY, &slow);
+    let job = served.get_until("/api/jobs/my%20job", |job| job["state"] == "RESTARTING");
+    let status = |vertex: usize| job["vertices"][vertex]["status"].as_str().unwrap();
+    assert_eq!([status(0), status(1), status(2)], ["RESTARTING", "RESTARTING", "RUNNING"], "{job}");
+    let incidents = job["incidents"].as_array().unwrap();
+    assert!(incidents.iter().any(|incident| incident["event"] == "restarting"), "{job}");
+    served.get_until("/api/jobs/my%20job", |job| job["state"] == "RUNNING" && job["restarts"] == 1);
 }
 
 #[test]

@@ -44,7 +44,7 @@ impl EventLog {
 
     /// Writes an event. A job does not fail because its events cannot be written; it says so once.
     pub(super) fn write(&mut self, event: &Event) {
-        if matches!(event, Event::Acknowledged { .. }) {
+        if matches!(event, Event::Acknowledged { .. } | Event::Restarting { .. }) {
             return;
         }
         let Some(out) = &mut self.out else { return };

@@ -19,6 +19,12 @@ pub(crate) fn check(settings: &Settings, layered: &Layered<'_>, problems: &mut P
     check_recovery(settings, layered, problems);
     check_chaos(settings, layered, problems);
     let http = &settings.http;
+    if let Some(token) = &http.token
+        && (token.trim() != token || !token.chars().all(|letter| letter == ' ' || letter.is_ascii_graphic()))
+    {
+        let message = "nobody can send this token: use letters, digits and signs of ASCII, without spaces around them";
+        problems.value("http.token", message.to_string());
+    }
     if let Some(listen) = &http.listen
         && !listen.0.ip().is_loopback()
         && http.token.as_deref().unwrap_or_default().is_empty()

@@ -375,7 +375,10 @@ impl Checkpoint {
             "latest_ack_timestamp": ack,
             "checkpointed_size": parts.iter().map(|part| part.fresh).sum::<u64>(),
             "state_size": parts.iter().map(|part| state_of(part)).sum::<u64>(),
-            "end_to_end_duration": u64::try_from(if ack < 0 { now } else { ack } - self.triggered_ms).unwrap_or(0),
+            "end_to_end_duration": match (ack, &self.status) {
+                (-1, Status::InProgress) => u64::try_from(now - self.triggered_ms).unwrap_or(0),
+                _ => u64::try_from(ack - self.triggered_ms).unwrap_or(0),
+            },
             "alignment_buffered": 0,
             "processed_data": 0,
             "persisted_data": parts.iter().map(|part| part.under_way.1).sum::<u64>(),

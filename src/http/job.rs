@@ -1,6 +1,6 @@
 //! What is said of a job: from its plan, and from what it has told of itself.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -44,6 +44,8 @@ struct Told {
     /// How often something was restarted, by the operator that had failed, and by region.
     restarts: BTreeMap<String, u64>,
     restarts_of: BTreeMap<String, u64>,
+    /// Regions that are down, until they are restarted.
+    down: BTreeSet<String>,
     letters: BTreeMap<String, u64>,
     /// What went wrong, oldest first, and when.
     incidents: VecDeque<(i64, Event)>,
@@ -74,6 +76,7 @@ impl Job {
                 checkpoints,
                 restarts: BTreeMap::new(),
                 restarts_of: BTreeMap::new(),
+                down: BTreeSet::new(),
                 letters: BTreeMap::new(),
                 incidents: VecDeque::new(),
             }),
@@ -93,7 +96,14 @@ impl Job {
                 (told.started_ms, told.incarnation) = (Some(now), *incarnation);
                 false
             }
-            Event::Restarted { operator, region, .. } => {
+            Event::Restarting { region, .. } => {
+                told.down.insert(region.clone());
+                true
+            }
+            Event::Restarted { operator, region, scope, .. } => {
+                if *scope == "region" {
+                    told.down.remove(region);
+                }
                 *told.restarts.entry(operator.clone()).or_default() += 1;
                 *told.restarts_of.entry(region.clone()).or_default() += 1;
                 true
@@ -179,7 +189,7 @@ impl Job {
         let now = self.clock.now();
         let told = self.told.lock();
         let find = |region, window| {
-            let nothing = || format!("there is no checkpoint of window {window} among the newest of this run");
+            let nothing = || format!("there is no checkpoint of window {window} among the newest");
             told.checkpoints.find(region, window).ok_or_else(nothing)
         };
         match what {
@@ -191,6 +201,9 @@ impl Job {
             What::Operator { window, operator } => {
                 let vertex = self.vertices.iter().find(|vertex| vertex.holds(operator));
                 let vertex = vertex.ok_or_else(|| format!("there is no operator \"{operator}\""))?;
+                if region.is_some_and(|region| *vertex.region != *region) {
+                    return Err(format!("operator \"{operator}\" is in region \"{}\"", vertex.region));
+                }
                 Ok(find(Some(&vertex.region), *window)?.operator(operator, &vertex.id, vertex.parallelism, now))
             }
             // Only the job itself knows them.
@@ -242,7 +255,7 @@ impl Job {
         let counted = |counts: &BTreeMap<String, u64>| {
             counts.iter().filter(|(operator, _)| vertex.holds(operator)).map(|(_, count)| count).sum::<u64>()
         };
-        let state = told.state();
+        let state = told.state_of(&vertex.region);
         let started = told.started_ms.unwrap_or(-1);
         let newest = told.checkpoints.newest(&vertex.region);
         let parts = newest.iter().flat_map(|newest| &newest.parts).filter(|part| part.operator == *vertex.id);
@@ -318,7 +331,21 @@ impl Job {
 
 impl Told {
     fn state(&self) -> &'static str {
-        if self.started_ms.is_some() { "RUNNING" } else { "CREATED" }
+        match self.started_ms {
+            None => "CREATED",
+            Some(_) if self.down.is_empty() => "RUNNING",
+            Some(_) => "RESTARTING",
+        }
+    }
+
+    fn state_of(&self, region: &str) -> &'static str {
+        if self.down.contains(region) {
+            "RESTARTING"
+        } else if self.started_ms.is_some() {
+            "RUNNING"
+        } else {
+            "CREATED"
+        }
     }
 }
 
@@ -326,6 +353,7 @@ fn region_of(name: &str, told: &Told) -> Value {
     let newest = told.checkpoints.newest(name);
     json!({
         "name": name,
+        "status": told.state_of(name),
         "restarts": told.restarts_of.get(name).copied().unwrap_or(0),
         "window": newest.map(|newest| newest.window),
     })

@@ -22,13 +22,16 @@ use crate::http::gate::{Gate, Sender};
 use crate::http::route::{Act, Astray, OPEN_API, Route, What, route};
 use crate::http::shares;
 use crate::runtime::{Answer, Request, ask};
+use crate::store::check_savepoint_name;
 
 /// How long somebody who connects may take for the head of a request.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a connection that is not used is kept.
 const KEPT: Duration = Duration::from_secs(15);
-/// How many connections there may be: more wait until there are fewer.
-const CONNECTIONS: usize = 1_024;
+/// How many connections there may be at most: more wait until there are fewer.
+const CONNECTIONS: usize = 256;
+/// They may take this part of the files that the process may have open, at most: the rest is the job's.
+const OF_FILES: u64 = 4;
 /// The longest body.
 const LONGEST: usize = 64 << 10;
 /// How long answers that are under way when the job ends may take, in s.
@@ -95,16 +98,11 @@ impl Drop for Server {
 async fn serve(bound: Bound, job: Arc<Job>, tell: &mpsc::Sender<io::Result<ServerHandle>>) {
     let gate = Data::new(Gate::new(bound.token));
     let shown = Data::from(Arc::clone(&job));
-    let app = move || {
-        App::new()
-            .app_data(Data::clone(&gate))
-            .app_data(Data::clone(&shown))
-            .app_data(web::PayloadConfig::new(LONGEST))
-            .default_service(web::to(answer))
-    };
+    let app =
+        move || App::new().app_data(Data::clone(&gate)).app_data(Data::clone(&shown)).default_service(web::to(answer));
     let server = HttpServer::new(app)
         .workers(1)
-        .max_connections(CONNECTIONS)
+        .max_connections(connections())
         .client_request_timeout(PATIENCE)
         .keep_alive(KEPT)
         .shutdown_timeout(LAST)
@@ -157,12 +155,14 @@ struct StopOrder {
     drain: bool,
 }
 
-async fn answer(
-    request: HttpRequest,
-    body: std::result::Result<Bytes, actix_web::Error>,
-    job: Data<Job>,
-    gate: Data<Gate>,
-) -> HttpResponse {
+/// Returns how many connections there may be.
+fn connections() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let share = files.map_or(CONNECTIONS, |files| usize::try_from(files / OF_FILES).unwrap_or(CONNECTIONS));
+    share.clamp(1, CONNECTIONS)
+}
+
+async fn answer(request: HttpRequest, payload: web::Payload, job: Data<Job>, gate: Data<Gate>) -> HttpResponse {
     let said = |name: HeaderName| said(request.headers(), &name);
     let found = route(request.method().as_str(), request.path());
     let sender = Sender {
@@ -206,12 +206,10 @@ async fn answer(
                 Err(nothing) => error(404, &nothing),
             }
         }
-        Ok(Route::Do { act: what, .. }) => {
-            match body.map_err(|error| error.to_string()).and_then(|body| request_of(what, &body)) {
-                Ok(request) => act(&job, request).await,
-                Err(reason) => error(400, &reason),
-            }
-        }
+        Ok(Route::Do { act: what, .. }) => match body_of(payload).await.and_then(|body| request_of(what, &body)) {
+            Ok(request) => act(&job, request).await,
+            Err((status, reason)) => error(status, &reason),
+        },
     }
 }
 
@@ -219,24 +217,47 @@ fn said<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
+/// A status and a reason.
+type Unclear = (u16, String);
+
+/// Reads a body, which nobody is waited for to send.
+async fn body_of(payload: web::Payload) -> std::result::Result<Bytes, Unclear> {
+    match actix_web::rt::time::timeout(PATIENCE, payload.to_bytes_limited(LONGEST)).await {
+        Ok(Ok(Ok(body))) => Ok(body),
+        Ok(Ok(Err(error))) => Err((400, format!("the body cannot be read: {error}"))),
+        Ok(Err(_)) => Err((413, format!("the body is longer than {LONGEST} bytes"))),
+        Err(_) => Err((408, "the body did not come".into())),
+    }
+}
+
 /// Returns what is asked of the job.
 ///
 /// # Errors
 /// If the body does not say it.
-fn request_of(act: Act, body: &[u8]) -> std::result::Result<Request, String> {
+fn request_of(act: Act, body: &[u8]) -> std::result::Result<Request, Unclear> {
+    let named = |name: Option<String>| match &name {
+        Some(given) => check_savepoint_name(given).map(|()| name).map_err(|reason| (400, reason)),
+        None => Ok(None),
+    };
     match act {
-        Act::Savepoint => order(body).map(|SavepointOrder { name }| Request::Savepoint { name }),
-        Act::Stop => order(body).map(|StopOrder { savepoint, drain }| Request::Stop { savepoint, drain }),
+        Act::Savepoint => Ok(Request::Savepoint { name: named(order::<SavepointOrder>(body)?.name)? }),
+        Act::Stop => {
+            let StopOrder { savepoint, drain } = order(body)?;
+            Ok(Request::Stop { savepoint: named(savepoint)?, drain })
+        }
         Act::Cancel => Ok(Request::Cancel),
     }
 }
 
-/// Reads a body, which may be empty.
-fn order<T: Default + DeserializeOwned>(body: &[u8]) -> std::result::Result<T, String> {
+/// Reads an object, or nothing.
+fn order<T: Default + DeserializeOwned>(body: &[u8]) -> std::result::Result<T, Unclear> {
     if body.trim_ascii().is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(body).map_err(|error| format!("the body cannot be understood: {error}"))
+    let unclear = |error: serde_json::Error| (400, format!("the body cannot be understood: {error}"));
+    // An array of the values would do, too, but is rather something else.
+    let object: serde_json::Map<String, Value> = serde_json::from_slice(body).map_err(unclear)?;
+    serde_json::from_value(Value::Object(object)).map_err(unclear)
 }
 
 /// Asks the job to do something, and says what came of it.

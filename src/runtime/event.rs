@@ -53,6 +53,13 @@ pub enum Event {
         /// The operator that is to blame, if one is.
         operator: Option<String>,
     },
+    /// A region has failed, and is down until it is told as restarted. `--events` leaves that out.
+    Restarting {
+        /// The region.
+        region: String,
+        /// What happened.
+        reason: String,
+    },
     /// Something failed and runs again.
     Restarted {
         /// The region.

@@ -180,6 +180,7 @@ fn run_regions(
         let policy = RestartPolicy::new(settings.recovery.restart());
         regions.push((Region::new(members, checkpoints(settings), policy, fence), blueprint, head));
     }
+    options.progress.count_before(before.records_in, before.records_out);
     let subtasks: usize = regions.iter().map(|(_, blueprint, _)| blueprint.subtasks().len()).sum();
     (options.listener)(&Event::Started { job: settings.job.name.clone(), resumed_from, incarnation });
 

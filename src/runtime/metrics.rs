@@ -169,6 +169,7 @@ impl Metrics {
             Event::Started { .. } => self.started.store(true, Ordering::Relaxed),
             Event::CheckpointStarted { .. }
             | Event::Acknowledged { .. }
+            | Event::Restarting { .. }
             | Event::Escalated { .. }
             | Event::Savepoint { .. }
             | Event::Finished { .. }

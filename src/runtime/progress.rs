@@ -12,6 +12,8 @@ use crate::runtime::port::Port;
 #[derive(Clone, Default)]
 pub struct Progress {
     watched: Arc<Mutex<Vec<Watched>>>,
+    /// What regions that had finished before had read and written.
+    before: Arc<Mutex<(u64, u64)>>,
 }
 
 /// What is shown of a subtask.
@@ -62,14 +64,19 @@ impl Progress {
         self.watched.lock().extend(watched);
     }
 
+    /// Counts what regions that had finished before had read and written.
+    pub(crate) fn count_before(&self, read: u64, written: u64) {
+        *self.before.lock() = (read, written);
+    }
+
     /// Returns how many records the sources have emitted since the job first began. A restart takes some back.
     pub fn records_in(&self) -> u64 {
-        self.sum(|gauges| &gauges.read)
+        self.before.lock().0 + self.sum(|gauges| &gauges.read)
     }
 
     /// Returns how many records the sinks have taken since the job first began. A restart takes some back.
     pub fn records_out(&self) -> u64 {
-        self.sum(|gauges| &gauges.written)
+        self.before.lock().1 + self.sum(|gauges| &gauges.written)
     }
 
     /// Returns how far each subtask has come, in the order of the plan, but for regions that had finished before.

@@ -188,6 +188,7 @@ impl Supervisor {
                 region.restart = Some(Restart::new(subtask, failure, self.time.now()));
                 self.restarts += 1;
                 self.note_saving(|saving| saving.restarting(index, &reason), ctx);
+                self.tell(&Event::Restarting { region: name.clone(), reason });
                 if self.common.ladder.scope == Scope::Job {
                     self.roll_back_others(index, &name, ctx);
                 }
