@@ -2,9 +2,9 @@
 
 import * as words from "./words.js";
 
-/** What a checkpoint is known by: regions count their windows for themselves. */
+/** What a checkpoint is known by: regions count for themselves, and after a rollback the same window may come again. */
 export function keyOf(checkpoint) {
-  return `${checkpoint.region} ${checkpoint.id}`;
+  return `${checkpoint.region} ${checkpoint.id} ${checkpoint.trigger_timestamp}`;
 }
 
 function acknowledged({ num_acknowledged_subtasks: some, num_subtasks: all }) {
@@ -212,7 +212,8 @@ export function chart(history) {
   const say = (name, numbers, inWords) => {
     if (numbers.length === 0) return `${name}: no checkpoint yet`;
     const newest = numbers[numbers.length - 1];
-    return `${name} of the last ${words.things(numbers.length, "checkpoint")}: ${inWords(Math.min(...numbers))} to ${inWords(Math.max(...numbers))}, the newest ${inWords(newest)}`;
+    const range = `${inWords(Math.min(...numbers))} to ${inWords(Math.max(...numbers))}`;
+    return `${name} of the last ${words.things(numbers.length, "checkpoint")}: ${range}, the newest ${inWords(newest)}`;
   };
   const durations = done.map((of) => of.end_to_end_duration);
   const sizes = done.map((of) => of.state_size);

@@ -1,6 +1,6 @@
 // Where the boxes and lines of the drawings stand. Pure: nothing here knows of the page.
 
-export const BOX = { width: 220, height: 118 };
+export const BOX = { width: 220, height: 124 };
 const GAP = { across: 150, down: 26 };
 const MARGIN = 12;
 

@@ -67,6 +67,8 @@ export function historyPanel(ask) {
       return;
     }
     of.checkpoint = checkpoint;
+    // What has come to its end does not change any more.
+    if (row.dataset.status === checkpoint.status && checkpoint.status !== "IN_PROGRESS") return;
     const item = views.historyRow(checkpoint, now);
     cells(row, [item.region, ...item.cells], 2);
     attribute(row, "data-status", checkpoint.status);

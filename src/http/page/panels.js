@@ -6,7 +6,6 @@ import * as views from "./views.js";
 import * as words from "./words.js";
 
 const SUBTASK_HEADINGS = ["Subtask", "Read", "Written", "Rate", "Window", "Watermark", "Lag", "Mailbox", "Busy", "Blocked", "Idle"];
-const AXIS = { width: 1000, height: 60 };
 const SHARES = ["busy", "blocked", "idle"];
 const BAR = BOX.width - 24;
 
@@ -23,7 +22,8 @@ export function topology(operators) {
   for (const edge of svg.querySelectorAll("[data-to]")) {
     const input = shown.get(edge.dataset.to).inputs[Number(edge.dataset.number)];
     const isHeldUp = input.pressure !== views.pressure(0);
-    attribute(edge, "class", isHeldUp ? "edge held-up" : "edge");
+    edge.classList.toggle("held-up", isHeldUp);
+    if (!edge.classList.contains("label")) continue;
     text(edge.querySelector(".spread"), input.spread);
     text(edge.querySelector(".pressure"), input.pressure);
   }
@@ -31,9 +31,11 @@ export function topology(operators) {
 
 function draw(svg, operators) {
   const { width, height, boxes, edges } = layout(operators);
+  const of = (edge) => ({ "data-to": edge.to, "data-number": edge.number });
   for (const [name, value] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}` })) attribute(svg, name, value);
-  const lines = edges.map((edge) => drawn("g", { class: "edge", "data-to": edge.to, "data-number": edge.number },
-    drawn("path", { d: edge.d, "marker-end": "url(#arrow)" }),
+  // Lines first, so that none of them runs through the words of another.
+  const lines = edges.map((edge) => drawn("path", { class: "line", d: edge.d, "marker-end": "url(#arrow)", ...of(edge) }));
+  const labels = edges.map((edge) => drawn("g", { class: "label", ...of(edge) },
     drawn("text", { class: "spread", x: edge.label.x, y: edge.label.y - 6 }),
     drawn("text", { class: "pressure", x: edge.label.x, y: edge.label.y + 14 }),
   ));
@@ -49,7 +51,7 @@ function draw(svg, operators) {
     drawn("text", { class: "mailbox", x: 12, y: 112 }),
   ));
   svg.querySelector("g.drawing")?.remove();
-  svg.append(drawn("g", { class: "drawing" }, ...lines, ...nodes));
+  svg.append(drawn("g", { class: "drawing" }, ...lines, ...labels, ...nodes));
 }
 
 function fillBox(box, of) {
@@ -128,16 +130,16 @@ function incidentItem(of) {
 /** Restarts are circles on the line; all else is a square above it. */
 function axis(incidents, job) {
   const from = job.timestamps.CREATED;
-  const places = marks(incidents.map((of) => of.at), from, job.now, AXIS.width - 20);
-  const items = incidents.map((of, number) => ({ ...of, x: places[number] + 10 }));
+  const places = marks(incidents.map((of) => of.at), from, job.now, 100);
+  const items = incidents.map((of, number) => ({ ...of, x: places[number] }));
   const create = (of) => {
-    const shape = of.kind === "restart" ? drawn("circle", { r: 6, cy: 32 }) : drawn("rect", { width: 10, height: 10, y: 6 });
+    const shape = of.kind === "restart" ? drawn("circle", { r: 6, cy: 32 }) : drawn("rect", { width: 10, height: 10, y: 6, transform: "translate(-5 0)" });
     shape.append(drawn("title", {}, `${of.time}: ${of.title}`));
     return shape;
   };
   fill(get("axis-marks"), items, create, (shape, of) => {
-    if (of.kind === "restart") attribute(shape, "cx", of.x.toFixed(1));
-    else attribute(shape, "x", (of.x - 5).toFixed(1));
+    if (of.kind === "restart") attribute(shape, "cx", `${of.x.toFixed(2)}%`);
+    else attribute(shape, "x", `${of.x.toFixed(2)}%`);
   });
   text(get("axis-from"), words.time(from, job.now));
   text(get("axis-to"), words.time(job.now));

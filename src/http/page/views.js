@@ -37,13 +37,14 @@ export function head(job, checkpoints, samples) {
   const since = job.timestamps.RUNNING ?? job.timestamps.CREATED;
   return {
     state: words.status(job.state),
-    since: `${words.time(since, job.now)} (${words.duration(job.now - since)})`,
+    since: words.time(since, job.now),
+    "since-long": `for ${words.duration(job.now - since)}`,
     incarnation: words.count(job.incarnation),
     in: words.count(job["records-in"]),
     "in-rate": words.rate(rateOf(samples, (of) => of.in)),
     out: words.count(job["records-out"]),
     "out-rate": words.rate(rateOf(samples, (of) => of.out)),
-    committed: committed(job, checkpoints),
+    ...committed(job, checkpoints),
     restarts: words.count(job.restarts),
     letters: words.count(job["dead-letters"]),
   };
@@ -51,10 +52,11 @@ export function head(job, checkpoints, samples) {
 
 function committed(job, checkpoints) {
   const latest = checkpoints?.latest.completed;
-  if (!latest) return "none yet";
+  if (!latest) return { committed: "none yet", "committed-ago": "" };
   const at = latest.trigger_timestamp + latest.end_to_end_duration;
   const region = job.regions.length > 1 ? ` of ${latest.region}` : "";
-  return `${latest.id}${region}, ${words.duration(Math.max(0, job.now - at))} ago`;
+  const ago = words.duration(Math.max(0, job.now - at));
+  return { committed: `${words.count(latest.id)}${region}`, "committed-ago": `${ago} ago` };
 }
 
 /** A vertex as the graph and the tables show it. */
@@ -221,6 +223,8 @@ function incident(event, now) {
           ["Reason", event.reason],
         ],
       };
+    case "restarting":
+      return { ...shown, kind: "failure", title: `Region ${event.region} is down and restarts`, facts: [["Reason", event.reason]] };
     case "escalated":
       return { ...shown, kind: "escalation", title: `${who} needed more: ${event.from} → ${event.to}`, facts: [["Reason", event.reason]] };
     case "hung":

@@ -6,8 +6,11 @@ function isMissing(value) {
   return value === null || value === undefined || Number.isNaN(value);
 }
 
+// Made once: to make one takes longer than to use it a hundred times.
+const FORMATS = [0, 1, 2].map((digits) => new Intl.NumberFormat("en", { maximumFractionDigits: digits }));
+
 function rounded(value, digits) {
-  return value.toLocaleString("en", { maximumFractionDigits: digits });
+  return FORMATS[digits].format(value);
 }
 
 /** A count with its thousands apart. */
@@ -67,8 +70,12 @@ export function time(ms, now = ms) {
   const date = new Date(ms);
   if (Number.isNaN(date.getTime())) return NOTHING;
   const clock = `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
-  if (date.toDateString() === new Date(now).toDateString()) return clock;
+  if (isSameDay(date, new Date(now))) return clock;
   return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${clock}`;
+}
+
+function isSameDay(one, other) {
+  return one.getDate() === other.getDate() && one.getMonth() === other.getMonth() && one.getFullYear() === other.getFullYear();
 }
 
 /** A share of 1 in percent. */
@@ -84,8 +91,4 @@ export function things(number, thing) {
 /** IN_PROGRESS → in progress. */
 export function status(name) {
   return String(name).toLowerCase().replaceAll("_", " ");
-}
-
-export function isNothing(text) {
-  return text === NOTHING;
 }
