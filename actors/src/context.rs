@@ -27,15 +27,13 @@ pub struct Context<Out: Output> {
     pub(crate) now: Timestamp,
     pub(crate) watermark: Timestamp,
     pub(crate) time: Option<Timestamp>,
-    /// How many records of the current batch were entered; the last of them is the one to blame.
-    pub(crate) entered: usize,
     /// How many batches, timers and hooks came before this one: what a replay counts again, so that `rng` repeats.
     pub(crate) entry: u64,
     /// Whether a hook was called that the operator does not have.
     pub(crate) defaulted: bool,
     /// What it wants to know from outside.
     pub(crate) asks: Asks,
-    /// Shows to whoever watches which record was entered.
+    /// Shows to whoever watches how many records of the current batch were entered; the last of them is the one to blame.
     pub(crate) pulse: Arc<Pulse>,
 }
 
@@ -51,7 +49,6 @@ impl<Out: Output> Context<Out> {
             now: 0,
             watermark: WATERMARK_MIN,
             time: None,
-            entered: 0,
             entry: 0,
             defaulted: false,
             asks: Asks::default(),
@@ -65,16 +62,15 @@ impl<Out: Output> Context<Out> {
     /// works on whole batches calls it itself before it touches keyed state.
     #[inline]
     pub fn enter(&mut self, key: Key, time: Option<Timestamp>) {
-        self.come_to(self.entered + 1);
+        self.come_to_next();
         self.time = time;
         self.state.enter(key);
     }
 
-    /// Notes that so many records of the batch, or timers, were entered.
+    /// Notes that one more record of the batch, or timer, was entered.
     #[inline]
-    pub(crate) fn come_to(&mut self, entered: usize) {
-        self.entered = entered;
-        self.pulse.advance(entered);
+    pub(crate) fn come_to_next(&mut self) {
+        self.pulse.advance(self.pulse.row() + 1);
     }
 
     /// Makes `key` the current key without counting a record: for operators that touch the state of the keys of a
@@ -119,7 +115,7 @@ impl<Out: Output> Context<Out> {
     pub fn rng(&self) -> Pcg64Mcg {
         let place =
             mix(self.subtask.seed ^ mix(Key::from(&*self.subtask.operator).hash() ^ u64::from(self.subtask.index)));
-        Pcg64Mcg::seed_from_u64(mix(place ^ mix(self.entry).wrapping_add(self.entered as u64)))
+        Pcg64Mcg::seed_from_u64(mix(place ^ mix(self.entry).wrapping_add(self.pulse.row() as u64)))
     }
 
     /// Returns one value of the current key.
@@ -186,7 +182,7 @@ impl<Out: Output> Context<Out> {
     /// timers at once. It fires no more.
     pub(crate) fn take_timer(&mut self, kind: TimerKind, until: Timestamp) -> Option<Timer> {
         let timer = self.state.pop_due(kind, until)?;
-        self.come_to(self.entered + 1);
+        self.come_to_next();
         self.time = Some(timer.at);
         Some(timer)
     }

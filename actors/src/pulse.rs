@@ -41,6 +41,12 @@ impl Pulse {
         self.row.store(row, Ordering::Relaxed);
     }
 
+    /// Returns which record or timer the call has come to; after it, which one it had come to.
+    #[inline]
+    pub(crate) fn row(&self) -> usize {
+        self.row.load(Ordering::Relaxed)
+    }
+
     /// The call has come back.
     #[inline]
     pub fn leave(&self) {

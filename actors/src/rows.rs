@@ -5,9 +5,11 @@
 //! They are methods of the operator because the compiler translates them together with its own, and can inline these.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::context::Context;
 use crate::operator::Operator;
+use crate::pulse::Pulse;
 use crate::record::Inputs;
 use crate::state::BLOCK_ROWS;
 use crate::{Result, Timestamp};
@@ -18,33 +20,36 @@ type BatchOf<O> = <<O as Operator>::In as Inputs>::Batch;
 pub(crate) trait ByRow: Operator {
     /// Enters the key of each record of a batch and calls [`Operator::process`] with it.
     fn process_rows(&mut self, batch: &BatchOf<Self>, ctx: &mut Context<Self::Out>) -> Result {
-        let rows = Self::In::rows(batch);
-        let before = ctx.entered;
+        let (rows, before) = (Self::In::rows(batch), ctx.pulse.row());
+        // Held beside the context: within it, it would have to be looked up for every record.
+        let pulse = Arc::clone(&ctx.pulse);
         for first in (0..rows).step_by(BLOCK_ROWS) {
             let block = first..rows.min(first + BLOCK_ROWS);
-            ctx.entered = before + first;
             if ctx.state.is_keyed() {
-                self.find_block(batch, block.clone(), ctx);
-                ctx.entered = before + first;
+                self.find_block(batch, block.clone(), before + first, &pulse, ctx);
             } else {
                 ctx.state.leave_block();
             }
-            let times = Self::In::times(batch).map_or(&[][..], |times| &times[block.clone()]);
-            self.process_block(batch, block, times, ctx)?;
+            let times = Self::In::times(batch).map(|times| &times[block.clone()]);
+            self.process_block(batch, block, times, before + first, &pulse, ctx)?;
         }
         Ok(())
     }
 
     /// Asks for the keys of some records, because looking up their state together is several times faster than waiting
-    /// for memory record by record.
+    /// for memory record by record. So many records were entered `before`.
     #[inline(never)]
-    fn find_block(&self, batch: &BatchOf<Self>, block: Range<usize>, ctx: &mut Context<Self::Out>) {
-        let before = ctx.entered;
-        let (state, entered, pulse) = (&mut ctx.state, &mut ctx.entered, &ctx.pulse);
-        state.find_block(Self::In::iter(batch, block).enumerate().map(|(row, record)| {
+    fn find_block(
+        &self,
+        batch: &BatchOf<Self>,
+        block: Range<usize>,
+        before: usize,
+        pulse: &Pulse,
+        ctx: &mut Context<Self::Out>,
+    ) {
+        ctx.state.find_block(Self::In::iter(batch, block).enumerate().map(|(row, record)| {
             // Before the key, so that a panic there is blamed on its record.
-            *entered = before + row + 1;
-            pulse.advance(*entered);
+            pulse.advance(before + row + 1);
             self.key(record)
         }));
     }
@@ -54,14 +59,18 @@ pub(crate) trait ByRow: Operator {
         &mut self,
         batch: &BatchOf<Self>,
         block: Range<usize>,
-        times: &[Timestamp],
+        times: Option<&[Timestamp]>,
+        before: usize,
+        pulse: &Pulse,
         ctx: &mut Context<Self::Out>,
     ) -> Result {
-        let before = ctx.entered;
         for (row, record) in Self::In::iter(batch, block).enumerate() {
             ctx.state.enter_row(row);
-            ctx.come_to(before + row + 1);
-            ctx.time = times.get(row).copied();
+            pulse.advance(before + row + 1);
+            ctx.time = None;
+            if let Some(times) = times {
+                ctx.time = Some(times[row]);
+            }
             self.process(record, ctx)?;
         }
         Ok(())

@@ -277,7 +277,7 @@ impl<O: Operator> Hosted<O> {
         self.context.out.rewind(output);
         self.context.sides.rewind();
         self.context.asks.new.clear();
-        // `entered` stays: it names the record to blame.
+        // The row of the pulse stays: it names the record to blame.
         (self.context.watermark, self.context.entry, self.context.time) = (watermark, entry, None);
         true
     }
@@ -287,7 +287,7 @@ impl<O: Operator> Hosted<O> {
             if kind == TimerKind::Event {
                 self.context.state.come_to_event_time(timer.at);
             }
-            self.context.come_to(self.context.entered + 1);
+            self.context.come_to_next();
             self.context.time = Some(timer.at);
             self.operator.on_timer(timer, &mut self.context)?;
         }
@@ -304,7 +304,7 @@ impl<O: Operator> Hosted<O> {
 impl<O: Operator> AnyOperator for Hosted<O> {
     fn begin_entry(&mut self, now: Timestamp) {
         self.context.entry += 1;
-        self.context.entered = 0;
+        self.context.pulse.advance(0);
         self.context.now = now;
         self.context.state.set_time(TimerKind::Processing, now);
         self.context.state.set_broadcast(false);
@@ -474,7 +474,7 @@ impl<O: Operator> AnyOperator for Hosted<O> {
     }
 
     fn row(&self) -> usize {
-        self.context.entered.saturating_sub(1)
+        self.context.pulse.row().saturating_sub(1)
     }
 
     fn show(&mut self, pulse: &Arc<Pulse>) {

@@ -10,15 +10,15 @@ impl Bits {
     /// Adds a number and returns whether it is new.
     #[inline]
     pub(super) fn insert(&mut self, number: u32) -> bool {
-        let (word, bit) = (number as usize / 64, 1 << (number % 64));
-        let Some(word) = self.words.get_mut(word) else {
-            self.grow(word, bit);
+        let index = number as usize / 64;
+        let Some(word) = self.words.get_mut(index) else {
+            self.grow(index, 1 << (number % 64));
             return true;
         };
-        if *word & bit != 0 {
+        if (*word >> (number % 64)) & 1 != 0 {
             return false;
         }
-        *word |= bit;
+        *word |= 1 << (number % 64);
         true
     }
 

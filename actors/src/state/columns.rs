@@ -99,12 +99,12 @@ impl Columns {
         if let Some(index) = self.columns.iter().position(is_known) {
             return self.columns[index].typed(text, kind);
         }
-        let index = self.find::<T>(name, kind)?;
+        let index = self.find::<T>(text, name.version, name.expires, kind)?;
         self.columns[index].typed(text, kind)
     }
 
     #[cold]
-    fn find<T: StateValue>(&mut self, Name { text: name, version, expires }: Name, kind: Kind) -> Result<usize> {
+    fn find<T: StateValue>(&mut self, name: &'static str, version: u16, expires: bool, kind: Kind) -> Result<usize> {
         let Some(index) = self.columns.iter().position(|named| named.name == name) else {
             let data = Data::new::<T>();
             let type_name = type_name::<T>();
