@@ -4,18 +4,16 @@
 //! the smallest free one. So the numbering is a function of what happened, not of how a hash table was laid out,
 //! and a restored store goes on numbering exactly as the one that was cut.
 //!
-//! The index holds the hash of each key beside its slot, so that a look-up touches one line of memory more than the
-//! value itself. For an integer key the hash *is* the key (it is a bijection); only keys of bytes are kept and compared
-//! in full.
+//! For an integer key the hash *is* the key (it is a bijection); only keys of bytes are kept and compared in full.
 
+mod index;
 #[cfg(test)]
 mod tests;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use hashbrown::HashTable;
-
+use self::index::Index;
 use super::bits::Bits;
 use super::room::make_room;
 use crate::key::{Key, Text, group_of, unmix};
@@ -23,8 +21,8 @@ use crate::key::{Key, Text, group_of, unmix};
 /// How many slots there can be.
 pub(super) const MAX_SLOTS: usize = 1 << 31;
 
-/// Keys are sorted into parts before they are put into the index; the places of a part's keys fit a core's caches.
-const PART_PLACES: usize = 8192;
+/// Many keys are sorted into parts before they are put into the index; the places of so many fit a core's caches.
+const PART_KEYS: usize = 16 * 1024;
 const MAX_PARTS: usize = 4096;
 
 /// With fewer keys than this it is no matter how they are written.
@@ -35,7 +33,8 @@ const SPARSE_SLACK: u64 = if cfg!(test) { 16 } else { 4096 };
 
 /// The keys of one store by slot, and which of them changed since the last cut.
 pub(super) struct Slots {
-    index: HashTable<Entry>,
+    /// Of each key its slot, with [`TEXT`] if it is one of bytes.
+    index: Index,
     /// By slot.
     hashes: Vec<u64>,
     /// Only as long as there are keys of bytes.
@@ -60,35 +59,9 @@ pub(super) struct Changed {
     pub(super) places: Vec<(u32, u32)>,
 }
 
-/// Aligned as its smaller part: otherwise a quarter of it would be nothing. With a part of the hash alone it would be
-/// smaller still, but a look-up would then wait for memory once more, to see the rest.
-#[derive(Clone, Copy)]
-#[repr(C, packed(4))]
-struct Entry {
-    hash: u64,
-    /// The slot, and [`TEXT`] if the key is one of bytes.
-    slot: u32,
-}
-
 /// Slots are smaller than this.
 const TEXT: u32 = 1 << 31;
 const _: () = assert!(MAX_SLOTS <= TEXT as usize);
-
-impl Entry {
-    fn new(hash: u64, slot: u32, is_integer: bool) -> Entry {
-        Entry { hash, slot: if is_integer { slot } else { slot | TEXT } }
-    }
-
-    #[inline]
-    fn slot(&self) -> u32 {
-        self.slot & !TEXT
-    }
-
-    #[inline]
-    fn is_integer(&self) -> bool {
-        self.slot & TEXT == 0
-    }
-}
 
 /// What happened to slots in a transaction, in order.
 #[derive(Default)]
@@ -139,17 +112,10 @@ impl SlotLog {
     }
 }
 
-/// Where in the index a hash belongs. The highest bits of the hash choose the key group, so they are much the same
-/// for all keys of a subtask; `hashbrown` takes its tags from the highest bits, which must therefore be others.
-#[inline]
-fn place(hash: u64) -> u64 {
-    hash.rotate_right(7)
-}
-
 impl Slots {
     pub(super) fn new(key_groups: u32) -> Slots {
         Slots {
-            index: HashTable::new(),
+            index: Index::default(),
             hashes: Vec::new(),
             texts: Vec::new(),
             occupied: Bits::default(),
@@ -171,7 +137,8 @@ impl Slots {
     /// Returns the slot of the integer key that has this hash.
     #[inline]
     pub(super) fn find_integer(&self, hash: u64) -> Option<u32> {
-        self.index.find(place(hash), |entry| entry.hash == hash && entry.is_integer()).map(Entry::slot)
+        // That of a key of bytes is no slot as it stands, so there is no such hash.
+        self.index.find(hash, |entry| self.hashes.get(entry as usize) == Some(&hash))
     }
 
     /// Returns how many slots there are, free ones between included.
@@ -181,9 +148,12 @@ impl Slots {
 
     fn find_text(&self, key: &Key) -> Option<u32> {
         let hash = key.hash();
-        let is_text = |slot: u32| self.texts[slot as usize].as_ref().is_some_and(|text| text.is_of(key));
-        let same = |entry: &Entry| entry.hash == hash && !entry.is_integer() && is_text(entry.slot());
-        self.index.find(place(hash), same).map(Entry::slot)
+        let is_it = |entry: u32| entry & TEXT != 0 && self.is_text(entry & !TEXT, key);
+        self.index.find(hash, is_it).map(|entry| entry & !TEXT)
+    }
+
+    fn is_text(&self, slot: u32, key: &Key) -> bool {
+        self.texts[slot as usize].as_ref().is_some_and(|text| text.is_of(key))
     }
 
     /// Gives a key that has none the smallest free slot; nothing if there is none left.
@@ -213,24 +183,34 @@ impl Slots {
     }
 
     fn occupy(&mut self, slot: u32, key: &Key) {
+        if self.index.len() == self.index.room() {
+            self.grow_index();
+        }
         let entry = self.fill(slot, key);
-        self.index.insert_unique(place(entry.hash), entry, |entry| place(entry.hash));
+        self.index.insert(key.hash(), entry);
     }
 
-    /// Puts a key into a slot, but not yet into the index.
-    fn fill(&mut self, slot: u32, key: &Key) -> Entry {
-        let hash = key.hash();
-        self.hashes[slot as usize] = hash;
-        let integer = key.as_u64().is_some();
-        if !integer {
-            if self.texts.len() <= slot as usize {
-                make_room(&mut self.texts, slot as usize + 1);
-                self.texts.resize(slot as usize + 1, None);
-            }
-            self.texts[slot as usize] = Some(Text::of(key));
-        }
+    /// Makes an index with room for half as many keys more. All that is in it is known without it.
+    #[cold]
+    fn grow_index(&mut self) {
+        let room = self.index.room();
+        self.index = Index::default();
+        self.index_with_room(room + room / 2 + 1);
+    }
+
+    /// Puts a key into a slot, but not yet into the index. Returns what belongs there.
+    fn fill(&mut self, slot: u32, key: &Key) -> u32 {
+        self.hashes[slot as usize] = key.hash();
         self.occupied.insert(slot);
-        Entry::new(hash, slot, integer)
+        if key.as_u64().is_some() {
+            return slot;
+        }
+        if self.texts.len() <= slot as usize {
+            make_room(&mut self.texts, slot as usize + 1);
+            self.texts.resize(slot as usize + 1, None);
+        }
+        self.texts[slot as usize] = Some(Text::of(key));
+        slot | TEXT
     }
 
     /// Puts a key into the next slot, when a whole state is restored. [`index_all`](Slots::index_all) ends that.
@@ -255,19 +235,25 @@ impl Slots {
     }
 
     /// Makes the index of all keys and returns whether each was there once only.
-    ///
-    /// The keys are brought into about the order of the index first: in the order of their slots, each would touch
-    /// memory that no cache holds.
     pub(super) fn index_all(&mut self) -> bool {
-        let keys = self.occupied.iter().count();
-        self.index = HashTable::with_capacity(keys);
-        let buckets = (keys * 8 / 7).next_power_of_two();
-        let parts = (buckets / PART_PLACES).clamp(1, MAX_PARTS);
-        let (mask, shift) = (buckets as u64 - 1, (buckets / parts).ilog2());
-        let part = |hash: u64| ((place(hash) & mask) >> shift) as usize;
+        self.index_with_room(self.occupied.count())
+    }
+
+    /// Makes the index of all keys, with room for so many, and returns whether each was there once only.
+    ///
+    /// Many keys are brought into about the order of the index first: in the order of their slots, each would touch
+    /// memory that no cache holds.
+    fn index_with_room(&mut self, room: usize) -> bool {
+        self.index = Index::with_room(room);
+        let keys = self.occupied.count();
+        let parts = (keys / PART_KEYS).clamp(1, MAX_PARTS);
+        if parts == 1 {
+            let slots = self.occupied.list();
+            return slots.into_iter().all(|slot| self.index_once(self.hashes[slot as usize], slot));
+        }
         let mut next = vec![0; parts + 1];
         for slot in self.occupied.iter() {
-            next[part(self.hashes[slot as usize]) + 1] += 1;
+            next[Index::part(self.hashes[slot as usize], parts) + 1] += 1;
         }
         for index in 1..next.len() {
             next[index] += next[index - 1];
@@ -275,23 +261,25 @@ impl Slots {
         let (mut hashes, mut sorted) = (vec![0; keys], vec![0; keys]);
         for slot in self.occupied.iter() {
             let hash = self.hashes[slot as usize];
-            let next = &mut next[part(hash)];
+            let next = &mut next[Index::part(hash, parts)];
             (hashes[*next], sorted[*next]) = (hash, slot);
             *next += 1;
         }
-        let texts = &self.texts;
-        for (hash, slot) in hashes.into_iter().zip(sorted) {
-            let integer = !matches!(texts.get(slot as usize), Some(Some(_)));
-            let entry = Entry::new(hash, slot, integer);
-            let same = |other: &Entry| {
-                let same_text = || texts[other.slot() as usize] == texts[slot as usize];
-                other.hash == hash && other.is_integer() == integer && (integer || same_text())
-            };
-            match self.index.entry(place(hash), same, |entry| place(entry.hash)) {
-                hashbrown::hash_table::Entry::Occupied(_) => return false,
-                hashbrown::hash_table::Entry::Vacant(vacant) => vacant.insert(entry),
-            };
+        hashes.into_iter().zip(sorted).all(|(hash, slot)| self.index_once(hash, slot))
+    }
+
+    /// Puts the key in a slot into the index, unless it is there.
+    #[inline]
+    fn index_once(&mut self, hash: u64, slot: u32) -> bool {
+        let text = self.texts.get(slot as usize).and_then(Option::as_ref);
+        let is_same = |entry: u32| match text {
+            None => self.hashes.get(entry as usize) == Some(&hash),
+            Some(text) => entry & TEXT != 0 && self.texts[(entry & !TEXT) as usize].as_ref() == Some(text),
+        };
+        if self.index.find(hash, is_same).is_some() {
+            return false;
         }
+        self.index.insert(hash, if text.is_some() { slot | TEXT } else { slot });
         true
     }
 
@@ -310,11 +298,9 @@ impl Slots {
     /// Takes the key out of a slot.
     fn vacate(&mut self, slot: u32) -> Key {
         let hash = self.hashes[slot as usize];
-        if let Ok(entry) = self.index.find_entry(place(hash), |entry| entry.slot() == slot) {
-            entry.remove();
-        }
         self.occupied.remove(slot);
         let text = self.texts.get_mut(slot as usize).and_then(Option::take);
+        self.index.remove(hash, if text.is_some() { slot | TEXT } else { slot });
         text.map_or_else(|| Key::of_integer_hash(hash), |text| text.into_key(hash))
     }
 
