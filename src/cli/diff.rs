@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use piton_actors::state::Written;
 
-use crate::cli::json::of_written;
 use crate::cli::kept::Kept;
 use crate::cli::table::{Table, print};
 use crate::cli::text::{bytes, number, rfc3339};
+use crate::runtime::shown::json::of_written;
 use crate::error::Result;
 use crate::protocol::manifest::{ChunkRef, Manifest, OperatorSnapshot};
 

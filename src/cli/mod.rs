@@ -11,7 +11,6 @@ pub(crate) mod deadletters;
 mod diff;
 mod events;
 mod inspect;
-mod json;
 mod kept;
 mod list;
 mod logs;

@@ -7,6 +7,7 @@
 //! every call is guarded, and whoever uses this catalogue holds another witness of what it should contain.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -75,6 +76,23 @@ impl<D: Disk> Catalogue<D> for SledCatalogue<D> {
             let pair =
                 |pair: sled::Result<(sled::IVec, sled::IVec)>| pair.map(|(key, value)| (key.to_vec(), value.to_vec()));
             database.scan_prefix(prefix).map(pair).collect()
+        })
+    }
+
+    fn scan_back(
+        &mut self,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.call("read", |database| {
+            for pair in database.range(from..to).rev() {
+                let (key, value) = pair?;
+                if visit(&key, &value).is_break() {
+                    break;
+                }
+            }
+            Ok(())
         })
     }
 }

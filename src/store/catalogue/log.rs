@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::{Batch, Catalogue, Pairs};
@@ -98,6 +99,20 @@ impl<D: Disk> Catalogue<D> for LogCatalogue<D> {
         let from = self.entries.range(prefix.to_vec()..);
         let found = from.take_while(|(key, _)| key.starts_with(prefix));
         Ok(found.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    fn scan_back(
+        &mut self,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        for (key, value) in self.entries.range(from.to_vec()..to.to_vec()).rev() {
+            if visit(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod log;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 pub use log::LogCatalogue;
@@ -75,4 +76,15 @@ pub trait Catalogue<D: Disk>: Sized + Send {
     /// # Errors
     /// [`StoreError::Damaged`] if they cannot be read.
     fn scan(&mut self, prefix: &[u8]) -> Result<Pairs, StoreError>;
+
+    /// Shows the keys from `from` on and before `to`, and their values, the last first, as long as `visit` wants more.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if they cannot be read.
+    fn scan_back(
+        &mut self,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
 }
