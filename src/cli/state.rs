@@ -112,7 +112,7 @@ fn get(parts: &[Part<'_>], key: &str, kept: &Kept, store: &mut dyn CheckpointSto
             Ok(())
         })
     })?;
-    if found { Ok(()) } else { Err(Error::state(format!("no state is kept for key \"{key}\""))) }
+    if found { Ok(()) } else { Err(Error::config(format!("no state is kept for key \"{key}\""))) }
 }
 
 fn export(parts: &[Part<'_>], kept: &Kept, store: &mut dyn CheckpointStore) -> Result {
