@@ -314,7 +314,9 @@ fn a_terminal_shows_what_a_job_does() {
         let shown = top(&[&[&*url, "--set", "http.token=open sesame"], more].concat());
         let shown = shown.expect(0).stdout.clone();
         assert!(shown.starts_with("my job: running, up "), "{shown}");
-        for said in ["records in ", "/s), out ", "last checkpoint ", "OPERATOR", "numbers -> shaky", "counted -> counts"] {
+        for said in
+            ["records in ", "/s), out ", "last checkpoint ", "OPERATOR", "numbers -> shaky", "counted -> counts"]
+        {
             assert!(shown.contains(said), "{said}: {shown}");
         }
         assert!(!shown.contains('\x1b'), "{shown:?}");

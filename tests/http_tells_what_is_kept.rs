@@ -57,7 +57,10 @@ fn dead_letters_come_page_by_page_the_newest_first() {
     let served = Served::start(TOPOLOGY, &[]);
     let said = served.get_until(LETTERS, |said| list(said, "letters").len() >= 5);
     let newest = &list(&said, "letters")[0];
-    assert_eq!((&newest["region"], &newest["operator"], &newest["subtask"]), (&json!("numbers"), &json!("odd"), &json!(0)));
+    assert_eq!(
+        (&newest["region"], &newest["operator"], &newest["subtask"]),
+        (&json!("numbers"), &json!("odd"), &json!(0))
+    );
     assert!(newest["window"].as_u64() > Some(0) && newest["reason"].as_str().unwrap().contains("odd"), "{newest}");
     let id = |letter: &Value| letter["record"]["id"].as_u64().unwrap_or_else(|| panic!("{letter}"));
     assert!(list(&said, "letters").iter().all(|letter| [7, 8].contains(&(id(letter) % 1_000))), "{said}");

@@ -51,9 +51,8 @@ pub(super) fn new(dir: &Path, terminal: &Terminal) -> Result {
     }
     let to = quoted(&dir.to_string_lossy());
     let dir = dir.display();
-    terminal.say(&format!(
-        "\"{name}\" is made in {dir}; go on with\n  cd {to}\n  cargo test\n  cargo run -- run job.toml"
-    ));
+    terminal
+        .say(&format!("\"{name}\" is made in {dir}; go on with\n  cd {to}\n  cargo test\n  cargo run -- run job.toml"));
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! `piton state`: what operators remember, read from a checkpoint or savepoint without running the job.
 //!
 //! Tables for people, JSON lines for programs: one line for each key, in the order in which the operator has them, and
-//! one for the values of a subtask that belong to no key. What had expired when the checkpoint was complete is not there. A key is shown as the operator in the topology file understands it,
+//! one for the values of a subtask that belong to no key. What had expired when the checkpoint was complete is not there.
+//! A key is shown as the operator in the topology file understands it,
 //! if the state was made for that: as the values of its columns, for an `aggregate`.
 
 use std::collections::BTreeMap;

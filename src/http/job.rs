@@ -209,7 +209,8 @@ impl Job {
                 let regions = told.checkpoints.regions_of(*window);
                 if region.is_none() && regions.len() > 1 {
                     let regions = regions.into_iter().collect::<Vec<&str>>().join(", ");
-                    let why = format!("several regions have a checkpoint of window {window}: say `?region=` ({regions})");
+                    let why =
+                        format!("several regions have a checkpoint of window {window}: say `?region=` ({regions})");
                     return Err((400, why));
                 }
                 Ok(find(region, *window)?.details(now))

@@ -19,8 +19,9 @@ impl Query {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let (name, value) = (decoded(name)?, decoded(value)?);
             if !known.contains(&name.as_str()) {
-                let known = if known.is_empty() { "nothing".to_string() } else { known.join(", ") };
-                return Err(format!("\"{name}\" is not known behind the \"?\" here ({known} is)"));
+                let known =
+                    if known.is_empty() { "nothing is".into() } else { format!("what is: {}", known.join(", ")) };
+                return Err(format!("\"{name}\" is not known behind the \"?\" here; {known}"));
             }
             if values.insert(name.clone(), value).is_some() {
                 return Err(format!("\"{name}\" stands twice behind the \"?\""));

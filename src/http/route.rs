@@ -27,8 +27,13 @@ pub(super) enum What {
     Job,
     Checkpoints,
     Config,
-    Checkpoint { window: u64 },
-    Operator { window: u64, operator: String },
+    Checkpoint {
+        window: u64,
+    },
+    Operator {
+        window: u64,
+        operator: String,
+    },
     Savepoints,
     Exceptions,
     /// A page of what was set aside.

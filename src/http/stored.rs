@@ -88,7 +88,8 @@ impl Stored {
             }
         }
         if let Some(from) = query.get("from") {
-            let (region, id) = cursor(from).ok_or_else(|| (400, format!("\"from\" is no `next` of a page: \"{from}\"")))?;
+            let (region, id) =
+                cursor(from).ok_or_else(|| (400, format!("\"from\" is no `next` of a page: \"{from}\"")))?;
             let place = regions.iter().position(|known| *known == region);
             regions.drain(..place.ok_or_else(|| (404, format!("there is no region \"{region}\"")))?);
             before = Some(id);
@@ -129,7 +130,8 @@ impl Stored {
         let mut left = MOST_STATE;
         for region in self.regions() {
             let budget = left;
-            let Some((manifest, (of_region, spent))) = self.newest(region, |manifest| self.states_of(manifest, budget))?
+            let Some((manifest, (of_region, spent))) =
+                self.newest(region, |manifest| self.states_of(manifest, budget))?
             else {
                 continue;
             };
@@ -208,7 +210,8 @@ impl Stored {
         let mut page = Page { passed: 0, entries: Vec::new(), bytes: 0, looked: 0 };
         for part in parts.iter().filter(|part| part.operator == wanted.operator) {
             if part.bytes() > MOST_STATE {
-                let reason = "is too large to be read beside the job: make a savepoint, and read that with `piton state`";
+                let reason =
+                    "is too large to be read beside the job: make a savepoint, and read that with `piton state`";
                 return Err((413, format!("the state of \"{}\" #{} {reason}", part.operator, part.subtask)));
             }
             let Some(chunks) = self.chunks(manifest, part)? else { return Ok(None) };
@@ -239,7 +242,10 @@ impl Stored {
                 return Ok(Some((manifest, found)));
             }
         }
-        Err((503, "checkpoints are replaced faster than their state can be read: ask again, or make a savepoint".into()))
+        Err((
+            503,
+            "checkpoints are replaced faster than their state can be read: ask again, or make a savepoint".into(),
+        ))
     }
 }
 
@@ -263,7 +269,13 @@ struct Page {
 }
 
 impl Page {
-    fn read(&mut self, part: &Part<'_>, reader: &StateReader<'_>, wanted: &Wanted<'_>, clock: &Clock) -> Result<(), Stop> {
+    fn read(
+        &mut self,
+        part: &Part<'_>,
+        reader: &StateReader<'_>,
+        wanted: &Wanted<'_>,
+        clock: &Clock,
+    ) -> Result<(), Stop> {
         for (whose, kept) in [("local", reader.locals()), ("broadcast", reader.broadcasts())] {
             if kept.is_empty() || wanted.key.is_some() {
                 continue;
@@ -351,7 +363,8 @@ mod tests {
         let id = (WindowId(7), SubtaskId::new("numbers", 3), 12);
         assert_eq!(cursor_of("a region", &id), "a region/7/numbers/3/12");
         assert_eq!(cursor("a region/7/numbers/3/12"), Some(("a region", id)));
-        for wrong in ["", "a/7/b/3", "a/7/b/3/12/1", "a/x/b/3/12", "a/07/b/3/12", "a/7/b/-1/12", "a/7/b/4294967296/12"] {
+        for wrong in ["", "a/7/b/3", "a/7/b/3/12/1", "a/x/b/3/12", "a/07/b/3/12", "a/7/b/-1/12", "a/7/b/4294967296/12"]
+        {
             assert_eq!(cursor(wrong), None, "{wrong}");
         }
     }

@@ -77,7 +77,12 @@ impl Look {
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub(crate) fn chunks(&self, region: &str, of: WindowId, chunks: &[ChunkRef]) -> Result<Option<Vec<Vec<u8>>>, Unseen> {
+    pub(crate) fn chunks(
+        &self,
+        region: &str,
+        of: WindowId,
+        chunks: &[ChunkRef],
+    ) -> Result<Option<Vec<Vec<u8>>>, Unseen> {
         let wanted = chunks.to_vec();
         let readers = self.ask(move |store| {
             wanted.iter().map(|chunk| store.chunk_reader(chunk)).collect::<Result<Vec<ChunkReader>, StoreError>>()

@@ -67,7 +67,8 @@ impl Address {
         if host.is_empty() || host.contains(['@', '?', '#']) || host.contains(char::is_whitespace) {
             return Err(wrong("names no host"));
         }
-        let has_port = host.rsplit_once(':').is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok());
+        let has_port =
+            host.rsplit_once(':').is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok());
         let job = match path.trim_end_matches('/') {
             "" => None,
             path => {
@@ -102,7 +103,8 @@ mod tests {
             of("http://localhost:8080/api/jobs/my%20job"),
             Some(("localhost:8080".into(), Some("my job".into())))
         );
-        for wrong in ["https://a:1", "http://", "http:///x", "http://a@b:1", "http://a:1/x", "http://a:1/api/jobs/a/b"] {
+        for wrong in ["https://a:1", "http://", "http:///x", "http://a@b:1", "http://a:1/x", "http://a:1/api/jobs/a/b"]
+        {
             assert_eq!(of(wrong), None, "{wrong}");
         }
     }

@@ -167,9 +167,7 @@ mod tests {
     use super::*;
 
     fn seen(now: i64, read: u64) -> Seen {
-        let subtask = |waiting: u64, busy: f64| {
-            json!({ "busy": busy, "blocked": 0.25, "idle": 0.75 - busy, "mailbox": { "waiting": waiting, "capacity": 16 } })
-        };
+        let subtask = |waiting: u64, busy: f64| json!({ "busy": busy, "blocked": 0.25, "idle": 0.75 - busy, "mailbox": { "waiting": waiting, "capacity": 16 } });
         let vertex = |id: &str, watermark: Value, subtasks: Vec<Value>| {
             json!({
                 "id": id, "name": format!("{id} -> out"), "status": "RUNNING", "parallelism": subtasks.len(), "restarts": 2,

@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn of_several_jobs_one_has_to_be_named() {
-        let jobs = |names: &[&str]| json!({ "jobs": names.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>() });
+        let jobs =
+            |names: &[&str]| json!({ "jobs": names.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>() });
         assert_eq!(only_job(&jobs(&["a b"])).unwrap(), "a b");
         assert!(only_job(&jobs(&[])).unwrap_err().lines()[0].contains("no job"));
         let several = only_job(&jobs(&["a b", "c"])).unwrap_err();

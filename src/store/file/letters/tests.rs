@@ -175,7 +175,8 @@ fn the_newest_are_read_page_by_page() {
         for window in 1..=5 {
             // Several of one window, some of them of many pieces.
             let subtasks = ["in", "int"].map(|operator| SubtaskId::new(operator, window as u32 % 2));
-            let listed = subtasks.map(|subtask| vec![letter(&subtask, window, window, 20 + 9_000 * (window as usize % 2))]);
+            let listed =
+                subtasks.map(|subtask| vec![letter(&subtask, window, window, 20 + 9_000 * (window as usize % 2))]);
             all.extend(listed.iter().flatten().cloned());
             let manifest = manifest_with_letters("r", window, &listed);
             assert!(store.commit(vec![Commit { manifest, joined: Vec::new() }])[0].is_ok());
