@@ -84,7 +84,7 @@ fn dead_letters_come_page_by_page_the_newest_first() {
 
 #[test]
 fn state_is_told_as_the_newest_checkpoint_has_it() {
-    let served = Served::start(TOPOLOGY, &[]);
+    let mut served = Served::start(TOPOLOGY, &[]);
     let counted = |said: &Value| list(said, "operators").iter().find(|of| of["operator"] == "counted").cloned();
     let values = |of: &Value| list(of, "states").iter().map(|state| state["values"].as_u64().unwrap()).sum::<u64>();
     let said = served.get_until(STATE, |said| counted(said).is_some_and(|of| values(&of) >= 300));
@@ -116,7 +116,10 @@ fn state_is_told_as_the_newest_checkpoint_has_it() {
     assert!(served.get(&format!("{STATE}/nobody")).error(404).contains("\"nobody\""));
     assert!(served.get(&format!("{STATE}/counted?of=1")).error(400).contains("key, limit, offset"));
     assert!(served.get(&format!("{STATE}/counted?offset=+3")).error(400).contains("offset"));
-    // The job has noticed nothing.
+    // The job has noticed nothing, and ends as it should.
     let job = served.get("/api/jobs/kept").json(200);
-    assert_eq!((&job["state"], &job["restarts"]), (&json!("RUNNING"), &json!(0)), "{job}");
+    assert_eq!(job["state"], "RUNNING", "{job}");
+    assert!(list(&job, "incidents").iter().all(|incident| incident["scope"] != "region"), "{job}");
+    served.send("POST", "/api/jobs/kept/stop", &[], "").json(200);
+    served.wait().expect(0);
 }
