@@ -40,7 +40,7 @@ where = "id % 5000 < 8"
 [operators.poisoned]
 type = "fail"
 inputs = ["shaky"]
-where = "id % 5000 = 77"
+where = "id < 20000 AND id % 5000 = 77"
 times = 0
 
 [sinks.out]
