@@ -7,7 +7,6 @@
 //! every call is guarded, and whoever uses this catalogue holds another witness of what it should contain.
 
 use std::io;
-use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -17,7 +16,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::store::StoreError;
-use crate::store::catalogue::{Batch, Catalogue, Pairs};
+use crate::store::catalogue::{Batch, Catalogue, Pairs, Visit};
 use crate::store::disk::{Disk, list_or_empty};
 
 /// How long sled may take to open before it counts as stuck in what it found.
@@ -79,12 +78,7 @@ impl<D: Disk> Catalogue<D> for SledCatalogue<D> {
         })
     }
 
-    fn scan_back(
-        &mut self,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    fn scan_back(&mut self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
         self.call("read", |database| {
             for pair in database.range(from..to).rev() {
                 let (key, value) = pair?;

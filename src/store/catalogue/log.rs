@@ -10,10 +10,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use super::{Batch, Catalogue, Pairs};
+use super::{Batch, Catalogue, Pairs, Visit};
 use crate::store::StoreError;
 use crate::store::disk::Disk;
 
@@ -101,12 +100,7 @@ impl<D: Disk> Catalogue<D> for LogCatalogue<D> {
         Ok(found.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
-    fn scan_back(
-        &mut self,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    fn scan_back(&mut self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
         for (key, value) in self.entries.range(from.to_vec()..to.to_vec()).rev() {
             if visit(key, value).is_break() {
                 break;

@@ -19,6 +19,9 @@ pub const MAX_VALUE: usize = 4096;
 /// Keys and values, in order of the keys.
 pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
+/// Is shown a key and its value, and says whether it wants more.
+pub type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'v;
+
 /// Changes that happen together or not at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
@@ -81,10 +84,5 @@ pub trait Catalogue<D: Disk>: Sized + Send {
     ///
     /// # Errors
     /// [`StoreError::Damaged`] if they cannot be read.
-    fn scan_back(
-        &mut self,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError>;
+    fn scan_back(&mut self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError>;
 }
