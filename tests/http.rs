@@ -3,13 +3,16 @@
 
 #[path = "support/binary/mod.rs"]
 mod binary;
+#[path = "support/served.rs"]
+mod served;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use binary::process::{Job, Life, now, pause};
+use binary::process::Job;
 use serde_json::{Value, json};
+use served::Served;
 
 const TOPOLOGY: &str = r#"
 [job]
@@ -42,98 +45,6 @@ rate = "100/s"
 type = "blackhole"
 inputs = ["ticks"]
 "#;
-
-/// What was answered.
-#[derive(Debug)]
-struct Response {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Response {
-    #[track_caller]
-    fn json(&self, status: u16) -> Value {
-        assert_eq!(self.status, status, "{self:?}");
-        assert!(self.head.contains("content-type: application/json"), "{self:?}");
-        serde_json::from_str(&self.body).unwrap()
-    }
-
-    /// Returns why it was not done.
-    #[track_caller]
-    fn error(&self, status: u16) -> String {
-        let said = self.json(status);
-        assert_eq!(said.as_object().unwrap().len(), 1, "{said}");
-        said["error"].as_str().unwrap().to_string()
-    }
-}
-
-/// A job that runs and answers.
-struct Served {
-    job: Job,
-    life: Option<Life>,
-    address: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Served {
-    fn start(topology: &str, more: &[&str]) -> Served {
-        let folder = tempfile::tempdir().unwrap();
-        let job = Job::new(folder.path(), topology);
-        let mut served = Served { job, life: None, address: String::new(), _folder: folder };
-        served.run(more);
-        served
-    }
-
-    /// Runs the job, once more if it has run, until it has committed something.
-    fn run(&mut self, more: &[&str]) {
-        let committed = |events: &[Value]| events.iter().filter(|event| event["event"] == "committed").count();
-        let before = committed(&self.job.events());
-        let mut life = self.job.start(&[&["--http", "0"], more].concat());
-        self.job.wait_for(&mut life, "a checkpoint", |events| committed(events) > before);
-        let said = life.said();
-        let (_, rest) = said.split_once("page, API and metrics: http://").expect("it says where it listens");
-        self.address = rest.split('/').next().unwrap().to_string();
-        self.life = Some(life);
-    }
-
-    fn send(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Response {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let mut request =
-            format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
-        if !headers.iter().any(|header| header.starts_with("Host:")) {
-            request.push_str(&format!("Host: {}\r\n", self.address));
-        }
-        headers.iter().for_each(|header| request.push_str(&format!("{header}\r\n")));
-        stream.write_all(format!("{request}\r\n{body}").as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Response { status, head: head.to_lowercase(), body: body.to_string() }
-    }
-
-    fn get(&self, path: &str) -> Response {
-        self.send("GET", path, &[], "")
-    }
-
-    /// Asks until the answer is as it is to be in the end.
-    fn get_until(&self, path: &str, is_there: impl Fn(&Value) -> bool) -> Value {
-        let began = now();
-        loop {
-            let said = self.get(path).json(200);
-            if is_there(&said) {
-                return said;
-            }
-            assert!(began.elapsed() < Duration::from_secs(60), "{path} does not come to it: {said}");
-            pause(Duration::from_millis(20));
-        }
-    }
-
-    fn wait(&mut self) -> binary::process::Ended {
-        self.life.take().unwrap().wait()
-    }
-}
 
 #[test]
 fn a_running_job_tells_what_it_does() {
@@ -213,6 +124,9 @@ fn checkpoints_are_told_down_to_each_subtask() {
         let parts = ["/start_delay", "/alignment/duration", "/checkpoint/sync", "/checkpoint/async"].map(of);
         assert_eq!(parts.iter().sum::<u64>(), of("/end_to_end_duration"), "{subtask}");
     }
+    // Both regions have a first one: which is meant has to be said.
+    let ambiguous = served.get(&format!("{path}/1")).error(400);
+    assert!(ambiguous.contains("?region=") && ambiguous.contains("numbers, ticks"), "{ambiguous}");
     let config = served.get(&format!("{path}/config")).json(200);
     assert_eq!(
         (&config["mode"], &config["interval"], &config["retained"]),
@@ -242,6 +156,11 @@ fn what_makes_no_sense_is_answered_in_words() {
     assert!(post("stop", "[]").error(400).contains("map"));
     let head = served.send("HEAD", "/api/jobs", &[], "");
     assert_eq!((head.status, &*head.body), (200, ""));
+    assert!(served.get("/api/jobs/my%20job?regoin=a").error(400).contains("\"regoin\" is not known"));
+    assert!(served.get("/api/jobs/my%20job/checkpoints/+1").error(404).contains("nothing here"));
+    let host = |host: &str| served.send("GET", "/api/jobs", &[&format!("Host: {host}")], "");
+    assert!(host("127.0.0.1:18080@evil.com").error(400).contains("Host"));
+    assert!(host("localhost:abc").error(400).contains("Host"));
 }
 
 #[test]
@@ -379,4 +298,35 @@ fn a_job_is_cancelled_on_request() {
     let cancelled = served.send("POST", "/api/jobs/my%20job/cancel", &[], "");
     assert!(cancelled.json(200)["windows"].is_object(), "{cancelled:?}");
     served.wait().expect(0);
+}
+
+#[test]
+fn a_terminal_shows_what_a_job_does() {
+    let served = Served::start(TOPOLOGY, &["--set", "http.token=\"open sesame\""]);
+    let url = format!("http://{}", served.address);
+    let top = |args: &[&str]| {
+        let mut command = std::process::Command::new(binary::process::piton());
+        command.arg("top").args(args).env_remove("PITON__HTTP__TOKEN");
+        served.job.spawn(command).wait()
+    };
+    // Nobody sits there: it is shown once, with or without saying so.
+    for more in [&["--once"][..], &[]] {
+        let shown = top(&[&[&*url, "--set", "http.token=open sesame"], more].concat());
+        let shown = shown.expect(0).stdout.clone();
+        assert!(shown.starts_with("my job: running, up "), "{shown}");
+        for said in
+            ["records in ", "/s), out ", "last checkpoint ", "OPERATOR", "numbers -> shaky", "counted -> counts"]
+        {
+            assert!(shown.contains(said), "{said}: {shown}");
+        }
+        assert!(!shown.contains('\x1b'), "{shown:?}");
+    }
+    top(&[&url]).expect(1).says(&["a token is needed", "PITON__HTTP__TOKEN"]);
+    top(&["https://localhost:1"]).expect(2).says(&["write http://HOST:PORT"]);
+    let file = served.job.path("job.toml");
+    top(&[file.to_str().unwrap()]).expect(2).says(&["does not say where the job answers", "[http]"]);
+    // By its file, if that says where.
+    let listen = format!("http.listen=\"{}\"", served.address);
+    let by_file = [file.to_str().unwrap(), "--set", &listen, "--set", "http.token=open sesame"];
+    assert!(top(&by_file).expect(0).stdout.starts_with("my job: running"));
 }

@@ -1,6 +1,7 @@
 //! What can be written on the command line. The comments here are the help.
 
 mod faults;
+mod top;
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::topology::{Format, Plan, Registry, load};
 
 pub(super) use faults::{ChaosArgs, SimArgs};
+pub(super) use top::TopArgs;
 
 /// The topology file that is meant when none is named.
 pub(super) const DEFAULT_JOB: &str = "config.toml";
@@ -59,6 +61,8 @@ pub(super) enum Command {
     Savepoint(SavepointCommand),
     /// Stops a running job with a last checkpoint
     Stop(StopArgs),
+    /// Shows what a running job does, again each second: its rates, its operators, its checkpoints
+    Top(TopArgs),
     /// Breaks a real run of a job on purpose, and compares it with one without faults
     Chaos(ChaosArgs),
     /// Shows what operators remember, as a checkpoint holds it, without running the job

@@ -1,8 +1,5 @@
 //! `piton deadletters`: the records that were set aside as poison. The job must not be running meanwhile.
 
-use serde::Serialize;
-use serde::de::IgnoredAny;
-
 use crate::cli::args::{DeadLettersCommand, LettersFormatArg, ShowLettersArgs};
 use crate::cli::resume::{open_store, refused};
 use crate::cli::table::{Table, print};
@@ -10,6 +7,7 @@ use crate::cli::terminal::Terminal;
 use crate::cli::text::{count, number};
 use crate::error::{Error, Result};
 use crate::protocol::manifest::DeadLetter;
+use crate::runtime::shown::letter::{is_json, line};
 use crate::store::{OpenOptions, SledStore};
 use crate::topology::{Plan, Registry};
 
@@ -161,17 +159,6 @@ fn describe(found: &Letter) -> String {
     text
 }
 
-/// A letter as a line of JSON; its record, which is JSON already, follows.
-#[derive(Serialize)]
-struct Line<'a> {
-    operator: &'a str,
-    subtask: u32,
-    number: u64,
-    window: u64,
-    position: u64,
-    reason: &'a str,
-}
-
 fn export(letters: &[Letter]) -> Result {
     let mut lines = String::new();
     for Letter { letter, .. } in letters {
@@ -179,24 +166,6 @@ fn export(letters: &[Letter]) -> Result {
         lines.push('\n');
     }
     print(&lines)
-}
-
-fn line(letter: &DeadLetter) -> String {
-    let json = |value: &dyn erased_serde::Serialize| {
-        serde_json::to_string(value).expect("letters are numbers and texts, which JSON can hold")
-    };
-    let DeadLetter { operator, subtask, number, window, position, reason, record, .. } = letter;
-    let line =
-        Line { operator, subtask: subtask.index, number: *number, window: window.0, position: *position, reason };
-    // Passed on as it is: reading it might round numbers and sort fields. Line ends can stand between values only.
-    let record = if is_json(record) { record.replace(['\n', '\r'], " ") } else { json(record) };
-    let line = json(&line);
-    let open = line.strip_suffix('}').expect("a struct is an object");
-    format!("{open},\"record\":{record}}}")
-}
-
-fn is_json(text: &str) -> bool {
-    serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
 /// Returns JSON with each value on a line of its own, and otherwise as it is.
@@ -269,16 +238,6 @@ mod tests {
             record: record.into(),
             kept: true,
         }
-    }
-
-    #[test]
-    fn a_line_holds_the_record_as_it_is() {
-        let line_of = |record| line(&letter(record));
-        let begin = r#"{"operator":"parse","subtask":3,"number":7,"window":42,"position":1234,"reason":"a \"panic\"\nof two lines","record":"#;
-        let same = r#"{"z":18446744073709551615,"a":0.10}"#;
-        assert_eq!(line_of(same), format!("{begin}{same}}}"));
-        assert_eq!(line_of("[1,\n2]"), format!("{begin}[1, 2]}}"));
-        assert_eq!(line_of("{\"torn"), format!("{begin}{}}}", r#""{\"torn""#), "what is no JSON is a text");
     }
 
     #[test]

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use piton_actors::state::Written;
 
-use crate::cli::json::of_written;
 use crate::cli::kept::Kept;
 use crate::cli::table::{Table, print};
 use crate::cli::text::{bytes, number, rfc3339};
 use crate::error::Result;
 use crate::protocol::manifest::{ChunkRef, Manifest, OperatorSnapshot};
+use crate::runtime::shown::json::of_written;
 
 /// One operator of one checkpoint: its snapshots by subtask, and how many records each has read and written.
 #[derive(Default)]

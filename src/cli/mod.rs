@@ -11,7 +11,6 @@ pub(crate) mod deadletters;
 mod diff;
 mod events;
 mod inspect;
-mod json;
 mod kept;
 mod list;
 mod logs;
@@ -34,6 +33,7 @@ mod supervise;
 mod table;
 mod terminal;
 mod text;
+mod top;
 mod written;
 
 use std::process::ExitCode;
@@ -92,6 +92,7 @@ fn dispatch(cli: Cli, registry: &Registry, terminal: &Terminal) -> Result<u8> {
         Command::List(args) => list::list(args.type_name.as_deref(), registry),
         Command::Savepoint(command) => savepoint::run(&command, registry, terminal),
         Command::Stop(args) => savepoint::stop(&args, registry, terminal),
+        Command::Top(args) => top::run(&args, registry, terminal),
         Command::State(command) => state::run(&command, registry, terminal),
         Command::Checkpoints(command) => checkpoints::run(&command, registry, terminal),
         Command::Deadletters(command) => deadletters::run(&command, registry, terminal),

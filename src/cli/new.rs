@@ -49,11 +49,19 @@ pub(super) fn new(dir: &Path, terminal: &Terminal) -> Result {
         let content = template.replace("{name}", &name).replace("{piton}", &piton);
         fs::write(&path, content).map_err(|error| failed(&path, error))?;
     }
+    let to = quoted(&dir.to_string_lossy());
     let dir = dir.display();
-    terminal.say(&format!(
-        "\"{name}\" is made in {dir}; go on with\n  cd {dir}\n  cargo test\n  cargo run -- run job.toml"
-    ));
+    terminal
+        .say(&format!("\"{name}\" is made in {dir}; go on with\n  cd {to}\n  cargo test\n  cargo run -- run job.toml"));
     Ok(())
+}
+
+/// Returns a path as one word of a shell.
+fn quoted(path: &str) -> String {
+    let is_plain = |char: char| char.is_alphanumeric() || "/._-+,:@%".contains(char);
+    let word = if path.chars().all(is_plain) { path.to_string() } else { format!("'{}'", path.replace('\'', "'\\''")) };
+    // What begins with "-" would be an option.
+    if path.starts_with('-') { format!("-- {word}") } else { word }
 }
 
 /// Returns how a manifest names this crate: where its source is, if it is there, or its version.
@@ -95,6 +103,20 @@ mod tests {
             ("serde", "piton-job"),
         ] {
             assert_eq!(package_name(folder), name, "{folder}");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_advised_as_one_word_of_a_shell() {
+        for (path, word) in [
+            ("my-job", "my-job"),
+            ("/tmp/größe/a.b", "/tmp/größe/a.b"),
+            ("n w", "'n w'"),
+            ("$HOME;x", "'$HOME;x'"),
+            ("it's", "'it'\\''s'"),
+            ("-x", "-- -x"),
+        ] {
+            assert_eq!(quoted(path), word, "{path}");
         }
     }
 

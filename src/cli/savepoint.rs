@@ -74,7 +74,7 @@ fn drop_one(plan: &Plan, args: &SavepointArgs, terminal: &Terminal) -> Result {
         None => with_store(plan, |kept| kept.drop_savepoint(name).map_err(refused))?.unwrap_or(false),
     };
     if !was_there {
-        return Err(Error::state(format!(
+        return Err(Error::config(format!(
             "there is no savepoint \"{name}\" in \"{}\"",
             plan.settings.store.path.display()
         )));

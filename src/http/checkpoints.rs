@@ -2,7 +2,7 @@
 //!
 //! Of all checkpoints the newest are kept, and of the newest of those the part of each subtask.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -219,6 +219,11 @@ impl Checkpoints {
     pub(super) fn find(&self, region: Option<&str>, window: u64) -> Option<&Checkpoint> {
         let is_meant = |of: &&Checkpoint| of.window == window && region.is_none_or(|region| of.region == region);
         self.kept.iter().rev().find(is_meant)
+    }
+
+    /// Returns the regions that have a checkpoint of a window.
+    pub(super) fn regions_of(&self, window: u64) -> BTreeSet<&str> {
+        self.kept.iter().filter(|of| of.window == window).map(|of| of.region.as_str()).collect()
     }
 
     /// Returns the newest checkpoint of a region that has completed.

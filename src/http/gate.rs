@@ -4,7 +4,7 @@
 //! to be kept out are pages of other sites in somebody's browser, which can send requests to loopback too. Their requests
 //! name another origin, or, if the site's name was made to lead here, another host.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use subtle::ConstantTimeEq as _;
 
@@ -29,6 +29,8 @@ pub(super) struct Sender<'a> {
 pub(super) enum Refused {
     /// The token is missing or wrong.
     Token,
+    /// The host is none.
+    Malformed,
     /// The host is not one that leads here without detours.
     Host,
     /// It comes from a page of another site.
@@ -39,6 +41,7 @@ impl Refused {
     pub(super) fn status(self) -> u16 {
         match self {
             Refused::Token => 401,
+            Refused::Malformed => 400,
             Refused::Host | Refused::Origin => 403,
         }
     }
@@ -46,6 +49,7 @@ impl Refused {
     pub(super) fn reason(self) -> &'static str {
         match self {
             Refused::Token => "a token is needed: send \"Authorization: Bearer TOKEN\", with the token of http.token",
+            Refused::Malformed => "the header \"Host\" is no name or address, with a port or without",
             Refused::Host => "this host name is not answered without a token: ask for localhost or 127.0.0.1",
             Refused::Origin => "requests of pages of other sites are not answered",
         }
@@ -63,6 +67,9 @@ impl Gate {
     /// # Errors
     /// Why it is refused.
     pub(super) fn admit(&self, sender: Sender<'_>, is_open: bool) -> Result<(), Refused> {
+        if sender.host.is_some_and(|host| name_of(host).is_none()) {
+            return Err(Refused::Malformed);
+        }
         if let Some(token) = &self.token {
             if !is_open && !sender.authorization.is_some_and(|shown| is_token(shown, token)) {
                 return Err(Refused::Token);
@@ -90,11 +97,29 @@ fn is_token(authorization: &str, token: &str) -> bool {
 
 /// Returns whether a host, with or without a port, is this machine by its own name for itself.
 fn is_local(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
+    let Some(name) = name_of(host) else { return false };
     name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// Returns the name or address of a host, without its port; nothing if it is none.
+fn name_of(host: &str) -> Option<&str> {
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => {
+            let (address, port) = rest.split_once(']')?;
+            address.parse::<Ipv6Addr>().ok()?;
+            (address, port)
+        }
+        None => {
+            let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
+            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            if name.is_empty() || !name.bytes().all(is_name) {
+                return None;
+            }
+            (name, port)
+        }
+    };
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    (port.is_empty() || port.strip_prefix(':').is_some_and(is_port)).then_some(name)
 }
 
 #[cfg(test)]
@@ -111,11 +136,35 @@ mod tests {
         for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "127.1.2.3", "[::1]:8080", "[::1]"] {
             assert_eq!(gate.admit(from(host), false), Ok(()), "{host}");
         }
-        for host in ["evil.example", "evil.example:8080", "10.0.0.1:8080", "", "localhost.evil.example", "[::2]:80"] {
+        for host in ["evil.example", "evil.example:8080", "10.0.0.1:8080", "localhost.evil.example", "[::2]:80"] {
             assert_eq!(gate.admit(from(host), false), Err(Refused::Host), "{host}");
             assert_eq!(gate.admit(from(host), true), Err(Refused::Host), "{host}");
         }
         assert_eq!(gate.admit(Sender::default(), false), Err(Refused::Host));
+    }
+
+    #[test]
+    fn what_is_no_host_is_told_so_with_a_token_and_without() {
+        for gate in [Gate::new(None), Gate::new(Some("secret".into()))] {
+            for host in [
+                "",
+                ":8080",
+                "localhost:",
+                "localhost:abc",
+                "localhost:99999",
+                "localhost:+80",
+                "127.0.0.1:18080@evil.com",
+                "evil.com@localhost",
+                "a b",
+                "::1",
+                "[::1",
+                "[::1]8080",
+                "[::1]:",
+                "[evil]:80",
+            ] {
+                assert_eq!(gate.admit(from(host), true), Err(Refused::Malformed), "{host}");
+            }
+        }
     }
 
     #[test]

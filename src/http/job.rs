@@ -13,6 +13,7 @@ use crate::http::checkpoints::{Checkpoints, state_of};
 use crate::http::history::History;
 use crate::http::route::What;
 use crate::http::shares::{Share, Shares};
+use crate::http::stored::{Refusal, Stored};
 use crate::http::vertices::{self, Vertex};
 use crate::runtime::{Event, Metrics, Progress, Reached};
 use crate::topology::Plan;
@@ -33,6 +34,7 @@ pub struct Job {
     told: Mutex<Told>,
     history: Mutex<History>,
     shares: Mutex<Shares>,
+    stored: Stored,
 }
 
 /// What the job has told.
@@ -81,6 +83,7 @@ impl Job {
                 incidents: VecDeque::new(),
             }),
             shares: Mutex::default(),
+            stored: Stored::new(plan, progress.look(), clock.clone()),
             vertices,
             clock,
         }
@@ -143,6 +146,11 @@ impl Job {
         &self.name
     }
 
+    /// Returns what its store tells, which may take a while to read.
+    pub(super) fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
     /// Returns where it can be asked to do something.
     pub(super) fn state_directory(&self) -> &std::path::Path {
         &self.settings.store.path
@@ -178,18 +186,18 @@ impl Job {
     /// Answers a question.
     ///
     /// # Errors
-    /// That there is nothing of the kind.
-    pub(super) fn answer(&self, what: &What, region: Option<&str>) -> std::result::Result<Value, String> {
+    /// That there is nothing of the kind, or several.
+    pub(super) fn answer(&self, what: &What, region: Option<&str>) -> std::result::Result<Value, Refusal> {
         if let Some(region) = region
             && self.regions.iter().all(|known| **known != *region)
         {
             let known: Vec<String> = self.regions.iter().map(|known| format!("\"{known}\"")).collect();
-            return Err(format!("there is no region \"{region}\" (regions: {})", known.join(", ")));
+            return Err((404, format!("there is no region \"{region}\" (regions: {})", known.join(", "))));
         }
         let now = self.clock.now();
         let told = self.told.lock();
         let find = |region, window| {
-            let nothing = || format!("there is no checkpoint of window {window} among the newest");
+            let nothing = || (404, format!("there is no checkpoint of window {window} among the newest"));
             told.checkpoints.find(region, window).ok_or_else(nothing)
         };
         match what {
@@ -197,17 +205,28 @@ impl Job {
             What::Checkpoints => Ok(told.checkpoints.overview(now)),
             What::Config => Ok(self.config()),
             What::Exceptions => Ok(exceptions(&told)),
-            What::Checkpoint { window } => Ok(find(region, *window)?.details(now)),
+            What::Checkpoint { window } => {
+                let regions = told.checkpoints.regions_of(*window);
+                if region.is_none() && regions.len() > 1 {
+                    let regions = regions.into_iter().collect::<Vec<&str>>().join(", ");
+                    let why =
+                        format!("several regions have a checkpoint of window {window}: say `?region=` ({regions})");
+                    return Err((400, why));
+                }
+                Ok(find(region, *window)?.details(now))
+            }
             What::Operator { window, operator } => {
                 let vertex = self.vertices.iter().find(|vertex| vertex.holds(operator));
-                let vertex = vertex.ok_or_else(|| format!("there is no operator \"{operator}\""))?;
+                let vertex = vertex.ok_or_else(|| (404, format!("there is no operator \"{operator}\"")))?;
                 if region.is_some_and(|region| *vertex.region != *region) {
-                    return Err(format!("operator \"{operator}\" is in region \"{}\"", vertex.region));
+                    return Err((404, format!("operator \"{operator}\" is in region \"{}\"", vertex.region)));
                 }
                 Ok(find(Some(&vertex.region), *window)?.operator(operator, &vertex.id, vertex.parallelism, now))
             }
-            // Only the job itself knows them.
-            What::Savepoints => Err("the job has to be asked".into()),
+            // Only the job itself, and its store, know them.
+            What::Savepoints | What::DeadLetters | What::States | What::State { .. } => {
+                Err((503, "the job has to be asked".into()))
+            }
         }
     }
 

@@ -3,15 +3,17 @@
 //! What is said follows from the plan, from the events that the job tells, and from its
 //! [`Progress`](crate::runtime::Progress): the job does nothing for it. What somebody asks the job to do goes the way of
 //! `piton savepoint` and `piton stop`. Who may ask is decided in `gate`, what is meant in `route`, what is answered in
-//! `job` and `checkpoints`, none of which knows a socket; `server` is the only module that does.
+//! `job`, `checkpoints` and `stored`, none of which knows a socket; `server` is the only module that does.
 
 mod checkpoints;
 mod gate;
 mod history;
 mod job;
+mod query;
 mod route;
 mod server;
 mod shares;
+mod stored;
 mod summary;
 mod verdict;
 mod vertices;

@@ -2,6 +2,8 @@
 
 use percent_encoding::percent_decode_str;
 
+use crate::http::query::number;
+
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
@@ -25,10 +27,35 @@ pub(super) enum What {
     Job,
     Checkpoints,
     Config,
-    Checkpoint { window: u64 },
-    Operator { window: u64, operator: String },
+    Checkpoint {
+        window: u64,
+    },
+    Operator {
+        window: u64,
+        operator: String,
+    },
     Savepoints,
     Exceptions,
+    /// A page of what was set aside.
+    DeadLetters,
+    /// What operators keep.
+    States,
+    /// A page of what one of them keeps.
+    State {
+        operator: String,
+    },
+}
+
+impl What {
+    /// Returns what may stand behind the `?`.
+    pub(super) fn query(&self) -> &'static [&'static str] {
+        match self {
+            What::Checkpoint { .. } | What::Operator { .. } => &["region"],
+            What::DeadLetters => &["region", "limit", "from"],
+            What::State { .. } => &["key", "limit", "offset"],
+            What::Job | What::Checkpoints | What::Config | What::Savepoints | What::Exceptions | What::States => &[],
+        }
+    }
 }
 
 /// What a job is asked to do.
@@ -53,6 +80,7 @@ const ASSETS: &[Asset] = &[
     Asset { path: "/page.css", content_type: "text/css; charset=utf-8", content: include_str!("page/page.css") },
     script("/checkpoints.js", include_str!("page/checkpoints.js")),
     script("/dom.js", include_str!("page/dom.js")),
+    script("/stored.js", include_str!("page/stored.js")),
     script("/graph.js", include_str!("page/graph.js")),
     script("/history.js", include_str!("page/history.js")),
     script("/page.js", include_str!("page/page.js")),
@@ -97,7 +125,7 @@ pub(super) fn route(method: &str, path: &str) -> Result<Route, Astray> {
         ["api", "jobs", job, rest @ ..] if !job.is_empty() => (job.to_string(), rest),
         _ => return Err(Astray::NotFound),
     };
-    let window = |text: &str| text.parse().map_err(|_| Astray::NotFound);
+    let window = |text: &str| number(text).ok_or(Astray::NotFound);
     let what = match rest {
         [] => What::Job,
         ["checkpoints"] => What::Checkpoints,
@@ -107,6 +135,9 @@ pub(super) fn route(method: &str, path: &str) -> Result<Route, Astray> {
             What::Operator { window: window(id)?, operator: operator.to_string() }
         }
         ["exceptions"] => What::Exceptions,
+        ["deadletters"] => What::DeadLetters,
+        ["state"] => What::States,
+        ["state", operator] if !operator.is_empty() => What::State { operator: operator.to_string() },
         ["savepoints"] if is_get => What::Savepoints,
         // As Flink has it; and there is a list of them.
         ["savepoints"] => return act(method, "GET, HEAD, POST", job, Act::Savepoint),
@@ -148,6 +179,9 @@ mod tests {
         let operator = What::Operator { window: 17, operator: "größe".into() };
         assert_eq!(get("/api/jobs/my%20job/checkpoints/17/operators/gr%C3%B6%C3%9Fe"), of(operator));
         assert_eq!(get("/api/jobs/my%20job/savepoints"), of(What::Savepoints));
+        assert_eq!(get("/api/jobs/my%20job/deadletters"), of(What::DeadLetters));
+        assert_eq!(get("/api/jobs/my%20job/state"), of(What::States));
+        assert_eq!(get("/api/jobs/my%20job/state/a%2Fb"), of(What::State { operator: "a/b".into() }));
         assert_eq!(route("HEAD", "/api/jobs/my%20job"), of(What::Job));
         for (path, act) in [("savepoint", Act::Savepoint), ("savepoints", Act::Savepoint), ("stop", Act::Stop)] {
             let route = route("POST", &format!("/api/jobs/a/{path}"));
@@ -179,6 +213,9 @@ mod tests {
             "/api/jobs/a/",
             "/api/jobs/a/checkpoints/x",
             "/api/jobs/a/checkpoints/-1",
+            "/api/jobs/a/checkpoints/+3",
+            "/api/jobs/a/checkpoints/03",
+            "/api/jobs/a/state/",
             "/x",
             "/%ff",
             "/api/jobs/a/checkpoints/99999999999999999999",

@@ -9,7 +9,7 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
-use actix_web::web::{self, Bytes, Data, Query};
+use actix_web::web::{self, Bytes, Data};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -19,6 +19,7 @@ use crate::config::HttpSettings;
 use crate::error::{Error, Result};
 use crate::http::Job;
 use crate::http::gate::{Gate, Sender};
+use crate::http::query::Query;
 use crate::http::route::{Act, Astray, OPEN_API, Route, What, route};
 use crate::http::shares;
 use crate::runtime::{Answer, Request, ask};
@@ -131,12 +132,6 @@ async fn serve(bound: Bound, job: Arc<Job>, tell: &mpsc::Sender<io::Result<Serve
     job.write_history();
 }
 
-/// What may stand behind the `?`.
-#[derive(Debug, Deserialize)]
-struct Asked {
-    region: Option<String>,
-}
-
 /// What may be in the body of a request for a savepoint.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -196,20 +191,39 @@ async fn answer(request: HttpRequest, payload: web::Payload, job: Data<Job>, gat
         Ok(Route::Of { job: name, .. } | Route::Do { job: name, .. }) if name != job.name() => {
             error(404, &format!("there is no job \"{name}\" (jobs: \"{}\")", job.name()))
         }
-        Ok(Route::Of { what: What::Savepoints, .. }) => act(&job, Request::Savepoints).await,
-        Ok(Route::Of { what, .. }) => {
-            let Ok(asked) = Query::<Asked>::from_query(request.query_string()) else {
-                return error(400, "what stands behind the \"?\" cannot be understood");
-            };
-            match job.answer(&what, asked.region.as_deref()) {
-                Ok(answer) => json_of(200, &answer),
-                Err(nothing) => error(404, &nothing),
-            }
-        }
+        Ok(Route::Of { what, .. }) => match Query::read(request.query_string(), what.query()) {
+            Ok(query) => of_job(&job, what, query).await,
+            Err(unclear) => error(400, &unclear),
+        },
         Ok(Route::Do { act: what, .. }) => match body_of(payload).await.and_then(|body| request_of(what, &body)) {
             Ok(request) => act(&job, request).await,
             Err((status, reason)) => error(status, &reason),
         },
+    }
+}
+
+/// Answers a question about the job.
+async fn of_job(job: &Data<Job>, what: What, query: Query) -> HttpResponse {
+    let reads = Data::clone(job);
+    let read = match what {
+        What::Savepoints => return act(job, Request::Savepoints).await,
+        // These read files.
+        What::DeadLetters => web::block(move || reads.stored().letters(&query)).await,
+        What::States => web::block(move || reads.stored().states().map(|said| said.to_string())).await,
+        What::State { operator } => {
+            web::block(move || reads.stored().state(&operator, &query).map(|said| said.to_string())).await
+        }
+        what => {
+            return match job.answer(&what, query.get("region")) {
+                Ok(answer) => json_of(200, &answer),
+                Err((status, reason)) => error(status, &reason),
+            };
+        }
+    };
+    match read {
+        Ok(Ok(answer)) => text_of(200, answer),
+        Ok(Err((status, reason))) => error(status, &reason),
+        Err(failed) => error(503, &failed.to_string()),
     }
 }
 
@@ -275,7 +289,10 @@ async fn act(job: &Data<Job>, request: Request) -> HttpResponse {
         Ok(Ok(None)) => {
             error(503, "the job takes no requests at the moment: it has not started yet, or is about to end")
         }
-        Ok(Err(failed)) => error(503, &failed.to_string()),
+        Ok(Err(failed)) => {
+            let place = job.state_directory().display();
+            error(503, &format!("the job cannot be asked by way of its state directory \"{place}\": {failed}"))
+        }
         Err(failed) => error(503, &failed.to_string()),
     }
 }

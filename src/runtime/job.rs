@@ -205,6 +205,8 @@ fn run_regions(
     let outside = Outside::start()?;
     let hang_timeout = settings.recovery.hang_timeout;
     let faults = options.faults.clone();
+    let look = options.progress.look().clone();
+    let ended = look.clone();
     let supervisor = system.block_on(async move {
         let spec = SupervisorSpec {
             job,
@@ -222,6 +224,7 @@ fn run_regions(
             outcome: spec_outcome,
             faults: options.faults,
         };
+        look.begin(spec.storage.clone());
         let supervisor = Supervisor::new(spec).start();
         if let Some(signals) = signals {
             actix_rt::spawn(stop_on_signal(signals, supervisor.clone(), timeout));
@@ -249,7 +252,9 @@ fn run_regions(
             )
             .ok()
     });
-    system.run().map_err(|error| Error::failed(format!("the engine stopped: {error}")))?;
+    let stopped = system.run();
+    ended.end();
+    stopped.map_err(|error| Error::failed(format!("the engine stopped: {error}")))?;
     // actix ends an actor of which nobody has an address, even one that has just been sent a message. While a region is
     // between two attempts there are no subtasks that would have the supervisor's: it is held here.
     drop(supervisor);

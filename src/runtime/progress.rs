@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::ids::SubtaskId;
+use crate::runtime::look::Look;
 use crate::runtime::port::Port;
 
 /// How far a job has come. Looking disturbs nothing; clones show the same job.
@@ -14,6 +15,7 @@ pub struct Progress {
     watched: Arc<Mutex<Vec<Watched>>>,
     /// What regions that had finished before had read and written.
     before: Arc<Mutex<(u64, u64)>>,
+    look: Look,
 }
 
 /// What is shown of a subtask.
@@ -62,6 +64,11 @@ impl Progress {
     /// Shows these subtasks, too.
     pub(crate) fn watch(&self, watched: impl IntoIterator<Item = Watched>) {
         self.watched.lock().extend(watched);
+    }
+
+    /// Returns what looks into the store of the job.
+    pub(crate) fn look(&self) -> &Look {
+        &self.look
     }
 
     /// Counts what regions that had finished before had read and written.

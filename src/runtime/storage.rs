@@ -32,6 +32,7 @@ enum Request {
     Commit(Box<Commit>, Reply<Result<(), CommitError>>),
     Read(Read),
     Savepoints(SavepointWork),
+    Look(LookWork),
     Watch(Watcher),
     Stop(Reply<()>),
 }
@@ -45,6 +46,9 @@ enum Read {
 
 /// Something to do with savepoints, or why it cannot be done.
 type SavepointWork = Box<dyn FnOnce(Result<&mut dyn Savepoints, String>) + Send>;
+
+/// Something to look up, or why it cannot be.
+type LookWork = Box<dyn FnOnce(Result<&mut dyn CheckpointStore, String>) + Send>;
 
 /// Is told why the store cannot be used as it is: every region that runs has to be restored.
 type Watcher = Box<dyn Fn(String) + Send>;
@@ -107,6 +111,11 @@ impl Storage {
     /// Does something with savepoints, on the storage thread.
     pub(crate) fn savepoints(&self, work: impl FnOnce(Result<&mut dyn Savepoints, String>) + Send + 'static) {
         self.send(Request::Savepoints(Box::new(work)));
+    }
+
+    /// Looks something up, on the storage thread: it has to be quick.
+    pub(crate) fn look(&self, work: impl FnOnce(Result<&mut dyn CheckpointStore, String>) + Send + 'static) {
+        self.send(Request::Look(Box::new(work)));
     }
 
     /// Lets somebody know whenever a write or a commit has left the store unusable, after everything that was answered
@@ -187,6 +196,7 @@ impl Worker {
                 Request::Savepoints(work) => work(self.store.get().and_then(|store| {
                     store.savepoints().ok_or_else(|| "this kind of store keeps no savepoints".to_string())
                 })),
+                Request::Look(work) => work(self.store.get()),
                 Request::Watch(watcher) => self.watcher = Some(watcher),
                 Request::Stop(reply) => {
                     drop(self);

@@ -21,7 +21,7 @@ pub mod writer;
 
 use std::path::Path;
 
-use crate::ids::{Fence, WindowId};
+use crate::ids::{Fence, SubtaskId, WindowId};
 use crate::protocol::commit::CommitLog;
 use crate::protocol::manifest::{ChunkId, ChunkRef, DeadLetter, JoinedOutput, Manifest};
 
@@ -98,6 +98,17 @@ impl CheckpointInfo {
     }
 }
 
+/// Reads a chunk, wherever that takes place; see [`CheckpointStore::chunk_reader`].
+pub type ChunkReader = Box<dyn FnOnce() -> Result<Vec<u8>, StoreError> + Send>;
+
+/// By what a dead letter is told from all others of its region: its window, its subtask and its number.
+pub type LetterId = (WindowId, SubtaskId, u64);
+
+/// Returns by what a letter is told from all others of its region.
+pub fn letter_id(letter: &DeadLetter) -> LetterId {
+    (letter.window, letter.subtask.clone(), letter.number)
+}
+
 /// Keeps checkpoints. See the module for the promises.
 pub trait CheckpointStore: CommitLog + Send {
     /// Keeps a chunk: small ones come back inside the reference, the content of larger ones is durable in a file
@@ -112,6 +123,16 @@ pub trait CheckpointStore: CommitLog + Send {
     /// # Errors
     /// [`StoreError::Damaged`] names the file and what was expected.
     fn read_chunk(&mut self, chunk: &ChunkRef) -> Result<Vec<u8>, StoreError>;
+
+    /// Returns what reads a chunk on another thread, while the store does something else. The chunk may have gone by
+    /// then, if no retained checkpoint has it any more.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn chunk_reader(&mut self, chunk: &ChunkRef) -> Result<ChunkReader, StoreError> {
+        let bytes = self.read_chunk(chunk)?;
+        Ok(Box::new(move || Ok(bytes)))
+    }
 
     /// Returns the regions that have a head, in order of their names.
     ///
@@ -144,6 +165,32 @@ pub trait CheckpointStore: CommitLog + Send {
     /// # Errors
     /// [`StoreError::Damaged`] if some are lost.
     fn letters(&mut self, region: &str) -> Result<Vec<DeadLetter>, StoreError>;
+
+    /// Returns some of the same, the newest first: at most so many, those before `before` if there is one, and no more
+    /// when their records come to `bytes` or more. Takes no longer if there are many.
+    ///
+    /// # Errors
+    /// As for [`CheckpointStore::letters`].
+    fn newest_letters(
+        &mut self,
+        region: &str,
+        before: Option<&LetterId>,
+        most: usize,
+        bytes: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        let mut found = Vec::new();
+        let mut len = 0;
+        for letter in self.letters(region)?.into_iter().rev() {
+            if found.len() == most || len >= bytes {
+                break;
+            }
+            if before.is_none_or(|before| letter_id(&letter) < *before) {
+                len += letter.record.len();
+                found.push(letter);
+            }
+        }
+        Ok(found)
+    }
 
     /// Makes durable what an earlier life, or one that a failed write has ended, may have left readable only. Whoever goes
     /// on from what the store holds calls this first; opening it and looking changes nothing. Claiming an incarnation

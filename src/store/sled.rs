@@ -16,7 +16,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::store::StoreError;
-use crate::store::catalogue::{Batch, Catalogue, Pairs};
+use crate::store::catalogue::{Batch, Catalogue, Pairs, Visit};
 use crate::store::disk::{Disk, list_or_empty};
 
 /// How long sled may take to open before it counts as stuck in what it found.
@@ -75,6 +75,18 @@ impl<D: Disk> Catalogue<D> for SledCatalogue<D> {
             let pair =
                 |pair: sled::Result<(sled::IVec, sled::IVec)>| pair.map(|(key, value)| (key.to_vec(), value.to_vec()));
             database.scan_prefix(prefix).map(pair).collect()
+        })
+    }
+
+    fn scan_back(&mut self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.call("read", |database| {
+            for pair in database.range(from..to).rev() {
+                let (key, value) = pair?;
+                if visit(&key, &value).is_break() {
+                    break;
+                }
+            }
+            Ok(())
         })
     }
 }

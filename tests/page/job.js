@@ -9,10 +9,14 @@ const TOPOLOGY = `
 [checkpoint]
 interval = "200ms"
 
+[recovery]
+on_poison = "dead-letter"
+
 [sources.numbers]
 type = "generate"
 rate = "2000/s"
 rows = 100000000
+keys = 500
 seed = 7
 parallelism = 2
 
@@ -33,13 +37,19 @@ type = "fail"
 inputs = ["big"]
 where = "id % 5000 < 8"
 
+[operators.poisoned]
+type = "fail"
+inputs = ["shaky"]
+where = "id < 20000 AND id % 5000 = 77"
+times = 0
+
 [sinks.out]
 type = "blackhole"
 inputs = ["totals"]
 
 [sinks.raw]
 type = "blackhole"
-inputs = ["shaky"]
+inputs = ["poisoned"]
 `;
 
 /** Starts a job; `http` are further lines of its [http]. */

@@ -119,7 +119,7 @@ test("every panel is filled by the job", async () => {
   assert.equal(await page.locator("#summary-rows tr").count(), 4);
   assert.match(await page.locator("#configuration-list").innerText(), /200 ms/);
 
-  assert.match(await page.locator("#incident-list li").first().innerText(), /shaky #0 restarted[\s\S]*Scope[\s\S]*Reason/);
+  assert.match(await page.locator("#incident-list li", { hasText: "shaky #0 restarted" }).first().innerText(), /shaky #0 restarted[\s\S]*Scope[\s\S]*Reason/);
   assert.ok(await page.locator("#axis circle").count() >= 1);
   await isClean();
   await context.close();
@@ -269,6 +269,75 @@ test("the keyboard alone makes a savepoint", async () => {
   await page.getByLabel("Name (one is made up if there is none)").fill("by-hand");
   await page.getByRole("button", { name: "Make it" }).click();
   await page.locator("#result.error", { hasText: "by-hand" }).waitFor();
+  await context.close();
+});
+
+test("dead letters and state are read when somebody asks", async () => {
+  const { context, page, isClean } = await visit(job.url);
+  await filled(page);
+  assert.match(await page.locator("#letters-words").innerText(), /not read until you ask/);
+  await page.waitForFunction(() => Number(document.getElementById("head-letters").textContent.replaceAll(",", "")) >= 1);
+  // What was set aside is there once its window is committed.
+  const letters = page.locator("#letter-rows > tr:not(.detail)");
+  for (let attempt = 0; attempt < 50 && (await letters.count()) === 0; attempt += 1) {
+    await page.getByRole("button", { name: "Read the newest" }).click();
+    await page.waitForTimeout(200);
+  }
+  assert.match(await letters.first().innerText(), /poisoned\s+numbers\s+#\d\s+[\d,]+\s+[\d,]+\s+[\d,]+\s+\S/);
+  await letters.first().getByRole("button").click();
+  assert.match(await page.locator("#letter-rows > tr.detail:not([hidden])").innerText(), /Record[\s\S]*"id": \d*77,[\s\S]*Error/);
+
+  await page.getByRole("button", { name: "Read what there is" }).click();
+  const totals = page.locator("#state-rows > tr", { hasText: "totals" });
+  await totals.waitFor();
+  assert.match(await totals.innerText(), /numbers\s+[\d,]+\s+\S+ \w+\s+\S+ \(\w+, [\d,]+ values?\)/);
+  await totals.getByRole("button", { name: "totals" }).click();
+  await page.locator("#entries-words", { hasText: "there are more" }).waitFor();
+  const before = await page.locator("#entry-rows tr").count();
+  await page.locator("#entries-more").click();
+  await page.waitForFunction((before) => document.querySelectorAll("#entry-rows tr").length > before, before);
+  const key = /(\d+)/.exec(await page.locator("#entry-rows th").first().innerText())[1];
+  await page.getByLabel("Key (all, if there is none").fill(key);
+  await page.getByRole("button", { name: "Look it up" }).click();
+  await page.locator("#entries-words", { hasText: "1 entry" }).waitFor();
+  assert.equal(await page.locator("#entry-rows tr").count(), 1);
+  await hasNothingSerious(page, "with letters and state");
+  await isClean();
+
+  // What there is not is told in words; the browser itself tells of the refusal, too.
+  await page.getByLabel("Key (all, if there is none").fill("nobody");
+  await page.getByRole("button", { name: "Look it up" }).click();
+  await page.locator("#entries-words", { hasText: "keeps nothing for key" }).waitFor();
+  assert.ok(!(await page.locator("#entries-box").isVisible()));
+  await page.setViewportSize({ width: 360, height: 740 });
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), "nothing juts out on a phone");
+  await context.close();
+});
+
+test("where nothing was set aside and nothing is kept, that is said", async () => {
+  const { context, page, isClean } = await visit(job.url);
+  await shown(page);
+  const said = await page.evaluate(async () => {
+    const { entriesInWords, lettersInWords, stateRow } = await import("/stored.js");
+    const at = (window) => ({ checkpoint: { window, region: "r" }, next: null });
+    return [
+      lettersInWords(0, false),
+      lettersInWords(1, true),
+      entriesInWords(at(null), 0),
+      entriesInWords(at(7), 0),
+      stateRow({ operator: "a", region: "r", window: 7, "state-size": 0, states: [] }).cells[3],
+      stateRow({ operator: "a", region: "r", window: 7, "state-size": 1e9, states: null }).cells[3],
+    ];
+  });
+  assert.deepEqual(said, [
+    "No record has been set aside: there are no dead letters in committed windows.",
+    "1 dead letter; there are more.",
+    "Nothing has been committed yet.",
+    "It keeps nothing in checkpoint 7 of r.",
+    "nothing",
+    "too much to be listed beside the job",
+  ]);
+  await isClean();
   await context.close();
 });
 

@@ -3,6 +3,7 @@
 import { attribute, facts, get, text } from "./dom.js";
 import { configuration, historyPanel } from "./history.js";
 import * as panels from "./panels.js";
+import { storedPanels } from "./stored.js";
 import * as views from "./views.js";
 import * as words from "./words.js";
 
@@ -193,5 +194,6 @@ function listen() {
 }
 
 listen();
+storedPanels((path) => getJson(`${state.base}/${path}`));
 connected(false);
 goOn();

@@ -84,8 +84,8 @@ export function percent(share) {
 }
 
 /** "1 thing", "2 things". */
-export function things(number, thing) {
-  return `${count(number)} ${thing}${number === 1 ? "" : "s"}`;
+export function things(number, thing, several = `${thing}s`) {
+  return `${count(number)} ${number === 1 ? thing : several}`;
 }
 
 /** IN_PROGRESS → in progress. */

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Batch, Catalogue, Pairs};
+use super::{Batch, Catalogue, Pairs, Visit};
 use crate::store::StoreError;
 use crate::store::disk::Disk;
 
@@ -98,6 +98,15 @@ impl<D: Disk> Catalogue<D> for LogCatalogue<D> {
         let from = self.entries.range(prefix.to_vec()..);
         let found = from.take_while(|(key, _)| key.starts_with(prefix));
         Ok(found.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    fn scan_back(&mut self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        for (key, value) in self.entries.range(from.to_vec()..to.to_vec()).rev() {
+            if visit(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

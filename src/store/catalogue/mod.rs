@@ -5,6 +5,7 @@
 
 mod log;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 pub use log::LogCatalogue;
@@ -17,6 +18,9 @@ pub const MAX_VALUE: usize = 4096;
 
 /// Keys and values, in order of the keys.
 pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Is shown a key and its value, and says whether it wants more.
+pub type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'v;
 
 /// Changes that happen together or not at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,4 +79,10 @@ pub trait Catalogue<D: Disk>: Sized + Send {
     /// # Errors
     /// [`StoreError::Damaged`] if they cannot be read.
     fn scan(&mut self, prefix: &[u8]) -> Result<Pairs, StoreError>;
+
+    /// Shows the keys from `from` on and before `to`, and their values, the last first, as long as `visit` wants more.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if they cannot be read.
+    fn scan_back(&mut self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError>;
 }

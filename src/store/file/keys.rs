@@ -103,6 +103,11 @@ pub(super) fn first_piece(key: &[u8]) -> Vec<u8> {
     piece_key(key, 0)
 }
 
+/// Returns whether a key is that of the first piece of a sealed body.
+pub(super) fn is_first_piece(key: &[u8]) -> bool {
+    key.ends_with(&[0; 4])
+}
+
 fn piece_key(key: &[u8], nth: usize) -> Vec<u8> {
     [key, &(nth as u32).to_be_bytes()].concat()
 }
@@ -127,6 +132,7 @@ mod tests {
         assert!(keys.is_sorted());
         assert_eq!(piece_keys(&key, sealed.len()).collect::<Vec<_>>(), keys);
         assert_eq!(first_piece(&key), keys[0]);
+        assert!(is_first_piece(&keys[0]) && !is_first_piece(&keys[1]));
         assert_eq!(whole(&keys[2]), key);
         assert_eq!(join(pairs), sealed);
     }

@@ -6,16 +6,17 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
 use super::judge::Trust;
-use super::letter_log::{self, Extent, Kept, Letters, identity};
+use super::letter_log::{self, Extent, Identity, Kept, Letters, identity};
 use super::open::{Chosen, Opening, failed_to};
 use super::witness::CatalogueSays;
 use super::{FileStore, OpenReport, keys, names, record, region};
-use crate::protocol::manifest::Manifest;
+use crate::protocol::manifest::{DeadLetter, Manifest};
 use crate::store::StoreError;
 use crate::store::catalogue::{Batch, Catalogue};
 use crate::store::disk::Disk;
@@ -83,6 +84,45 @@ impl<D: Disk, C: Catalogue<D>> FileStore<D, C> {
         }
         warn!(region, damage = damage.join("; "), "dead letters were read from their second copy");
         held(letters)
+    }
+
+    /// Returns the newest of them, or those before one of them, from the index alone: at most so many, and no more when
+    /// their records come to so many bytes.
+    pub(super) fn read_newest_letters(
+        &mut self,
+        region: &str,
+        before: Option<&Identity>,
+        most: usize,
+        bytes: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        self.usable()?;
+        let Some(kept) = self.regions.get(region) else { return Ok(Vec::new()) };
+        let (number, history) = (kept.number, &kept.history);
+        let to = before.map_or_else(|| keys::letters(number + 1), |before| keys::letter(number, before));
+        let (mut found, mut len, mut damage) = (Vec::new(), 0, None);
+        // Of one letter, the last piece first.
+        let mut pieces: Vec<Vec<u8>> = Vec::new();
+        self.catalogue.scan_back(&keys::letters(number), &to, &mut |key, piece| {
+            if found.len() == most || len >= bytes {
+                return ControlFlow::Break(());
+            }
+            pieces.push(piece.to_vec());
+            if !keys::is_first_piece(key) {
+                return ControlFlow::Continue(());
+            }
+            let sealed: Vec<u8> = pieces.drain(..).rev().flatten().collect();
+            let kept = record::unseal(&sealed).ok().and_then(record::decode::<Kept>);
+            let Some(Kept { letter, .. }) = kept else {
+                damage = Some(format!("{}: a dead letter is damaged", self.dir.join(names::CATALOGUE).display()));
+                return ControlFlow::Break(());
+            };
+            if history.holds(letter.window) {
+                len += letter.record.len();
+                found.push(letter);
+            }
+            ControlFlow::Continue(())
+        })?;
+        damage.map_or(Ok(found), |damage| Err(StoreError::Damaged(damage)))
     }
 
     /// Returns what is wrong with either copy of the letters, one line for each region and copy.

@@ -51,7 +51,9 @@ use crate::protocol::manifest::{ChunkId, ChunkRef, DeadLetter, JoinedOutput, Man
 use crate::store::catalogue::{Batch, Catalogue, LogCatalogue};
 use crate::store::disk::{Disk, DiskLock, RealDisk, SimDisk};
 use crate::store::sled::SledCatalogue;
-use crate::store::{CheckpointInfo, CheckpointStore, INLINE_LIMIT, JoinedOutputs, Savepoints, StoreError};
+use crate::store::{
+    CheckpointInfo, CheckpointStore, ChunkReader, INLINE_LIMIT, JoinedOutputs, LetterId, Savepoints, StoreError,
+};
 
 /// How a store is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,6 +265,21 @@ impl<D: Disk, C: Catalogue<D>> CheckpointStore for FileStore<D, C> {
         }
     }
 
+    fn chunk_reader(&mut self, chunk: &ChunkRef) -> Result<ChunkReader, StoreError> {
+        self.usable()?;
+        match chunk {
+            ChunkRef::Inline { bytes } => {
+                let bytes = bytes.clone();
+                Ok(Box::new(move || Ok(bytes)))
+            }
+            ChunkRef::Blob { id, len, checksum } => {
+                let path = region::blob_path(&region::folder(&self.dir, &id.region), id);
+                let (disk, id, len, checksum) = (self.disk.clone(), id.clone(), *len, *checksum);
+                Ok(Box::new(move || blob::read(&disk, &path, &id, len, checksum)))
+            }
+        }
+    }
+
     fn regions(&mut self) -> Result<Vec<String>, StoreError> {
         self.usable()?;
         let with_head = self.regions.iter().filter(|(_, region)| region.head.is_some());
@@ -286,6 +303,16 @@ impl<D: Disk, C: Catalogue<D>> CheckpointStore for FileStore<D, C> {
 
     fn letters(&mut self, region: &str) -> Result<Vec<DeadLetter>, StoreError> {
         Ok(self.read_letters(region)?.into_values().map(|kept| kept.letter).collect())
+    }
+
+    fn newest_letters(
+        &mut self,
+        region: &str,
+        before: Option<&LetterId>,
+        most: usize,
+        bytes: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        self.read_newest_letters(region, before, most, bytes)
     }
 
     fn renew(&mut self) -> Result<(), StoreError> {

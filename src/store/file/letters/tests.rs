@@ -4,7 +4,7 @@ use crate::protocol::commit::{Commit, CommitLog as _};
 use crate::protocol::manifest::DeadLetter;
 use crate::store::conformance::{letter, manifest_with_letters};
 use crate::store::disk::{DiskFault, SimDisk};
-use crate::store::{CheckpointStore as _, OpenOptions, SimStore};
+use crate::store::{CheckpointStore, MemoryStore, OpenOptions, SimStore, letter_id};
 
 const LOG: &str = "/state/regions/r/LETTERS";
 const INDEX: &str = "/state/catalog/log";
@@ -165,5 +165,45 @@ fn a_log_that_cannot_be_written_fails_the_commit() {
         let (mut store, _) = open(&disk, false).unwrap();
         assert!(store.letters("r").unwrap() == up_to(3), "{fault:?}");
         assert!(try_commit(&mut store, 4) && store.letters("r").unwrap() == up_to(4), "{fault:?}");
+    }
+}
+
+#[test]
+fn the_newest_are_read_page_by_page() {
+    fn commit(store: &mut dyn CheckpointStore) -> Vec<DeadLetter> {
+        let mut all = Vec::new();
+        for window in 1..=5 {
+            // Several of one window, some of them of many pieces.
+            let subtasks = ["in", "int"].map(|operator| SubtaskId::new(operator, window as u32 % 2));
+            let listed =
+                subtasks.map(|subtask| vec![letter(&subtask, window, window, 20 + 9_000 * (window as usize % 2))]);
+            all.extend(listed.iter().flatten().cloned());
+            let manifest = manifest_with_letters("r", window, &listed);
+            assert!(store.commit(vec![Commit { manifest, joined: Vec::new() }])[0].is_ok());
+        }
+        all
+    }
+    let (mut on_disk, _) = open(&SimDisk::new(1), false).unwrap();
+    on_disk.claim_incarnation().unwrap();
+    let mut in_memory = MemoryStore::default();
+    for store in [&mut on_disk as &mut dyn CheckpointStore, &mut in_memory] {
+        let mut all = commit(store);
+        all.reverse();
+        for most in [1, 3, 100] {
+            let mut found: Vec<DeadLetter> = Vec::new();
+            loop {
+                let before = found.last().map(letter_id);
+                let page = store.newest_letters("r", before.as_ref(), most, usize::MAX).unwrap();
+                assert!(page.len() <= most);
+                if page.is_empty() {
+                    break;
+                }
+                found.extend(page);
+            }
+            assert!(found == all, "{most} at a time");
+        }
+        let few = store.newest_letters("r", None, 100, 1).unwrap();
+        assert!(few == all[..1], "one is enough, if it is as long as that");
+        assert_eq!(store.newest_letters("elsewhere", None, 100, 1).unwrap(), []);
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 ///
 /// # Errors
 /// If it is not what it says it is.
-pub(super) fn of_written(value: Written<'_>) -> Result<Value, String> {
+pub(crate) fn of_written(value: Written<'_>) -> Result<Value, String> {
     match value {
         Written::Unsigned(number) => Ok(number.into()),
         Written::Signed(number) => Ok(number.into()),

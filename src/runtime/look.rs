@@ -1,0 +1,124 @@
+//! Looks into the store of a running job, without being in its way.
+//!
+//! The storage thread is asked for little things only: where something is, a page of dead letters. What is long, the
+//! chunks of state, is read on the thread of whoever looks. A checkpoint may have been replaced by newer ones before all
+//! of it is read: then it is looked for anew.
+
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::ids::WindowId;
+use crate::protocol::manifest::{ChunkRef, DeadLetter, Manifest};
+use crate::runtime::storage::Storage;
+use crate::store::{CheckpointStore, ChunkReader, LetterId, StoreError};
+
+/// How long the storage thread may take to answer: it may have a disk to wait for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// See the module. Clones look into the same store.
+#[derive(Clone, Default)]
+pub(crate) struct Look {
+    storage: Arc<Mutex<Option<Storage>>>,
+}
+
+/// Why nothing is seen, in words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unseen {
+    /// It may be seen later: the job has not started yet, or is ending, or its store is being opened again.
+    #[error("{0}")]
+    NotNow(String),
+    /// What is there cannot be read.
+    #[error("{0}")]
+    Damaged(String),
+}
+
+impl Look {
+    /// There is a store to look into.
+    pub(crate) fn begin(&self, storage: Storage) {
+        *self.storage.lock() = Some(storage);
+    }
+
+    /// There is none any more.
+    pub(crate) fn end(&self) {
+        *self.storage.lock() = None;
+    }
+
+    /// Returns a page of the dead letters of a region, newest first; see [`CheckpointStore::newest_letters`].
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub(crate) fn letters(
+        &self,
+        region: &str,
+        before: Option<LetterId>,
+        most: usize,
+        bytes: usize,
+    ) -> Result<Vec<DeadLetter>, Unseen> {
+        let region = region.to_string();
+        self.ask(move |store| store.newest_letters(&region, before.as_ref(), most, bytes))
+    }
+
+    /// Returns the newest committed checkpoint of a region, if there is one.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub(crate) fn newest(&self, region: &str) -> Result<Option<Manifest>, Unseen> {
+        let region = region.to_string();
+        self.ask(move |store| match store.head(&region)? {
+            Some((window, _)) if window > WindowId::NONE => store.load(&region, window).map(Some),
+            _ => Ok(None),
+        })
+    }
+
+    /// Reads chunks, on this thread; nothing if some have gone because newer checkpoints do not need them.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub(crate) fn chunks(
+        &self,
+        region: &str,
+        of: WindowId,
+        chunks: &[ChunkRef],
+    ) -> Result<Option<Vec<Vec<u8>>>, Unseen> {
+        let wanted = chunks.to_vec();
+        let readers = self.ask(move |store| {
+            wanted.iter().map(|chunk| store.chunk_reader(chunk)).collect::<Result<Vec<ChunkReader>, StoreError>>()
+        })?;
+        let read: Result<Vec<Vec<u8>>, StoreError> = readers.into_iter().map(|read| read()).collect();
+        match read {
+            Ok(chunks) => Ok(Some(chunks)),
+            Err(_) if !self.is_retained(region, of)? => Ok(None),
+            Err(error) => Err(unseen(&error)),
+        }
+    }
+
+    fn is_retained(&self, region: &str, window: WindowId) -> Result<bool, Unseen> {
+        let region = region.to_string();
+        self.ask(move |store| Ok(store.list(&region)?.iter().any(|info| info.window == window)))
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut dyn CheckpointStore) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Unseen> {
+        let not_now = || Unseen::NotNow("the job has not started yet, or is about to end".into());
+        let storage = self.storage.lock().clone().ok_or_else(not_now)?;
+        let (answer, answered) = channel();
+        storage.look(move |store| {
+            let seen = store.map_err(Unseen::NotNow).and_then(|store| look(store).map_err(|error| unseen(&error)));
+            // Whoever asked may have lost patience.
+            answer.send(seen).ok();
+        });
+        answered.recv_timeout(PATIENCE).unwrap_or_else(|_| Err(not_now()))
+    }
+}
+
+fn unseen(error: &StoreError) -> Unseen {
+    match error {
+        StoreError::Poisoned(_) | StoreError::Locked(_) => Unseen::NotNow(error.to_string()),
+        _ => Unseen::Damaged(error.to_string()),
+    }
+}
