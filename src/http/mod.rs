@@ -13,6 +13,7 @@ mod route;
 mod server;
 mod shares;
 mod summary;
+mod tls;
 mod verdict;
 mod vertices;
 
