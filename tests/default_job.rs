@@ -12,6 +12,7 @@ const WITHOUT_A_DEFAULT: &[&str] = &[
     "store.path",
     "http.listen",
     "http.token",
+    "http.tls",
     "chaos.seed",
     "chaos.at",
     "chaos.expect",

@@ -74,6 +74,8 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
     ("actix", &["src/runtime/"], "only `src/runtime/` names actix"),
     ("actix_rt", &["src/runtime/"], "only `src/runtime/` names actix"),
     ("actix_web", &["src/http/server.rs"], "only `src/http/server.rs` names actix-web"),
+    ("rustls", &["src/http/tls.rs"], "only `src/http/tls.rs` names rustls"),
+    ("rustls_graviola", &["src/http/tls.rs"], "only `src/http/tls.rs` names rustls"),
     ("sled", &["src/store/sled.rs", "src/store/sled/"], "only `src/store/sled.rs` names sled"),
     ("config", &["src/config/"], "only `src/config/` names the crate `config`"),
 ];

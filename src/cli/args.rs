@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::cli::deadletters::is_letter;
-use crate::cli::logs::Log;
+use crate::cli::logs::{Log, LogFormat};
 use crate::config::Overrides;
 use crate::error::{Error, Result};
 use crate::topology::{Format, Plan, Registry, load};
@@ -28,6 +28,9 @@ pub(super) const DEFAULT_JOB: &str = "config.toml";
     after_help = "Example:\n  piton run job.toml        run a job; a second run continues where the first one ended"
 )]
 pub(super) struct Cli {
+    /// How lines on stderr are written, instead of as PITON_LOG_FORMAT says [default: text]
+    #[arg(long, global = true, value_enum, hide_possible_values = true, value_name = "text|json")]
+    pub(super) log_format: Option<LogFormat>,
     #[command(subcommand)]
     pub(super) command: Command,
 }

@@ -41,6 +41,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::cli::args::{Cli, Command};
+use crate::cli::logs::LogFormat;
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, ErrorKind, Result};
 use crate::topology::Registry;
@@ -63,8 +64,9 @@ pub fn main(registry: Registry) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    let terminal = Terminal::new();
-    let outcome = logs::install(&terminal, cli.command.log()).and_then(|()| {
+    let format = LogFormat::of(cli.log_format);
+    let terminal = Terminal::new(*format.as_ref().unwrap_or(&LogFormat::Text));
+    let outcome = format.and_then(|_| logs::install(&terminal, cli.command.log())).and_then(|()| {
         panics::install();
         panics::guard(|| dispatch(cli, &registry, &terminal))
     });

@@ -114,7 +114,7 @@ fn start(
     let shown = Arc::new(Job::new(plan, Arc::clone(&metrics), &progress, clock.clone()));
     let server = bound.map(|bound| Server::start(bound, Arc::clone(&shown))).transpose()?;
     if let Some(server) = &server {
-        terminal.say(&format!("page, API and metrics: http://{}/", server.address()));
+        terminal.say(&format!("page, API and metrics: {}", server.url()));
     }
     let live = Live::default();
     if shows_progress(args, plan, terminal) {

@@ -1,10 +1,17 @@
 //! stderr, which log lines, messages and the progress display share without getting into each other's way.
+//!
+//! With `--log-format json` everything that is said is an object, too: whoever reads stderr meets nothing else.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
 use parking_lot::Mutex;
+use serde_json::json;
+
+use crate::cli::logs::LogFormat;
+use crate::cli::text::rfc3339;
+use crate::clock::Clock;
 
 const CLEAR_LINE: &[u8] = b"\r\x1b[2K";
 
@@ -13,21 +20,31 @@ const CLEAR_LINE: &[u8] = b"\r\x1b[2K";
 pub(super) struct Terminal {
     bar: Arc<Mutex<Option<ProgressBar>>>,
     interactive: bool,
+    format: LogFormat,
 }
 
 impl Terminal {
-    pub(super) fn new() -> Terminal {
-        Terminal { bar: Arc::default(), interactive: io::stderr().is_terminal() }
+    pub(super) fn new(format: LogFormat) -> Terminal {
+        let interactive = format == LogFormat::Text && io::stderr().is_terminal();
+        Terminal { bar: Arc::default(), interactive, format }
     }
 
-    /// Returns whether somebody sits there.
+    /// Returns how everything is written.
+    pub(super) fn format(&self) -> LogFormat {
+        self.format
+    }
+
+    /// Returns whether somebody sits there, and reads text.
     pub(super) fn is_interactive(&self) -> bool {
         self.interactive
     }
 
     /// Writes a line.
     pub(super) fn say(&self, line: &str) {
-        self.write(format!("{line}\n").as_bytes());
+        match self.format {
+            LogFormat::Text => self.write(format!("{line}\n").as_bytes()),
+            LogFormat::Json => self.write(format!("{}\n", object(line, &rfc3339(Clock::system().now()))).as_bytes()),
+        }
     }
 
     /// Writes above the progress display, if there is one.
@@ -51,5 +68,30 @@ impl Terminal {
         if let Some(shown) = std::mem::replace(&mut *self.bar.lock(), bar) {
             shown.finish_and_clear();
         }
+    }
+}
+
+/// Returns a line as an object with the fields that each log line has.
+fn object(line: &str, timestamp: &str) -> String {
+    let levels = [("error: ", "ERROR"), ("warning: ", "WARN")];
+    let found = levels.iter().find_map(|(start, level)| line.strip_prefix(start).map(|rest| (*level, rest)));
+    let (level, message) = found.unwrap_or(("INFO", line));
+    json!({ "timestamp": timestamp, "level": level, "message": message.trim(), "target": "piton" }).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_an_object_with_the_level_that_it_names() {
+        let of = |line: &str| serde_json::from_str::<serde_json::Value>(&object(line, "now")).unwrap();
+        let said = json!({ "timestamp": "now", "level": "ERROR", "message": "no \"x\"\nat all", "target": "piton" });
+        assert_eq!(of("error: no \"x\"\nat all"), said);
+        assert_eq!(of("warning: hot")["level"], "WARN");
+        assert_eq!(
+            of("  records: 1"),
+            json!({ "timestamp": "now", "level": "INFO", "message": "records: 1", "target": "piton" })
+        );
     }
 }

@@ -25,6 +25,9 @@ pub(crate) fn check(settings: &Settings, layered: &Layered<'_>, problems: &mut P
         let message = "nobody can send this token: use letters, digits and signs of ASCII, without spaces around them";
         problems.value("http.token", message.to_string());
     }
+    if http.tls.is_some() && !cfg!(feature = "tls") {
+        problems.value("http.tls", "this program was built without TLS; build it with the feature `tls`");
+    }
     if let Some(listen) = &http.listen
         && !listen.0.ip().is_loopback()
         && http.token.as_deref().unwrap_or_default().is_empty()

@@ -20,7 +20,7 @@ pub use checkpoint::{Alignment, CheckpointSettings, Mode, OnCancel};
 pub use layers::Overrides;
 pub use recovery::{OnPoison, RecoverySettings, RestartStrategy, Resume, Scope, Strategy};
 pub use settings::{
-    Chaining, HttpSettings, JobSettings, Listen, MailboxSettings, Settings, StoreSettings, WindowSettings,
+    Chaining, HttpSettings, JobSettings, Listen, MailboxSettings, Settings, StoreSettings, TlsSettings, WindowSettings,
 };
 pub use units::{Bytes, Duration, Limit, Rate};
 

@@ -139,6 +139,19 @@ pub struct HttpSettings {
     pub listen: Option<Listen>,
     /// What requests have to show. Needed to listen anywhere but on loopback.
     pub token: Option<String>,
+    /// The certificate that the server shows, and its key. Without it there is no TLS.
+    pub tls: Option<TlsSettings>,
+}
+
+/// `[http.tls]`: TLS 1.2 and 1.3 for the page, the metrics and the API; nothing is answered without it then. Both files are
+/// read at the start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSettings {
+    /// A file with the certificate in PEM, and behind it those it rests on, but for the root.
+    pub certificate: PathBuf,
+    /// A file with the private key in PEM: PKCS#8, SEC1 or PKCS#1.
+    pub key: PathBuf,
 }
 
 /// An address to listen on; loopback unless it names a host.

@@ -15,6 +15,7 @@ mod server;
 mod shares;
 mod stored;
 mod summary;
+mod tls;
 mod verdict;
 mod vertices;
 

@@ -22,6 +22,7 @@ use crate::http::gate::{Gate, Sender};
 use crate::http::query::Query;
 use crate::http::route::{Act, Astray, OPEN_API, Route, What, route};
 use crate::http::shares;
+use crate::http::tls::Tls;
 use crate::runtime::{Answer, Request, ask};
 use crate::store::check_savepoint_name;
 
@@ -43,24 +44,27 @@ const LAST: u64 = 2;
 pub struct Bound {
     listener: TcpListener,
     token: Option<String>,
+    tls: Option<Tls>,
 }
 
 impl Bound {
     /// Takes the address of the settings, if they have one.
     ///
     /// # Errors
-    /// Of kind `Config` if it cannot be had.
+    /// Of kind `Config` if it cannot be had, or its certificate or key cannot be used.
     pub fn to(settings: &HttpSettings) -> Result<Option<Bound>> {
         let Some(listen) = settings.listen else { return Ok(None) };
+        let tls = settings.tls.as_ref().map(Tls::read).transpose()?;
         let unlistenable = |error| Error::config(format!("http.listen: cannot listen on {}: {error}", listen.0));
         let listener = TcpListener::bind(listen.0).map_err(unlistenable)?;
-        Ok(Some(Bound { listener, token: settings.token.clone() }))
+        Ok(Some(Bound { listener, token: settings.token.clone(), tls }))
     }
 }
 
 /// Answers until it is dropped.
 pub struct Server {
     address: SocketAddr,
+    scheme: &'static str,
     handle: ServerHandle,
     thread: Option<JoinHandle<()>>,
 }
@@ -73,16 +77,17 @@ impl Server {
     pub fn start(bound: Bound, job: Arc<Job>) -> Result<Server> {
         let failed = |error: io::Error| Error::failed(format!("the HTTP server could not be started: {error}"));
         let address = bound.listener.local_addr().map_err(failed)?;
+        let scheme = if bound.tls.is_some() { "https" } else { "http" };
         let (tell, told) = mpsc::channel();
         let serve = move || actix_web::rt::System::new().block_on(serve(bound, job, &tell));
         let thread = std::thread::Builder::new().name("piton-http".into()).spawn(serve).map_err(failed)?;
         let handle = told.recv().map_err(io::Error::other).and_then(|told| told).map_err(failed)?;
-        Ok(Server { address, handle, thread: Some(thread) })
+        Ok(Server { address, scheme, handle, thread: Some(thread) })
     }
 
-    /// Returns where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Returns where its page is.
+    pub fn url(&self) -> String {
+        format!("{}://{}/", self.scheme, self.address)
     }
 }
 
@@ -107,8 +112,14 @@ async fn serve(bound: Bound, job: Arc<Job>, tell: &mpsc::Sender<io::Result<Serve
         .client_request_timeout(PATIENCE)
         .keep_alive(KEPT)
         .shutdown_timeout(LAST)
-        .disable_signals()
-        .listen(bound.listener);
+        .disable_signals();
+    let server = match bound.tls {
+        #[cfg(feature = "tls")]
+        Some(Tls(config)) => server.tls_handshake_timeout(PATIENCE).listen_rustls_0_23(bound.listener, config),
+        #[cfg(not(feature = "tls"))]
+        Some(tls) => match tls {},
+        None => server.listen(bound.listener),
+    };
     let server = match server {
         Ok(server) => server.run(),
         Err(error) => return drop(tell.send(Err(error))),

@@ -260,6 +260,7 @@ fn whole(number: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::sync::Arc;
 
     use super::*;
@@ -365,5 +366,45 @@ mod tests {
                 &format!("piton_records_in{{{of}}} 0"),
             ],
         );
+    }
+
+    /// A dashboard that asks for what is not there shows nothing, and says nothing either.
+    #[test]
+    fn the_dashboard_shows_every_metric_and_no_other() {
+        let metrics = metrics();
+        // What is only there once something has happened.
+        metrics.on(&Event::Committed { region: "ticks".into(), window: 7, bytes: 300, took_ms: 20 });
+        metrics.failed_checkpoints.with_label_values(&["ticks"]);
+        metrics.restarts.with_label_values(&["ticks", "count", "batch", "panic"]);
+        metrics.hung.with_label_values(&["ticks", "count"]);
+        metrics.dead_letters.with_label_values(&["ticks", "count"]);
+        metrics.subtasks.taken.with_label_values(&["count", "0"]);
+        metrics.subtasks.waiting.with_label_values(&["count", "0"]);
+        metrics.subtasks.room.with_label_values(&["count", "0"]);
+        metrics.subtasks.watermark.with_label_values(&["count", "0"]);
+        let text = metrics.text().unwrap();
+        let served: BTreeSet<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        let dashboard: serde_json::Value = serde_json::from_str(include_str!("../../packaging/grafana.json")).unwrap();
+        let mut shown = BTreeSet::new();
+        for panel in dashboard["panels"].as_array().unwrap() {
+            for target in panel["targets"].as_array().unwrap() {
+                let words =
+                    target["expr"].as_str().unwrap().split(|letter: char| letter != '_' && !letter.is_alphanumeric());
+                shown.extend(words.filter(|word| word.starts_with("piton_")));
+            }
+        }
+        let parts = ["_bucket", "_count", "_sum"];
+        let shown: BTreeSet<String> = shown
+            .into_iter()
+            .map(|name| {
+                let short =
+                    parts.iter().find_map(|part| name.strip_suffix(part)).filter(|short| served.contains(short));
+                short.unwrap_or(name).to_string()
+            })
+            .collect();
+        let served: BTreeSet<String> = served.into_iter().map(str::to_string).collect();
+        assert_eq!(shown, served);
+        assert!(served.len() > 10, "{served:?}");
     }
 }

@@ -78,6 +78,10 @@ fn complete(settings: &mut Settings, folder: &Path) {
     let given = &settings.store.path;
     settings.store.path =
         if given.as_os_str().is_empty() { folder.join(".piton").join(&settings.job.name) } else { folder.join(given) };
+    if let Some(tls) = &mut settings.http.tls {
+        tls.certificate = folder.join(&tls.certificate);
+        tls.key = folder.join(&tls.key);
+    }
 }
 
 fn folder_of(file: &Path) -> Result<PathBuf> {

@@ -49,7 +49,7 @@ impl Job {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_piton"));
         command.args(args).current_dir(self.folder.path());
-        for variable in ["PITON_LOG", "RUST_LOG", "RUST_BACKTRACE"] {
+        for variable in ["PITON_LOG", "PITON_LOG_FORMAT", "RUST_LOG", "RUST_BACKTRACE"] {
             command.env_remove(variable);
         }
         command

@@ -75,6 +75,36 @@ fn a_log_level_that_there_is_not_is_a_mistake() {
     assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: PITON_LOG=loud=very"));
 }
 
+/// Everything on stderr: the life of the job, what is said of it, panics, and what is wrong.
+#[test]
+fn with_a_format_for_programs_every_line_on_stderr_is_an_object() {
+    let job = Job::new(20);
+    let objects = |ended: &Ended| -> Vec<serde_json::Value> {
+        let object = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let lines: Vec<serde_json::Value> = ended.err.lines().map(object).collect();
+        for line in &lines {
+            for field in ["timestamp", "level", "message", "target"] {
+                assert!(line[field].is_string(), "no {field}: {line}");
+            }
+        }
+        lines
+    };
+    let lines = objects(&job.piton(&["--log-format", "json", "run", "job.toml", "--set", "operators.x=1"]).with(2));
+    assert!(lines.iter().all(|line| line["level"] == "ERROR") && !lines.is_empty(), "{lines:?}");
+    let lines = objects(&job.piton(&["run", "job.toml", "--log-format=json"]).with(0));
+    let committed = lines.iter().find(|line| line["message"] == "committed").expect("commits are logged");
+    assert!(committed["window"].is_u64() && committed["region"].is_string(), "{committed}");
+    assert!(lines.iter().any(|line| line["message"].as_str().unwrap().contains("has finished")), "{lines:?}");
+
+    let mut command = job.command(&["run", "job.toml"]);
+    let output = command.env("PITON_LOG_FORMAT", "json").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.lines().all(|line| line.starts_with('{')) && said.contains("has finished before"), "{said}");
+    let output = job.command(&["list"]).env("PITON_LOG_FORMAT", "xml").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: PITON_LOG_FORMAT=xml"));
+}
+
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     let job = Job::new(1);

@@ -106,6 +106,14 @@ fn listening_off_loopback_without_a_token() {
 }
 
 #[test]
+fn half_of_what_tls_needs() {
+    let text = format!("{GOOD}[http]\ntls = {{ certificate = \"a.pem\" }}\n");
+    check(&text, &[("job.toml:19:", &["key"])]);
+    let text = format!("{GOOD}[http]\ntls = {{ certificate = \"a.pem\", keys = \"b.pem\" }}\n");
+    check(&text, &[("job.toml:19:1", &["\"key\" is missing"]), ("job.toml:19:32", &["keys", "did you mean \"key\"?"])]);
+}
+
+#[test]
 fn a_setting_where_a_table_should_be() {
     let text = format!("window = 5\n{GOOD}");
     check(&text, &[("job.toml:1:10", &["expected a table, not 5"])]);

@@ -115,8 +115,8 @@ fn table(name: &str, path: &str, defaults: &Value, types: &BTreeMap<String, Type
         let (meaning, said) = apart(doc);
         let default = match (said, &defaults[name]) {
             (Some(said), _) => said,
-            // Of a list nothing stands there by itself.
-            _ if is_list => "(required)".to_string(),
+            // Of a list, and of a table that may be left out, nothing stands there by itself.
+            _ if is_list || defaults.is_null() => "(required)".to_string(),
             (None, Value::Null) => "none".to_string(),
             // A limit that is a number is written as one.
             (None, Value::String(number)) if of == "Limit" && number != "unlimited" => format!("`{number}`"),
@@ -133,7 +133,11 @@ fn table(name: &str, path: &str, defaults: &Value, types: &BTreeMap<String, Type
 
 /// Returns the struct that is the type of a field, or of the elements of its list.
 fn inner_type<'t>(of: &'t str, types: &BTreeMap<String, Type>) -> Option<&'t str> {
-    let inner = of.strip_prefix("Vec<").and_then(|rest| rest.strip_suffix('>')).unwrap_or(of);
+    let inner = ["Vec<", "Option<"]
+        .iter()
+        .find_map(|start| of.strip_prefix(start))
+        .and_then(|rest| rest.strip_suffix('>'))
+        .unwrap_or(of);
     types.contains_key(inner).then_some(inner)
 }
 
