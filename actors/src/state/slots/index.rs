@@ -66,7 +66,7 @@ impl Index {
     #[inline]
     pub(super) fn part(hash: u64, parts: usize) -> usize {
         // The highest bits of the hash choose the key group, so they are much the same for all keys of a subtask.
-        ((hash & u64::from(u32::MAX)) * parts as u64 >> 32) as usize
+        (((hash & u64::from(u32::MAX)) * parts as u64) >> 32) as usize
     }
 
     #[inline]
