@@ -1,6 +1,7 @@
 //! What can be written on the command line. The comments here are the help.
 
 mod faults;
+mod serve;
 mod top;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::topology::{Format, Plan, Registry, load};
 
 pub(super) use faults::{ChaosArgs, SimArgs};
+pub(super) use serve::ServeArgs;
 pub(super) use top::TopArgs;
 
 /// The topology file that is meant when none is named.
@@ -39,6 +41,8 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Runs a job, from its latest committed window on
     Run(RunArgs),
+    /// Runs many jobs in one process, each for itself: those of a folder, of files, and those submitted over HTTP
+    Serve(ServeArgs),
     /// Simulates a job under faults: crashes, power cuts, panics and more, all from a seed
     Sim(SimArgs),
     /// Shows everything that is wrong with a topology file; starts nothing and creates nothing

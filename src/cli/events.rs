@@ -22,6 +22,9 @@ pub(super) struct EventLog {
 #[derive(Serialize)]
 struct Line<'a> {
     at: String,
+    /// Whose event it is, where there are several jobs and the event does not say so itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<&'a str>,
     #[serde(flatten)]
     event: &'a Event,
 }
@@ -44,11 +47,21 @@ impl EventLog {
 
     /// Writes an event. A job does not fail because its events cannot be written; it says so once.
     pub(super) fn write(&mut self, event: &Event) {
+        self.write_line(None, event);
+    }
+
+    /// Writes an event of one job among others.
+    pub(super) fn write_of(&mut self, job: &str, event: &Event) {
+        let says_it = matches!(event, Event::Started { .. });
+        self.write_line((!says_it).then_some(job), event);
+    }
+
+    fn write_line(&mut self, job: Option<&str>, event: &Event) {
         if matches!(event, Event::Acknowledged { .. } | Event::Restarting { .. }) {
             return;
         }
         let Some(out) = &mut self.out else { return };
-        let line = Line { at: rfc3339(self.clock.now()), event };
+        let line = Line { at: rfc3339(self.clock.now()), job, event };
         let mut line = serde_json::to_vec(&line).expect("events are numbers and texts, which JSON can hold");
         line.push(b'\n');
         if let Err(error) = out.write_all(&line).and_then(|()| out.flush()) {

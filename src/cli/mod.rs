@@ -24,6 +24,7 @@ mod resume;
 mod rewind;
 mod run;
 mod savepoint;
+mod serve;
 mod shell;
 mod signals;
 mod sim;
@@ -87,6 +88,7 @@ fn dispatch(cli: Cli, registry: &Registry, terminal: &Terminal) -> Result<u8> {
         Command::Man(args) => shell::manual(&args.dir),
         Command::Run(args) if args.supervise => return supervise::run(&args, registry, terminal),
         Command::Run(args) => run::run(&args, registry, terminal),
+        Command::Serve(args) => serve::run(&args, registry, terminal),
         Command::Sim(args) => return sim::run(&args, registry, terminal),
         Command::Chaos(args) => return chaos::run(&args, registry, terminal),
         Command::Check(args) => inspect::check(&args, registry, terminal),

@@ -18,7 +18,7 @@ use crate::cli::terminal::Terminal;
 use crate::clock::Clock;
 use crate::config::{OnCancel, Resume};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{Bound, Job, Server};
+use crate::http::{Alone, Bound, Job, Server};
 use crate::runtime::{Ended, Event, Metrics, Opener, Outcome, Progress, RunOptions, Signals, run_in};
 use crate::store::{OpenOptions, SledStore};
 use crate::topology::{Plan, Registry, Unmapped};
@@ -112,7 +112,7 @@ fn start(
     let metrics = Arc::new(Metrics::new(&plan.settings.job.name, &progress)?);
     let file = args.metrics.as_ref().map(|path| MetricsFile::begin(path, Arc::clone(&metrics))).transpose()?;
     let shown = Arc::new(Job::new(plan, Arc::clone(&metrics), &progress, clock.clone()));
-    let server = bound.map(|bound| Server::start(bound, Arc::clone(&shown))).transpose()?;
+    let server = bound.map(|bound| Server::start(bound, Arc::new(Alone(Arc::clone(&shown))))).transpose()?;
     if let Some(server) = &server {
         terminal.say(&format!("page, API and metrics: {}", server.url()));
     }
@@ -125,6 +125,7 @@ fn start(
         control: Some(plan.settings.store.path.clone()),
         signals,
         threads: None,
+        shared: None,
         allow_rollback: args.allow_rollback,
         unmapped,
         clock: clock.clone(),
@@ -181,7 +182,7 @@ fn shows_progress(args: &RunArgs, plan: &Plan, terminal: &Terminal) -> bool {
 }
 
 /// Logs the life of the job. Failures are logged where they are found.
-fn tell(event: &Event) {
+pub(super) fn tell(event: &Event) {
     match event {
         Event::Started { job, resumed_from, incarnation } if resumed_from.is_empty() => {
             tracing::info!(job, incarnation, "started from nothing");
@@ -202,7 +203,7 @@ fn tell(event: &Event) {
 }
 
 /// Returns the event that a run ends with.
-fn last_event(ended: &Result<Ended>) -> Event {
+pub(super) fn last_event(ended: &Result<Ended>) -> Event {
     let finished = |outcome: &Outcome| Event::Finished {
         window: outcome.windows.values().map(|window| window.0).max().unwrap_or(0),
         records_in: outcome.records_in,
@@ -218,7 +219,7 @@ fn last_event(ended: &Result<Ended>) -> Event {
 }
 
 /// Returns why a run did not end well, if it did not.
-fn failures(outcome: &Outcome) -> Vec<String> {
+pub(super) fn failures(outcome: &Outcome) -> Vec<String> {
     let broken = outcome.broken.iter().map(|(promise, times)| {
         format!(
             "the promise \"{promise}\" was broken {times} times, as the log says where: a mistake of piton, or of the disk; \

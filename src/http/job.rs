@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use crate::clock::Clock;
 use crate::config::{Alignment, Limit, Mode, OnCancel, Settings};
-use crate::error::Result;
 use crate::http::checkpoints::{Checkpoints, state_of};
 use crate::http::history::History;
 use crate::http::route::What;
@@ -51,6 +50,15 @@ struct Told {
     letters: BTreeMap<String, u64>,
     /// What went wrong, oldest first, and when.
     incidents: VecDeque<(i64, Event)>,
+    /// Once it does not run any more.
+    ended: Option<Over>,
+}
+
+/// How a job has ended.
+struct Over {
+    at: i64,
+    state: &'static str,
+    reason: Option<String>,
 }
 
 impl Job {
@@ -81,6 +89,7 @@ impl Job {
                 down: BTreeSet::new(),
                 letters: BTreeMap::new(),
                 incidents: VecDeque::new(),
+                ended: None,
             }),
             shares: Mutex::default(),
             stored: Stored::new(plan, progress.look(), clock.clone()),
@@ -141,8 +150,15 @@ impl Job {
         }
     }
 
+    /// Says that it does not run any more: how it has ended, and why.
+    pub fn ended(&self, state: &'static str, reason: Option<String>) {
+        let now = self.clock.now();
+        self.told.lock().ended = Some(Over { at: now, state, reason });
+        self.write_history();
+    }
+
     /// Returns its name.
-    pub(super) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 
@@ -152,35 +168,36 @@ impl Job {
     }
 
     /// Returns where it can be asked to do something.
-    pub(super) fn state_directory(&self) -> &std::path::Path {
+    pub fn state_directory(&self) -> &std::path::Path {
         &self.settings.store.path
     }
 
-    /// Returns its metrics in the text format of Prometheus.
-    ///
-    /// # Errors
-    /// If they cannot be written.
-    pub(super) fn metrics(&self) -> Result<String> {
-        self.metrics.text()
+    /// Returns what counts and times what happens to it.
+    pub(super) fn counted(&self) -> &Metrics {
+        &self.metrics
     }
 
-    /// Says what Flink says of all jobs, at `/jobs` and at `/jobs/overview`.
-    pub(super) fn jobs(&self) -> Value {
+    /// Says what Flink says of a job, at `/jobs` and at `/jobs/overview`.
+    pub fn summary(&self) -> Value {
         let told = self.told.lock();
         let (state, now) = (told.state(), self.clock.now());
         let subtasks: u32 = self.vertices.iter().map(|vertex| vertex.parallelism).sum();
-        json!({ "jobs": [{
+        let mut said = json!({
             "id": self.name,
             "jid": self.name,
             "name": self.name,
             "status": state,
             "state": state,
             "start-time": told.created_ms,
-            "end-time": -1,
-            "duration": now.saturating_sub(told.created_ms),
+            "end-time": told.end(),
+            "duration": told.until(now).saturating_sub(told.created_ms),
             "last-modification": told.started_ms.unwrap_or(told.created_ms),
             "tasks": { "total": subtasks, "running": if state == "RUNNING" { subtasks } else { 0 } },
-        }] })
+        });
+        if let Some(reason) = told.ended.as_ref().and_then(|over| over.reason.as_ref()) {
+            said["error"] = json!(reason);
+        }
+        said
     }
 
     /// Answers a question.
@@ -243,14 +260,14 @@ impl Job {
         if let Some(started) = told.started_ms {
             timestamps["RUNNING"] = json!(started);
         }
-        json!({
+        let mut said = json!({
             "jid": self.name,
             "name": self.name,
-            "isStoppable": true,
+            "isStoppable": told.ended.is_none(),
             "state": state,
             "start-time": told.created_ms,
-            "end-time": -1,
-            "duration": now.saturating_sub(told.created_ms),
+            "end-time": told.end(),
+            "duration": told.until(now).saturating_sub(told.created_ms),
             "maxParallelism": self.settings.job.key_groups,
             "now": now,
             "timestamps": timestamps,
@@ -264,7 +281,11 @@ impl Job {
             "dead-letters": told.letters.values().sum::<u64>(),
             "regions": self.regions.iter().map(|region| region_of(region, told)).collect::<Vec<Value>>(),
             "incidents": told.incidents.iter().rev().map(incident).collect::<Vec<Value>>(),
-        })
+        });
+        if let Some(reason) = told.ended.as_ref().and_then(|over| over.reason.as_ref()) {
+            said["error"] = json!(reason);
+        }
+        said
     }
 
     fn vertex(&self, vertex: &Vertex, told: &Told, reached: &[Reached], shares: &Shares, now: i64) -> Value {
@@ -349,7 +370,18 @@ impl Job {
 }
 
 impl Told {
+    fn end(&self) -> i64 {
+        self.ended.as_ref().map_or(-1, |over| over.at)
+    }
+
+    fn until(&self, now: i64) -> i64 {
+        self.ended.as_ref().map_or(now, |over| over.at)
+    }
+
     fn state(&self) -> &'static str {
+        if let Some(over) = &self.ended {
+            return over.state;
+        }
         match self.started_ms {
             None => "CREATED",
             Some(_) if self.down.is_empty() => "RUNNING",
@@ -358,7 +390,9 @@ impl Told {
     }
 
     fn state_of(&self, region: &str) -> &'static str {
-        if self.down.contains(region) {
+        if let Some(over) = &self.ended {
+            over.state
+        } else if self.down.contains(region) {
             "RESTARTING"
         } else if self.started_ms.is_some() {
             "RUNNING"

@@ -9,6 +9,7 @@ mod checkpoints;
 mod gate;
 mod history;
 mod job;
+mod jobs;
 mod query;
 mod route;
 mod server;
@@ -23,6 +24,7 @@ use piton_actors::{WATERMARK_MAX, WATERMARK_MIN};
 use serde_json::{Value, json};
 
 pub use job::Job;
+pub use jobs::{Alone, Jobs, Order, Said, pass_on, refusal};
 pub use server::{Bound, Server};
 
 /// Says how far event time has come, in ms; nothing before it has begun, or when it has come to its end.

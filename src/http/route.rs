@@ -17,6 +17,12 @@ pub(super) enum Route {
     Jobs,
     /// Something of a job.
     Of { job: String, what: What },
+    /// A new job is to run.
+    Submit,
+    /// A job is to go on with another topology.
+    Upgrade { job: String },
+    /// A job is to be forgotten.
+    Delete { job: String },
     /// A job is to do something.
     Do { job: String, act: Act },
 }
@@ -83,6 +89,7 @@ const ASSETS: &[Asset] = &[
     script("/stored.js", include_str!("page/stored.js")),
     script("/graph.js", include_str!("page/graph.js")),
     script("/history.js", include_str!("page/history.js")),
+    script("/jobs.js", include_str!("page/jobs.js")),
     script("/page.js", include_str!("page/page.js")),
     script("/panels.js", include_str!("page/panels.js")),
     script("/views.js", include_str!("page/views.js")),
@@ -121,12 +128,18 @@ pub(super) fn route(method: &str, path: &str) -> Result<Route, Astray> {
     let (job, rest) = match &parts[..] {
         ["metrics"] => return get(Route::Metrics),
         ["api", "openapi.json"] => return get(Route::OpenApi),
-        ["api", "jobs"] => return get(Route::Jobs),
+        ["api", "jobs"] if method == "POST" => return Ok(Route::Submit),
+        ["api", "jobs"] if is_get => return Ok(Route::Jobs),
+        ["api", "jobs"] => return Err(Astray::Method("GET, HEAD, POST")),
+        ["api", "jobs", job] if method == "DELETE" && !job.is_empty() => {
+            return Ok(Route::Delete { job: job.to_string() });
+        }
         ["api", "jobs", job, rest @ ..] if !job.is_empty() => (job.to_string(), rest),
         _ => return Err(Astray::NotFound),
     };
     let window = |text: &str| number(text).ok_or(Astray::NotFound);
     let what = match rest {
+        [] if !is_get => return Err(Astray::Method("GET, HEAD, DELETE")),
         [] => What::Job,
         ["checkpoints"] => What::Checkpoints,
         ["checkpoints", "config"] => What::Config,
@@ -142,6 +155,8 @@ pub(super) fn route(method: &str, path: &str) -> Result<Route, Astray> {
         // As Flink has it; and there is a list of them.
         ["savepoints"] => return act(method, "GET, HEAD, POST", job, Act::Savepoint),
         ["savepoint"] => return act(method, "POST", job, Act::Savepoint),
+        ["upgrade"] if method == "POST" => return Ok(Route::Upgrade { job }),
+        ["upgrade"] => return Err(Astray::Method("POST")),
         ["stop"] => return act(method, "POST", job, Act::Stop),
         ["cancel"] => return act(method, "POST", job, Act::Cancel),
         _ => return Err(Astray::NotFound),
@@ -183,6 +198,9 @@ mod tests {
         assert_eq!(get("/api/jobs/my%20job/state"), of(What::States));
         assert_eq!(get("/api/jobs/my%20job/state/a%2Fb"), of(What::State { operator: "a/b".into() }));
         assert_eq!(route("HEAD", "/api/jobs/my%20job"), of(What::Job));
+        assert_eq!(route("POST", "/api/jobs"), Ok(Route::Submit));
+        assert_eq!(route("POST", "/api/jobs/a/upgrade"), Ok(Route::Upgrade { job: "a".into() }));
+        assert_eq!(route("DELETE", "/api/jobs/a"), Ok(Route::Delete { job: "a".into() }));
         for (path, act) in [("savepoint", Act::Savepoint), ("savepoints", Act::Savepoint), ("stop", Act::Stop)] {
             let route = route("POST", &format!("/api/jobs/a/{path}"));
             assert_eq!(route, Ok(Route::Do { job: "a".into(), act }));
@@ -196,7 +214,7 @@ mod tests {
         assert!(paths.len() > 10, "{paths:?}");
         for (path, of) in paths {
             let path = path.replace("{job}", "a").replace("{window}", "7").replace("{operator}", "b");
-            for method in ["GET", "POST"] {
+            for method in ["GET", "POST", "DELETE"] {
                 let is_told = of.get(method.to_lowercase()).is_some();
                 let is_there = route(method, &path).is_ok();
                 assert_eq!(is_there, is_told, "{method} {path}");
@@ -225,7 +243,10 @@ mod tests {
         ] {
             assert_eq!(route("GET", path), Err(Astray::NotFound), "{path}");
         }
-        assert_eq!(route("POST", "/api/jobs"), Err(Astray::Method("GET, HEAD")));
+        assert_eq!(route("PUT", "/api/jobs"), Err(Astray::Method("GET, HEAD, POST")));
+        assert_eq!(route("DELETE", "/api/jobs/"), Err(Astray::NotFound));
+        assert_eq!(route("GET", "/api/jobs/a/upgrade"), Err(Astray::Method("POST")));
+        assert_eq!(route("POST", "/api/jobs/a"), Err(Astray::Method("GET, HEAD, DELETE")));
         assert_eq!(route("DELETE", "/"), Err(Astray::Method("GET, HEAD")));
         assert_eq!(route("GET", "/api/jobs/a/stop"), Err(Astray::Method("POST")));
         assert_eq!(route("PUT", "/api/jobs/a/savepoints"), Err(Astray::Method("GET, HEAD, POST")));

@@ -17,13 +17,13 @@ use serde_json::{Value, json};
 
 use crate::config::HttpSettings;
 use crate::error::{Error, Result};
-use crate::http::Job;
 use crate::http::gate::{Gate, Sender};
+use crate::http::jobs::{Jobs, Order, Said};
 use crate::http::query::Query;
 use crate::http::route::{Act, Astray, OPEN_API, Route, What, route};
 use crate::http::shares;
 use crate::http::tls::Tls;
-use crate::runtime::{Answer, Request, ask};
+use crate::runtime::{Metrics, Request};
 use crate::store::check_savepoint_name;
 
 /// How long somebody who connects may take for the head of a request.
@@ -74,12 +74,12 @@ impl Server {
     ///
     /// # Errors
     /// Of kind `Failed` if the system does not let us.
-    pub fn start(bound: Bound, job: Arc<Job>) -> Result<Server> {
+    pub fn start(bound: Bound, jobs: Arc<dyn Jobs>) -> Result<Server> {
         let failed = |error: io::Error| Error::failed(format!("the HTTP server could not be started: {error}"));
         let address = bound.listener.local_addr().map_err(failed)?;
         let scheme = if bound.tls.is_some() { "https" } else { "http" };
         let (tell, told) = mpsc::channel();
-        let serve = move || actix_web::rt::System::new().block_on(serve(bound, job, &tell));
+        let serve = move || actix_web::rt::System::new().block_on(serve(bound, jobs, &tell));
         let thread = std::thread::Builder::new().name("piton-http".into()).spawn(serve).map_err(failed)?;
         let handle = told.recv().map_err(io::Error::other).and_then(|told| told).map_err(failed)?;
         Ok(Server { address, scheme, handle, thread: Some(thread) })
@@ -101,9 +101,9 @@ impl Drop for Server {
     }
 }
 
-async fn serve(bound: Bound, job: Arc<Job>, tell: &mpsc::Sender<io::Result<ServerHandle>>) {
+async fn serve(bound: Bound, jobs: Arc<dyn Jobs>, tell: &mpsc::Sender<io::Result<ServerHandle>>) {
     let gate = Data::new(Gate::new(bound.token));
-    let shown = Data::from(Arc::clone(&job));
+    let shown = Data::from(Arc::clone(&jobs));
     let app =
         move || App::new().app_data(Data::clone(&gate)).app_data(Data::clone(&shown)).default_service(web::to(answer));
     let server = HttpServer::new(app)
@@ -125,14 +125,16 @@ async fn serve(bound: Bound, job: Arc<Job>, tell: &mpsc::Sender<io::Result<Serve
         Err(error) => return drop(tell.send(Err(error))),
     };
     tell.send(Ok(server.handle())).ok();
-    let shown = Arc::clone(&job);
+    let shown = Arc::clone(&jobs);
     let looking = actix_web::rt::spawn(async move {
         let mut often = actix_web::rt::time::interval(shares::EVERY);
         for look in 1_u64.. {
             often.tick().await;
-            shown.look();
-            if look % shares::A_SECOND == 0 {
-                shown.write_history();
+            for job in shown.begun() {
+                job.look();
+                if look % shares::A_SECOND == 0 {
+                    job.write_history();
+                }
             }
         }
     });
@@ -140,7 +142,7 @@ async fn serve(bound: Bound, job: Arc<Job>, tell: &mpsc::Sender<io::Result<Serve
         tracing::warn!(%error, "the HTTP server has ended");
     }
     looking.abort();
-    job.write_history();
+    jobs.begun().iter().for_each(|job| job.write_history());
 }
 
 /// What may be in the body of a request for a savepoint.
@@ -168,7 +170,7 @@ fn connections() -> usize {
     share.clamp(1, CONNECTIONS)
 }
 
-async fn answer(request: HttpRequest, payload: web::Payload, job: Data<Job>, gate: Data<Gate>) -> HttpResponse {
+async fn answer(request: HttpRequest, payload: web::Payload, jobs: Data<dyn Jobs>, gate: Data<Gate>) -> HttpResponse {
     let said = |name: HeaderName| said(request.headers(), &name);
     let found = route(request.method().as_str(), request.path());
     let sender = Sender {
@@ -193,36 +195,39 @@ async fn answer(request: HttpRequest, payload: web::Payload, job: Data<Job>, gat
             .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
             .insert_header((header::CACHE_CONTROL, "no-cache"))
             .body(asset.content),
-        Ok(Route::Metrics) => match job.metrics() {
+        Ok(Route::Metrics) => match Metrics::text_of(jobs.begun().iter().map(|job| job.counted())) {
             Ok(text) => HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text),
             Err(unwritable) => error(500, &unwritable.to_string()),
         },
         Ok(Route::OpenApi) => text_of(200, OPEN_API.to_string()),
-        Ok(Route::Jobs) => json_of(200, &job.jobs()),
-        Ok(Route::Of { job: name, .. } | Route::Do { job: name, .. }) if name != job.name() => {
-            error(404, &format!("there is no job \"{name}\" (jobs: \"{}\")", job.name()))
-        }
-        Ok(Route::Of { what, .. }) => match Query::read(request.query_string(), what.query()) {
-            Ok(query) => of_job(&job, what, query).await,
+        Ok(Route::Jobs) => json_of(200, &json!({ "jobs": jobs.list() })),
+        Ok(Route::Of { job, what }) => match Query::read(request.query_string(), what.query()) {
+            Ok(query) => of_job(jobs, job, what, query).await,
             Err(unclear) => error(400, &unclear),
         },
-        Ok(Route::Do { act: what, .. }) => match body_of(payload).await.and_then(|body| request_of(what, &body)) {
-            Ok(request) => act(&job, request).await,
+        Ok(Route::Delete { job }) => carry_out(jobs, Order::Delete { job }).await,
+        Ok(order) => match body_of(payload).await.and_then(|body| order_of(order, &body)) {
+            Ok(order) => carry_out(jobs, order).await,
             Err((status, reason)) => error(status, &reason),
         },
     }
 }
 
-/// Answers a question about the job.
-async fn of_job(job: &Data<Job>, what: What, query: Query) -> HttpResponse {
-    let reads = Data::clone(job);
+/// Answers a question about a job.
+async fn of_job(jobs: Data<dyn Jobs>, name: String, what: What, query: Query) -> HttpResponse {
+    let job = match jobs.find(&name) {
+        Ok(job) => job,
+        Err((status, said)) => return json_of(status, &said),
+    };
     let read = match what {
-        What::Savepoints => return act(job, Request::Savepoints).await,
+        What::Savepoints => {
+            return carry_out(jobs, Order::Do { job: name, request: Request::Savepoints }).await;
+        }
         // These read files.
-        What::DeadLetters => web::block(move || reads.stored().letters(&query)).await,
-        What::States => web::block(move || reads.stored().states().map(|said| said.to_string())).await,
+        What::DeadLetters => web::block(move || job.stored().letters(&query)).await,
+        What::States => web::block(move || job.stored().states().map(|said| said.to_string())).await,
         What::State { operator } => {
-            web::block(move || reads.stored().state(&operator, &query).map(|said| said.to_string())).await
+            web::block(move || job.stored().state(&operator, &query).map(|said| said.to_string())).await
         }
         what => {
             return match job.answer(&what, query.get("region")) {
@@ -252,6 +257,28 @@ async fn body_of(payload: web::Payload) -> std::result::Result<Bytes, Unclear> {
         Ok(Ok(Err(error))) => Err((400, format!("the body cannot be read: {error}"))),
         Ok(Err(_)) => Err((413, format!("the body is longer than {LONGEST} bytes"))),
         Err(_) => Err((408, "the body did not come".into())),
+    }
+}
+
+/// Returns what is to be done.
+///
+/// # Errors
+/// If the body does not say it.
+fn order_of(route: Route, body: &[u8]) -> std::result::Result<Order, Unclear> {
+    let text = || {
+        let text = std::str::from_utf8(body).map_err(|_| (400, "the topology is not UTF-8 text".to_string()))?;
+        if text.trim().is_empty() {
+            return Err((400, "the body is to be the text of a topology file".to_string()));
+        }
+        Ok(text.to_string())
+    };
+    match route {
+        Route::Submit => Ok(Order::Submit { text: text()? }),
+        Route::Upgrade { job } => Ok(Order::Upgrade { job, text: text()? }),
+        Route::Do { job, act } => Ok(Order::Do { job, request: request_of(act, body)? }),
+        Route::Asset(_) | Route::Metrics | Route::OpenApi | Route::Jobs | Route::Of { .. } | Route::Delete { .. } => {
+            unreachable!("these have no body")
+        }
     }
 }
 
@@ -285,27 +312,17 @@ fn order<T: Default + DeserializeOwned>(body: &[u8]) -> std::result::Result<T, U
     serde_json::from_value(Value::Object(object)).map_err(unclear)
 }
 
-/// Asks the job to do something, and says what came of it.
-async fn act(job: &Data<Job>, request: Request) -> HttpResponse {
-    let dir = job.state_directory().to_path_buf();
-    match web::block(move || ask(&dir, &request)).await {
-        Ok(Ok(Some(Answer::Error { error: reason }))) => error(409, &reason),
-        Ok(Ok(Some(answer))) => {
-            let mut said = serde_json::to_value(&answer).unwrap_or_default();
-            if let Some(said) = said.as_object_mut() {
-                said.remove("answer");
-            }
-            json_of(200, &said)
-        }
-        Ok(Ok(None)) => {
-            error(503, "the job takes no requests at the moment: it has not started yet, or is about to end")
-        }
-        Ok(Err(failed)) => {
-            let place = job.state_directory().display();
-            error(503, &format!("the job cannot be asked by way of its state directory \"{place}\": {failed}"))
-        }
-        Err(failed) => error(503, &failed.to_string()),
+/// Has it carried out, on a thread that may wait.
+async fn carry_out(jobs: Data<dyn Jobs>, order: Order) -> HttpResponse {
+    let (status, said): Said = match web::block(move || jobs.order(order)).await {
+        Ok(said) => said,
+        Err(failed) => return error(503, &failed.to_string()),
+    };
+    let mut answer = json_of(status, &said);
+    if status == 405 {
+        answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
     }
+    answer
 }
 
 fn error(status: u16, reason: &str) -> HttpResponse {

@@ -25,6 +25,7 @@ use crate::runtime::kept::Opener;
 use crate::runtime::outside::Outside;
 use crate::runtime::progress::Progress;
 use crate::runtime::schema;
+use crate::runtime::shared::Shared;
 use crate::runtime::signals::Signals;
 use crate::runtime::storage::Storage;
 use crate::runtime::supervisor::{Ask, Outcome, Stop, Supervisor, SupervisorSpec, Vanish};
@@ -41,6 +42,8 @@ pub struct RunOptions {
     pub signals: Option<Signals>,
     /// How many threads run subtasks; nothing for one for each core.
     pub threads: Option<usize>,
+    /// The threads that it shares with other jobs of the process instead, if it does.
+    pub shared: Option<Shared>,
     /// Whether to start from an older checkpoint if the newest is damaged.
     pub allow_rollback: bool,
     /// What happens to state of operators that are gone from the topology.
@@ -61,6 +64,7 @@ impl Default for RunOptions {
             control: None,
             signals: None,
             threads: None,
+            shared: None,
             allow_rollback: false,
             unmapped: Unmapped::Refuse,
             clock: Clock::system(),
@@ -202,7 +206,11 @@ fn run_regions(
     let seed = settings.job.seed ^ incarnation;
     let expires_ms = settings.checkpoint.expires.map(|expires| i64::try_from(expires.millis()).unwrap_or(i64::MAX));
     let (job, signals) = (settings.job.name.clone(), options.signals);
-    let outside = Outside::start()?;
+    let shared = options.shared.take();
+    let outside = match &shared {
+        Some(shared) => shared.outside.clone(),
+        None => Outside::start()?,
+    };
     let hang_timeout = settings.recovery.hang_timeout;
     let faults = options.faults.clone();
     let look = options.progress.look().clone();
@@ -214,7 +222,10 @@ fn run_regions(
             regions,
             common,
             storage,
-            threads: Threads::start(threads)?,
+            threads: match shared {
+                Some(shared) => Threads::sharing(shared.lanes),
+                None => Threads::start(threads)?,
+            },
             outside,
             hang_timeout,
             time,
@@ -282,7 +293,7 @@ async fn stop_on_signal(signals: Signals, supervisor: Addr<Supervisor>, timeout:
     std::process::exit(1);
 }
 
-fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 

@@ -4,10 +4,13 @@
 //! anything for it. Names and units are those that Prometheus recommends: base units (seconds, bytes), `_total` for what only
 //! grows while the process lives.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use piton_actors::{WATERMARK_MAX, WATERMARK_MIN};
 use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
 use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -187,11 +190,32 @@ impl Metrics {
     /// # Errors
     /// If they cannot be written so, which would be a mistake of piton.
     pub fn text(&self) -> Result<String> {
+        Metrics::text_of([self])
+    }
+
+    /// Returns the metrics of several jobs as [`Metrics::text`] does those of one: each metric is told of once, with the
+    /// values of all jobs.
+    ///
+    /// # Errors
+    /// As [`Metrics::text`].
+    pub fn text_of<'m>(jobs: impl IntoIterator<Item = &'m Metrics>) -> Result<String> {
+        let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
+        for mut family in jobs.into_iter().flat_map(Metrics::gather) {
+            match families.entry(family.name().to_string()) {
+                Entry::Vacant(place) => drop(place.insert(family)),
+                Entry::Occupied(mut place) => place.get_mut().mut_metric().extend(family.take_metric()),
+            }
+        }
+        let families: Vec<MetricFamily> = families.into_values().collect();
+        let text = TextEncoder::new().encode_to_string(&families);
+        text.map_err(|error| Error::failed(format!("the metrics could not be written: {error}")))
+    }
+
+    fn gather(&self) -> Vec<MetricFamily> {
         self.records_in.set(whole(self.progress.records_in()));
         self.records_out.set(whole(self.progress.records_out()));
         self.subtasks.show(&self.progress.reached());
-        let text = TextEncoder::new().encode_to_string(&self.registry.gather());
-        text.map_err(|error| Error::failed(format!("the metrics could not be written: {error}")))
+        self.registry.gather()
     }
 }
 

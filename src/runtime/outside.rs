@@ -4,16 +4,19 @@
 //! else's code. Its timers and sockets must not depend on the first one then: so they all belong to this thread, which
 //! nobody can block.
 
+use std::sync::Arc;
+
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
 
-/// The thread. It ends when this is dropped.
+/// The thread. It ends when the last clone of this is dropped.
+#[derive(Clone)]
 pub(crate) struct Outside {
     handle: Handle,
     /// Dropped to end the thread.
-    _end: oneshot::Sender<()>,
+    _end: Arc<oneshot::Sender<()>>,
 }
 
 impl Outside {
@@ -34,7 +37,7 @@ impl Outside {
                 runtime.shutdown_background();
             })
             .map_err(failed)?;
-        Ok(Outside { handle, _end: end })
+        Ok(Outside { handle, _end: Arc::new(end) })
     }
 
     /// Returns what a future is polled in.

@@ -41,6 +41,11 @@ impl Signals {
         Ok(Signals { first })
     }
 
+    /// Waits for the first signal, on a thread that has nothing else to do; returns whether there was one.
+    pub fn wait(self) -> bool {
+        self.first.blocking_recv().is_ok()
+    }
+
     /// Waits for the first signal.
     pub(crate) async fn first(self) {
         if self.first.await.is_err() {

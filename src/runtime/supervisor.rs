@@ -385,6 +385,8 @@ impl Actor for Supervisor {
             Ok(watch) => self.watch = Some(watch),
             Err(error) => return self.end_at_once(format!("the watch could not be started: {error}"), ctx),
         }
+        let own = ctx.address();
+        self.threads.on_left(move |place| own.do_send(rescue::LaneLeft(place)));
         for index in 0..self.regions.len() {
             let window = self.begin[index];
             self.on(index, region::Event::Begin(window), ctx);

@@ -2,6 +2,7 @@
 
 import { attribute, facts, get, text } from "./dom.js";
 import { configuration, historyPanel } from "./history.js";
+import { chosen } from "./jobs.js";
 import * as panels from "./panels.js";
 import { storedPanels } from "./stored.js";
 import * as views from "./views.js";
@@ -35,7 +36,7 @@ const history = historyPanel((path) => getJson(`${state.base}/${path}`));
 async function poll() {
   const { jobs } = await getJson("/api/jobs");
   if (jobs.length === 0) throw new Error("there is no job");
-  state.base = `/api/jobs/${encodeURIComponent(jobs[0].id)}`;
+  state.base = `/api/jobs/${encodeURIComponent(chosen(jobs).id)}`;
   const [job, checkpoints] = await Promise.all([getJson(state.base), getJson(`${state.base}/checkpoints`)]);
   const run = `${job.name} ${job["start-time"]}`;
   if (state.configuredFor !== run) {

@@ -18,6 +18,7 @@ use crate::protocol::subtask::Event as SubtaskEvent;
 use crate::runtime::actor::SubtaskActor;
 use crate::runtime::event::Event;
 use crate::runtime::seat::{DROPPING, Label, Letterbox, Lying, Presence, REQUESTS, SINK, SOURCE, Seat};
+use crate::runtime::threads::Place;
 
 /// The watch has found that a call gets nowhere.
 pub(crate) struct Hung {
@@ -29,6 +30,9 @@ pub(crate) struct Hung {
 pub(crate) struct Missing {
     pub(crate) seat: u64,
 }
+
+/// Another job has left a lane.
+pub(super) struct LaneLeft(pub(super) Place);
 
 impl Supervisor {
     /// Gives what is left of a subtask a seat and an actor.
@@ -128,6 +132,19 @@ impl Supervisor {
         }
     }
 
+    /// Another job has left a lane that they share: what is here of it moves, and loses nothing.
+    fn lane_left(&mut self, place: Place, ctx: &mut Context<Supervisor>) {
+        let here: Vec<_> = self.seats().filter(|seat| seat.label.place == place).cloned().collect();
+        for seat in here {
+            // One that is at work is on the thread that has just come back: it ends with it, and is missed then.
+            let Some(lying) = seat.rob_idle() else { continue };
+            let pulse = Arc::clone(&seat.pulse);
+            if let Err(reason) = self.sit_again(&seat, lying, pulse, ctx) {
+                return self.end_at_once(reason, ctx);
+            }
+        }
+    }
+
     /// An actor is gone, perhaps with its thread: another goes on.
     fn missing(&mut self, serial: u64, ctx: &mut Context<Supervisor>) {
         let Some(seat) = self.seat(serial) else { return };
@@ -183,6 +200,8 @@ impl Supervisor {
         self.failures.push(reason);
         for region in &mut self.regions {
             region.over = true;
+            // What is not stuck itself ends, since the threads may go on for others.
+            region.halt();
             region.seats.clear();
             region.leaving.clear();
         }
@@ -235,6 +254,18 @@ impl Handler<Missing> for Supervisor {
     fn handle(&mut self, Missing { seat }: Missing, ctx: &mut Self::Context) {
         self.missing(seat, ctx);
     }
+}
+
+impl Handler<LaneLeft> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, LaneLeft(place): LaneLeft, ctx: &mut Self::Context) {
+        self.lane_left(place, ctx);
+    }
+}
+
+impl Message for LaneLeft {
+    type Result = ();
 }
 
 impl Message for Hung {
