@@ -52,7 +52,7 @@ pub(crate) fn run(query: Query, events: Vec<Event>) -> Answer {
                 if window > *input.epoch() {
                     input.advance_to(window);
                 }
-            } else if number % STEP == 0 {
+            } else if number.is_multiple_of(STEP) {
                 input.advance_to(1 + (number / STEP) as u64);
             }
             input.send(event);

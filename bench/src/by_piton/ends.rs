@@ -52,7 +52,7 @@ impl Source for Memory {
             }
             room -= run.len();
             self.next = until;
-            if until % RUN == 0 {
+            if until.is_multiple_of(RUN) {
                 self.next += (self.parallelism - 1) * RUN;
             }
         }
