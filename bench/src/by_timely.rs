@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
+use serde::{Deserialize, Serialize};
 use timely::dataflow::channels::pact::{Exchange, ParallelizationContract, Pipeline};
 use timely::dataflow::operators::{Capability, Operator, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle, StreamVec};
@@ -49,7 +50,7 @@ pub(crate) fn run(query: Query, events: Vec<Event>) -> Answer {
         };
         for (number, event) in events.into_iter().enumerate() {
             if let Some(window) = window.map(|window| event.time() as u64 / window) {
-                if window > *input.epoch() {
+                if window > *input.time() {
                     input.advance_to(window);
                 }
             } else if number.is_multiple_of(STEP) {
@@ -157,7 +158,7 @@ fn windows<'s, D: 'static, R: Clone + 'static, W: Default + 'static>(
 }
 
 /// An auction or a person.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 enum Side {
     Auction(Auction),
     Person(Person),
