@@ -93,8 +93,7 @@ pub(crate) fn run(query: Query, events: Vec<Event>) -> Answer {
                 .for_each(move |highest| highest.iter().for_each(|bid| seen.add(offer(bid, bid.price))));
         }
         Query::Kc => events
-            .filter_map(|event| if let Happening::Key(key) = event.happening() { Some(key) } else { None })
-            .group_by(|key| *key)
+            .group_by(Event::subject)
             .rich_map({
                 let mut count = 0u64;
                 move |_| {

@@ -88,9 +88,8 @@ fn dataflow(query: Query, events: StreamVec<'_, u64, Event>) -> StreamVec<'_, u6
         Query::Q8 => new_sellers(events),
         Query::Kc => {
             let mut counts: Map<u64, u64> = Map::default();
-            let key = |event: &Event| if let Happening::Key(key) = event.happening() { key } else { 0 };
-            each(events, Exchange::new(move |event| key(event)), "count", move |event| {
-                let key = key(&event);
+            each(events, Exchange::new(Event::subject), "count", move |event| {
+                let key = event.subject();
                 let count = counts.entry(key).or_default();
                 *count += 1;
                 Some(Row([key, *count, 0, 0, 0]))

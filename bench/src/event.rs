@@ -92,6 +92,12 @@ impl Event {
         (self.kind_and_time & ((1 << KIND) - 1)) as i64
     }
 
+    /// Returns the first number: of the person, of the auction, or the key to be counted.
+    #[inline]
+    pub(crate) fn subject(&self) -> u64 {
+        self.words[0]
+    }
+
     /// Returns what it is.
     #[inline]
     pub(crate) fn happening(&self) -> Happening {

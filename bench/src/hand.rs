@@ -321,7 +321,7 @@ fn keyed_count(events: &[Event]) -> Answer {
     let mut answer = Answer::default();
     let mut counts: Map<u64, u64> = Map::default();
     for event in events {
-        let Happening::Key(key) = event.happening() else { continue };
+        let key = event.subject();
         let count = counts.entry(key).or_default();
         *count += 1;
         answer.add(Row([key, *count, 0, 0, 0]));

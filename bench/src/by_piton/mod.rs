@@ -145,6 +145,9 @@ pub(crate) fn run(query: Query, way: Way) -> (Answer, u64) {
     });
     let options = RunOptions { threads: Some(way.cores), listener, ..RunOptions::default() };
     let ended = piton::runtime::run(&plan, options).expect("it runs");
-    assert!(matches!(ended, Ended::Ran(outcome) if outcome.finished), "it did not finish");
+    match ended {
+        Ended::Ran(outcome) if outcome.finished => {}
+        other => panic!("{} did not finish: {other:?}", query.name()),
+    }
     (take_total(), commits.load(std::sync::atomic::Ordering::Relaxed))
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::highest::Ranked;
 use super::winning::Won;
 use crate::answer::Row;
-use crate::event::{Auction, Bid, Event, Happening, Person};
+use crate::event::{Auction, Bid, Event, Person};
 
 const WINDOW: i64 = 10_000;
 
@@ -340,16 +340,15 @@ impl Operator for Count {
     type Out = Row;
 
     fn key(&self, event: &Event) -> Key {
-        if let Happening::Key(key) = event.happening() { key.into() } else { Key::None }
+        event.subject().into()
     }
 
     fn process(&mut self, event: &Event, ctx: &mut Context<Row>) -> Result {
-        let Happening::Key(key) = event.happening() else { return Ok(()) };
         let seen = ctx.state(SEEN).update(|seen| {
             *seen += 1;
             *seen
         })?;
-        ctx.emit(Row([key, seen, 0, 0, 0]));
+        ctx.emit(Row([event.subject(), seen, 0, 0, 0]));
         Ok(())
     }
 }
