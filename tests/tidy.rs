@@ -308,7 +308,7 @@ fn read_tree(root: &Path, folder: &str, tree: &mut Tree) {
 fn the_house_is_tidy() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut tree = Tree::new();
-    for folder in ["src", "actors", "tests", "examples", "benches", "fuzz"] {
+    for folder in ["src", "actors", "tests", "examples", "benches", "bench", "fuzz"] {
         read_tree(root, folder, &mut tree);
     }
     assert!(tree.len() > 50, "found only {} files: the rules were not looked at", tree.len());

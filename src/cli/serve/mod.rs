@@ -1,7 +1,7 @@
 //! `piton serve`: many jobs in one process, each with its own state, its own restarts and its own end.
 //!
 //! What the jobs share is few threads and one address; what is kept of them is kept apart, so that whatever becomes of one
-//! is its own matter. Why it is so: `docs/decisions/0015-many-jobs-in-one-process.md`.
+//! is its own matter. Why it is so: `docs/decisions/0016-many-jobs-in-one-process.md`.
 
 mod accept;
 mod folder;
