@@ -179,7 +179,13 @@ mod tests {
         let mut stick = |member| {
             let (hold, wait) = channel::<()>();
             held.push(hold);
-            lanes.at(0).unwrap().spawn_fn(move || wait.recv().unwrap_or(()));
+            let (begin, begun) = channel();
+            lanes.at(0).unwrap().spawn_fn(move || {
+                begin.send(()).unwrap();
+                wait.recv().unwrap_or(());
+            });
+            // A lane that is left before would end without it.
+            begun.recv().unwrap();
             lanes.leave(0, member)
         };
         for _ in 0..MOST_STUCK {
