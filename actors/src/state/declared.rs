@@ -1,6 +1,6 @@
 //! What an operator declares of its state, and whether what is kept can be read as that.
 
-use std::collections::BTreeMap;
+use super::map::StateMap;
 use std::sync::Arc;
 
 use super::aging::{Ages, Aging, Of, OfList, OfMap, OfValue};
@@ -152,7 +152,7 @@ impl<T: super::StateValue> From<BroadcastState<T>> for Declared {
 
 declarations! {
     ValueState<T> as T, Some(Kind::Value), OfValue<T>;
-    MapState<K, V> as BTreeMap<K, V>, Some(Kind::Map), OfMap<K, V>;
+    MapState<K, V> as StateMap<K, V>, Some(Kind::Map), OfMap<K, V>;
     ListState<T> as Vec<T>, Some(Kind::List), OfList<T>;
     LocalState<T> as T, None, OfValue<T>;
 }

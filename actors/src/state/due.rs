@@ -3,14 +3,15 @@
 //! Nearly every key of a large state has a timer, so each entry counts: here it takes its twelve bytes and few more, where
 //! a set of the standard library takes two to three times as many. The entries lie in leaves of some hundreds, and a
 //! map says from where on each leaf is. Most timers are set later than all others, and these fill the leaves to the last
-//! entry; set in any order, they fill about two thirds.
+//! entry; set in any order, they fill about two thirds. The first one goes, and one is added behind all others, without
+//! moving any.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
 use crate::time::Timestamp;
 
-/// How many entries a leaf has at most: each that is set moves half of them. Tests have few timers.
+/// How many entries a leaf has at most: each that is set between others moves up to half of them. Tests have few timers.
 const LEAF: usize = if cfg!(test) { 8 } else { 256 };
 /// A leaf grows by so many entries.
 const STEP: usize = LEAF / 4;
@@ -24,9 +25,8 @@ const FILLED: usize = LEAF / 8 * 7;
 #[derive(Default)]
 pub(super) struct Due {
     /// By a bound below all entries of a leaf and above those of the leaf before it; that of the first leaf is
-    /// [`Entry::FIRST`]. No leaf is empty, and each has its entries in descending order, because the first ones are
-    /// those that go.
-    leaves: BTreeMap<Entry, Vec<Entry>>,
+    /// [`Entry::FIRST`]. No leaf is empty, and each has its entries in order.
+    leaves: BTreeMap<Entry, VecDeque<Entry>>,
 }
 
 /// Aligned as its smaller part: otherwise a quarter of it would be nothing.
@@ -49,7 +49,7 @@ impl Due {
         let mut due = Due::default();
         for leaf in entries.chunks(FILLED) {
             let bound = if due.leaves.is_empty() { Entry::FIRST } else { leaf[0] };
-            due.leaves.insert(bound, leaf.iter().rev().copied().collect());
+            due.leaves.insert(bound, leaf.iter().copied().collect());
         }
         due
     }
@@ -59,63 +59,69 @@ impl Due {
     }
 
     /// Returns the first time, and the lowest slot of that time.
+    #[inline]
     pub(super) fn first(&self) -> Option<(Timestamp, u32)> {
         let (_, leaf) = self.leaves.first_key_value()?;
-        leaf.last().map(|entry| (entry.at, entry.slot))
+        leaf.front().map(|entry| (entry.at, entry.slot))
     }
 
     /// Adds what is not in.
     pub(super) fn insert(&mut self, at: Timestamp, slot: u32) {
         let entry = Entry { at, slot };
-        let Some((_, leaf)) = self.leaves.range_mut(..=entry).next_back() else {
-            self.leaves.insert(Entry::FIRST, vec![entry]);
+        let is_last = self.leaves.last_key_value().is_some_and(|(bound, _)| *bound <= entry);
+        let leaf = match is_last {
+            true => self.leaves.last_entry().map(std::collections::btree_map::OccupiedEntry::into_mut),
+            false => self.leaves.range_mut(..=entry).next_back().map(|(_, leaf)| leaf),
+        };
+        let Some(leaf) = leaf else {
+            self.leaves.insert(Entry::FIRST, VecDeque::from([entry]));
             return;
         };
-        let index = leaf.partition_point(|other| *other > entry);
+        let index = match leaf.back() {
+            Some(back) if *back < entry => leaf.len(),
+            _ => leaf.partition_point(|other| *other < entry),
+        };
         debug_assert!(leaf.get(index) != Some(&entry), "it is in already");
-        if leaf.len() == LEAF {
-            self.insert_and_split(entry, index);
+        if leaf.len() < LEAF {
+            if leaf.len() == leaf.capacity() {
+                leaf.reserve_exact(STEP);
+            }
+            leaf.insert(index, entry);
             return;
         }
-        if leaf.len() == leaf.capacity() {
-            leaf.reserve_exact(STEP);
+        // If others that are later still will come, the leaf stays full.
+        let kept = if is_last && index >= LEAF - LEAF / 4 { index } else { LEAF / 2 };
+        let mut upper = leaf.split_off(kept);
+        if index < kept {
+            leaf.insert(index, entry);
+        } else {
+            upper.insert(index - kept, entry);
         }
-        leaf.insert(index, entry);
-    }
-
-    /// Adds an entry to a leaf that is full, at this index.
-    fn insert_and_split(&mut self, entry: Entry, index: usize) {
-        let Some(mut last) = self.leaves.last_entry() else { return };
-        if *last.key() <= entry && index <= LEAF / 4 {
-            // Others that are later still will come: the leaf stays full.
-            let leaf = last.get_mut();
-            let lower = leaf.split_off(index);
-            let mut upper = std::mem::replace(leaf, lower);
-            upper.push(entry);
-            upper.shrink_to_fit();
-            self.leaves.insert(entry, upper);
-            return;
-        }
-        let Some((_, leaf)) = self.leaves.range_mut(..=entry).next_back() else { return };
-        leaf.insert(index, entry);
-        let lower = leaf.split_off(LEAF / 2);
-        let mut upper = std::mem::replace(leaf, lower);
-        upper.shrink_to_fit();
-        self.leaves.insert(upper[upper.len() - 1], upper);
+        leaf.shrink_to_fit();
+        self.leaves.insert(upper[0], upper);
     }
 
     /// Takes out what is in.
     pub(super) fn remove(&mut self, at: Timestamp, slot: u32) {
         let entry = Entry { at, slot };
-        let Some((bound, leaf)) = self.leaves.range_mut(..=entry).next_back() else { return };
-        if leaf.last() == Some(&entry) {
-            leaf.pop();
+        let is_first = self.first() == Some((at, slot));
+        let (bound, leaf) = match is_first {
+            true => match self.leaves.first_entry() {
+                Some(first) => (*first.key(), first.into_mut()),
+                None => return,
+            },
+            false => match self.leaves.range_mut(..=entry).next_back() {
+                Some((bound, leaf)) => (*bound, leaf),
+                None => return,
+            },
+        };
+        if is_first {
+            leaf.pop_front();
         } else {
-            let index = leaf.partition_point(|other| *other > entry);
+            let index = leaf.partition_point(|other| *other < entry);
             debug_assert!(leaf.get(index) == Some(&entry), "it is not in");
             leaf.remove(index);
         }
-        let bound = *bound;
         match leaf.len() {
             0 => self.drop_leaf(bound),
             SMALL => self.join(bound),
@@ -141,8 +147,7 @@ impl Due {
         let Some((lower, upper)) = with_lower.into_iter().chain(with_upper).find(is_small) else { return };
         let Some(mut joined) = self.leaves.remove(&upper) else { return };
         if let Some(leaf) = self.leaves.get_mut(&lower) {
-            joined.append(leaf);
-            *leaf = joined;
+            leaf.append(&mut joined);
         }
     }
 }
@@ -157,7 +162,7 @@ mod tests {
     use super::*;
 
     fn entries(due: &Due) -> Vec<(Timestamp, u32)> {
-        due.leaves.values().flat_map(|leaf| leaf.iter().rev().map(|entry| (entry.at, entry.slot))).collect()
+        due.leaves.values().flat_map(|leaf| leaf.iter().map(|entry| (entry.at, entry.slot))).collect()
     }
 
     /// Checks what is said of leaves where they are declared.

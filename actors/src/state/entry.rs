@@ -4,7 +4,6 @@
 //! in use for another type.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::ops::RangeBounds;
 
@@ -12,6 +11,7 @@ use super::aging::{Access, OfList, OfMap};
 use super::chunk::Kind;
 use super::handle::{Name, StateValue};
 use super::local::Whose;
+use super::map::{Iter, StateMap};
 use super::store::StateStore;
 use super::ttl::Ttl;
 use super::undo::{Part, Price};
@@ -99,7 +99,7 @@ pub struct MapEntry<'a, K, V> {
 }
 
 impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
-    fn read(self) -> Result<Option<&'a BTreeMap<K, V>>> {
+    fn read(self) -> Result<Option<&'a StateMap<K, V>>> {
         self.store.read(self.name, Kind::Map)
     }
 
@@ -163,8 +163,8 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
     /// As `get`.
     pub fn insert(mut self, key: K, value: V) -> Result<Option<V>> {
         self.begin_to_write(&key)?;
-        let part = |map: &BTreeMap<K, V>, price: &mut Price| Pair::of(map, &key, price);
-        Ok(self.store.change_part(self.name, Kind::Map, BTreeMap::new, part)?.insert(key, value))
+        let part = |map: &StateMap<K, V>, price: &mut Price| Pair::of(map, &key, price);
+        Ok(self.store.change_part(self.name, Kind::Map, StateMap::new, part)?.insert(key, value))
     }
 
     /// Changes the value under a key, or the default if there is none, and returns what `change` returns.
@@ -176,9 +176,9 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
         V: Default,
     {
         self.begin_to_write(&key)?;
-        let part = |map: &BTreeMap<K, V>, price: &mut Price| Pair::of(map, &key, price);
-        let map = self.store.change_part(self.name, Kind::Map, BTreeMap::new, part)?;
-        Ok(change(map.entry(key).or_default()))
+        let part = |map: &StateMap<K, V>, price: &mut Price| Pair::of(map, &key, price);
+        let map = self.store.change_part(self.name, Kind::Map, StateMap::new, part)?;
+        Ok(change(map.get_or_insert_with(key, V::default)))
     }
 
     /// Changes the value under a key, or the one that `make` makes if there is none, and returns what `change` returns.
@@ -187,9 +187,9 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
     /// As `get`.
     pub fn update_or<R>(mut self, key: K, make: impl FnOnce() -> V, change: impl FnOnce(&mut V) -> R) -> Result<R> {
         self.begin_to_write(&key)?;
-        let part = |map: &BTreeMap<K, V>, price: &mut Price| Pair::of(map, &key, price);
-        let map = self.store.change_part(self.name, Kind::Map, BTreeMap::new, part)?;
-        Ok(change(map.entry(key).or_insert_with(make)))
+        let part = |map: &StateMap<K, V>, price: &mut Price| Pair::of(map, &key, price);
+        let map = self.store.change_part(self.name, Kind::Map, StateMap::new, part)?;
+        Ok(change(map.get_or_insert_with(key, make)))
     }
 
     /// Changes the value under a key if there is one, and returns what `change` returns then.
@@ -202,15 +202,15 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
     {
         self.age_one(key, Access::Change)?;
         let MapEntry { store, name, .. } = self;
-        let map: Option<&BTreeMap<K, V>> = store.read(name, Kind::Map)?;
+        let map: Option<&StateMap<K, V>> = store.read(name, Kind::Map)?;
         if !map.is_some_and(|map| map.contains_key(key)) {
             return Ok(None);
         }
-        let part = |map: &BTreeMap<K, V>, price: &mut Price| {
+        let part = |map: &StateMap<K, V>, price: &mut Price| {
             let (key, _) = map.get_key_value(key)?;
             Pair::of(map, key, price)
         };
-        let map = store.change_part(name, Kind::Map, BTreeMap::new, part)?;
+        let map = store.change_part(name, Kind::Map, StateMap::new, part)?;
         Ok(map.get_mut(key).map(change))
     }
 
@@ -224,21 +224,21 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
     {
         self.age_one(key, Access::Look)?;
         let MapEntry { store, name, ttl, .. } = self;
-        let map: Option<&BTreeMap<K, V>> = store.read(name, Kind::Map)?;
+        let map: Option<&StateMap<K, V>> = store.read(name, Kind::Map)?;
         if !map.is_some_and(|map| map.contains_key(key)) {
             return Ok(None);
         }
         if let Some(ttl) = ttl {
             store.forget_pair::<K, Q>(name, ttl, key)?;
         }
-        let part = |map: &BTreeMap<K, V>, price: &mut Price| {
+        let part = |map: &StateMap<K, V>, price: &mut Price| {
             let (key, _) = map.get_key_value(key)?;
             Pair::of(map, key, price)
         };
-        let map = store.change_part(name, Kind::Map, BTreeMap::new, part)?;
+        let map = store.change_part(name, Kind::Map, StateMap::new, part)?;
         let removed = map.remove(key);
         if map.is_empty() {
-            store.clear::<BTreeMap<K, V>>(name, Kind::Map)?;
+            store.clear::<StateMap<K, V>>(name, Kind::Map)?;
         }
         Ok(removed)
     }
@@ -249,7 +249,7 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
     /// As `get`.
     pub fn iter(mut self) -> Result<impl DoubleEndedIterator<Item = (&'a K, &'a V)> + use<'a, K, V>> {
         self.age(&.., Access::Read)?;
-        Ok(self.read()?.into_iter().flatten())
+        Ok(self.read()?.map_or_else(Iter::default, StateMap::iter))
     }
 
     /// Returns the pairs whose keys lie in a range, in the order of their keys.
@@ -264,7 +264,7 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
         range: B,
     ) -> Result<impl DoubleEndedIterator<Item = (&'a K, &'a V)> + use<'a, B, K, V>> {
         self.age(&range, Access::Read)?;
-        Ok(self.read()?.map(|map| map.range(range)).into_iter().flatten())
+        Ok(self.read()?.map_or_else(Iter::default, |map| map.range(range)))
     }
 
     /// Returns how many values there are.
@@ -273,7 +273,7 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
     /// As `get`.
     pub fn len(mut self) -> Result<usize> {
         self.age(&.., Access::Look)?;
-        Ok(self.read()?.map_or(0, BTreeMap::len))
+        Ok(self.read()?.map_or(0, StateMap::len))
     }
 
     /// Returns whether there is no value.
@@ -292,7 +292,7 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
         if let Some(ttl) = self.ttl {
             self.store.forget_all::<OfMap<K, V>>(self.name, ttl)?;
         }
-        self.store.clear::<BTreeMap<K, V>>(self.name, Kind::Map)
+        self.store.clear::<StateMap<K, V>>(self.name, Kind::Map)
     }
 }
 
@@ -304,7 +304,7 @@ pub(super) struct Pair<K, V> {
 
 impl<K: StateValue + Ord, V: StateValue> Pair<K, V> {
     /// Copies a pair; nothing if that is not worth its price.
-    pub(super) fn of(map: &BTreeMap<K, V>, key: &K, price: &mut Price) -> Option<Pair<K, V>> {
+    pub(super) fn of(map: &StateMap<K, V>, key: &K, price: &mut Price) -> Option<Pair<K, V>> {
         let value = map.get(key);
         if value.is_some_and(|value| !price.is_fair(value)) {
             return None;
@@ -313,8 +313,8 @@ impl<K: StateValue + Ord, V: StateValue> Pair<K, V> {
     }
 }
 
-impl<K: StateValue + Ord, V: StateValue> Part<BTreeMap<K, V>> for Pair<K, V> {
-    fn put_back(self, map: &mut BTreeMap<K, V>) {
+impl<K: StateValue + Ord, V: StateValue> Part<StateMap<K, V>> for Pair<K, V> {
+    fn put_back(self, map: &mut StateMap<K, V>) {
         match self.value {
             Some(value) => map.insert(self.key, value),
             None => map.remove(&self.key),

@@ -1,6 +1,6 @@
 //! The names of pieces of state.
 
-use std::collections::BTreeMap;
+use super::map::StateMap;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -75,7 +75,7 @@ handles! {
     /// Names one value per key: `const SEEN: ValueState<u64> = ValueState::new("seen");`
     ValueState<T> of T;
     /// Names one map per key, in the order of its keys.
-    MapState<K, V> of BTreeMap<K, V>;
+    MapState<K, V> of StateMap<K, V>;
     /// Names one list per key.
     ListState<T> of Vec<T>;
     /// Names one value per subtask, which belongs to no key. It does not move when the parallelism changes: the first

@@ -13,6 +13,7 @@ use super::chunk::{Cells, Encoding, Primitive, WrittenLocal, for_primitives};
 use super::column::Data;
 use super::handle::StateValue;
 use super::local::{AnyLocal, local};
+use super::map::StateMap;
 use crate::{Error, Result, short_type_name};
 
 /// What helps if a state cannot be read.
@@ -83,10 +84,10 @@ impl<T: StateValue> Migration<T> {
     }
 }
 
-impl<K: StateValue + Ord, V: StateValue> Migration<BTreeMap<K, V>> {
+impl<K: StateValue + Ord, V: StateValue> Migration<StateMap<K, V>> {
     /// Reads the maps of version `from` as maps of `OldKey` and `OldValue` and converts each pair, for a
     /// [`MapState`](crate::MapState). Two keys that become the same are an error.
-    pub const fn map<OldKey, OldValue>(from: u16) -> Migration<BTreeMap<K, V>>
+    pub const fn map<OldKey, OldValue>(from: u16) -> Migration<StateMap<K, V>>
     where
         OldKey: DeserializeOwned + Ord + 'static,
         OldValue: DeserializeOwned + 'static,
@@ -139,14 +140,14 @@ where
     convert(decode::<Old>(encoding, bytes)?)
 }
 
-fn read_map<K, V, OldKey, OldValue>(encoding: Encoding, bytes: &[u8]) -> Result<BTreeMap<K, V>, String>
+fn read_map<K, V, OldKey, OldValue>(encoding: Encoding, bytes: &[u8]) -> Result<StateMap<K, V>, String>
 where
     OldKey: DeserializeOwned + Ord + 'static,
     OldValue: DeserializeOwned + 'static,
     K: TryFrom<OldKey, Error: Display> + Ord,
     V: TryFrom<OldValue, Error: Display>,
 {
-    let mut map = BTreeMap::new();
+    let mut map = StateMap::new();
     for (key, value) in decode::<BTreeMap<OldKey, OldValue>>(encoding, bytes)? {
         if map.insert(convert(key)?, convert(value)?).is_some() {
             return Err("two keys of a map become the same".to_string());

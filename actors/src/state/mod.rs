@@ -50,6 +50,7 @@ mod handle;
 mod inspect;
 mod living;
 mod local;
+mod map;
 mod migration;
 mod raw;
 mod restore;

@@ -7,7 +7,10 @@
 //!
 //! Nothing of this is state. Which slices are merged in which order follows from where the windows lie, never from when
 //! the cache was made: so it can be thrown away and computed again after a restart, and gives the same to the last bit,
-//! also for floating-point sums.
+//! also for floating-point sums. A window of which few slices have records is merged from these, in order; that, too,
+//! follows from the slices alone.
+
+use std::ops::ControlFlow;
 
 use hashbrown::HashTable;
 
@@ -17,8 +20,8 @@ use crate::Result;
 use crate::key::Key;
 use crate::time::Timestamp;
 
-/// With so few slices, merging them all costs no more than remembering.
-const FEW_SLICES: i64 = 4;
+/// A window of which so few slices have records costs no more than to remember something about it.
+const FEW_SLICES: usize = 6;
 
 /// What was merged of the slices of each key.
 pub(crate) struct Merges<S> {
@@ -42,14 +45,11 @@ struct Merged<S> {
     reached: Timestamp,
 }
 
-/// Where the sums of the slices of the current key are, and how two of them are merged.
+/// Where the sums of the slices of the current key are.
 pub(crate) trait Slices<S> {
     /// Calls `each` with the beginning and the sum of each slice that has records and begins within a window, in order,
-    /// or in the opposite one.
-    fn each(&mut self, within: TimeWindow, order: Order, each: impl FnMut(Timestamp, &S)) -> Result;
-
-    /// Adds the records of a sum to another, which are all later.
-    fn merge(&self, into: &mut S, from: &S);
+    /// or in the opposite one, until it breaks off.
+    fn each(&mut self, within: TimeWindow, order: Order, each: impl FnMut(Timestamp, &S) -> ControlFlow<()>) -> Result;
 }
 
 /// From which end slices are gone through.
@@ -60,16 +60,23 @@ pub(crate) enum Order {
 }
 
 impl<S: Clone> Merges<S> {
-    /// Returns the sum of a window of a key, if it has records. All of its slices must be complete.
-    pub(crate) fn sum<M: Slices<S>>(
+    /// Returns the sum of a window of a key, if it has records. All of its slices must be complete; `merge` adds the
+    /// records of a sum to another, which are all later.
+    pub(crate) fn sum(
         &mut self,
         key: &Key,
         window: TimeWindow,
         grid: &Grid,
-        slices: &mut M,
+        slices: &mut impl Slices<S>,
+        merge: &impl Fn(&mut S, &S),
     ) -> Result<Option<S>> {
-        if grid.slices() <= FEW_SLICES {
-            return sum_of_all(window, slices);
+        let mut count = 0;
+        slices.each(window, Order::Forward, |_, _| {
+            count += 1;
+            if count > FEW_SLICES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        if count <= FEW_SLICES {
+            return sum_of_all(window, slices, merge);
         }
         let block = grid.number(window.start).div_euclid(grid.slices());
         let block_end = grid.start_of((block + 1) * grid.slices());
@@ -79,14 +86,17 @@ impl<S: Clone> Merges<S> {
         }
         if merged.reached == Timestamp::MIN {
             let within = TimeWindow { start: window.start, end: block_end };
-            merged.fill(within, slices)?;
+            merged.fill(within, slices, merge)?;
         }
-        merged.run_to(window.end, slices)?;
-        Ok(merged.sum_from(window.start, slices))
+        merged.run_to(window.end, slices, merge)?;
+        Ok(merged.sum_from(window.start, merge))
     }
 
     /// Forgets a key: a slice that was complete has changed, or there are none any more.
     pub(crate) fn forget(&mut self, key: &Key) {
+        if self.keys.is_empty() {
+            return;
+        }
         if let Ok(entry) = self.keys.find_entry(key.hash(), |merged| merged.key == *key) {
             entry.remove();
         }
@@ -105,57 +115,63 @@ impl<S: Clone> Merged<S> {
     }
 
     /// Computes the sums from each slice within a block to its end.
-    fn fill<M: Slices<S>>(&mut self, within: TimeWindow, slices: &mut M) -> Result {
-        let mut sums = Vec::new();
-        slices.each(within, Order::Backward, |start, sum| sums.push((start, sum.clone())))?;
-        for index in 1..sums.len() {
-            let (later, here) = sums.split_at_mut(index);
-            slices.merge(&mut here[0].1, &later[index - 1].1);
-        }
+    fn fill(&mut self, within: TimeWindow, slices: &mut impl Slices<S>, merge: &impl Fn(&mut S, &S)) -> Result {
+        let mut sums: Vec<(Timestamp, S)> = Vec::new();
+        slices.each(within, Order::Backward, |start, slice| {
+            let mut sum = slice.clone();
+            if let Some((_, later)) = sums.last() {
+                merge(&mut sum, later);
+            }
+            sums.push((start, sum));
+            ControlFlow::Continue(())
+        })?;
         (self.suffixes, self.reached) = (sums, self.block_end);
         Ok(())
     }
 
     /// Adds the slices up to a moment to the sum that runs along.
-    fn run_to(&mut self, end: Timestamp, slices: &mut impl Slices<S>) -> Result {
+    fn run_to(&mut self, end: Timestamp, slices: &mut impl Slices<S>, merge: &impl Fn(&mut S, &S)) -> Result {
         let within = TimeWindow { start: self.reached, end };
-        let mut sums = Vec::new();
-        slices.each(within, Order::Forward, |_, sum| sums.push(sum.clone()))?;
-        for sum in sums {
-            add(&mut self.prefix, sum, slices);
-        }
+        slices.each(within, Order::Forward, |_, slice| {
+            add(&mut self.prefix, slice, merge);
+            ControlFlow::Continue(())
+        })?;
         self.reached = end;
         Ok(())
     }
 
     /// Returns the sum of the slices from a moment on, and forgets what lies before it.
-    fn sum_from(&mut self, start: Timestamp, slices: &impl Slices<S>) -> Option<S> {
+    fn sum_from(&mut self, start: Timestamp, merge: &impl Fn(&mut S, &S)) -> Option<S> {
         while self.suffixes.last().is_some_and(|(suffix, _)| *suffix < start) {
             self.suffixes.pop();
         }
         let mut sum = self.suffixes.last().map(|(_, sum)| sum.clone());
         if let Some(prefix) = &self.prefix {
-            add(&mut sum, prefix.clone(), slices);
+            add(&mut sum, prefix, merge);
         }
         sum
     }
 }
 
 /// Returns the sum of a window, slice after slice.
-pub(crate) fn sum_of_all<S: Clone>(window: TimeWindow, slices: &mut impl Slices<S>) -> Result<Option<S>> {
-    let mut sums = Vec::new();
-    slices.each(window, Order::Forward, |_, sum| sums.push(sum.clone()))?;
+pub(crate) fn sum_of_all<S: Clone>(
+    window: TimeWindow,
+    slices: &mut impl Slices<S>,
+    merge: &impl Fn(&mut S, &S),
+) -> Result<Option<S>> {
     let mut whole = None;
-    for sum in sums {
-        add(&mut whole, sum, slices);
-    }
+    slices.each(window, Order::Forward, |_, slice| {
+        add(&mut whole, slice, merge);
+        ControlFlow::Continue(())
+    })?;
     Ok(whole)
 }
 
-fn add<S>(whole: &mut Option<S>, sum: S, slices: &impl Slices<S>) {
+#[inline]
+fn add<S: Clone>(whole: &mut Option<S>, sum: &S, merge: &impl Fn(&mut S, &S)) {
     match whole {
-        Some(whole) => slices.merge(whole, &sum),
-        None => *whole = Some(sum),
+        Some(whole) => merge(whole, sum),
+        None => *whole = Some(sum.clone()),
     }
 }
 
@@ -172,23 +188,26 @@ mod tests {
     #[derive(Default)]
     struct Texts {
         slices: BTreeMap<Timestamp, String>,
-        merges: Cell<usize>,
     }
 
     impl Slices<String> for Texts {
-        fn each(&mut self, within: TimeWindow, order: Order, mut each: impl FnMut(Timestamp, &String)) -> Result {
+        fn each(
+            &mut self,
+            within: TimeWindow,
+            order: Order,
+            mut each: impl FnMut(Timestamp, &String) -> ControlFlow<()>,
+        ) -> Result {
             let mut range: Vec<_> = self.slices.range(within.start..within.end).collect();
             if order == Order::Backward {
                 range.reverse();
             }
-            range.into_iter().for_each(|(start, sum)| each(*start, sum));
+            let _ = range.into_iter().try_for_each(|(start, sum)| each(*start, sum));
             Ok(())
         }
+    }
 
-        fn merge(&self, into: &mut String, from: &String) {
-            self.merges.set(self.merges.get() + 1);
-            *into = format!("({into}{from})");
-        }
+    fn merge(into: &mut String, from: &String) {
+        *into = format!("({into}{from})");
     }
 
     fn grid(slices: u64) -> Grid {
@@ -204,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_window_is_the_same_however_much_is_remembered() {
-        for count in [2, 4, 5, 6, 12] {
+        for count in [2, 5, 7, 8, 9, 12] {
             let grid = grid(count);
             let mut texts = Texts { slices: letters(-40..40), ..Texts::default() };
             let mut kept = Merges::default();
@@ -212,8 +231,8 @@ mod tests {
                 let window = TimeWindow { start: start * 10, end: (start + count as i64) * 10 };
                 // What is over is gone.
                 texts.slices.retain(|slice, _| *slice >= window.start);
-                let sum = kept.sum(&Key::from(1u64), window, &grid, &mut texts).unwrap().unwrap();
-                let anew = Merges::default().sum(&Key::from(1u64), window, &grid, &mut texts).unwrap().unwrap();
+                let sum = kept.sum(&Key::from(1u64), window, &grid, &mut texts, &merge).unwrap().unwrap();
+                let anew = Merges::default().sum(&Key::from(1u64), window, &grid, &mut texts, &merge).unwrap().unwrap();
                 assert_eq!(sum, anew, "{count} slices from {start}");
                 let letters: String = sum.chars().filter(|letter| letter.is_alphabetic()).collect();
                 let expected: String = texts.slices.range(window.start..window.end).map(|(_, sum)| &**sum).collect();
@@ -227,15 +246,19 @@ mod tests {
         let grid = grid(100);
         let mut texts =
             Texts { slices: (0..1200).map(|slice| (slice * 10, String::new())).collect(), ..Texts::default() };
-        let mut merges = Merges::default();
+        let (mut merges, merged) = (Merges::default(), Cell::new(0));
+        let counted = |into: &mut String, from: &String| {
+            merged.set(merged.get() + 1);
+            merge(into, from);
+        };
         for start in 0..1000 {
             let window = TimeWindow { start: start * 10, end: (start + 100) * 10 };
             texts.slices.retain(|slice, _| *slice >= window.start);
             // The texts become long, and are not what this is about.
             texts.slices.values_mut().for_each(String::clear);
-            merges.sum(&Key::from(1u64), window, &grid, &mut texts).unwrap();
+            merges.sum(&Key::from(1u64), window, &grid, &mut texts, &counted).unwrap();
         }
-        assert!(texts.merges.get() <= 3 * 1000, "{} merges", texts.merges.get());
+        assert!(merged.get() <= 3 * 1000, "{} merges", merged.get());
     }
 
     #[test]
@@ -244,12 +267,12 @@ mod tests {
         let (mut ones, mut twos) = (Texts { slices: letters(0..20), ..Texts::default() }, Texts::default());
         let mut merges = Merges::default();
         let window = TimeWindow { start: 10, end: 90 };
-        let one = merges.sum(&Key::from(1u64), window, &grid, &mut ones).unwrap();
-        assert_eq!(merges.sum(&Key::from(2u64), window, &grid, &mut twos).unwrap(), None);
-        assert_eq!(merges.sum(&Key::from(1u64), window, &grid, &mut ones).unwrap(), one);
+        let one = merges.sum(&Key::from(1u64), window, &grid, &mut ones, &merge).unwrap();
+        assert_eq!(merges.sum(&Key::from(2u64), window, &grid, &mut twos, &merge).unwrap(), None);
+        assert_eq!(merges.sum(&Key::from(1u64), window, &grid, &mut ones, &merge).unwrap(), one);
         ones.slices.insert(30, "x".to_string());
         merges.forget(&Key::from(1u64));
-        assert!(merges.sum(&Key::from(1u64), window, &grid, &mut ones).unwrap().unwrap().contains('x'));
-        assert_eq!(merges.keys.len(), 2);
+        assert!(merges.sum(&Key::from(1u64), window, &grid, &mut ones, &merge).unwrap().unwrap().contains('x'));
+        assert_eq!(merges.keys.len(), 1, "what has few slices is not remembered");
     }
 }

@@ -137,18 +137,26 @@ impl Rules {
         if panes.is_simple() {
             return Ok(());
         }
-        loop {
-            let Some(first) = ctx.map_state(slices).iter()?.next().map(|(start, _)| *start) else {
-                emits.forget(key);
-                return Ok(());
-            };
-            if panes.is_over(first, last) {
-                ctx.map_state(slices).remove(&first)?;
-                continue;
+        let (mut over, mut first) = (0, None);
+        for (start, _) in ctx.map_state(slices).iter()? {
+            if !panes.is_over(*start, last) {
+                first = Some(*start);
+                break;
             }
-            let open = ctx.map_state(slices).range(panes.first_open(last)..)?.next().map(|(start, _)| *start);
-            return self.time.set(panes.next(last, first, open), ctx);
+            over += 1;
         }
+        let Some(first) = first else {
+            emits.forget(key);
+            return ctx.map_state(slices).clear();
+        };
+        for _ in 0..over {
+            let start = ctx.map_state(slices).iter()?.next().map(|(start, _)| *start);
+            if let Some(start) = start {
+                ctx.map_state(slices).remove(&start)?;
+            }
+        }
+        let open = ctx.map_state(slices).range(panes.first_open(last)..)?.next().map(|(start, _)| *start);
+        self.time.set(panes.next(last, first, open), ctx)
     }
 
     fn session_timer<S: StateValue, O: Output>(

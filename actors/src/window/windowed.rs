@@ -1,5 +1,7 @@
 //! The operator that an aggregate and a kind of time window make together.
 
+use std::ops::ControlFlow;
+
 use super::aggregate::Aggregate;
 use super::clock::Time;
 use super::descriptor::TimeWindow;
@@ -9,13 +11,14 @@ use super::panes::{Arrival, Panes};
 use super::rules::{Kind, Rules, Timing};
 use super::sessions::{Live, Sessions};
 use super::timers::{Counted, Emits, Kept};
+use crate::batch::Output;
 use crate::blueprint::Fault;
 use crate::context::Context;
 use crate::key::Key;
 use crate::late::{LATE, count_late};
 use crate::operator::Operator;
 use crate::side::{SideOutput, SideOutputDeclared};
-use crate::state::Declared;
+use crate::state::{Declared, StateValue};
 use crate::time::{Timer, TimerKind, Timestamp};
 use crate::{Error, Result};
 
@@ -97,7 +100,8 @@ impl<A: Aggregate> Windowed<A> {
         self.merges.forget(&ctx.key());
         for window in panes.again(&arrival) {
             let key = ctx.key();
-            let sum = sum_of_all(window, &mut InContext { aggregate: &self.aggregate, ctx })?;
+            let aggregate = &self.aggregate;
+            let sum = sum_of_all(window, &mut InContext(ctx), &|into, from| aggregate.merge(into, from))?;
             if let Some(sum) = sum {
                 self.emit(&key, window, &sum, ctx);
             }
@@ -186,23 +190,22 @@ fn joined<'a, A: Aggregate>(
 }
 
 /// The slices of the current key.
-struct InContext<'a, A: Aggregate> {
-    aggregate: &'a A,
-    ctx: &'a mut Context<A::Out>,
-}
+struct InContext<'a, Out: Output>(&'a mut Context<Out>);
 
-impl<A: Aggregate> Slices<A::Sum> for InContext<'_, A> {
-    fn each(&mut self, within: TimeWindow, order: Order, mut each: impl FnMut(Timestamp, &A::Sum)) -> Result {
-        let slices = self.ctx.map_state(Kept::<A::Sum>::PANES).range(within.start..within.end)?;
-        match order {
-            Order::Forward => slices.for_each(|(start, sum)| each(*start, sum)),
-            Order::Backward => slices.rev().for_each(|(start, sum)| each(*start, sum)),
-        }
+impl<S: StateValue, Out: Output> Slices<S> for InContext<'_, Out> {
+    fn each(
+        &mut self,
+        within: TimeWindow,
+        order: Order,
+        mut each: impl FnMut(Timestamp, &S) -> ControlFlow<()>,
+    ) -> Result {
+        let mut slices = self.0.map_state(Kept::<S>::PANES).range(within.start..within.end)?;
+        // Who breaks off has no use for the rest.
+        let _ = match order {
+            Order::Forward => slices.try_for_each(|(start, sum)| each(*start, sum)),
+            Order::Backward => slices.rev().try_for_each(|(start, sum)| each(*start, sum)),
+        };
         Ok(())
-    }
-
-    fn merge(&self, into: &mut A::Sum, from: &A::Sum) {
-        self.aggregate.merge(into, from);
     }
 }
 
@@ -222,9 +225,10 @@ impl<A: Aggregate> Emits<A::Sum, A::Out> for Making<'_, A> {
 
     fn make_of_slices(&mut self, key: &Key, window: TimeWindow, ctx: &mut Context<A::Out>) -> Result<Option<A::Out>> {
         let Kind::Panes(panes) = self.kind else { return Ok(None) };
-        let slices = &mut InContext { aggregate: self.aggregate, ctx };
-        let sum = self.merges.sum(key, window, &panes.grid, slices)?;
-        Ok(sum.map(|sum| self.aggregate.result(key, window, &sum)))
+        let aggregate = self.aggregate;
+        let merge = |into: &mut A::Sum, from: &A::Sum| aggregate.merge(into, from);
+        let sum = self.merges.sum(key, window, &panes.grid, &mut InContext(ctx), &merge)?;
+        Ok(sum.map(|sum| aggregate.result(key, window, &sum)))
     }
 
     fn emit(&mut self, at: Timestamp, made: A::Out, ctx: &mut Context<A::Out>) {

@@ -1,7 +1,7 @@
 //! Maps whose entries expire.
 
+use crate::state::map::StateMap;
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
 
@@ -21,20 +21,20 @@ pub(in crate::state) struct OfMap<K, V>(PhantomData<fn() -> (K, V)>);
 
 impl<K: StateValue + Ord, V: StateValue> Ages for OfMap<K, V> {
     const KIND: Kind = Kind::Map;
-    type Held = BTreeMap<K, V>;
-    type Deadlines = BTreeMap<K, Timestamp>;
+    type Held = StateMap<K, V>;
+    type Deadlines = StateMap<K, Timestamp>;
 
-    fn unknown(held: &BTreeMap<K, V>) -> BTreeMap<K, Timestamp> {
+    fn unknown(held: &StateMap<K, V>) -> StateMap<K, Timestamp> {
         held.keys().map(|key| (key.clone(), UNKNOWN)).collect()
     }
 
-    fn each(deadlines: &BTreeMap<K, Timestamp>, visit: &mut dyn FnMut(Timestamp)) {
+    fn each(deadlines: &StateMap<K, Timestamp>, visit: &mut dyn FnMut(Timestamp)) {
         deadlines.values().copied().for_each(visit);
     }
 
     fn tend(store: &mut StateStore, place: usize, slot: u32) -> Result {
         let (now, then) = store.now_and_then(place);
-        let Some(deadlines) = store.expiries.at_mut(place).deadlines::<BTreeMap<K, Timestamp>>().get(slot) else {
+        let Some(deadlines) = store.expiries.at_mut(place).deadlines::<StateMap<K, Timestamp>>().get(slot) else {
             return Ok(());
         };
         let is_unknown = |(_, deadline): &(&K, &Timestamp)| **deadline == UNKNOWN;
@@ -59,15 +59,15 @@ impl StateStore {
         access: Access,
     ) -> Result {
         let place = self.expiries.find(name, ttl, Kind::Map)?;
-        self.columns.typed::<BTreeMap<K, V>>(name, Kind::Map)?;
+        self.columns.typed::<StateMap<K, V>>(name, Kind::Map)?;
         let now = self.expiries.now(ttl.clock);
         let Some(slot) = self.current_slot(name)? else { return Ok(()) };
-        let Some(deadlines) = self.expiries.at_mut(place).deadlines::<BTreeMap<K, Timestamp>>().get(slot) else {
+        let Some(deadlines) = self.expiries.at_mut(place).deadlines::<StateMap<K, Timestamp>>().get(slot) else {
             return Ok(());
         };
         let among: (Bound<&K>, Bound<&K>) = (among.start_bound(), among.end_bound());
         let (mut past, mut renewed) = (Vec::new(), Vec::new());
-        for (key, deadline) in deadlines.range::<K, _>(among) {
+        for (key, deadline) in deadlines.range::<K>(among) {
             if is_past(*deadline, now) {
                 past.push(key.clone());
             } else if access.renews(ttl) && *deadline != ttl.deadline(now) {
@@ -89,10 +89,10 @@ impl StateStore {
         Q: Ord + ?Sized,
     {
         let place = self.expiries.find(name, ttl, Kind::Map)?;
-        self.columns.typed::<BTreeMap<K, V>>(name, Kind::Map)?;
+        self.columns.typed::<StateMap<K, V>>(name, Kind::Map)?;
         let now = self.expiries.now(ttl.clock);
         let Some(slot) = self.current_slot(name)? else { return Ok(()) };
-        let deadlines = self.expiries.at_mut(place).deadlines::<BTreeMap<K, Timestamp>>().get(slot);
+        let deadlines = self.expiries.at_mut(place).deadlines::<StateMap<K, Timestamp>>().get(slot);
         let Some((key, deadline)) = deadlines.and_then(|deadlines| deadlines.get_key_value(key)) else {
             return Ok(());
         };
@@ -133,7 +133,7 @@ impl StateStore {
     {
         let place = self.expiries.find(name, ttl, Kind::Map)?;
         let Some(slot) = self.current_slot(name)? else { return Ok(()) };
-        let deadlines = self.expiries.at_mut(place).deadlines::<BTreeMap<K, Timestamp>>().get(slot);
+        let deadlines = self.expiries.at_mut(place).deadlines::<StateMap<K, Timestamp>>().get(slot);
         if let Some((key, _)) = deadlines.and_then(|deadlines| deadlines.get_key_value(key)) {
             let key = key.clone();
             self.forget_pair_of(place, slot, &key);
@@ -143,9 +143,9 @@ impl StateStore {
 
     fn forget_pair_of<K: StateValue + Ord>(&mut self, place: usize, slot: u32, key: &K) {
         let expiry = self.expiries.at_mut(place);
-        let deadlines = expiry.deadlines::<BTreeMap<K, Timestamp>>();
-        let part = |deadlines: &BTreeMap<K, Timestamp>, price: &mut Price| Pair::of(deadlines, key, price);
-        let map = deadlines.part_or_insert_with(slot, BTreeMap::new, part);
+        let deadlines = expiry.deadlines::<StateMap<K, Timestamp>>();
+        let part = |deadlines: &StateMap<K, Timestamp>, price: &mut Price| Pair::of(deadlines, key, price);
+        let map = deadlines.part_or_insert_with(slot, StateMap::new, part);
         let deadline = map.remove(key);
         if map.is_empty() {
             deadlines.remove(slot);
@@ -162,10 +162,10 @@ impl StateStore {
         let name = self.expiries.at(place).name;
         for key in keys {
             self.forget_pair_of(place, slot, key);
-            let column = self.columns.typed::<BTreeMap<K, V>>(name, Kind::Map)?;
+            let column = self.columns.typed::<StateMap<K, V>>(name, Kind::Map)?;
             column.wake(slot, name.text)?;
-            let part = |map: &BTreeMap<K, V>, price: &mut Price| Pair::of(map, key, price);
-            let map = column.part_or_insert_with(slot, BTreeMap::new, part);
+            let part = |map: &StateMap<K, V>, price: &mut Price| Pair::of(map, key, price);
+            let map = column.part_or_insert_with(slot, StateMap::new, part);
             map.remove(key);
             if map.is_empty() {
                 column.remove(slot);
@@ -178,12 +178,12 @@ impl StateStore {
 
     fn stamp_pair<K: StateValue + Ord>(&mut self, place: usize, slot: u32, key: K, deadline: Timestamp) {
         let expiry = self.expiries.at_mut(place);
-        let deadlines = expiry.deadlines::<BTreeMap<K, Timestamp>>();
+        let deadlines = expiry.deadlines::<StateMap<K, Timestamp>>();
         if deadlines.get(slot).and_then(|deadlines| deadlines.get(&key)) == Some(&deadline) {
             return;
         }
-        let part = |deadlines: &BTreeMap<K, Timestamp>, price: &mut Price| Pair::of(deadlines, &key, price);
-        match deadlines.part_or_insert_with(slot, BTreeMap::new, part).insert(key, deadline) {
+        let part = |deadlines: &StateMap<K, Timestamp>, price: &mut Price| Pair::of(deadlines, &key, price);
+        match deadlines.part_or_insert_with(slot, StateMap::new, part).insert(key, deadline) {
             Some(old) => expiry.due.replace(old, deadline, slot),
             None => expiry.due.add(deadline, slot),
         }
