@@ -13,8 +13,7 @@ use crate::{Error, Result, short_type_name};
 
 /// The columns of a store.
 ///
-/// An operator has few names, so they are searched one after the other: handles are constants, so that comparing
-/// the address of a name is enough once it was seen.
+/// An operator has few names, so they are searched one after the other.
 #[derive(Default)]
 pub(super) struct Columns {
     columns: Vec<Named>,
@@ -24,8 +23,8 @@ pub(super) struct Columns {
 
 struct Named {
     name: String,
-    /// The name as the last handle had it, once the column was found to be of that handle's type.
-    alias: Option<&'static str>,
+    /// What the handle said that the column was found to be right for.
+    alias: Option<Name>,
     kind: Kind,
     version: u16,
     /// Whether it has a time to live.
@@ -93,24 +92,23 @@ impl Columns {
     /// If the name is in use for something else.
     #[inline(always)]
     pub(super) fn typed<T: StateValue>(&mut self, name: Name, kind: Kind) -> Result<&mut Column<T>> {
-        let text = name.text;
-        let is_known =
-            |named: &Named| named.alias.map(|alias| (alias.as_ptr(), alias.len())) == Some((text.as_ptr(), text.len()));
+        let is_known = |named: &Named| named.alias.is_some_and(|alias| alias.is(name));
         if let Some(index) = self.columns.iter().position(is_known) {
-            return self.columns[index].typed(text, kind);
+            return self.columns[index].typed(name.text, kind);
         }
-        let index = self.find::<T>(text, name.version, name.expires, kind)?;
-        self.columns[index].typed(text, kind)
+        let index = self.find::<T>(name, kind)?;
+        self.columns[index].typed(name.text, kind)
     }
 
     #[cold]
-    fn find<T: StateValue>(&mut self, name: &'static str, version: u16, expires: bool, kind: Kind) -> Result<usize> {
+    fn find<T: StateValue>(&mut self, wanted: Name, kind: Kind) -> Result<usize> {
+        let Name { text: name, version, expires } = wanted;
         let Some(index) = self.columns.iter().position(|named| named.name == name) else {
             let data = Data::new::<T>();
             let type_name = type_name::<T>();
             self.columns.push(Named {
                 name: name.to_string(),
-                alias: Some(name),
+                alias: Some(wanted),
                 kind,
                 version,
                 expires,
@@ -141,7 +139,7 @@ impl Columns {
             return Err(other_type::<T>(name, kind, named.kind, named.type_name));
         }
         named.type_name = type_name::<T>();
-        named.alias = Some(name);
+        named.alias = Some(wanted);
         Ok(index)
     }
 

@@ -103,6 +103,12 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
         self.store.read(self.name, Kind::Map)
     }
 
+    /// Returns the whole map, of which nothing expires, if the key has one.
+    pub(crate) fn whole(self) -> Result<Option<&'a StateMap<K, V>>> {
+        debug_assert!(self.ttl.is_none(), "what expires has to be taken out first");
+        self.read()
+    }
+
     /// Takes out what has expired, among these.
     #[inline]
     fn age(&mut self, among: &impl RangeBounds<K>, access: Access) -> Result {
@@ -228,19 +234,20 @@ impl<'a, K: StateValue + Ord, V: StateValue> MapEntry<'a, K, V> {
         if !map.is_some_and(|map| map.contains_key(key)) {
             return Ok(None);
         }
+        let is_only = map.is_some_and(|map| map.len() == 1);
         if let Some(ttl) = ttl {
             store.forget_pair::<K, Q>(name, ttl, key)?;
+        }
+        if is_only {
+            let map: Option<StateMap<K, V>> = store.take(name, Kind::Map)?;
+            return Ok(map.and_then(|mut map| map.remove(key)));
         }
         let part = |map: &StateMap<K, V>, price: &mut Price| {
             let (key, _) = map.get_key_value(key)?;
             Pair::of(map, key, price)
         };
         let map = store.change_part(name, Kind::Map, StateMap::new, part)?;
-        let removed = map.remove(key);
-        if map.is_empty() {
-            store.clear::<StateMap<K, V>>(name, Kind::Map)?;
-        }
-        Ok(removed)
+        Ok(map.remove(key))
     }
 
     /// Returns the pairs in the order of their keys.

@@ -23,6 +23,17 @@ pub(super) struct Name {
     pub(super) expires: bool,
 }
 
+impl Name {
+    /// Returns whether two handles mean the same.
+    #[inline(always)]
+    pub(super) fn is(self, other: Name) -> bool {
+        let (one, another) = (self.text, other.text);
+        // Handles are constants, so that their addresses mostly say it.
+        let is_same = one.len() == another.len() && (std::ptr::eq(one, another) || one == another);
+        is_same && self.version == other.version && self.expires == other.expires
+    }
+}
+
 macro_rules! handles {
     ($($(#[$doc:meta])* $handle:ident <$($of:ident),+> of $held:ty;)*) => {$(
         $(#[$doc])*

@@ -37,11 +37,11 @@ impl<K, V> Default for StateMap<K, V> {
 }
 
 impl<K, V> StateMap<K, V> {
-    pub(super) const fn new() -> StateMap<K, V> {
+    pub(crate) const fn new() -> StateMap<K, V> {
         StateMap(Entries::Few(Vec::new()))
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match &self.0 {
             Entries::One(_) => 1,
             Entries::Few(few) => few.len(),
@@ -49,7 +49,7 @@ impl<K, V> StateMap<K, V> {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
@@ -57,7 +57,7 @@ impl<K, V> StateMap<K, V> {
 impl<K: Ord, V> StateMap<K, V> {
     /// Returns the entries in the order of their keys.
     #[inline]
-    pub(super) fn iter(&self) -> Iter<'_, K, V> {
+    pub(crate) fn iter(&self) -> Iter<'_, K, V> {
         match &self.0 {
             Entries::One(one) => Iter::Few(slice::from_ref(one).iter()),
             Entries::Few(few) => Iter::Few(few.iter()),
@@ -65,7 +65,7 @@ impl<K: Ord, V> StateMap<K, V> {
         }
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = &K> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
         self.iter().map(|(key, _)| key)
     }
 
@@ -100,7 +100,7 @@ impl<K: Ord, V> StateMap<K, V> {
     }
 
     #[inline]
-    pub(super) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
+    pub(crate) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
     {
@@ -215,7 +215,7 @@ impl<K: Ord, V> StateMap<K, V> {
     ///
     /// # Panics
     /// If the range ends before it begins.
-    pub(super) fn range<Q: Ord + ?Sized>(&self, range: impl RangeBounds<Q>) -> Iter<'_, K, V>
+    pub(crate) fn range<Q: Ord + ?Sized>(&self, range: impl RangeBounds<Q>) -> Iter<'_, K, V>
     where
         K: Borrow<Q>,
     {
@@ -259,7 +259,7 @@ impl<K: Ord, V> FromIterator<(K, V)> for StateMap<K, V> {
 }
 
 /// The entries of a map, or some of them, in the order of their keys.
-pub(super) enum Iter<'a, K, V> {
+pub(crate) enum Iter<'a, K, V> {
     Few(slice::Iter<'a, (K, V)>),
     Many(btree_map::Range<'a, K, V>),
 }

@@ -70,6 +70,7 @@ pub use declared::{Declared, check_declared};
 pub use entry::{BroadcastEntry, ListEntry, LocalEntry, MapEntry, ValueEntry};
 pub use handle::{BroadcastState, ListState, LocalState, MapState, StateValue, ValueState};
 pub use inspect::{KeyState, StateInfo, StateReader, Written};
+pub use map::StateMap;
 pub use migration::Migration;
 pub use store::StateStore;
 pub use ttl::Ttl;

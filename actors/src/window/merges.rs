@@ -10,13 +10,11 @@
 //! also for floating-point sums. A window of which few slices have records is merged from these, in order; that, too,
 //! follows from the slices alone.
 
-use std::ops::ControlFlow;
-
 use hashbrown::HashTable;
 
 use super::descriptor::TimeWindow;
 use super::grid::Grid;
-use crate::Result;
+use super::timers::SlicesOf;
 use crate::key::Key;
 use crate::time::Timestamp;
 
@@ -45,20 +43,6 @@ struct Merged<S> {
     reached: Timestamp,
 }
 
-/// Where the sums of the slices of the current key are.
-pub(crate) trait Slices<S> {
-    /// Calls `each` with the beginning and the sum of each slice that has records and begins within a window, in order,
-    /// or in the opposite one, until it breaks off.
-    fn each(&mut self, within: TimeWindow, order: Order, each: impl FnMut(Timestamp, &S) -> ControlFlow<()>) -> Result;
-}
-
-/// From which end slices are gone through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
-    Forward,
-    Backward,
-}
-
 impl<S: Clone> Merges<S> {
     /// Returns the sum of a window of a key, if it has records. All of its slices must be complete; `merge` adds the
     /// records of a sum to another, which are all later.
@@ -67,15 +51,10 @@ impl<S: Clone> Merges<S> {
         key: &Key,
         window: TimeWindow,
         grid: &Grid,
-        slices: &mut impl Slices<S>,
+        slices: &SlicesOf<S>,
         merge: &impl Fn(&mut S, &S),
-    ) -> Result<Option<S>> {
-        let mut count = 0;
-        slices.each(window, Order::Forward, |_, _| {
-            count += 1;
-            if count > FEW_SLICES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        if count <= FEW_SLICES {
+    ) -> Option<S> {
+        if slices.len() <= FEW_SLICES || slices.range(window.start..window.end).nth(FEW_SLICES).is_none() {
             return sum_of_all(window, slices, merge);
         }
         let block = grid.number(window.start).div_euclid(grid.slices());
@@ -86,10 +65,10 @@ impl<S: Clone> Merges<S> {
         }
         if merged.reached == Timestamp::MIN {
             let within = TimeWindow { start: window.start, end: block_end };
-            merged.fill(within, slices, merge)?;
+            merged.fill(within, slices, merge);
         }
-        merged.run_to(window.end, slices, merge)?;
-        Ok(merged.sum_from(window.start, merge))
+        merged.run_to(window.end, slices, merge);
+        merged.sum_from(window.start, merge)
     }
 
     /// Forgets a key: a slice that was complete has changed, or there are none any more.
@@ -115,29 +94,24 @@ impl<S: Clone> Merged<S> {
     }
 
     /// Computes the sums from each slice within a block to its end.
-    fn fill(&mut self, within: TimeWindow, slices: &mut impl Slices<S>, merge: &impl Fn(&mut S, &S)) -> Result {
+    fn fill(&mut self, within: TimeWindow, slices: &SlicesOf<S>, merge: &impl Fn(&mut S, &S)) {
         let mut sums: Vec<(Timestamp, S)> = Vec::new();
-        slices.each(within, Order::Backward, |start, slice| {
+        for (start, slice) in slices.range(within.start..within.end).rev() {
             let mut sum = slice.clone();
             if let Some((_, later)) = sums.last() {
                 merge(&mut sum, later);
             }
-            sums.push((start, sum));
-            ControlFlow::Continue(())
-        })?;
+            sums.push((*start, sum));
+        }
         (self.suffixes, self.reached) = (sums, self.block_end);
-        Ok(())
     }
 
     /// Adds the slices up to a moment to the sum that runs along.
-    fn run_to(&mut self, end: Timestamp, slices: &mut impl Slices<S>, merge: &impl Fn(&mut S, &S)) -> Result {
-        let within = TimeWindow { start: self.reached, end };
-        slices.each(within, Order::Forward, |_, slice| {
+    fn run_to(&mut self, end: Timestamp, slices: &SlicesOf<S>, merge: &impl Fn(&mut S, &S)) {
+        for (_, slice) in slices.range(self.reached..end) {
             add(&mut self.prefix, slice, merge);
-            ControlFlow::Continue(())
-        })?;
+        }
         self.reached = end;
-        Ok(())
     }
 
     /// Returns the sum of the slices from a moment on, and forgets what lies before it.
@@ -154,17 +128,12 @@ impl<S: Clone> Merged<S> {
 }
 
 /// Returns the sum of a window, slice after slice.
-pub(crate) fn sum_of_all<S: Clone>(
-    window: TimeWindow,
-    slices: &mut impl Slices<S>,
-    merge: &impl Fn(&mut S, &S),
-) -> Result<Option<S>> {
+pub(crate) fn sum_of_all<S: Clone>(window: TimeWindow, slices: &SlicesOf<S>, merge: &impl Fn(&mut S, &S)) -> Option<S> {
     let mut whole = None;
-    slices.each(window, Order::Forward, |_, slice| {
+    for (_, slice) in slices.range(window.start..window.end) {
         add(&mut whole, slice, merge);
-        ControlFlow::Continue(())
-    })?;
-    Ok(whole)
+    }
+    whole
 }
 
 #[inline]
@@ -185,25 +154,8 @@ mod tests {
     use super::*;
 
     /// Slices whose sums are texts, so that it shows in which order they were merged.
-    #[derive(Default)]
-    struct Texts {
-        slices: BTreeMap<Timestamp, String>,
-    }
-
-    impl Slices<String> for Texts {
-        fn each(
-            &mut self,
-            within: TimeWindow,
-            order: Order,
-            mut each: impl FnMut(Timestamp, &String) -> ControlFlow<()>,
-        ) -> Result {
-            let mut range: Vec<_> = self.slices.range(within.start..within.end).collect();
-            if order == Order::Backward {
-                range.reverse();
-            }
-            let _ = range.into_iter().try_for_each(|(start, sum)| each(*start, sum));
-            Ok(())
-        }
+    fn texts(slices: &BTreeMap<Timestamp, String>) -> SlicesOf<String> {
+        slices.iter().map(|(start, text)| (*start, text.clone())).collect()
     }
 
     fn merge(into: &mut String, from: &String) {
@@ -225,17 +177,18 @@ mod tests {
     fn a_window_is_the_same_however_much_is_remembered() {
         for count in [2, 5, 7, 8, 9, 12] {
             let grid = grid(count);
-            let mut texts = Texts { slices: letters(-40..40), ..Texts::default() };
+            let mut slices = letters(-40..40);
             let mut kept = Merges::default();
             for start in -30..20 {
                 let window = TimeWindow { start: start * 10, end: (start + count as i64) * 10 };
                 // What is over is gone.
-                texts.slices.retain(|slice, _| *slice >= window.start);
-                let sum = kept.sum(&Key::from(1u64), window, &grid, &mut texts, &merge).unwrap().unwrap();
-                let anew = Merges::default().sum(&Key::from(1u64), window, &grid, &mut texts, &merge).unwrap().unwrap();
+                slices.retain(|slice, _| *slice >= window.start);
+                let texts = texts(&slices);
+                let sum = kept.sum(&Key::from(1u64), window, &grid, &texts, &merge).unwrap();
+                let anew = Merges::default().sum(&Key::from(1u64), window, &grid, &texts, &merge).unwrap();
                 assert_eq!(sum, anew, "{count} slices from {start}");
                 let letters: String = sum.chars().filter(|letter| letter.is_alphabetic()).collect();
-                let expected: String = texts.slices.range(window.start..window.end).map(|(_, sum)| &**sum).collect();
+                let expected: String = slices.range(window.start..window.end).map(|(_, sum)| &**sum).collect();
                 assert_eq!(letters, expected, "in the order of time");
             }
         }
@@ -244,19 +197,13 @@ mod tests {
     #[test]
     fn a_window_takes_three_merges_whatever_its_length() {
         let grid = grid(100);
-        let mut texts =
-            Texts { slices: (0..1200).map(|slice| (slice * 10, String::new())).collect(), ..Texts::default() };
+        let slices: BTreeMap<Timestamp, String> = (0..1200).map(|slice| (slice * 10, String::new())).collect();
         let (mut merges, merged) = (Merges::default(), Cell::new(0));
-        let counted = |into: &mut String, from: &String| {
-            merged.set(merged.get() + 1);
-            merge(into, from);
-        };
+        let counted = |_: &mut String, _: &String| merged.set(merged.get() + 1);
         for start in 0..1000 {
             let window = TimeWindow { start: start * 10, end: (start + 100) * 10 };
-            texts.slices.retain(|slice, _| *slice >= window.start);
-            // The texts become long, and are not what this is about.
-            texts.slices.values_mut().for_each(String::clear);
-            merges.sum(&Key::from(1u64), window, &grid, &mut texts, &counted).unwrap();
+            let slices = slices.range(window.start..).map(|(start, sum)| (*start, sum.clone())).collect();
+            merges.sum(&Key::from(1u64), window, &grid, &slices, &counted).unwrap();
         }
         assert!(merged.get() <= 3 * 1000, "{} merges", merged.get());
     }
@@ -264,15 +211,15 @@ mod tests {
     #[test]
     fn keys_are_kept_apart_and_forgotten() {
         let grid = grid(8);
-        let (mut ones, mut twos) = (Texts { slices: letters(0..20), ..Texts::default() }, Texts::default());
+        let mut ones = letters(0..20);
         let mut merges = Merges::default();
         let window = TimeWindow { start: 10, end: 90 };
-        let one = merges.sum(&Key::from(1u64), window, &grid, &mut ones, &merge).unwrap();
-        assert_eq!(merges.sum(&Key::from(2u64), window, &grid, &mut twos, &merge).unwrap(), None);
-        assert_eq!(merges.sum(&Key::from(1u64), window, &grid, &mut ones, &merge).unwrap(), one);
-        ones.slices.insert(30, "x".to_string());
+        let one = merges.sum(&Key::from(1u64), window, &grid, &texts(&ones), &merge);
+        assert_eq!(merges.sum(&Key::from(2u64), window, &grid, &SlicesOf::default(), &merge), None);
+        assert_eq!(merges.sum(&Key::from(1u64), window, &grid, &texts(&ones), &merge), one);
+        ones.insert(30, "x".to_string());
         merges.forget(&Key::from(1u64));
-        assert!(merges.sum(&Key::from(1u64), window, &grid, &mut ones, &merge).unwrap().unwrap().contains('x'));
+        assert!(merges.sum(&Key::from(1u64), window, &grid, &texts(&ones), &merge).unwrap().contains('x'));
         assert_eq!(merges.keys.len(), 1, "what has few slices is not remembered");
     }
 }

@@ -47,5 +47,5 @@ pub(crate) mod shared {
     pub(crate) use super::panes::{Arrival, Panes};
     pub(crate) use super::rules::{Kind, Rules, option_docs};
     pub(crate) use super::sessions::{Live, Sessions};
-    pub(crate) use super::timers::{COUNTED, Counted, Emits, Kept, PANES, SESSIONS};
+    pub(crate) use super::timers::{COUNTED, Counted, Emits, Kept, PANES, SESSIONS, SlicesOf};
 }

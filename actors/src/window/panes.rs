@@ -31,6 +31,18 @@ pub(crate) struct Arrival {
     last: TimeWindow,
 }
 
+/// What follows from nothing being expected up to a moment: worked out once, where thousands of keys come to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment {
+    pub(crate) last: Timestamp,
+    /// The window that is over now, and was not a moment before.
+    pub(crate) ending: Option<TimeWindow>,
+    /// No window needs a slice any more that begins before this.
+    pub(crate) kept_from: Timestamp,
+    /// The first window that has not emitted.
+    pub(crate) open: TimeWindow,
+}
+
 impl Arrival {
     /// Returns whether this holds for records of a time, too.
     #[inline]
@@ -61,21 +73,28 @@ impl Panes {
         windows.take_while(has_emitted).filter(move |window| window.last() + lateness > passed)
     }
 
-    /// Returns whether no window needs the slice with this start any more, when nothing is expected up to `last`.
-    pub(crate) fn is_over(&self, start: Timestamp, last: Timestamp) -> bool {
-        self.grid.last_with(start).last() + self.lateness <= last
+    /// Returns what follows when nothing is expected up to `last`, for the slices of all keys.
+    pub(crate) fn moment(&self, last: Timestamp) -> Moment {
+        let grid = &self.grid;
+        let over = last - self.lateness;
+        Moment {
+            last,
+            ending: grid.ending_with(last),
+            kept_from: grid.first_over(over + 1).start,
+            open: grid.first_over(last + 1),
+        }
     }
 
-    /// Returns where the first slice begins of which a window has not emitted, when nothing is expected up to `last`.
-    pub(crate) fn first_open(&self, last: Timestamp) -> Timestamp {
-        self.grid.first_over(last + 1).start
-    }
-
-    /// Returns when something happens next, after `last`: `first` is where the first slice of the key begins, `open`
-    /// where the first one from [`first_open`](Panes::first_open) on does, if there is one.
-    pub(crate) fn next(&self, last: Timestamp, first: Timestamp, open: Option<Timestamp>) -> Timestamp {
-        let over = self.grid.last_with(first).last() + self.lateness;
-        open.map_or(over, |open| over.min(self.grid.first_over(open.max(last + 1)).last()))
+    /// Returns when something happens next, after a moment: `first` is where the first slice of the key begins that is
+    /// kept, `open` where the first one is of which a window has not emitted, if there is one.
+    pub(crate) fn next(&self, moment: &Moment, first: Timestamp, open: Option<Timestamp>) -> Timestamp {
+        let over = || self.grid.last_with(first).last() + self.lateness;
+        let Some(open) = open else { return over() };
+        if open <= moment.last + 1 && self.lateness == 0 {
+            // No window that ends later ends before the first one of all.
+            return moment.open.last();
+        }
+        over().min(self.grid.first_over(open.max(moment.last + 1)).last())
     }
 
     /// Returns whether every slice lives exactly until its own timer, so that there is nothing else to be done.
@@ -126,14 +145,50 @@ mod tests {
         let panes = panes(10, 5, 3);
         assert_eq!(panes.arrival(7, -20).timer, 9);
         let next = |last, starts: &[i64]| {
-            let open = starts.iter().copied().find(|start| *start >= panes.first_open(last));
-            panes.next(last, starts[0], open)
+            let moment = panes.moment(last);
+            let open = starts.iter().copied().find(|start| *start >= moment.open.start);
+            panes.next(&moment, starts[0], open)
         };
         assert_eq!(next(9, &[5]), 14);
         assert_eq!(next(14, &[5]), 17);
-        assert!(panes.is_over(5, 17) && !panes.is_over(5, 16));
+        assert_eq!([16, 17].map(|last| panes.moment(last).kept_from), [5, 10]);
         assert_eq!(next(14, &[5, 100]), 17);
         assert_eq!(next(17, &[100]), 104);
         assert_eq!(next(9, &[5, 10]), 14);
+    }
+
+    /// What is said of a moment is what its windows say, one by one.
+    #[test]
+    fn a_moment_is_what_its_windows_say() {
+        for (size, every, lateness) in [(10, 10, 0), (10, 5, 0), (10, 5, 3), (12, 4, 30), (15, 6, 7)] {
+            let panes = panes(size, every, lateness);
+            let windows: Vec<TimeWindow> = (-100..200)
+                .map(|number| number * every as i64)
+                .map(|start| TimeWindow { start, end: start + size as i64 })
+                .collect();
+            let slices: Vec<Timestamp> = (-50..150).map(|time| panes.grid.slice_of(time).start).collect();
+            for last in 0..60 {
+                let moment = panes.moment(last);
+                assert_eq!(moment.ending, windows.iter().copied().find(|window| window.last() == last));
+                assert_eq!(Some(moment.open), windows.iter().copied().find(|window| window.last() > last));
+                for start in &slices {
+                    let mut holding = windows.iter().filter(|window| (window.start..window.end).contains(start));
+                    let is_over = holding.all(|window| window.last() + lateness <= last);
+                    assert_eq!(*start < moment.kept_from, is_over, "slice {start} at {last}, {panes:?}");
+                }
+                for first in slices.iter().filter(|start| **start >= moment.kept_from) {
+                    for open in slices.iter().filter(|start| *start >= first && **start >= moment.open.start) {
+                        let over = panes.grid.last_with(*first).last() + lateness;
+                        let emits = windows.iter().find(|window| window.last() > last && window.end > *open);
+                        let expected = over.min(emits.unwrap().last());
+                        assert_eq!(
+                            panes.next(&moment, *first, Some(*open)),
+                            expected,
+                            "{first} {open} {last} {panes:?}"
+                        );
+                    }
+                }
+            }
+        }
     }
 }

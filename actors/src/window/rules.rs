@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::clock::Time;
 use super::descriptor::{Global, Session, Sliding, TimeWindow, TimeWindows};
 use super::grid::{Grid, ms};
-use super::panes::Panes;
+use super::panes::{Moment, Panes};
 use super::sessions::Sessions;
 use crate::blueprint::{Fault, OptionDoc, Varies};
 use crate::duration::Span;
@@ -92,7 +92,7 @@ impl Timing {
             fault("early", "a sliding window cannot emit early; give it a smaller `every`".to_string());
         }
         match kind {
-            Some(kind) if faults.is_empty() => Ok(Rules { kind, early, time: self.time }),
+            Some(kind) if faults.is_empty() => Ok(Rules { kind, early, time: self.time, moment: None }),
             _ => Err(faults),
         }
     }
@@ -111,6 +111,8 @@ pub(crate) struct Rules {
     pub(crate) kind: Kind,
     early: Option<i64>,
     pub(crate) time: Time,
+    /// The last moment that was asked about.
+    moment: Option<Moment>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +131,15 @@ impl Rules {
         let after = window.start.max(passed + 1);
         let mark = after - after.rem_euclid(early) + early;
         (mark < window.end).then_some(mark - 1)
+    }
+
+    /// Returns what follows when nothing is expected up to `last`.
+    #[inline]
+    pub(crate) fn moment(&mut self, panes: &Panes, last: Timestamp) -> Moment {
+        match self.moment {
+            Some(moment) if moment.last == last => moment,
+            _ => *self.moment.insert(panes.moment(last)),
+        }
     }
 
     /// Returns whether windows that are not over emit when nothing is expected any more up to this moment.

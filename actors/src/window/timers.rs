@@ -13,7 +13,7 @@ use crate::Result;
 use crate::batch::Output;
 use crate::context::Context;
 use crate::key::Key;
-use crate::state::{MapState, StateValue, ValueState};
+use crate::state::{MapState, StateMap, StateValue, ValueState};
 use crate::time::Timestamp;
 
 /// The state of time windows whose sums are of this type.
@@ -32,6 +32,9 @@ impl<S: StateValue> Kept<S> {
     /// What does not make a whole window yet.
     pub(crate) const COUNTED: ValueState<Counted<S>> = ValueState::new(COUNTED);
 }
+
+/// The sum of each slice of a key that records have come into, by where it begins.
+pub(crate) type SlicesOf<S> = StateMap<Timestamp, S>;
 
 /// The records of a key that do not make a whole window yet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -65,8 +68,8 @@ pub(crate) trait Emits<S, O: Output> {
     /// Makes what comes out for a window with this sum.
     fn make(&mut self, key: &Key, window: TimeWindow, sum: &S) -> Self::Made;
 
-    /// Makes what comes out for a window of the current key from the sums of its slices, if it has any.
-    fn make_of_slices(&mut self, key: &Key, window: TimeWindow, ctx: &mut Context<O>) -> Result<Option<Self::Made>>;
+    /// Makes what comes out for a window of a key from the sums of its slices, if it has any.
+    fn make_of_slices(&mut self, key: &Key, window: TimeWindow, slices: &SlicesOf<S>) -> Option<Self::Made>;
 
     /// Emits it, with this event time.
     fn emit(&mut self, at: Timestamp, made: Self::Made, ctx: &mut Context<O>);
@@ -89,7 +92,7 @@ impl Rules {
 
     /// Does what is to be done with the windows of a key, which is current, when nothing is expected up to `last`.
     pub(crate) fn on_timer<S: StateValue, O: Output>(
-        &self,
+        &mut self,
         key: &Key,
         last: Timestamp,
         ctx: &mut Context<O>,
@@ -103,32 +106,39 @@ impl Rules {
     }
 
     fn pane_timer<S: StateValue, O: Output>(
-        &self,
+        &mut self,
         panes: Panes,
         key: &Key,
         last: Timestamp,
         ctx: &mut Context<O>,
         emits: &mut impl Emits<S, O>,
     ) -> Result {
-        let slices = Kept::<S>::PANES;
-        let ending = panes.grid.ending_with(last);
-        if let Some(window) = ending
+        let state = Kept::<S>::PANES;
+        let moment = self.moment(&panes, last);
+        if let Some(window) = moment.ending
             && panes.is_simple()
         {
-            if let Some(sum) = ctx.map_state(slices).remove(&window.start)? {
+            if let Some(sum) = ctx.map_state(state).remove(&window.start)? {
                 let made = emits.make(key, window, &sum);
                 emits.emit(last, made, ctx);
             }
             return Ok(());
         }
-        if let Some(window) = ending {
-            if let Some(made) = emits.make_of_slices(key, window, ctx)? {
+        let Some(slices) = ctx.map_state(state).whole()? else {
+            emits.forget(key);
+            return Ok(());
+        };
+        let over = slices.keys().take_while(|start| **start < moment.kept_from).count();
+        let first = slices.keys().nth(over).copied();
+        let open = slices.range(moment.open.start..).next().map(|(start, _)| *start);
+        if let Some(window) = moment.ending {
+            if let Some(made) = emits.make_of_slices(key, window, slices) {
                 emits.emit(last, made, ctx);
             }
         } else if self.is_early(last) {
             // Only windows that are one slice emit early.
             let window = panes.grid.last_with(last);
-            if let Some(sum) = ctx.map_state(slices).get(&window.start)? {
+            if let Some(sum) = slices.get(&window.start) {
                 let made = emits.make(key, window, sum);
                 emits.emit(last, made, ctx);
                 self.set_early(window, last, ctx)?;
@@ -137,26 +147,17 @@ impl Rules {
         if panes.is_simple() {
             return Ok(());
         }
-        let (mut over, mut first) = (0, None);
-        for (start, _) in ctx.map_state(slices).iter()? {
-            if !panes.is_over(*start, last) {
-                first = Some(*start);
-                break;
-            }
-            over += 1;
-        }
         let Some(first) = first else {
             emits.forget(key);
-            return ctx.map_state(slices).clear();
+            return ctx.map_state(state).clear();
         };
         for _ in 0..over {
-            let start = ctx.map_state(slices).iter()?.next().map(|(start, _)| *start);
+            let start = ctx.map_state(state).iter()?.next().map(|(start, _)| *start);
             if let Some(start) = start {
-                ctx.map_state(slices).remove(&start)?;
+                ctx.map_state(state).remove(&start)?;
             }
         }
-        let open = ctx.map_state(slices).range(panes.first_open(last)..)?.next().map(|(start, _)| *start);
-        self.time.set(panes.next(last, first, open), ctx)
+        self.time.set(panes.next(&moment, first, open), ctx)
     }
 
     fn session_timer<S: StateValue, O: Output>(

@@ -1,24 +1,21 @@
 //! The operator that an aggregate and a kind of time window make together.
 
-use std::ops::ControlFlow;
-
 use super::aggregate::Aggregate;
 use super::clock::Time;
 use super::descriptor::TimeWindow;
 use super::few::Few;
-use super::merges::{Merges, Order, Slices, sum_of_all};
+use super::merges::{Merges, sum_of_all};
 use super::panes::{Arrival, Panes};
 use super::rules::{Kind, Rules, Timing};
 use super::sessions::{Live, Sessions};
-use super::timers::{Counted, Emits, Kept};
-use crate::batch::Output;
+use super::timers::{Counted, Emits, Kept, SlicesOf};
 use crate::blueprint::Fault;
 use crate::context::Context;
 use crate::key::Key;
 use crate::late::{LATE, count_late};
 use crate::operator::Operator;
 use crate::side::{SideOutput, SideOutputDeclared};
-use crate::state::{Declared, StateValue};
+use crate::state::Declared;
 use crate::time::{Timer, TimerKind, Timestamp};
 use crate::{Error, Result};
 
@@ -101,7 +98,8 @@ impl<A: Aggregate> Windowed<A> {
         for window in panes.again(&arrival) {
             let key = ctx.key();
             let aggregate = &self.aggregate;
-            let sum = sum_of_all(window, &mut InContext(ctx), &|into, from| aggregate.merge(into, from))?;
+            let Some(slices) = ctx.map_state(Kept::<A::Sum>::PANES).whole()? else { continue };
+            let sum = sum_of_all(window, slices, &|into, from| aggregate.merge(into, from));
             if let Some(sum) = sum {
                 self.emit(&key, window, &sum, ctx);
             }
@@ -189,26 +187,6 @@ fn joined<'a, A: Aggregate>(
     &mut live.as_mut_slice()[at].2
 }
 
-/// The slices of the current key.
-struct InContext<'a, Out: Output>(&'a mut Context<Out>);
-
-impl<S: StateValue, Out: Output> Slices<S> for InContext<'_, Out> {
-    fn each(
-        &mut self,
-        within: TimeWindow,
-        order: Order,
-        mut each: impl FnMut(Timestamp, &S) -> ControlFlow<()>,
-    ) -> Result {
-        let mut slices = self.0.map_state(Kept::<S>::PANES).range(within.start..within.end)?;
-        // Who breaks off has no use for the rest.
-        let _ = match order {
-            Order::Forward => slices.try_for_each(|(start, sum)| each(*start, sum)),
-            Order::Backward => slices.rev().try_for_each(|(start, sum)| each(*start, sum)),
-        };
-        Ok(())
-    }
-}
-
 /// Makes what windows emit.
 struct Making<'a, A: Aggregate> {
     aggregate: &'a A,
@@ -223,12 +201,12 @@ impl<A: Aggregate> Emits<A::Sum, A::Out> for Making<'_, A> {
         self.aggregate.result(key, window, sum)
     }
 
-    fn make_of_slices(&mut self, key: &Key, window: TimeWindow, ctx: &mut Context<A::Out>) -> Result<Option<A::Out>> {
-        let Kind::Panes(panes) = self.kind else { return Ok(None) };
+    fn make_of_slices(&mut self, key: &Key, window: TimeWindow, slices: &SlicesOf<A::Sum>) -> Option<A::Out> {
+        let Kind::Panes(panes) = self.kind else { return None };
         let aggregate = self.aggregate;
         let merge = |into: &mut A::Sum, from: &A::Sum| aggregate.merge(into, from);
-        let sum = self.merges.sum(key, window, &panes.grid, &mut InContext(ctx), &merge)?;
-        Ok(sum.map(|sum| aggregate.result(key, window, &sum)))
+        let sum = self.merges.sum(key, window, &panes.grid, slices, &merge)?;
+        Some(aggregate.result(key, window, &sum))
     }
 
     fn emit(&mut self, at: Timestamp, made: A::Out, ctx: &mut Context<A::Out>) {

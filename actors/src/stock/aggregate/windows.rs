@@ -19,7 +19,7 @@ use super::state::{Added, Packed, Saved};
 use crate::late::{self, count_late};
 use crate::table::{Table, TableRow};
 use crate::window::shared::{
-    Arrival, Counted, Emits, Few, Kept, Kind, Live, Panes, Rules, Sessions, in_range, no_event_time,
+    Arrival, Counted, Emits, Few, Kept, Kind, Live, Panes, Rules, Sessions, SlicesOf, in_range, no_event_time,
 };
 use crate::{
     Context, Key, Operator, Result, SideOutput, SideOutputDeclared, Time, TimeWindow, Timer, TimerKind, Timestamp,
@@ -93,14 +93,12 @@ impl Emits<Packed, Table> for Fired {
         self.saved.push(group, sum);
     }
 
-    fn make_of_slices(&mut self, key: &Key, window: TimeWindow, ctx: &mut Context<Table>) -> Result<Option<()>> {
-        let mut slices = ctx.map_state(Kept::<Packed>::PANES).range(window.start..window.end)?.peekable();
-        if slices.peek().is_none() {
-            return Ok(None);
-        }
+    fn make_of_slices(&mut self, key: &Key, window: TimeWindow, slices: &SlicesOf<Packed>) -> Option<()> {
+        let mut slices = slices.range(window.start..window.end).peekable();
+        slices.peek()?;
         let group = self.add(key, window);
         slices.for_each(|(_, sum)| self.saved.push(group, sum));
-        Ok(Some(()))
+        Some(())
     }
 
     fn emit(&mut self, at: Timestamp, (): (), _: &mut Context<Table>) {
@@ -228,7 +226,8 @@ impl<S: Summing> InWindows<S> {
         for (window, key) in again {
             let key = &groups.keys[key];
             ctx.enter_key(key.clone());
-            if let Some(made) = fired.make_of_slices(key, window, ctx)? {
+            let slices = ctx.map_state(Kept::<Packed>::PANES).whole()?;
+            if let Some(made) = slices.and_then(|slices| fired.make_of_slices(key, window, slices)) {
                 fired.emit(window.last(), made, ctx);
             }
         }
@@ -460,7 +459,7 @@ impl<S: Summing> Operator for InWindows<S> {
 
 impl<S: Summing> InWindows<S> {
     /// Sees to a timer, and to others that are due.
-    fn on_timers(&self, timer: Timer, kind: TimerKind, until: Timestamp, ctx: &mut Context<Table>) -> Result {
+    fn on_timers(&mut self, timer: Timer, kind: TimerKind, until: Timestamp, ctx: &mut Context<Table>) -> Result {
         let (mut fired, mut next) = (Fired::default(), Some(timer));
         while let Some(timer) = next {
             self.rules.on_timer(&timer.key, self.rules.time.last_of(&timer), ctx, &mut fired)?;
