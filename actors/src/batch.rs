@@ -89,8 +89,11 @@ impl<T: Record> Rows<T> {
 
     #[inline]
     fn pushed(&mut self, time: Option<Timestamp>) {
-        if time.is_some() || !self.times.is_empty() {
-            self.timed(time);
+        match time {
+            None if self.times.is_empty() => {}
+            // As every record before it.
+            Some(time) if self.times.len() == self.live => self.times.push(time),
+            _ => self.timed(time),
         }
         self.live += 1;
     }

@@ -6,6 +6,7 @@
 //! entry; set in any order, they fill about two thirds. The first one goes, and one is added behind all others, without
 //! moving any.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
@@ -30,7 +31,7 @@ pub(super) struct Due {
 }
 
 /// Aligned as its smaller part: otherwise a quarter of it would be nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, packed(4))]
 struct Entry {
     at: Timestamp,
@@ -39,6 +40,31 @@ struct Entry {
 
 impl Entry {
     const FIRST: Entry = Entry { at: Timestamp::MIN, slot: 0 };
+
+    /// Returns one number in place of two: comparing these takes no branch, which a search would mostly guess wrong.
+    #[inline]
+    fn rank(self) -> i128 {
+        i128::from(self.at) << 32 | i128::from(self.slot)
+    }
+}
+
+impl PartialOrd for Entry {
+    #[inline]
+    fn partial_cmp(&self, other: &Entry) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+
+    #[inline]
+    fn lt(&self, other: &Entry) -> bool {
+        self.rank() < other.rank()
+    }
+}
+
+impl Ord for Entry {
+    #[inline]
+    fn cmp(&self, other: &Entry) -> Ordering {
+        self.rank().cmp(&other.rank())
+    }
 }
 
 impl Due {
