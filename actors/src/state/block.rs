@@ -68,8 +68,13 @@ impl Block {
     #[inline]
     pub(super) fn find<'a>(&self, slots: &Slots, none: u32, places: &'a mut [u32]) -> &'a [u32] {
         if self.keys.is_empty() {
+            // Records of one key often follow each other, above all where the key is a moment.
+            let (mut last, mut found) = (None, none);
             for (place, hash) in places.iter_mut().zip(&self.hashes) {
-                *place = slots.find_integer(*hash).unwrap_or(none);
+                if last != Some(*hash) {
+                    (last, found) = (Some(*hash), slots.find_integer(*hash).unwrap_or(none));
+                }
+                *place = found;
             }
         } else {
             for (place, key) in places.iter_mut().zip(&self.keys) {
