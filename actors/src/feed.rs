@@ -91,6 +91,12 @@ impl<T: Record> Feed<T> {
         self.pushed += 1;
     }
 
+    /// Emits records with their event times in ms: faster than one by one, where a source has many at hand.
+    #[inline]
+    pub fn extend_at(&mut self, records: impl IntoIterator<Item = (Timestamp, T)>) {
+        self.pushed += self.buffer.extend(records.into_iter());
+    }
+
     /// Emits a record that `fill` writes over a recycled one, or over a default one.
     #[inline]
     pub fn push_with(&mut self, time: Option<Timestamp>, fill: impl FnOnce(&mut T))

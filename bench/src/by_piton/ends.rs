@@ -43,12 +43,10 @@ impl Source for Memory {
         while room > 0 && self.next < events.len() {
             let until = (self.next + (RUN - self.next % RUN).min(room)).min(events.len());
             let run = &events[self.next..until];
-            for event in run {
-                if self.timed {
-                    feed.push_at(event.time(), *event);
-                } else {
-                    feed.push(*event);
-                }
+            if self.timed {
+                feed.extend_at(run.iter().map(|event| (event.time(), *event)));
+            } else {
+                run.iter().for_each(|event| feed.push(*event));
             }
             room -= run.len();
             self.next = until;

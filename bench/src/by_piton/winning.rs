@@ -46,17 +46,19 @@ struct Open {
     best: Option<Offered>,
 }
 
-const OPEN: ValueState<Option<Open>> = ValueState::new("open");
+const OPEN: ValueState<Open> = ValueState::new("open");
 /// Bids on an auction that has not come.
 const WAITING: ListState<Offered> = ListState::new("waiting");
 
 impl Open {
+    /// Returns whether a bid wins over all before it.
+    fn is_led_by(&self, bid: Offered) -> bool {
+        let rank = |bid: Offered| (bid.price, std::cmp::Reverse(bid.time));
+        (self.time..=self.expires).contains(&bid.time) && self.best.is_none_or(|best| rank(bid) > rank(best))
+    }
+
     fn take(&mut self, bid: Offered) {
-        if !(self.time..=self.expires).contains(&bid.time) {
-            return;
-        }
-        let rank = |bid: &Offered| (bid.price, std::cmp::Reverse(bid.time));
-        if self.best.as_ref().is_none_or(|best| rank(&bid) > rank(best)) {
+        if self.is_led_by(bid) {
             self.best = Some(bid);
         }
     }
@@ -81,13 +83,15 @@ impl Operator for WinningBids {
                 for bid in ctx.list_state(WAITING).take()? {
                     open.take(bid);
                 }
-                ctx.state(OPEN).set(Some(open))?;
+                ctx.state(OPEN).set(open)?;
                 ctx.timer_at(expires)
             }
             Either::Right(&Bid { price, time, .. }) => {
                 let bid = Offered { price, time };
-                if let Some(Some(_)) = ctx.state(OPEN).get()? {
-                    return ctx.state(OPEN).update(|open| open.iter_mut().for_each(|open| open.take(bid)));
+                if let Some(open) = ctx.state(OPEN).get()? {
+                    // Most bids change nothing: what is only read is neither noted nor written again.
+                    let leads = open.is_led_by(bid);
+                    return if leads { ctx.state(OPEN).modify(|open| open.take(bid)).map(drop) } else { Ok(()) };
                 }
                 ctx.list_state(WAITING).push(bid)?;
                 ctx.timer_at(time)
@@ -96,7 +100,7 @@ impl Operator for WinningBids {
     }
 
     fn on_timer(&mut self, timer: Timer, ctx: &mut Context<Won>) -> Result {
-        let Some(open) = ctx.state(OPEN).get()?.and_then(Option::as_ref) else {
+        let Some(open) = ctx.state(OPEN).get()? else {
             return drop_waiting(timer.at, ctx);
         };
         if open.expires > timer.at {
@@ -104,7 +108,7 @@ impl Operator for WinningBids {
             return Ok(());
         }
         let auction = ctx.key().as_u64().expect("the keys are numbers of auctions");
-        if let Some(Open { category, seller, best: Some(best), .. }) = ctx.state(OPEN).take()?.flatten() {
+        if let Some(Open { category, seller, best: Some(best), .. }) = ctx.state(OPEN).take()? {
             ctx.emit(Won { auction, category, seller, price: best.price, time: best.time });
         }
         Ok(())

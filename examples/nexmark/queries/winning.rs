@@ -44,17 +44,19 @@ struct Open {
     best: Option<Offered>,
 }
 
-const OPEN: ValueState<Option<Open>> = ValueState::new("open");
+const OPEN: ValueState<Open> = ValueState::new("open");
 /// Bids on an auction that has not come.
 const WAITING: ListState<Offered> = ListState::new("waiting");
 
 impl Open {
+    /// Returns whether a bid wins over all before it.
+    fn is_led_by(&self, bid: Offered) -> bool {
+        let rank = |bid: Offered| (bid.price, std::cmp::Reverse(bid.time));
+        (self.time..=self.expires).contains(&bid.time) && self.best.is_none_or(|best| rank(bid) > rank(best))
+    }
+
     fn take(&mut self, bid: Offered) {
-        if !(self.date_time..=self.expires).contains(&bid.date_time) {
-            return;
-        }
-        let rank = |bid: &Offered| (bid.price, std::cmp::Reverse(bid.date_time));
-        if self.best.as_ref().is_none_or(|best| rank(&bid) > rank(best)) {
+        if self.is_led_by(bid) {
             self.best = Some(bid);
         }
     }
@@ -79,13 +81,15 @@ impl Operator for WinningBids {
                 for bid in ctx.list_state(WAITING).take()? {
                     open.take(bid);
                 }
-                ctx.state(OPEN).set(Some(open))?;
+                ctx.state(OPEN).set(open)?;
                 ctx.timer_at(expires)
             }
             Either::Right(&Bid { price, date_time, .. }) => {
                 let bid = Offered { price, date_time };
-                if let Some(Some(_)) = ctx.state(OPEN).get()? {
-                    return ctx.state(OPEN).update(|open| open.iter_mut().for_each(|open| open.take(bid)));
+                if let Some(open) = ctx.state(OPEN).get()? {
+                    // Most bids change nothing: what is only read is neither noted nor written again.
+                    let leads = open.is_led_by(bid);
+                    return if leads { ctx.state(OPEN).modify(|open| open.take(bid)).map(drop) } else { Ok(()) };
                 }
                 ctx.list_state(WAITING).push(bid)?;
                 ctx.timer_at(date_time)
@@ -94,7 +98,7 @@ impl Operator for WinningBids {
     }
 
     fn on_timer(&mut self, timer: Timer, ctx: &mut Context<Won>) -> Result {
-        let Some(open) = ctx.state(OPEN).get()?.and_then(Option::as_ref) else {
+        let Some(open) = ctx.state(OPEN).get()? else {
             return drop_waiting(timer.at, ctx);
         };
         if open.expires > timer.at {
@@ -102,7 +106,7 @@ impl Operator for WinningBids {
             return Ok(());
         }
         let auction = ctx.key().as_u64().expect("the keys are numbers of auctions");
-        if let Some(Open { category, seller, best: Some(best), .. }) = ctx.state(OPEN).take()?.flatten() {
+        if let Some(Open { category, seller, best: Some(best), .. }) = ctx.state(OPEN).take()? {
             ctx.emit(Won { auction, category, seller, price: best.price, date_time: best.date_time });
         }
         Ok(())
