@@ -4,6 +4,7 @@
 //! cargo run --release -p bench --features peers                                 # all of it
 //! cargo run --release -p bench -- --query q5,kc --engine hand,piton --rounds 7  # a part
 //! cargo run --release -p bench --features peers -- --write                      # with a page and a chart in docs/benchmarks
+//! cargo run --release -p bench -- latency                                       # how long events take
 //! ```
 //!
 //! How it is measured stands in README.md beside this.
@@ -18,7 +19,10 @@ mod by_timely;
 mod engine;
 mod event;
 mod hand;
+mod job;
+mod latency;
 mod measure;
+mod page;
 mod query;
 mod report;
 #[cfg(test)]
@@ -28,6 +32,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use answer::Answer;
 use engine::Engine;
@@ -65,12 +71,19 @@ enum Command {
     /// Runs one task, told as JSON, and prints what was measured as JSON; the others are made of it.
     #[command(hide = true)]
     One { task: String },
+    /// As `one`, of the latency.
+    #[command(hide = true)]
+    OneLatency { task: String },
+    /// Measures how long events take at a steady pace, until they are seen and until they are committed.
+    Latency(latency::Arguments),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.command {
-        Some(Command::One { task }) => one(task),
+        Some(Command::One { task }) => one(task, measure::here),
+        Some(Command::OneLatency { task }) => one(task, latency::here),
+        Some(Command::Latency(arguments)) => latency::all(arguments),
         None => all(&arguments),
     };
     match done {
@@ -82,9 +95,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn one(task: &str) -> Result<(), String> {
+fn one<T: DeserializeOwned, M: Serialize>(task: &str, run: fn(&T) -> Result<M, String>) -> Result<(), String> {
     let task = serde_json::from_str(task).map_err(|error| format!("this is no task: {error}"))?;
-    let measured = measure::here(&task)?;
+    let measured = run(&task)?;
     println!("{}", serde_json::to_string(&measured).expect("it is plain data"));
     Ok(())
 }
