@@ -5,6 +5,7 @@
 //! cargo run --release -p bench -- --query q5,kc --engine hand,piton --rounds 7  # a part
 //! cargo run --release -p bench --features peers -- --write                      # with a page and a chart in docs/benchmarks
 //! cargo run --release -p bench -- latency                                       # how long events take
+//! cargo run --release -p bench -- scale                                         # how a job grows
 //! ```
 //!
 //! How it is measured stands in README.md beside this.
@@ -25,6 +26,7 @@ mod measure;
 mod page;
 mod query;
 mod report;
+mod scale;
 #[cfg(test)]
 mod tests;
 
@@ -74,6 +76,11 @@ enum Command {
     /// As `one`, of the latency.
     #[command(hide = true)]
     OneLatency { task: String },
+    /// As `one`, of the scale.
+    #[command(hide = true)]
+    OneScale { task: String },
+    /// Measures how a job behaves as it grows, and the least that one costs.
+    Scale(scale::Arguments),
     /// Measures how long events take at a steady pace, until they are seen and until they are committed.
     Latency(latency::Arguments),
 }
@@ -83,6 +90,8 @@ fn main() -> ExitCode {
     let done = match &arguments.command {
         Some(Command::One { task }) => one(task, measure::here),
         Some(Command::OneLatency { task }) => one(task, latency::here),
+        Some(Command::OneScale { task }) => one(task, scale::here),
+        Some(Command::Scale(arguments)) => scale::all(arguments),
         Some(Command::Latency(arguments)) => latency::all(arguments),
         None => all(&arguments),
     };

@@ -47,3 +47,17 @@ fn latency() {
         assert!(row[10].parse::<u64>().unwrap() > 1, "{row:?}");
     }
 }
+
+#[test]
+fn scale() {
+    let sizes = ["--parallelism", "1,2", "--subtasks", "1,5", "--jobs", "1,3", "--keys", "1000,5000", "--state", "1,2"];
+    let runs = ["--rows", "6000", "--idle", "500", "--changes", "2", "--interval", "600", "--rounds", "1"];
+    let arguments: Vec<&str> = ["scale"].into_iter().chain(sizes).chain(runs).collect();
+    let rows = rows(&arguments, "scale.md", &["scale-rows.svg", "scale-checkpoints.svg"]);
+    let sizes: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
+    assert_eq!(sizes, ["1", "2", "1", "5", "1", "5", "1", "3", "1000", "5000", "1", "2", "1000"]);
+    for row in &rows[8..12] {
+        let [full, changed] = [4, 9].map(|column| row[column].parse::<f64>().unwrap());
+        assert!(changed > 0.0 && changed < full / 4.0, "a change of 1 % writes little: {row:?}");
+    }
+}
