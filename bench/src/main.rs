@@ -4,6 +4,8 @@
 //! cargo run --release -p bench --features peers                                 # all of it
 //! cargo run --release -p bench -- --query q5,kc --engine hand,piton --rounds 7  # a part
 //! cargo run --release -p bench --features peers -- --write                      # with a page and a chart in docs/benchmarks
+//! cargo run --release -p bench -- latency                                       # how long events take
+//! cargo run --release -p bench -- scale                                         # how a job grows
 //! ```
 //!
 //! How it is measured stands in README.md beside this.
@@ -18,9 +20,13 @@ mod by_timely;
 mod engine;
 mod event;
 mod hand;
+mod job;
+mod latency;
 mod measure;
+mod page;
 mod query;
 mod report;
+mod scale;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +34,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use answer::Answer;
 use engine::Engine;
@@ -65,12 +73,26 @@ enum Command {
     /// Runs one task, told as JSON, and prints what was measured as JSON; the others are made of it.
     #[command(hide = true)]
     One { task: String },
+    /// As `one`, of the latency.
+    #[command(hide = true)]
+    OneLatency { task: String },
+    /// As `one`, of the scale.
+    #[command(hide = true)]
+    OneScale { task: String },
+    /// Measures how a job behaves as it grows, and the least that one costs.
+    Scale(scale::Arguments),
+    /// Measures how long events take at a steady pace, until they are seen and until they are committed.
+    Latency(latency::Arguments),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.command {
-        Some(Command::One { task }) => one(task),
+        Some(Command::One { task }) => one(task, measure::here),
+        Some(Command::OneLatency { task }) => one(task, latency::here),
+        Some(Command::OneScale { task }) => one(task, scale::here),
+        Some(Command::Scale(arguments)) => scale::all(arguments),
+        Some(Command::Latency(arguments)) => latency::all(arguments),
         None => all(&arguments),
     };
     match done {
@@ -82,9 +104,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn one(task: &str) -> Result<(), String> {
+fn one<T: DeserializeOwned, M: Serialize>(task: &str, run: fn(&T) -> Result<M, String>) -> Result<(), String> {
     let task = serde_json::from_str(task).map_err(|error| format!("this is no task: {error}"))?;
-    let measured = measure::here(&task)?;
+    let measured = run(&task)?;
     println!("{}", serde_json::to_string(&measured).expect("it is plain data"));
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use rustix::time::{ClockId, clock_gettime};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Answer;
@@ -38,18 +39,22 @@ pub(crate) struct Measured {
 
 /// Runs a task in a process of its own.
 pub(crate) fn apart(task: &Task) -> Result<Measured, String> {
-    let what = || format!("{} of {}", task.query.name(), task.engine.name());
+    in_process("one", task, &format!("{} of {}", task.query.name(), task.engine.name()))
+}
+
+/// Runs a hidden command with a task in a process of its own, and returns what that measured.
+pub(crate) fn in_process<T: DeserializeOwned>(command: &str, task: &impl Serialize, what: &str) -> Result<T, String> {
     let program = std::env::current_exe().map_err(|error| format!("this program is not to be found: {error}"))?;
     let told = serde_json::to_string(task).expect("a task is plain data");
     let output = Command::new(program)
-        .args(["one", &told])
+        .args([command, &told])
         .stderr(Stdio::inherit())
         .output()
-        .map_err(|error| format!("{} did not start: {error}", what()))?;
+        .map_err(|error| format!("{what} did not start: {error}"))?;
     if !output.status.success() {
-        return Err(format!("{} ended with {}", what(), output.status));
+        return Err(format!("{what} ended with {}", output.status));
     }
-    serde_json::from_slice(&output.stdout).map_err(|error| format!("{} told something else: {error}", what()))
+    serde_json::from_slice(&output.stdout).map_err(|error| format!("{what} told something else: {error}"))
 }
 
 /// Runs a task in this process, which can do so once.
@@ -74,26 +79,30 @@ fn read(cache: &Path, events: usize) -> Result<Vec<event::Event>, String> {
 }
 
 /// Returns how long processors have worked on this process.
-fn processor_seconds() -> f64 {
+pub(crate) fn processor_seconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// What Linux tells of the memory of this process.
-struct Memory;
+pub(crate) struct Memory;
 
 impl Memory {
     /// Forgets the peak so far, and returns how much there is, in MB.
-    fn reset() -> f64 {
+    pub(crate) fn reset() -> f64 {
         // Where it is not allowed, the peak is that of reading the events, and too high.
         let reset = std::fs::write("/proc/self/clear_refs", "5");
         if let Err(error) = reset {
             eprintln!("the peak of memory includes what came before: {error}");
         }
+        Memory::now_mb()
+    }
+
+    pub(crate) fn now_mb() -> f64 {
         Memory::told("VmRSS:")
     }
 
-    fn peak_mb() -> f64 {
+    pub(crate) fn peak_mb() -> f64 {
         Memory::told("VmHWM:")
     }
 

@@ -7,6 +7,7 @@ use plotters::prelude::*;
 
 use crate::engine::Engine;
 use crate::measure::Measured;
+use crate::page;
 use crate::query::Query;
 
 /// All rounds of one query by one engine.
@@ -78,33 +79,14 @@ pub(crate) fn table(cells: &[Cell], events: usize) -> String {
 
 /// Returns what stands above a table: the machine, and the command.
 pub(crate) fn heading(events: usize, rounds: usize) -> String {
-    let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let models: Vec<&str> = processors
-        .lines()
-        .filter_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, model)| model.trim()))
-        .collect();
-    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kilobytes =
-        memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
-    let gigabytes: f64 = kilobytes.unwrap_or(f64::NAN) / 1e6;
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let busy: Vec<&str> = load.split(' ').take(3).collect();
-    let features = if cfg!(feature = "peers") { " --features peers" } else { "" };
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
     format!(
         "# NEXMark and a keyed count\n\n\
          The same {events} events of 40 bytes in memory, the same answers, {rounds} rounds in which the engines take turns, \
          each run in a process of its own. Medians; a ratio is that of the CPU seconds to the loop by hand of the same \
          round. Peak memory is beyond the events. What each query asks and each engine does stands in \
          [bench](../../bench/README.md).\n\n\
-         - machine: {} × {}, {gigabytes:.0} GB, Linux {}, load {} at the end\n\
-         - command: `cargo run --release -p bench{features} -- {}`\n\n",
-        models.len(),
-        models.first().unwrap_or(&"unknown"),
-        kernel.trim(),
-        busy.join(" "),
-        arguments.join(" "),
+         {}",
+        page::machine(),
     )
 }
 
