@@ -11,6 +11,7 @@ use crate::cli::resume::{self, Discard, open_store};
 use crate::cli::run;
 use crate::cli::serve::accept::Limits;
 use crate::cli::serve::host::Message;
+use crate::cli::serve::savepoints;
 use crate::cli::traces::Spans;
 use crate::clock::Clock;
 use crate::config::OnCancel;
@@ -91,7 +92,8 @@ fn live(
     let of_plan = plan.clone();
     let open = move || open_store(&of_plan, options);
     let from = &plan.settings.recovery.resume;
-    let (store, _claim) = resume::open(plan, from, Discard::default(), Unmapped::Refuse, &open)?;
+    let (mut store, _claim) = resume::open(plan, from, Discard::default(), Unmapped::Refuse, &open)?;
+    savepoints::tidy(store.as_mut());
     let mut first = Some(store);
     let opener: Opener = Box::new(move || match first.take() {
         Some(store) => Ok(store),
