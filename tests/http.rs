@@ -236,7 +236,33 @@ fn a_region_that_is_down_is_told_as_such() {
     assert_eq!([status(0), status(1), status(2)], ["RESTARTING", "RESTARTING", "RUNNING"], "{job}");
     let incidents = job["incidents"].as_array().unwrap();
     assert!(incidents.iter().any(|incident| incident["event"] == "restarting"), "{job}");
-    served.get_until("/api/jobs/my%20job", |job| job["state"] == "RUNNING" && job["restarts"] == 1);
+    let job = served.get_until("/api/jobs/my%20job", |job| job["state"] == "RUNNING" && job["restarts"] == 1);
+    // Those that it has taken since then, and since when.
+    let since = |vertex: usize| job["vertices"][vertex]["metrics"]["read-records-since"].as_i64();
+    let started = job["vertices"][1]["start-time"].as_i64();
+    assert_eq!(since(0), None, "{job}");
+    assert!(since(1) > started && started.is_some(), "{job}");
+}
+
+#[test]
+fn a_region_that_has_finished_is_told_as_such_with_its_last_numbers_in_later_runs_too() {
+    let mut served = Served::start(&TOPOLOGY.replacen("rows = 100000000", "rows = 400", 1), &[]);
+    let mut written = None;
+    for run in 0..2 {
+        let is_over = |job: &Value| job["vertices"][0]["status"] == "FINISHED";
+        let job = served.get_until("/api/jobs/my%20job", is_over);
+        let of = |vertex: usize| (&job["vertices"][vertex]["status"], &job["vertices"][vertex]["metrics"]);
+        assert_eq!(of(0).1["read-records"], 400, "run {run}: {job}");
+        let rows = of(1).1["write-records"].as_u64();
+        assert!(rows > Some(0) && *written.get_or_insert(rows) == rows, "run {run}: {job}");
+        assert_eq!(of(1).0, "FINISHED", "run {run}: {job}");
+        assert_eq!((of(2).0, &job["state"]), (&json!("RUNNING"), &json!("RUNNING")), "run {run}: {job}");
+        served.send("POST", "/api/jobs/my%20job/stop", &[], "").json(200);
+        served.wait().expect(0);
+        if run == 0 {
+            served.run(&[]);
+        }
+    }
 }
 
 #[test]
@@ -279,6 +305,7 @@ fn a_savepoint_is_made_and_the_job_stopped_on_request() {
     let is_last = |item: &&Value| item["region"] == "numbers" && item["id"] == json!(window);
     let last = said["history"].as_array().unwrap().iter().find(is_last).unwrap_or_else(|| panic!("{window}: {said}"));
     assert_eq!((&last["status"], &last["num_acknowledged_subtasks"]), (&json!("COMPLETED"), &json!(3)));
+    assert_eq!((&last["is_savepoint"], &last["savepoint"]), (&json!(true), &json!("two")));
     let exact = served.get(&format!("/api/jobs/my%20job/checkpoints/{window}?region=numbers")).json(200);
     assert_eq!((&exact["is_abridged"], &exact["verdict"]), (&json!(true), &last["verdict"]));
     served.send("POST", "/api/jobs/my%20job/stop", &[], "").json(200);
@@ -322,7 +349,7 @@ fn a_terminal_shows_what_a_job_does() {
         assert!(!shown.contains('\x1b'), "{shown:?}");
     }
     top(&[&url]).expect(1).says(&["a token is needed", "PITON__HTTP__TOKEN"]);
-    top(&["https://localhost:1"]).expect(2).says(&["write http://HOST:PORT"]);
+    top(&["ftp://localhost:1"]).expect(2).says(&["write http://HOST:PORT"]);
     let file = served.job.path("job.toml");
     top(&[file.to_str().unwrap()]).expect(2).says(&["does not say where the job answers", "[http]"]);
     // By its file, if that says where.

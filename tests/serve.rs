@@ -223,6 +223,24 @@ fn jobs_are_submitted_upgraded_stopped_and_deleted() {
 }
 
 #[test]
+fn of_the_savepoints_before_upgrades_the_newest_are_kept_and_those_with_a_name() {
+    let mut served = Served::start(&[]);
+    let rate = |rate: u32| named("a").replace("500/s", &format!("{rate}/s"));
+    assert_eq!(served.send("POST", "/api/jobs", &rate(500)).0, 200);
+    served.commits("a", 1);
+    assert_eq!(served.send("POST", "/api/jobs/a/savepoint", "{\"name\": \"mine\"}").0, 200);
+    for more in 1..8 {
+        let (status, said) = served.send("POST", "/api/jobs/a/upgrade", &rate(500 + more));
+        assert_eq!(status, 200, "{said}");
+    }
+    let (_, said) = served.send("GET", "/api/jobs/a/savepoints", "");
+    let names = said["savepoints"].as_array().unwrap().iter().map(|savepoint| savepoint["name"].as_str().unwrap());
+    let (own, mine): (Vec<&str>, Vec<&str>) = names.partition(|name| name.starts_with("upgrade-"));
+    assert_eq!((own.len(), &mine[..]), (5, &["mine"][..]), "{said}");
+    served.stop();
+}
+
+#[test]
 fn the_folder_says_which_jobs_run() {
     let mut served = Served::start(&[("a", &topology(-1, ""))]);
     served.commits("a", 1);

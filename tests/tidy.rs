@@ -74,8 +74,21 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
     ("actix", &["src/runtime/"], "only `src/runtime/` names actix"),
     ("actix_rt", &["src/runtime/"], "only `src/runtime/` names actix"),
     ("actix_web", &["src/http/server.rs"], "only `src/http/server.rs` names actix-web"),
-    ("rustls", &["src/http/tls.rs"], "only `src/http/tls.rs` names rustls"),
-    ("rustls_graviola", &["src/http/tls.rs"], "only `src/http/tls.rs` names rustls"),
+    (
+        "rustls",
+        &["src/http/tls.rs", "src/cli/client/tls.rs"],
+        "only `src/http/tls.rs` and `src/cli/client/tls.rs` name rustls",
+    ),
+    (
+        "rustls_graviola",
+        &["src/http/tls.rs", "src/cli/client/tls.rs"],
+        "only `src/http/tls.rs` and `src/cli/client/tls.rs` name rustls",
+    ),
+    ("opentelemetry", &["src/cli/traces/"], "only `src/cli/traces/` names opentelemetry"),
+    ("opentelemetry_sdk", &["src/cli/traces/"], "only `src/cli/traces/` names opentelemetry"),
+    ("opentelemetry_otlp", &["src/cli/traces/"], "only `src/cli/traces/` names opentelemetry"),
+    ("opentelemetry_http", &["src/cli/traces/"], "only `src/cli/traces/` names opentelemetry"),
+    ("tracing_opentelemetry", &["src/cli/traces/"], "only `src/cli/traces/` names opentelemetry"),
     ("sled", &["src/store/sled.rs", "src/store/sled/"], "only `src/store/sled.rs` names sled"),
     ("config", &["src/config/"], "only `src/config/` names the crate `config`"),
 ];

@@ -149,6 +149,38 @@ fn a_job_with_a_certificate_answers_by_tls_alone_and_still_asks_for_its_token() 
 }
 
 #[test]
+fn the_terminal_shows_a_job_that_answers_by_tls_to_whoever_believes_its_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = Job::new(folder.path(), TOPOLOGY);
+    let key = Key::new();
+    let certificate = key.certificate("127.0.0.1");
+    write(folder.path(), &pem("CERTIFICATE", &certificate), &key.pem());
+    let mut life = job.start(&[]);
+    job.wait_for(&mut life, "a checkpoint", |events| events.iter().any(|event| event["event"] == "committed"));
+    let said = life.said();
+    let (_, rest) = said.split_once("page, API and metrics: https://").expect("it says where it listens");
+    let address = rest.split('/').next().unwrap();
+
+    let top = |args: &[&str], trusted: &str| {
+        let mut command = std::process::Command::new(binary::process::piton());
+        command.args(["top", "--once"]).args(args).env("PITON__HTTP__TOKEN", "open sesame");
+        command.env("SSL_CERT_FILE", folder.path().join(trusted)).env_remove("SSL_CERT_DIR");
+        job.spawn(command).wait()
+    };
+    let url = format!("https://{address}");
+    assert!(top(&[&url], "tls/certificate.pem").expect(0).stdout.starts_with("secret: running"));
+    std::fs::write(folder.path().join("other.pem"), pem("CERTIFICATE", &Key::new().certificate("127.0.0.1"))).unwrap();
+    top(&[&url], "other.pem").expect(1).says(&["nobody answers at https://", "certificate"]);
+    // By its file, which names the certificate.
+    let file = job.path("job.toml");
+    let listen = format!("http.listen=\"{address}\"");
+    let by_file = top(&[file.to_str().unwrap(), "--set", &listen], "other.pem");
+    assert!(by_file.expect(0).stdout.starts_with("secret: running"));
+    life.signal("TERM");
+    life.wait().expect(0);
+}
+
+#[test]
 fn what_is_wrong_with_a_certificate_or_its_key_is_said_with_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let job = Job::new(folder.path(), TOPOLOGY);

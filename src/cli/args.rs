@@ -78,6 +78,11 @@ pub(super) enum Command {
 }
 
 impl Command {
+    /// Returns whether jobs run in this very process, and not for a trial.
+    pub(super) fn runs_jobs(&self) -> bool {
+        matches!(self, Command::Run(RunArgs { supervise: false, .. }) | Command::Serve(_))
+    }
+
     /// Returns what is logged if nobody says: a simulation is full of what would worry anybody.
     pub(super) fn log(&self) -> Log {
         match self {

@@ -62,7 +62,7 @@ fn diff_two(plan: &Plan, ids: &[String]) -> Result {
 fn nothing(plan: &Plan, wanted: &Wanted, terminal: &Terminal) -> Result {
     let place = plan.settings.store.path.display();
     if !wanted.0.is_empty() {
-        return Err(Error::state(format!("there are no checkpoints in \"{place}\" yet")));
+        return Err(Error::config(format!("there are no checkpoints in \"{place}\" yet")));
     }
     terminal.say(&format!("no checkpoints yet in \"{place}\""));
     Ok(())
@@ -123,7 +123,7 @@ impl Wanted {
             {
                 let windows: Vec<String> = kept.iter().map(|info| info.window.to_string()).collect();
                 let message = format!("there is no checkpoint of window {window} (kept: {})", windows.join(", "));
-                return Err(Error::state(message));
+                return Err(Error::config(message));
             }
         }
         let is_wanted = |info: &CheckpointInfo| match otherwise {

@@ -134,7 +134,7 @@ fn show(letters: &[Letter], wanted: &Wanted, plan: &Plan) -> Result {
     if let Some(id) = wanted.0.iter().find(|id| !letters.iter().any(|letter| fits(id, letter))) {
         let place = plan.settings.store.path.display();
         let there = count(letters.len() as u64, "dead letter");
-        return Err(Error::state(format!("there is no dead letter {id} in \"{place}\" ({there} in all)")));
+        return Err(Error::config(format!("there is no dead letter {id} in \"{place}\" ({there} in all)")));
     }
     let found = letters.iter().filter(|letter| wanted.0.iter().any(|id| fits(id, letter)));
     let parts: Vec<String> = found.map(describe).collect();

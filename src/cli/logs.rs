@@ -60,15 +60,20 @@ impl LogFormat {
     }
 }
 
-/// Sends what is logged to the terminal.
+/// What else takes log lines and spans.
+type Layered = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Sends what is logged to the terminal, and to what else takes it.
 ///
 /// # Errors
 /// If a variable does not say which log lines are wanted.
-pub(super) fn install(terminal: &Terminal, log: Log) -> Result {
+pub(super) fn install(terminal: &Terminal, log: Log, also: Option<Layered>) -> Result {
     let filter = filter(terminal.is_interactive(), log)?;
     let lines = lines(terminal.format(), terminal.is_interactive(), Lines(terminal.clone()));
+    let mut layers = vec![lines.with_filter(filter).boxed()];
+    layers.extend(also);
     // It fails if the program has set up its own logging before: then that is what it wants.
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines.with_filter(filter))).ok();
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layers)).ok();
     Ok(())
 }
 

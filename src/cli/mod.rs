@@ -7,6 +7,7 @@
 mod args;
 mod chaos;
 mod checkpoints;
+mod client;
 pub(crate) mod deadletters;
 mod diff;
 mod events;
@@ -35,6 +36,7 @@ mod table;
 mod terminal;
 mod text;
 mod top;
+mod traces;
 mod written;
 
 use std::process::ExitCode;
@@ -44,6 +46,7 @@ use clap::Parser as _;
 use crate::cli::args::{Cli, Command};
 use crate::cli::logs::LogFormat;
 use crate::cli::terminal::Terminal;
+use crate::cli::traces::Traces;
 use crate::error::{Error, ErrorKind, Result};
 use crate::topology::Registry;
 
@@ -67,7 +70,13 @@ pub fn main(registry: Registry) -> ExitCode {
     };
     let format = LogFormat::of(cli.log_format);
     let terminal = Terminal::new(*format.as_ref().unwrap_or(&LogFormat::Text));
-    let outcome = format.and_then(|_| logs::install(&terminal, cli.command.log())).and_then(|()| {
+    // Until everything is over, so that what is left is sent.
+    let traces = cli.command.runs_jobs().then(Traces::begin);
+    let layer = traces.as_ref().and_then(Traces::layer);
+    let outcome = format.and_then(|_| logs::install(&terminal, cli.command.log(), layer)).and_then(|()| {
+        if let Some(traces) = &traces {
+            traces.tell();
+        }
         panics::install();
         panics::guard(|| dispatch(cli, &registry, &terminal))
     });

@@ -15,6 +15,7 @@ use crate::cli::resume::{self, Discard, open_store};
 use crate::cli::summary;
 use crate::cli::supervise;
 use crate::cli::terminal::Terminal;
+use crate::cli::traces::Spans;
 use crate::clock::Clock;
 use crate::config::{OnCancel, Resume};
 use crate::error::{Error, ErrorKind, Result};
@@ -59,10 +60,13 @@ pub(super) fn run(args: &RunArgs, registry: &Registry, terminal: &Terminal) -> R
     };
     let log = Arc::new(Mutex::new(log));
     let started = clock.monotonic();
-    let ended = start(args, &plan, terminal, &clock, &log, signals, chaos);
+    let spans = Arc::new(Mutex::new(Spans::begin(&plan.settings.job.name, &clock)));
+    let ended = start(args, &plan, terminal, &clock, Told { log: &log, spans: &spans }, signals, chaos);
     terminal.show(None);
+    let last = last_event(&ended);
+    spans.lock().on(&last);
     if let Some(log) = log.lock().as_mut() {
-        log.write(&last_event(&ended));
+        log.write(&last);
     }
     match ended? {
         Ended::AlreadyFinished(outcome) => summary::already_finished(&plan, &outcome, terminal),
@@ -81,12 +85,18 @@ pub(super) fn run(args: &RunArgs, registry: &Registry, terminal: &Terminal) -> R
     Ok(())
 }
 
+/// Who is told what happens, beside those that `start` makes.
+struct Told<'a> {
+    log: &'a Arc<Mutex<Option<EventLog>>>,
+    spans: &'a Arc<Mutex<Spans>>,
+}
+
 fn start(
     args: &RunArgs,
     plan: &Plan,
     terminal: &Terminal,
     clock: &Clock,
-    log: &Arc<Mutex<Option<EventLog>>>,
+    told: Told<'_>,
     signals: Option<Signals>,
     chaos: Option<Within>,
 ) -> Result<Ended> {
@@ -120,7 +130,7 @@ fn start(
     if shows_progress(args, plan, terminal) {
         terminal.show(Some(live.bar(&plan.settings.job.name, &progress, clock.clone())));
     }
-    let log = Arc::clone(log);
+    let (log, spans) = (Arc::clone(told.log), Arc::clone(told.spans));
     let options = RunOptions {
         control: Some(plan.settings.store.path.clone()),
         signals,
@@ -134,6 +144,7 @@ fn start(
             metrics.on(event);
             shown.on(event);
             tell(event);
+            spans.lock().on(event);
             if let Some(log) = log.lock().as_mut() {
                 log.write(event);
             }

@@ -93,7 +93,8 @@ impl<'a> Layered<'a> {
                 problems.in_override(format!("--set {}", beginning_of(assignment)), too_deep(&path));
                 continue;
             }
-            layers.push(layered.override_at(&path, value.trim(), format!("--set {}", path.join("."))));
+            let value = layered.set_at(&path, value.trim(), &overrides.environment, problems);
+            layers.push(Layer::new(&value, &format!("--set {}", path.join("."))));
         }
         layered.merge(layers, known, problems);
         Some(layered)
@@ -101,6 +102,31 @@ impl<'a> Layered<'a> {
 
     /// Turns `value` at `path` into a layer of its own.
     fn override_at(&mut self, path: &[String], value: &str, origin: String) -> Layer {
+        Layer::new(&self.nested_at(path, value), &origin)
+    }
+
+    /// Turns what is given after `--set` into tables, with variables replaced as in the file.
+    fn set_at(
+        &mut self,
+        path: &[String],
+        value: &str,
+        environment: &BTreeMap<String, String>,
+        problems: &mut Problems,
+    ) -> Value {
+        let mut nested = self.nested_at(path, value);
+        let mut replaced = Vec::new();
+        variables::replace(&mut nested, "", environment, &mut replaced, problems);
+        for path in replaced {
+            let meant = get(&nested, &path).and_then(Value::as_str).and_then(parse_value);
+            match meant {
+                Some(value) => self.alternatives.insert(path, value),
+                None => self.alternatives.remove(&path),
+            };
+        }
+        nested
+    }
+
+    fn nested_at(&mut self, path: &[String], value: &str) -> Value {
         let text = Value::String(value.to_string());
         let value = match parse_value(value) {
             Some(value) => {
@@ -112,8 +138,7 @@ impl<'a> Layered<'a> {
                 text
             }
         };
-        let nested = path.iter().rev().fold(value, |inner, key| Value::Table(Table::from_iter([(key.clone(), inner)])));
-        Layer::new(&nested, &origin)
+        path.iter().rev().fold(value, |inner, key| Value::Table(Table::from_iter([(key.clone(), inner)])))
     }
 
     fn merge(&mut self, layers: Vec<Layer>, known: &[&str], problems: &mut Problems) {

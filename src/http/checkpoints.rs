@@ -61,6 +61,9 @@ pub(super) struct Checkpoint {
     unaligned: bool,
     /// Why it took so long or failed, once that is known.
     verdict: Option<String>,
+    /// The newest savepoint that it has become part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    savepoint: Option<String>,
 }
 
 /// What has become of a checkpoint.
@@ -102,6 +105,15 @@ impl Checkpoints {
     /// Adds those of earlier runs, oldest first. They count, but for those that ended with their run.
     pub(super) fn add_past(&mut self, past: Vec<Checkpoint>) {
         for checkpoint in past {
+            // It was written down again when it became part of a savepoint.
+            let is_same = |of: &&mut Checkpoint| {
+                (&of.region, of.window, of.triggered_ms)
+                    == (&checkpoint.region, checkpoint.window, checkpoint.triggered_ms)
+            };
+            if let Some(before) = self.kept.iter_mut().rev().find(is_same) {
+                *before = checkpoint;
+                continue;
+            }
             self.triggered += 1;
             match checkpoint.status {
                 Status::Completed { .. } => self.completed += 1,
@@ -155,7 +167,12 @@ impl Checkpoints {
                 self.restored.retain(|(of, ..)| of != region);
                 self.restored.push((region.clone(), *window, now));
             }
-            Event::Savepoint { name, window } => self.savepoint = Some((name.clone(), *window, now)),
+            Event::Savepoint { name, window, regions } => {
+                self.savepoint = Some((name.clone(), *window, now));
+                for (region, window) in regions {
+                    self.saved(name, region, *window);
+                }
+            }
             _ => {}
         }
     }
@@ -176,6 +193,7 @@ impl Checkpoints {
             under_way: 0,
             unaligned: false,
             verdict: None,
+            savepoint: None,
         });
     }
 
@@ -196,6 +214,16 @@ impl Checkpoints {
         // Nobody may take them away: then the newest are written down, too, when somebody does.
         if self.concluded.len() < KEPT {
             self.concluded.push(line);
+        }
+    }
+
+    /// Takes note that a checkpoint has become part of a savepoint, perhaps after it has been written down.
+    fn saved(&mut self, name: &str, region: &str, window: u64) {
+        let is_meant = |of: &&mut Checkpoint| of.window == window && of.region == region;
+        let Some(checkpoint) = self.kept.iter_mut().rev().find(is_meant) else { return };
+        checkpoint.savepoint = Some(name.to_string());
+        if checkpoint.status != Status::InProgress && self.concluded.len() < KEPT {
+            self.concluded.push(checkpoint.line());
         }
     }
 
@@ -335,7 +363,7 @@ impl Checkpoint {
             "id": self.window,
             "region": self.region,
             "status": self.status.name(),
-            "is_savepoint": false,
+            "is_savepoint": self.savepoint.is_some(),
             "checkpoint_type": if self.unaligned { "UNALIGNED" } else { "CHECKPOINT" },
             "trigger_timestamp": self.triggered_ms,
             "latest_ack_timestamp": self.latest_ack_ms.unwrap_or(-1),
@@ -349,6 +377,9 @@ impl Checkpoint {
             "num_acknowledged_subtasks": self.acknowledged,
             "verdict": self.verdict.clone().unwrap_or_else(|| verdict::of(self, now)),
         });
+        if let Some(savepoint) = &self.savepoint {
+            item["savepoint"] = json!(savepoint);
+        }
         if let Status::Failed { at, reason, operator } = &self.status {
             item["failure_timestamp"] = json!(at);
             item["failure_message"] = json!(reason);

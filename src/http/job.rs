@@ -47,6 +47,8 @@ struct Told {
     restarts_of: BTreeMap<String, u64>,
     /// Regions that are down, until they are restarted.
     down: BTreeSet<String>,
+    /// When regions were restarted last.
+    since: BTreeMap<String, i64>,
     letters: BTreeMap<String, u64>,
     /// What went wrong, oldest first, and when.
     incidents: VecDeque<(i64, Event)>,
@@ -87,6 +89,7 @@ impl Job {
                 restarts: BTreeMap::new(),
                 restarts_of: BTreeMap::new(),
                 down: BTreeSet::new(),
+                since: BTreeMap::new(),
                 letters: BTreeMap::new(),
                 incidents: VecDeque::new(),
                 ended: None,
@@ -115,6 +118,7 @@ impl Job {
             Event::Restarted { operator, region, scope, .. } => {
                 if *scope == "region" {
                     told.down.remove(region);
+                    told.since.insert(region.clone(), now);
                 }
                 *told.restarts.entry(operator.clone()).or_default() += 1;
                 *told.restarts_of.entry(region.clone()).or_default() += 1;
@@ -279,7 +283,7 @@ impl Job {
             "records-out": self.progress.records_out(),
             "restarts": told.restarts_of.values().sum::<u64>(),
             "dead-letters": told.letters.values().sum::<u64>(),
-            "regions": self.regions.iter().map(|region| region_of(region, told)).collect::<Vec<Value>>(),
+            "regions": self.regions.iter().map(|region| self.region(region, told)).collect::<Vec<Value>>(),
             "incidents": told.incidents.iter().rev().map(incident).collect::<Vec<Value>>(),
         });
         if let Some(reason) = told.ended.as_ref().and_then(|over| over.reason.as_ref()) {
@@ -295,7 +299,15 @@ impl Job {
         let counted = |counts: &BTreeMap<String, u64>| {
             counts.iter().filter(|(operator, _)| vertex.holds(operator)).map(|(_, count)| count).sum::<u64>()
         };
-        let state = told.state_of(&vertex.region);
+        let state = self.state_of(told, &vertex.region);
+        let since = told.since.get(&*vertex.region).copied().or(told.started_ms);
+        // What several have read together is nobody's in particular.
+        let before = self.progress.finished(&vertex.region).filter(|_| own.is_empty()).unwrap_or_default();
+        let is_alone = |kind: fn(&Vertex) -> bool| {
+            self.vertices.iter().filter(|of| of.region == vertex.region && kind(of)).count() == 1
+        };
+        let read_before = if vertex.is_source && is_alone(|of| of.is_source) { before.0 } else { 0 };
+        let written_before = if is_alone(|of| of.is_sink) { before.1 } else { 0 };
         let started = told.started_ms.unwrap_or(-1);
         let newest = told.checkpoints.newest(&vertex.region);
         let parts = newest.iter().flat_map(|newest| &newest.parts).filter(|part| part.operator == *vertex.id);
@@ -327,9 +339,11 @@ impl Job {
             "duration": if started < 0 { 0 } else { now.saturating_sub(started) },
             "tasks": { state: vertex.parallelism },
             "metrics": {
-                "read-records": if vertex.is_source { sum(|of| of.read) } else { sum(|of| of.taken) },
+                "read-records": if vertex.is_source { sum(|of| of.read) + read_before } else { sum(|of| of.taken) },
+                // A source's are those since the job first began.
+                "read-records-since": since.filter(|_| !vertex.is_source),
                 "read-records-complete": true,
-                "write-records": if vertex.is_sink { json!(sum(|of| of.written)) } else { Value::Null },
+                "write-records": if vertex.is_sink { json!(sum(|of| of.written) + written_before) } else { Value::Null },
                 "write-records-complete": vertex.is_sink,
             },
             "state-size": parts.map(state_of).sum::<u64>(),
@@ -338,6 +352,23 @@ impl Job {
             "watermark": watermark.map_or(Value::Null, crate::http::watermark),
             "subtasks": own.iter().map(subtask).collect::<Vec<Value>>(),
         })
+    }
+
+    fn region(&self, name: &str, told: &Told) -> Value {
+        let newest = told.checkpoints.newest(name);
+        json!({
+            "name": name,
+            "status": self.state_of(told, name),
+            "restarts": told.restarts_of.get(name).copied().unwrap_or(0),
+            "window": newest.map(|newest| newest.window),
+        })
+    }
+
+    fn state_of(&self, told: &Told, region: &str) -> &'static str {
+        match told.state_of(region) {
+            "RUNNING" if self.progress.finished(region).is_some() => "FINISHED",
+            state => state,
+        }
     }
 
     /// Says what Flink says at `/jobs/:jobid/checkpoints/config`.
@@ -400,16 +431,6 @@ impl Told {
             "CREATED"
         }
     }
-}
-
-fn region_of(name: &str, told: &Told) -> Value {
-    let newest = told.checkpoints.newest(name);
-    json!({
-        "name": name,
-        "status": told.state_of(name),
-        "restarts": told.restarts_of.get(name).copied().unwrap_or(0),
-        "window": newest.map(|newest| newest.window),
-    })
 }
 
 fn incident((at, event): &(i64, Event)) -> Value {

@@ -26,6 +26,8 @@ use serde_json::{Value, json};
 pub use job::Job;
 pub use jobs::{Alone, Jobs, Order, Said, pass_on, refusal};
 pub use server::{Bound, Server};
+#[cfg(feature = "tls")]
+pub(crate) use tls::lacks;
 
 /// Says how far event time has come, in ms; nothing before it has begun, or when it has come to its end.
 fn watermark(watermark: i64) -> Value {

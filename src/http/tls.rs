@@ -7,6 +7,8 @@ use crate::error::{Error, Result};
 
 #[cfg(feature = "tls")]
 pub(super) use with::Tls;
+#[cfg(feature = "tls")]
+pub(crate) use with::lacks;
 
 /// What a server shows and keeps to: nothing, as this program was built without TLS.
 #[cfg(not(feature = "tls"))]
@@ -88,7 +90,7 @@ mod with {
 
     /// Returns what the processor would have to be able to do: graviola panics if it cannot.
     #[cfg(target_arch = "x86_64")]
-    fn lacks() -> Option<&'static str> {
+    pub(crate) fn lacks() -> Option<&'static str> {
         let has = [
             ("AES", std::arch::is_x86_feature_detected!("aes")),
             ("PCLMULQDQ", std::arch::is_x86_feature_detected!("pclmulqdq")),
@@ -101,7 +103,7 @@ mod with {
     }
 
     #[cfg(target_arch = "aarch64")]
-    fn lacks() -> Option<&'static str> {
+    pub(crate) fn lacks() -> Option<&'static str> {
         let has = [
             ("AES", std::arch::is_aarch64_feature_detected!("aes")),
             ("PMULL", std::arch::is_aarch64_feature_detected!("pmull")),

@@ -139,6 +139,8 @@ pub enum Event {
         name: String,
         /// The window that it holds (of the region with the highest).
         window: u64,
+        /// The window that it holds of each region.
+        regions: std::collections::BTreeMap<String, u64>,
     },
     /// The job has come to its end, or was stopped.
     Finished {

@@ -169,6 +169,7 @@ fn run_regions(
             resumed_from.insert(blueprint.name.clone(), head.0);
         }
         if let Some((read, written)) = finished {
+            options.progress.finish(&blueprint.name, read, written);
             before.windows.insert(blueprint.name, head);
             before.records_in += read;
             before.records_out += written;

@@ -1,5 +1,6 @@
 //! How far a running job has come, for whoever looks.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 
@@ -15,6 +16,8 @@ pub struct Progress {
     watched: Arc<Mutex<Vec<Watched>>>,
     /// What regions that had finished before had read and written.
     before: Arc<Mutex<(u64, u64)>>,
+    /// Regions whose input has ended, and what those that had done so before had read and written.
+    finished: Arc<Mutex<BTreeMap<String, (u64, u64)>>>,
     look: Look,
 }
 
@@ -69,6 +72,17 @@ impl Progress {
     /// Returns what looks into the store of the job.
     pub(crate) fn look(&self) -> &Look {
         &self.look
+    }
+
+    /// Takes note that a region has finished, and of what it had read and written if it did so in another process.
+    pub(crate) fn finish(&self, region: &str, read: u64, written: u64) {
+        self.finished.lock().insert(region.to_string(), (read, written));
+    }
+
+    /// Returns what a region that has finished had read and written if it did so in another process, or zeros; nothing
+    /// of one that has not.
+    pub fn finished(&self, region: &str) -> Option<(u64, u64)> {
+        self.finished.lock().get(region).copied()
     }
 
     /// Counts what regions that had finished before had read and written.

@@ -106,6 +106,7 @@ pub(crate) struct Supervisor {
     time: Time,
     rng: Pcg64Mcg,
     listener: Listener,
+    progress: Progress,
     outcome: Arc<Mutex<Option<Outcome>>>,
     promises: Promises,
     restarts: u64,
@@ -140,6 +141,7 @@ impl Supervisor {
             time: spec.time,
             rng: spec.rng,
             listener: spec.listener,
+            progress: spec.progress,
             outcome: spec.outcome,
             restarts: 0,
             failures: Vec::new(),
@@ -271,6 +273,9 @@ impl Supervisor {
             }
             coordinator::Command::Done { finished, .. } => {
                 region.finished = finished;
+                if finished {
+                    self.progress.finish(&name, 0, 0);
+                }
                 region.over = true;
                 region.halt();
                 let window = region.committed;

@@ -31,6 +31,20 @@ fn a_mistake_on_the_command_line() {
 }
 
 #[test]
+fn variables_are_replaced_in_what_is_set_on_the_command_line() {
+    let environment = [("PAUSE".to_string(), "soon".to_string()), ("LIMIT".to_string(), "few".to_string())].into();
+    let overrides = Overrides { environment, set: vec!["checkpoint.interval=${PAUSE}".into()] };
+    let place = "--set checkpoint.interval: ";
+    check_with(GOOD, &overrides, &[(place, &["`soon` is not a length of time"])]);
+    let overrides = Overrides { set: vec!["sources.ticks.limit=\"${LIMIT}\"".into()], ..overrides };
+    check_with(GOOD, &overrides, &[("--set sources.ticks.limit: ", &["not the text \"few\""])]);
+    let overrides = Overrides { set: vec!["checkpoint.interval=${NOBODY}".into()], ..overrides };
+    let not_set: &[&str] = &["environment variable \"NOBODY\" is not set"];
+    let not_read: &[&str] = &["`${NOBODY}` is not a length of time"];
+    check_with(GOOD, &overrides, &[(place, not_set), (place, not_read)]);
+}
+
+#[test]
 fn a_mistake_in_the_environment() {
     let environment = [("PITON__CHECKPOINT__INTERVAL".to_string(), "10".to_string())].into();
     let overrides = Overrides { environment, set: Vec::new() };

@@ -18,6 +18,7 @@ use crate::cli::serve::folder::Texts;
 use crate::cli::serve::front::Front;
 use crate::cli::serve::kept::{Root, Served, Wanted};
 use crate::cli::serve::life::{self, Common, End};
+use crate::cli::serve::savepoints;
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::http::{Job, Order, Said, pass_on, refusal};
@@ -383,7 +384,7 @@ impl Host<'_> {
             return self.begin(plan, text, before, reply);
         }
         tenant.next = Some(Next { plan, text, reply });
-        let savepoint = Some(format!("upgrade-{}", self.common.clock.now()));
+        let savepoint = Some(savepoints::name(savepoints::UPGRADE, &self.common.clock));
         self.ask_to_end(&name, Request::Stop { savepoint, drain: false }, None);
     }
 

@@ -11,6 +11,8 @@ use crate::cli::resume::{self, Discard, open_store};
 use crate::cli::run;
 use crate::cli::serve::accept::Limits;
 use crate::cli::serve::host::Message;
+use crate::cli::serve::savepoints;
+use crate::cli::traces::Spans;
 use crate::clock::Clock;
 use crate::config::OnCancel;
 use crate::error::{Error, Result};
@@ -59,9 +61,11 @@ pub(super) fn start(plan: Plan, life: u64, common: &Common) -> Result<Arc<Job>> 
     let metrics = Arc::new(Metrics::new(&name, &progress)?);
     let job = Arc::new(Job::new(&plan, Arc::clone(&metrics), &progress, common.clock.clone()));
     let (shown, common) = (Arc::clone(&job), common.clone());
+    let spans = Arc::new(Mutex::new(Spans::begin(&name, &common.clock)));
     let work = move || {
-        let ended = panics::guard(|| live(&plan, life, &common, &shown, metrics, progress));
+        let ended = panics::guard(|| live(&plan, life, &common, &shown, metrics, progress, &spans));
         let last = run::last_event(&ended);
+        spans.lock().on(&last);
         if let Some(log) = common.log.lock().as_mut() {
             log.write_of(&name, &last);
         }
@@ -82,12 +86,14 @@ fn live(
     job: &Arc<Job>,
     metrics: Arc<Metrics>,
     progress: Progress,
+    spans: &Arc<Mutex<Spans>>,
 ) -> Result<Ended> {
     let options = OpenOptions { retain: plan.settings.checkpoint.retain as usize, allow_rollback: false };
     let of_plan = plan.clone();
     let open = move || open_store(&of_plan, options);
     let from = &plan.settings.recovery.resume;
-    let (store, _claim) = resume::open(plan, from, Discard::default(), Unmapped::Refuse, &open)?;
+    let (mut store, _claim) = resume::open(plan, from, Discard::default(), Unmapped::Refuse, &open)?;
+    savepoints::tidy(store.as_mut());
     let mut first = Some(store);
     let opener: Opener = Box::new(move || match first.take() {
         Some(store) => Ok(store),
@@ -99,7 +105,7 @@ fn live(
             control: Some(plan.settings.store.path.clone()),
             shared: Some(common.shared.clone()),
             clock: common.clock.clone(),
-            listener: listener(plan, life, common, Arc::clone(job), metrics),
+            listener: listener(plan, life, common, Arc::clone(job), metrics, Arc::clone(spans)),
             progress,
             ..RunOptions::default()
         },
@@ -120,11 +126,13 @@ fn listener(
     common: &Common,
     job: Arc<Job>,
     metrics: Arc<Metrics>,
+    spans: Arc<Mutex<Spans>>,
 ) -> Box<dyn FnMut(&Event) + Send> {
     let (common, name) = (common.clone(), plan.settings.job.name.clone());
     Box::new(move |event| {
         metrics.on(event);
         job.on(event);
+        spans.lock().on(event);
         if let Some(log) = common.log.lock().as_mut() {
             log.write_of(&name, event);
         }

@@ -9,6 +9,7 @@ mod front;
 mod host;
 mod kept;
 mod life;
+mod savepoints;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::cli::args::TopArgs;
+use crate::cli::client::{Server, Trust};
 use crate::error::{Error, Result};
 use crate::topology::Registry;
 
@@ -16,8 +17,9 @@ const SET_TOKEN: &str = "http.token=";
 /// Where a job answers, and to whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Address {
-    /// With its port.
-    pub(super) host: String,
+    pub(super) server: Server,
+    /// Whose certificates are believed, if it shows one.
+    pub(super) trust: Trust,
     pub(super) token: Option<String>,
     /// The name of the job, if it is known.
     pub(super) job: Option<String>,
@@ -56,29 +58,25 @@ impl Address {
         };
         let host = std::net::SocketAddr::new(ip, listen.0.port()).to_string();
         let job = Some(plan.settings.job.name.clone());
-        Ok((Address { host, token: plan.settings.http.token.clone(), job }, plan.warnings))
+        let certificate = plan.settings.http.tls.as_ref().map(|tls| tls.certificate.clone());
+        let server = Server { host, is_secure: certificate.is_some() };
+        let trust = certificate.map_or(Trust::System, Trust::File);
+        Ok((Address { server, trust, token: plan.settings.http.token.clone(), job }, plan.warnings))
     }
 
     /// Reads a URL: of a server, or of one of its jobs.
     fn of_url(url: &str) -> Result<Address> {
         let wrong = |why: &str| Error::config(format!("\"{url}\" {why}: write http://HOST:PORT"));
-        let Some(rest) = url.strip_prefix("http://") else { return Err(wrong("is not a URL that can be asked")) };
-        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-        if host.is_empty() || host.contains(['@', '?', '#']) || host.contains(char::is_whitespace) {
-            return Err(wrong("names no host"));
-        }
-        let has_port =
-            host.rsplit_once(':').is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok());
+        let (server, path) = Server::of(url).map_err(wrong)?;
         let job = match path.trim_end_matches('/') {
             "" => None,
             path => {
-                let name = path.strip_prefix("api/jobs/").filter(|name| !name.contains(['/', '?', '#']));
+                let name = path.strip_prefix("/api/jobs/").filter(|name| !name.contains(['/', '?', '#']));
                 let name = name.and_then(|name| percent_decode_str(name).decode_utf8().ok());
                 Some(name.ok_or_else(|| wrong("is neither a server's nor a job's"))?.into_owned())
             }
         };
-        let host = if has_port { host.to_string() } else { format!("{host}:80") };
-        Ok(Address { host, token: None, job })
+        Ok(Address { server, trust: Trust::System, token: None, job })
     }
 }
 
@@ -93,18 +91,18 @@ mod tests {
 
     #[test]
     fn urls_are_of_servers_and_of_jobs() {
-        let of = |url: &str| Address::of_url(url).map(|address| (address.host, address.job)).ok();
-        let server = |host: &str| Some((host.to_string(), None));
-        assert_eq!(of("http://127.0.0.1:8080"), server("127.0.0.1:8080"));
-        assert_eq!(of("http://localhost:8080/"), server("localhost:8080"));
-        assert_eq!(of("http://[::1]:8080/"), server("[::1]:8080"));
-        assert_eq!(of("http://piton.example"), server("piton.example:80"));
+        let of = |url: &str| Address::of_url(url).map(|address| (address.server.url(), address.job)).ok();
+        let server = |url: &str| Some((url.to_string(), None));
+        assert_eq!(of("http://127.0.0.1:8080"), server("http://127.0.0.1:8080"));
+        assert_eq!(of("http://localhost:8080/"), server("http://localhost:8080"));
+        assert_eq!(of("http://[::1]:8080/"), server("http://[::1]:8080"));
+        assert_eq!(of("http://piton.example"), server("http://piton.example:80"));
         assert_eq!(
             of("http://localhost:8080/api/jobs/my%20job"),
-            Some(("localhost:8080".into(), Some("my job".into())))
+            Some(("http://localhost:8080".into(), Some("my job".into())))
         );
-        for wrong in ["https://a:1", "http://", "http:///x", "http://a@b:1", "http://a:1/x", "http://a:1/api/jobs/a/b"]
-        {
+        assert_eq!(of("https://piton.example"), server("https://piton.example:443"));
+        for wrong in ["ftp://a:1", "http://", "http:///x", "http://a@b:1", "http://a:1/x", "http://a:1/api/jobs/a/b"] {
             assert_eq!(of(wrong), None, "{wrong}");
         }
     }

@@ -177,9 +177,31 @@ fn restarts_and_savepoints_are_told() {
     let mut checkpoints = checkpoints();
     let resumed_from = [("flights".to_string(), 5)].into_iter().collect();
     checkpoints.on(&Event::Started { job: "job".into(), resumed_from, incarnation: 2 }, NOW);
-    checkpoints.on(&Event::Savepoint { name: "before".into(), window: 9 }, NOW + 5);
+    checkpoints.on(
+        &Event::Savepoint { name: "before".into(), window: 9, regions: [("flights".to_string(), 9)].into() },
+        NOW + 5,
+    );
     let said = checkpoints.overview(NOW + 9);
     assert_eq!(said["counts"]["restored"], json!(1));
     assert_eq!(said["latest"]["restored"]["id"], json!(5));
     assert_eq!(said["latest"]["savepoint"]["name"], json!("before"));
+}
+
+#[test]
+fn a_checkpoint_that_became_a_savepoint_is_marked_in_this_run_and_the_next() {
+    let mut checkpoints = slow();
+    assert_eq!(checkpoints.overview(NOW + 80)["history"][0]["is_savepoint"], json!(false));
+    let mut written = checkpoints.concluded();
+    let regions = [("flights".to_string(), 7), ("ticks".to_string(), 9)].into();
+    checkpoints.on(&Event::Savepoint { name: "before".into(), window: 9, regions }, NOW + 90);
+    written.extend(checkpoints.concluded());
+    let mut next = self::checkpoints();
+    next.add_past(written.iter().map(|line| serde_json::from_str(line).unwrap()).collect());
+    for checkpoints in [checkpoints, next] {
+        let said = checkpoints.overview(NOW + 100);
+        assert_eq!(said["counts"]["completed"], json!(1));
+        assert_eq!(said["history"].as_array().unwrap().len(), 1);
+        let item = &said["history"][0];
+        assert_eq!((&item["is_savepoint"], &item["savepoint"]), (&json!(true), &json!("before")));
+    }
 }

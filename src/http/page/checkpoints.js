@@ -56,7 +56,8 @@ export function historyRow(checkpoint, now) {
     id: checkpoint.id,
     region: checkpoint.region,
     cells: [
-      words.status(checkpoint.status) + (checkpoint.checkpoint_type === "UNALIGNED" ? ", unaligned" : ""),
+      words.status(checkpoint.status) + (checkpoint.checkpoint_type === "UNALIGNED" ? ", unaligned" : "") +
+        (checkpoint.savepoint ? `, savepoint “${checkpoint.savepoint}”` : ""),
       acknowledged(checkpoint),
       words.time(checkpoint.trigger_timestamp, now),
       words.time(checkpoint.latest_ack_timestamp, now),

@@ -67,11 +67,13 @@ export function historyPanel(ask) {
       return;
     }
     of.checkpoint = checkpoint;
-    // What has come to its end does not change any more.
-    if (row.dataset.status === checkpoint.status && checkpoint.status !== "IN_PROGRESS") return;
+    // What has come to its end does not change any more, but for becoming a savepoint.
+    const state = checkpoint.savepoint ? `${checkpoint.status} SAVED` : checkpoint.status;
+    if (row.dataset.state === state && checkpoint.status !== "IN_PROGRESS") return;
     const item = views.historyRow(checkpoint, now);
     cells(row, [item.region, ...item.cells], 2);
     attribute(row, "data-status", checkpoint.status);
+    attribute(row, "data-state", state);
   }
 
   function address({ checkpoint }) {

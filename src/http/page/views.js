@@ -72,7 +72,7 @@ function operator(vertex, node, job, samples) {
     type: node?.operator ?? "",
     region: vertex.region,
     parallelism: words.count(vertex.parallelism),
-    read: words.count(vertex.metrics["read-records"]),
+    read: words.count(vertex.metrics["read-records"]) + since(vertex, job.now),
     written: words.count(vertex.metrics["write-records"]),
     rate: words.rate(rateOf(samples, (of) => of.reads.get(vertex.id))),
     state: words.bytes(vertex["state-size"]),
@@ -89,6 +89,12 @@ function operator(vertex, node, job, samples) {
     inputs: [],
     subtasks: vertex.subtasks.map((subtask) => ofSubtask(vertex, subtask, job, samples)),
   };
+}
+
+/** Since when records are counted, if not since the job has started. */
+function since(vertex, now) {
+  const at = vertex.metrics["read-records-since"];
+  return at > vertex["start-time"] ? ` since ${words.time(at, now)}` : "";
 }
 
 function ofSubtask(vertex, subtask, job, samples) {

@@ -246,8 +246,10 @@ impl Supervisor {
         match &outcome {
             Ok(savepoint) => {
                 tracing::info!(savepoint = savepoint.name, "savepoint made");
-                let window = savepoint.regions.values().map(|window| window.0).max().unwrap_or(0);
-                self.tell(&Event::Savepoint { name: savepoint.name.clone(), window });
+                let regions = savepoint.regions.iter().map(|(region, window)| (region.clone(), window.0));
+                let regions: std::collections::BTreeMap<String, u64> = regions.collect();
+                let window = regions.values().copied().max().unwrap_or(0);
+                self.tell(&Event::Savepoint { name: savepoint.name.clone(), window, regions });
             }
             Err(error) => tracing::warn!(savepoint = saving.name, error, "the savepoint could not be made"),
         }

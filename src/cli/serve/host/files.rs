@@ -7,6 +7,7 @@ use super::{Host, Tenant};
 use crate::cli::serve::accept::{check_name, name_in, paths_outside};
 use crate::cli::serve::folder::{Change, changes, look};
 use crate::cli::serve::kept::{Served, Wanted};
+use crate::cli::serve::savepoints;
 use crate::config::{Overrides, Resume};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Request;
@@ -36,7 +37,7 @@ impl Host<'_> {
         let stem = stem_of(file);
         let Some(name) = self.tenant_of(file) else { return self.front.forget(&stem) };
         tracing::info!(job = name, "its file is gone: it is stopped with a savepoint");
-        let savepoint = Some(format!("removed-{}", self.common.clock.now()));
+        let savepoint = Some(savepoints::name(savepoints::REMOVED, &self.common.clock));
         self.stop(&name, Wanted::Stopped, Request::Stop { savepoint, drain: false }, None);
     }
 
