@@ -27,6 +27,10 @@ enum Entries<K, V> {
     /// In order; none, or at least two when it was made.
     Few(Vec<(K, V)>),
     /// In a box, so that an entry of two numbers takes no room beside that of a list.
+    #[expect(
+        clippy::box_collection,
+        reason = "the box is what is seldom, the room beside a list is what every key has"
+    )]
     Many(Box<BTreeMap<K, V>>),
 }
 

@@ -51,8 +51,8 @@ const WAITING: ListState<Offered> = ListState::new("waiting");
 impl Open {
     /// Returns whether a bid wins over all before it.
     fn is_led_by(&self, bid: Offered) -> bool {
-        let rank = |bid: Offered| (bid.price, std::cmp::Reverse(bid.time));
-        (self.time..=self.expires).contains(&bid.time) && self.best.is_none_or(|best| rank(bid) > rank(best))
+        let rank = |bid: Offered| (bid.price, std::cmp::Reverse(bid.date_time));
+        (self.date_time..=self.expires).contains(&bid.date_time) && self.best.is_none_or(|best| rank(bid) > rank(best))
     }
 
     fn take(&mut self, bid: Offered) {
