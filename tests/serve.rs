@@ -241,6 +241,45 @@ fn of_the_savepoints_before_upgrades_the_newest_are_kept_and_those_with_a_name()
 }
 
 #[test]
+fn what_was_asked_last_is_what_becomes_of_a_job_that_is_asked_twice() {
+    let mut served = Served::start(&[]);
+    for round in 0..4 {
+        assert_eq!(served.send("POST", "/api/jobs", &named("a")).0, 200);
+        served.commits("a", 1);
+        let (stopped, cancelled) = std::thread::scope(|scope| {
+            let asked = scope.spawn(|| served.send("POST", "/api/jobs/a/stop", "{\"savepoint\": \"last\"}"));
+            pause(Duration::from_millis(2 * round));
+            let cancelled = served.send("POST", "/api/jobs/a/cancel", "");
+            (asked.join().unwrap(), cancelled)
+        });
+        assert!([stopped.0, cancelled.0].contains(&200), "{stopped:?} {cancelled:?}");
+        // It does not come back with the next process.
+        served.kill();
+        served.run();
+        let after = served.status("a").unwrap();
+        assert!(["STOPPED", "CANCELED"].contains(&after.as_str()), "{after}: {stopped:?} {cancelled:?}");
+        assert_eq!(served.send("DELETE", "/api/jobs/a", "").0, 200);
+    }
+    served.stop();
+}
+
+#[test]
+fn a_job_that_has_ended_says_so_to_whoever_asks_for_what_it_would_have_to_be_asked() {
+    let mut served = Served::start(&[("a", &topology(-1, ""))]);
+    served.commits("a", 1);
+    for path in ["savepoints", "deadletters", "state", "state/stone"] {
+        assert_eq!(served.send("GET", &format!("/api/jobs/a/{path}"), "").0, 200, "{path}");
+    }
+    assert_eq!(served.send("POST", "/api/jobs/a/stop", "").0, 200);
+    served.becomes("a", "STOPPED");
+    for path in ["savepoints", "deadletters", "state", "state/stone"] {
+        let (status, said) = served.send("GET", &format!("/api/jobs/a/{path}"), "");
+        assert!(status == 409 && said["error"].as_str().unwrap().contains("has ended (STOPPED)"), "{path}: {said}");
+    }
+    served.stop();
+}
+
+#[test]
 fn the_folder_says_which_jobs_run() {
     let mut served = Served::start(&[("a", &topology(-1, ""))]);
     served.commits("a", 1);

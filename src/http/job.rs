@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::config::{Alignment, Limit, Mode, OnCancel, Settings};
 use crate::http::checkpoints::{Checkpoints, state_of};
 use crate::http::history::History;
+use crate::http::jobs::{Said, refusal};
 use crate::http::route::What;
 use crate::http::shares::{Share, Shares};
 use crate::http::stored::{Refusal, Stored};
@@ -159,6 +160,15 @@ impl Job {
         let now = self.clock.now();
         self.told.lock().ended = Some(Over { at: now, state, reason });
         self.write_history();
+    }
+
+    /// Returns why it cannot be asked for anything any more, if it has ended.
+    pub(super) fn is_over(&self) -> Option<Said> {
+        let told = self.told.lock();
+        let state = told.ended.as_ref()?.state;
+        let reason = "it answers nothing any more, and `piton list`, `piton state` and `piton deadletters` read what it \
+                      has left";
+        Some(refusal(409, format!("the job has ended ({state}): {reason}")))
     }
 
     /// Returns its name.

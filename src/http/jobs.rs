@@ -97,6 +97,9 @@ impl Jobs for Alone {
 
 /// Asks a running job to do something, and says what came of it.
 pub fn pass_on(job: &Job, request: &Request) -> Said {
+    if let Some(said) = job.is_over() {
+        return said;
+    }
     match ask(job.state_directory(), request) {
         Ok(Some(Answer::Error { error: reason })) => refusal(409, reason),
         Ok(Some(answer)) => {

@@ -53,6 +53,11 @@ pub(super) enum What {
 }
 
 impl What {
+    /// Returns whether the job, or the store that it holds open, is needed for an answer.
+    pub(super) fn needs_the_job(&self) -> bool {
+        matches!(self, What::Savepoints | What::DeadLetters | What::States | What::State { .. })
+    }
+
     /// Returns what may stand behind the `?`.
     pub(super) fn query(&self) -> &'static [&'static str] {
         match self {

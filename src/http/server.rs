@@ -219,6 +219,11 @@ async fn of_job(jobs: Data<dyn Jobs>, name: String, what: What, query: Query) ->
         Ok(job) => job,
         Err((status, said)) => return json_of(status, &said),
     };
+    if what.needs_the_job()
+        && let Some((status, said)) = job.is_over()
+    {
+        return json_of(status, &said);
+    }
     let read = match what {
         What::Savepoints => {
             return carry_out(jobs, Order::Do { job: name, request: Request::Savepoints }).await;

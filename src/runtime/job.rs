@@ -1,8 +1,10 @@
 //! One job from its start to its end: opens the state, starts the supervisor, waits.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use actix::prelude::{Actor as _, Addr};
@@ -187,6 +189,12 @@ fn run_regions(
     }
     options.progress.count_before(before.records_in, before.records_out);
     let subtasks: usize = regions.iter().map(|(_, blueprint, _)| blueprint.subtasks().len()).sum();
+    // Whoever hears that the job has started may ask it for something at once, and look into its store.
+    let seen = options.progress.look().begin(storage.clone());
+    let (control, found) = match options.control.take() {
+        Some(dir) => open_control(&dir),
+        None => (None, None),
+    };
     (options.listener)(&Event::Started { job: settings.job.name.clone(), resumed_from, incarnation });
 
     let outcome = Arc::new(Mutex::new(None));
@@ -214,8 +222,6 @@ fn run_regions(
     };
     let hang_timeout = settings.recovery.hang_timeout;
     let faults = options.faults.clone();
-    let look = options.progress.look().clone();
-    let ended = look.clone();
     let supervisor = system.block_on(async move {
         let spec = SupervisorSpec {
             job,
@@ -236,7 +242,6 @@ fn run_regions(
             outcome: spec_outcome,
             faults: options.faults,
         };
-        look.begin(spec.storage.clone());
         let supervisor = Supervisor::new(spec).start();
         if let Some(signals) = signals {
             actix_rt::spawn(stop_on_signal(signals, supervisor.clone(), timeout));
@@ -255,17 +260,12 @@ fn run_regions(
             }
         }));
     }
-    let control = options.control.and_then(|dir| {
-        let supervisor = supervisor.clone();
-        let asked = Box::new(move |request, reply| supervisor.do_send(Ask { request, reply }));
-        Control::open(&dir, asked)
-            .inspect_err(
-                |error| tracing::warn!(%error, "the job cannot be asked for savepoints, or to stop, by commands"),
-            )
-            .ok()
-    });
+    if let Some(found) = found {
+        // Without a control thread nobody asks.
+        found.send(supervisor.clone()).ok();
+    }
     let stopped = system.run();
-    ended.end();
+    drop(seen);
     stopped.map_err(|error| Error::failed(format!("the engine stopped: {error}")))?;
     // actix ends an actor of which nobody has an address, even one that has just been sent a message. While a region is
     // between two attempts there are no subtasks that would have the supervisor's: it is held here.
@@ -278,6 +278,29 @@ fn run_regions(
     ran.records_in += before.records_in;
     ran.records_out += before.records_out;
     Ok(ran)
+}
+
+/// Opens the socket of a job, and returns where to send the supervisor that answers: what is asked before waits for it.
+fn open_control(dir: &Path) -> (Option<Control>, Option<Sender<Addr<Supervisor>>>) {
+    let (found, supervisor) = channel::<Addr<Supervisor>>();
+    let known = OnceCell::new();
+    let asked = Box::new(move |request, reply| {
+        if known.get().is_none() {
+            // An error means that the job ends: it has answered nothing.
+            let Ok(supervisor) = supervisor.recv() else { return };
+            known.set(supervisor).ok();
+        }
+        if let Some(supervisor) = known.get() {
+            supervisor.do_send(Ask { request, reply });
+        }
+    });
+    match Control::open(dir, asked) {
+        Ok(control) => (Some(control), Some(found)),
+        Err(error) => {
+            tracing::warn!(%error, "the job cannot be asked for savepoints, or to stop, by commands");
+            (None, None)
+        }
+    }
 }
 
 /// Stops the job with a checkpoint at the first signal, and ends the process if that takes too long.

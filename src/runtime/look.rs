@@ -35,15 +35,22 @@ pub(crate) enum Unseen {
     Damaged(String),
 }
 
-impl Look {
-    /// There is a store to look into.
-    pub(crate) fn begin(&self, storage: Storage) {
-        *self.storage.lock() = Some(storage);
-    }
+/// Keeps a store open to those who look.
+pub(crate) struct Open {
+    storage: Arc<Mutex<Option<Storage>>>,
+}
 
-    /// There is none any more.
-    pub(crate) fn end(&self) {
+impl Drop for Open {
+    fn drop(&mut self) {
         *self.storage.lock() = None;
+    }
+}
+
+impl Look {
+    /// There is a store to look into, until what this returns is dropped.
+    pub(crate) fn begin(&self, storage: Storage) -> Open {
+        *self.storage.lock() = Some(storage);
+        Open { storage: Arc::clone(&self.storage) }
     }
 
     /// Returns a page of the dead letters of a region, newest first; see [`CheckpointStore::newest_letters`].

@@ -56,6 +56,8 @@ pub(super) enum Message {
     Goes {
         job: String,
         life: u64,
+        /// Which of the requests to stop this is the answer to.
+        request: u64,
         said: Said,
     },
     /// The process is to end.
@@ -105,6 +107,9 @@ struct Run {
     /// What it goes back to if it does not.
     before: Option<String>,
     reply: Option<Reply>,
+    /// How often it was asked to stop, and whether the last time still stands: it has not refused.
+    requests: u64,
+    is_stopping: bool,
     /// Why it was stopped, if that is a failure.
     doomed: Option<String>,
 }
@@ -200,19 +205,18 @@ impl Host<'_> {
                     self.ask_to_end(&job, Request::Stop { savepoint: None, drain: false }, None);
                 }
             }
-            Message::Goes { job, life, said } => {
-                if self.run_of(&job, life).is_none() {
-                    return;
+            Message::Goes { job, life, request, said } => {
+                // A request that another one has overtaken decides nothing.
+                let Some(run) = self.run_of(&job, life).filter(|run| run.requests == request) else { return };
+                run.is_stopping = false;
+                let Some(tenant) = self.tenants.get_mut(&job) else { return };
+                tenant.served.wanted = Wanted::Running;
+                if let Err(error) = self.root.keep(&job, &tenant.served, &tenant.text) {
+                    tracing::error!(job, %error, "that the job goes on could not be kept");
                 }
-                let next = self.tenants.get_mut(&job).and_then(|tenant| tenant.next.take());
-                if let Some(next) = next {
+                if let Some(next) = tenant.next.take() {
                     self.terminal.say(&format!("warning: job \"{job}\" goes on as it was: {}", said.1["error"]));
                     say(next.reply, said);
-                } else if let Some(tenant) = self.tenants.get_mut(&job) {
-                    tenant.served.wanted = Wanted::Running;
-                    if let Err(error) = self.root.keep(&job, &tenant.served, &tenant.text) {
-                        tracing::error!(job, %error, "that the job goes on could not be kept");
-                    }
                 }
             }
             Message::Stop => {}
@@ -369,6 +373,9 @@ impl Host<'_> {
         if tenant.run.is_none() {
             return say(reply, refusal(409, format!("job \"{name}\" does not run")));
         }
+        if let Some(next) = tenant.next.take() {
+            say(next.reply, refusal(409, format!("job \"{name}\" was stopped before it was upgraded")));
+        }
         self.ask_to_end(name, request, reply);
     }
 
@@ -379,11 +386,14 @@ impl Host<'_> {
             return say(reply, refusal(409, format!("job \"{name}\" is being upgraded already")));
         }
         tenant.served = Served { file, wanted: Wanted::Running };
-        if tenant.run.is_none() {
+        let Some(run) = &tenant.run else {
             let before = (tenant.text != text).then(|| tenant.text.clone());
             return self.begin(plan, text, before, reply);
-        }
+        };
         tenant.next = Some(Next { plan, text, reply });
+        if run.is_stopping {
+            return;
+        }
         let savepoint = Some(savepoints::name(savepoints::UPGRADE, &self.common.clock));
         self.ask_to_end(&name, Request::Stop { savepoint, drain: false }, None);
     }
@@ -391,8 +401,10 @@ impl Host<'_> {
     /// Asks a job to end, on a thread that waits for it.
     #[expect(clippy::disallowed_methods, reason = "a job that has just been started takes its own time to listen")]
     fn ask_to_end(&mut self, name: &str, request: Request, reply: Option<Reply>) {
-        let Some(run) = self.tenants.get(name).and_then(|tenant| tenant.run.as_ref()) else { return };
-        let (job, over, life) = (Arc::clone(&run.job), Arc::clone(&run.over), run.life);
+        let Some(run) = self.tenants.get_mut(name).and_then(|tenant| tenant.run.as_mut()) else { return };
+        run.requests += 1;
+        run.is_stopping = true;
+        let (job, over, life, number) = (Arc::clone(&run.job), Arc::clone(&run.over), run.life, run.requests);
         let (tell, name) = (self.common.tell.clone(), name.to_string());
         let own_reply = reply.clone();
         let ask = move || loop {
@@ -403,7 +415,7 @@ impl Host<'_> {
             }
             if said.0 == 409 {
                 // The host may be gone.
-                tell.send(Message::Goes { job: name, life, said: said.clone() }).ok();
+                tell.send(Message::Goes { job: name, life, request: number, said: said.clone() }).ok();
             }
             return say(reply, said);
         };
@@ -438,6 +450,8 @@ impl Host<'_> {
                     fits: false,
                     before,
                     reply,
+                    requests: 0,
+                    is_stopping: false,
                     doomed: None,
                 });
             }
