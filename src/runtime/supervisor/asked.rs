@@ -47,8 +47,8 @@ pub(super) struct Asked {
     queue: VecDeque<Wanted>,
     /// What became of the savepoint at the stop.
     at_the_stop: Option<Result<Savepoint, String>>,
-    /// Who waits for the job to have stopped.
-    stopping: Vec<Reply>,
+    /// Who waits for the job to have stopped, and whether with a savepoint.
+    stopping: Vec<(Reply, bool)>,
     /// Whether the input is being ended.
     draining: bool,
     pub(super) cancelled: bool,
@@ -78,11 +78,11 @@ impl Supervisor {
             Request::Stop { savepoint: Some(name), drain } => {
                 self.queue(Wanted { name: Some(name), when: When::AtTheEnd, drain, reply }, ctx);
             }
-            Request::Stop { savepoint: None, drain } => self.stop(drain, reply, ctx),
+            Request::Stop { savepoint: None, drain } => self.stop(drain, (reply, false), ctx),
             Request::Cancel => {
                 tracing::info!("cancelled: stopping at once, without another checkpoint");
                 self.asked.cancelled = true;
-                self.asked.stopping.push(reply);
+                self.asked.stopping.push((reply, false));
                 let steps = self.asked.saving.as_mut().map(|saving| saving.fail("the job was cancelled"));
                 self.save(steps.unwrap_or_default(), ctx);
                 for region in &mut self.regions {
@@ -170,14 +170,14 @@ impl Supervisor {
             for index in 0..self.regions.len() {
                 self.on(index, region::Event::Wait, ctx);
             }
-            self.stop(drain, reply, ctx);
+            self.stop(drain, (reply, true), ctx);
         }
         self.save(steps, ctx);
     }
 
     /// Stops the job with a last checkpoint; whoever asked is answered when that is done.
-    fn stop(&mut self, drain: bool, reply: Reply, ctx: &mut Context<Supervisor>) {
-        self.asked.stopping.push(reply);
+    fn stop(&mut self, drain: bool, asked: (Reply, bool), ctx: &mut Context<Supervisor>) {
+        self.asked.stopping.push(asked);
         if !drain {
             tracing::info!("stopping with a last checkpoint");
             actix::prelude::AsyncContext::address(ctx).do_send(Stop);
@@ -300,16 +300,17 @@ impl Supervisor {
         let windows = self.regions.iter().map(|region| (region.machine.name().to_string(), region.committed.0));
         let windows: std::collections::BTreeMap<String, u64> = windows.collect();
         let savepoint = self.asked.at_the_stop.take();
-        for reply in self.asked.stopping.drain(..) {
+        let how = if self.asked.cancelled { "without another" } else { "with its last" };
+        for (reply, is_with_savepoint) in self.asked.stopping.drain(..) {
             let answer = match (&savepoint, failures) {
                 (_, [first, ..]) => Answer::Error { error: format!("the job has failed: {first}") },
-                (Some(Err(error)), []) => Answer::Error {
-                    error: format!("the job has stopped with its last checkpoint, but without a savepoint: {error}"),
+                (Some(Err(error)), []) if is_with_savepoint => Answer::Error {
+                    error: format!("the job has stopped {how} checkpoint, and without a savepoint: {error}"),
                 },
                 (Some(Ok(savepoint)), []) => {
                     Answer::Stopped { windows: windows.clone(), savepoint: Some(savepoint.clone()) }
                 }
-                (None, []) => Answer::Stopped { windows: windows.clone(), savepoint: None },
+                (Some(Err(_)) | None, []) => Answer::Stopped { windows: windows.clone(), savepoint: None },
             };
             reply(answer);
         }
