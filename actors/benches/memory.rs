@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use peak_alloc::PeakAlloc;
 use piton_actors::host::{AnyOperator, Hosted};
 use piton_actors::prelude::*;
-use piton_actors::state::StateStore;
+use piton_actors::state::{Draft, StateStore};
 use piton_actors::{Batch, Rows, Session, Timing, WATERMARK_MAX, Windowed};
 use serde::{Deserialize, Serialize};
 
@@ -92,7 +92,8 @@ fn sessions(by: By, keys: u64) -> Measured {
     }
     let came = began.elapsed();
     let live = ALLOCATOR.current_usage() - before;
-    let cutting = peak_of(before, || drop(black_box(operator.cut().expect("sums can be written"))));
+    let cutting =
+        peak_of(before, || drop(black_box(operator.cut().and_then(Draft::write).expect("sums can be written"))));
     let began = Instant::now();
     let firing = peak_of(before, || {
         operator.begin();
@@ -116,7 +117,8 @@ fn values(keys: u64) -> Measured {
         store.value(COUNT).set(key).expect("there is a key");
     }
     let live = ALLOCATOR.current_usage() - before;
-    let cutting = peak_of(before, || drop(black_box(store.cut().expect("integers can be written"))));
+    let cutting =
+        peak_of(before, || drop(black_box(store.cut().and_then(Draft::write).expect("integers can be written"))));
     Measured { live, cutting, firing: None }
 }
 

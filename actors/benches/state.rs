@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 use piton_actors::host::{AnyOperator, Hosted};
 use piton_actors::prelude::*;
-use piton_actors::state::{StateStore, merge_chunks};
+use piton_actors::state::{Draft, StateStore, merge_chunks};
 use piton_actors::{Batch, Rows};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -210,14 +210,25 @@ fn filled(keys: u64) -> StateStore {
     store
 }
 
+fn chunk_of(store: &mut StateStore) -> Vec<u8> {
+    store.cut().and_then(Draft::write).expect("it can be written")
+}
+
+/// How long an operator stands still for a cut, and how long it then takes to write the chunk.
+fn cut(store: &mut StateStore, stands: &mut Vec<Duration>, writes: &mut Vec<Duration>) {
+    let mut draft = Draft::default();
+    stands.push(timed(|| draft = store.cut().expect("it can be written")));
+    writes.push(timed(|| drop(black_box(draft.write()))));
+}
+
 fn restores() {
     let mut store = filled(1_000_000);
-    let base = store.cut().expect("integers can be written");
+    let base = chunk_of(&mut store);
     for key in 0..10_000u64 {
         store.enter(Key::from(key * 97));
         store.value(COUNT).set(7).expect("there is a key");
     }
-    let change = store.cut().expect("integers can be written");
+    let change = chunk_of(&mut store);
     for (what, chunks) in [("one chunk", vec![base.clone()]), ("base and change", vec![base, change])] {
         let mut times = Vec::new();
         for _ in 0..ROUNDS {
@@ -241,7 +252,7 @@ fn restores() {
         texts.enter(Key::from(format!("key {key}").as_str()));
         texts.value(NAME).set(format!("name {key}")).expect("there is a key");
     }
-    let chunks = [texts.cut().expect("texts can be written")];
+    let chunks = [chunk_of(&mut texts)];
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
         let mut fresh = StateStore::new(0..GROUPS, GROUPS);
@@ -258,18 +269,21 @@ fn restores() {
 }
 
 fn cuts() {
-    let (mut whole, mut change) = (Vec::new(), Vec::new());
+    let (mut whole, mut whole_written) = (Vec::new(), Vec::new());
+    let (mut change, mut change_written) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS as u64 {
         let mut store = filled(1_000_000);
-        whole.push(timed(|| drop(black_box(store.cut()))));
+        cut(&mut store, &mut whole, &mut whole_written);
         for key in 0..10_000u64 {
             store.enter(Key::from(key * 97 + round));
             store.value(COUNT).set(7).expect("there is a key");
         }
-        change.push(timed(|| drop(black_box(store.cut()))));
+        cut(&mut store, &mut change, &mut change_written);
     }
     best("cut 1M u64 -> u64, everything", whole);
+    best("and its chunk", whole_written);
     best("cut 1M u64 -> u64, 1 % changed", change);
+    best("and its chunk", change_written);
 }
 
 /// What somebody keeps of a customer: about 100 bytes at rest.
@@ -301,14 +315,17 @@ fn large() {
         changed.expect("there is a key");
     };
     (0..keys).for_each(|key| change(&mut store, key));
-    let whole = timed(|| drop(black_box(store.cut())));
-    best("cut 10M accounts, everything", vec![whole]);
-    let mut times = Vec::new();
+    let (mut whole, mut whole_written) = (Vec::new(), Vec::new());
+    cut(&mut store, &mut whole, &mut whole_written);
+    best("cut 10M accounts, everything", whole);
+    best("and its chunk", whole_written);
+    let (mut times, mut written) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS as u64 {
         for nth in 0..keys / 100 {
             change(&mut store, (round * keys / 100 + nth) * 1_000_000_007 % keys);
         }
-        times.push(timed(|| drop(black_box(store.cut()))));
+        cut(&mut store, &mut times, &mut written);
     }
     best("cut 10M accounts, 1 % changed", times);
+    best("and its chunk", written);
 }

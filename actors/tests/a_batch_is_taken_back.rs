@@ -121,7 +121,7 @@ fn a_batch_that_was_taken_back_and_run_again_leaves_what_one_run_leaves() {
         let (undone, again) = take(&mut failing, input, watermark);
         assert_eq!(undone, if watermark == 20 { 2 } else { 0 });
         assert_eq!(output, again);
-        assert_eq!(clean.cut().unwrap(), failing.cut().unwrap());
+        assert_eq!(clean.cut().unwrap().write().unwrap(), failing.cut().unwrap().write().unwrap());
         assert_eq!(clean.next_processing_timer(), failing.next_processing_timer());
     }
     assert!(clean.has_state());

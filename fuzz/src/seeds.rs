@@ -10,6 +10,7 @@ use piton::ids::{Fence, SubtaskId, WindowId};
 use piton::protocol::manifest::{
     ChunkRef, DeadLetter, InFlightChannel, InFlightSnapshot, Manifest, Origin, PendingOutput, Spread, Within,
 };
+use piton::state::Draft;
 use piton::store::conformance::{chunk_id, letter, manifest};
 use piton::topology::{EdgePrint, Fingerprint, OperatorPrint, Role};
 use piton::{AnyBatch, Rows};
@@ -76,7 +77,7 @@ fn states(write: Write<'_>) {
         operator.begin_entry(round as i64);
         operator.process(0, &(Arc::new(Rows::new(records)) as _)).expect("the operator does not fail");
         operator.advance_watermark(2 * round as i64).expect("the operator does not fail");
-        chunks.push(operator.cut().expect("it can be cut"));
+        chunks.push(operator.cut().and_then(Draft::write).expect("it can be cut"));
     }
     let of = |how: u8, chunks: &[Vec<u8>]| [vec![how], chunks.iter().flat_map(|chunk| piece(chunk)).collect()].concat();
     write("state", "whole", &of(0, &chunks));

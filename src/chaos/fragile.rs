@@ -9,6 +9,7 @@ use piton_actors::blueprint::{OperatorBlueprint, SinkBlueprint, SourceBlueprint}
 use piton_actors::host::{
     AnyOperator, AnySink, AnySource, Ask, AskId, BoxFuture, Keyer, Polled, Pulse, SinkCall, Waiting,
 };
+use piton_actors::state::Draft;
 use piton_actors::{Batch, Delivery, Error, Result, Scatter, Subtask, Timestamp, WindowId};
 use serde::{Deserialize, Serialize};
 
@@ -277,7 +278,7 @@ impl AnyOperator for FragileOperator {
         self.inner.drain_sides(batches);
     }
 
-    fn cut(&mut self) -> Result<Vec<u8>> {
+    fn cut(&mut self) -> Result<Draft> {
         self.fragile.call(Hook::Cut, || self.inner.cut())
     }
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use piton_actors::state::merge_chunks;
 
 use crate::ids::{Fence, SubtaskId, WindowId};
+use crate::protocol::fresh::FreshChunk;
 use crate::protocol::manifest::{ChunkId, ChunkRef, InFlightSnapshot, JoinedOutput, OperatorSnapshot, SubtaskSnapshot};
 use crate::protocol::mutant::{self, Mutant};
 
@@ -34,13 +35,28 @@ pub struct OperatorWrite {
     /// The chunks that are durable, oldest first.
     pub lineage: Vec<ChunkRef>,
     /// What has to be added, oldest first; none of them is empty.
-    pub fresh: Vec<Arc<Vec<u8>>>,
+    pub fresh: Vec<Arc<FreshChunk>>,
 }
 
 impl WriteRequest {
     /// Returns whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.operators.iter().all(|operator| operator.fresh.is_empty())
+    }
+
+    /// Returns about how many bytes there are to write.
+    pub fn size(&self) -> usize {
+        self.fresh().map(|chunk| chunk.size()).sum()
+    }
+
+    /// Writes the chunks, so that their bytes are there when they are stored.
+    pub fn prepare(&self) {
+        // Why one cannot be written is told to whoever stores it.
+        self.fresh().for_each(|chunk| drop(chunk.bytes()));
+    }
+
+    fn fresh(&self) -> impl Iterator<Item = &FreshChunk> {
+        self.operators.iter().flat_map(|operator| &operator.fresh).map(|chunk| &**chunk)
     }
 }
 
@@ -49,7 +65,7 @@ pub(crate) struct Cut {
     window: WindowId,
     pub(crate) snapshot: SubtaskSnapshot,
     pub(crate) joined: Vec<JoinedOutput>,
-    fresh: Vec<Arc<Vec<u8>>>,
+    fresh: Vec<Arc<FreshChunk>>,
     /// What is under way to the subtask, as soon as it is known.
     in_flight: Collected,
 }
@@ -61,7 +77,7 @@ enum Collected {
     /// It is still being collected: the cut waits.
     Waiting,
     /// It was.
-    Bytes(Arc<Vec<u8>>),
+    Bytes(Arc<FreshChunk>),
     /// It never will be: the cut's checkpoint cannot complete.
     GivenUp(String),
 }
@@ -70,7 +86,7 @@ struct OperatorLineage {
     operator: String,
     chunks: Vec<ChunkRef>,
     /// Cut, but not yet durable, oldest first.
-    unwritten: Vec<Arc<Vec<u8>>>,
+    unwritten: Vec<Arc<FreshChunk>>,
 }
 
 impl OperatorLineage {
@@ -78,16 +94,17 @@ impl OperatorLineage {
     /// all that has changed since the last write, and the merging costs about as much as the cuts did.
     fn pack(&mut self) -> Result<(), String> {
         let Some((oldest, newer)) = self.unwritten.split_first() else { return Ok(()) };
-        if newer.iter().map(|chunk| chunk.len()).sum::<usize>() <= oldest.len() {
+        if newer.iter().map(|chunk| chunk.size()).sum::<usize>() <= oldest.size() {
             return Ok(());
         }
-        let mut chunks: Vec<Vec<u8>> = self.unwritten.iter().map(|chunk| chunk.to_vec()).collect();
+        let mut chunks =
+            self.unwritten.iter().map(|chunk| chunk.bytes().cloned()).collect::<Result<Vec<_>, String>>()?;
         if mutant::is(Mutant::UnwrittenCutShort) {
             chunks.pop();
         }
         let merged = merge_chunks(&chunks)
             .map_err(|error| format!("the state of {} could not be merged: {error}", self.operator))?;
-        self.unwritten = vec![Arc::new(merged)];
+        self.unwritten = vec![Arc::new(merged.into())];
         Ok(())
     }
 }
@@ -134,7 +151,7 @@ impl Lineage {
 
     /// Returns what was cut of each operator and is not durable yet, oldest first: together with the durable chunks it
     /// is the state as of the newest cut.
-    pub(crate) fn waiting(&self) -> Vec<Vec<Arc<Vec<u8>>>> {
+    pub(crate) fn waiting(&self) -> Vec<Vec<Arc<FreshChunk>>> {
         let of = |(index, lineage): (usize, &OperatorLineage)| {
             let queued = self.cuts.iter().filter_map(|cut| cut.fresh.get(index)).filter(|chunk| !chunk.is_empty());
             lineage.unwritten.iter().chain(queued).map(Arc::clone).collect()
@@ -149,7 +166,7 @@ impl Lineage {
         window: WindowId,
         snapshot: SubtaskSnapshot,
         joined: Vec<JoinedOutput>,
-        fresh: Vec<Arc<Vec<u8>>>,
+        fresh: Vec<Arc<FreshChunk>>,
         collect: bool,
     ) {
         let in_flight = if collect { Collected::Waiting } else { Collected::Nothing };
@@ -163,7 +180,7 @@ impl Lineage {
             None => Collected::Nothing,
             Some((snapshot, bytes)) => {
                 cut.snapshot.in_flight = Some(snapshot);
-                Collected::Bytes(Arc::new(bytes))
+                Collected::Bytes(Arc::new(bytes.into()))
             }
         };
     }
@@ -307,12 +324,12 @@ mod tests {
 
     /// Asks for the write of a cut of what has changed.
     fn ask(lineage: &mut Lineage, window: u64, state: &mut StateStore) -> OperatorWrite {
-        lineage.cut(WindowId(window), snapshot(), Vec::new(), vec![Arc::new(state.cut().unwrap())], false);
+        lineage.cut(WindowId(window), snapshot(), Vec::new(), vec![Arc::new(state.cut().unwrap().into())], false);
         lineage.next_write().unwrap().operators.remove(0)
     }
 
-    fn inline(chunks: &[Arc<Vec<u8>>]) -> Vec<ChunkRef> {
-        chunks.iter().map(|chunk| ChunkRef::Inline { bytes: chunk.to_vec() }).collect()
+    fn inline(chunks: &[Arc<FreshChunk>]) -> Vec<ChunkRef> {
+        chunks.iter().map(|chunk| ChunkRef::Inline { bytes: chunk.bytes().unwrap().clone() }).collect()
     }
 
     #[test]
@@ -323,7 +340,7 @@ mod tests {
         }
         let base = ask(&mut lineage, 1, &mut state);
         let written = inline(&base.fresh);
-        let size = base.fresh[0].len();
+        let size = base.fresh[0].bytes().unwrap().len();
         assert!(lineage.written(WindowId(1), Ok(vec![written.clone()])).unwrap().is_some());
 
         // The disk is full for 5,000 checkpoints, in each of which 20 of 500 keys change.
@@ -333,7 +350,7 @@ mod tests {
                 set(&mut state, (window * 7 + key * 25) % 500, window);
             }
             let write = ask(&mut lineage, window, &mut state);
-            waiting = waiting.max(write.fresh.iter().map(|chunk| chunk.len()).sum());
+            waiting = waiting.max(write.fresh.iter().map(|chunk| chunk.bytes().unwrap().len()).sum());
             let declined = lineage.written(WindowId(window), Err("the disk is full".into()));
             assert_eq!(declined.err().unwrap(), "the disk is full");
         }
@@ -343,7 +360,8 @@ mod tests {
         set(&mut state, 999, 77);
         let write = ask(&mut lineage, 5_000, &mut state);
         assert_eq!(write.lineage, written);
-        let chunks: Vec<Vec<u8>> = base.fresh.iter().chain(&write.fresh).map(|chunk| chunk.to_vec()).collect();
+        let fresh = base.fresh.iter().chain(&write.fresh);
+        let chunks: Vec<Vec<u8>> = fresh.map(|chunk| chunk.bytes().unwrap().clone()).collect();
         let mut restored = StateStore::new(0..8, 8);
         restored.restore(chunks).unwrap();
         for key in 0..1_000 {

@@ -9,6 +9,7 @@ pub mod coordinator;
 pub mod drift;
 pub mod element;
 pub mod failure;
+pub mod fresh;
 pub(crate) mod journal;
 pub mod ladder;
 pub mod lineage;

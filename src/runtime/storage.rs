@@ -53,6 +53,9 @@ type LookWork = Box<dyn FnOnce(Result<&mut dyn CheckpointStore, String>) + Send>
 /// Is told why the store cannot be used as it is: every region that runs has to be restored.
 type Watcher = Box<dyn Fn(String) + Send>;
 
+/// So many bytes are put into chunks on a thread of their own, before the storage thread hears of them.
+const LARGE: usize = 1 << 20;
+
 /// Sends requests to the storage thread.
 #[derive(Clone)]
 pub(crate) struct Storage {
@@ -79,7 +82,23 @@ impl Storage {
         request: WriteRequest,
         reply: impl FnOnce(Result<Vec<Vec<ChunkRef>>, String>) + Send + 'static,
     ) {
-        self.send(Request::Write(request, Box::new(reply)));
+        let reply = Box::new(reply);
+        if request.size() < LARGE {
+            return self.send(Request::Write(request, reply));
+        }
+        // Whatever else is to be stored need not wait for it.
+        let (give, given) = channel::<(WriteRequest, _)>();
+        let storage = self.clone();
+        let ahead = move || {
+            if let Ok((request, reply)) = given.recv() {
+                request.prepare();
+                storage.send(Request::Write(request, reply));
+            }
+        };
+        match std::thread::Builder::new().name("piton-chunk".into()).spawn(ahead) {
+            Ok(_) => drop(give.send((request, reply))),
+            Err(_) => self.send(Request::Write(request, reply)),
+        }
     }
 
     pub(crate) fn commit(&self, commit: Box<Commit>, reply: impl FnOnce(Result<(), CommitError>) + Send + 'static) {
@@ -311,7 +330,7 @@ mod tests {
     fn write(sequence: u64) -> WriteRequest {
         let fence = Fence { incarnation: 1, attempt: 0 };
         let id = ChunkId { region: "r".into(), operator: "o".into(), index: 0, fence, sequence };
-        let fresh = vec![Arc::new(vec![7; INLINE_LIMIT + 1])];
+        let fresh = vec![Arc::new(vec![7; INLINE_LIMIT + 1].into())];
         WriteRequest { window: WindowId(1), operators: vec![OperatorWrite { id, lineage: Vec::new(), fresh }] }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use piton_actors::blueprint::OperatorBlueprint;
 use piton_actors::host::{AnyOperator, Ask, AskId, Keyer, Pulse, Waiting};
+use piton_actors::state::Draft;
 use piton_actors::{Batch, Result, Scatter, Subtask, Timestamp, WindowId};
 
 use crate::chaos::invariants::InvariantId;
@@ -139,7 +140,7 @@ impl AnyOperator for Watched {
         self.inner.drain_sides(batches);
     }
 
-    fn cut(&mut self) -> Result<Vec<u8>> {
+    fn cut(&mut self) -> Result<Draft> {
         self.inner.cut()
     }
 

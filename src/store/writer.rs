@@ -33,30 +33,31 @@ fn write_operator(store: &mut dyn CheckpointStore, write: &OperatorWrite) -> Res
     if write.fresh.is_empty() {
         return Ok(lineage);
     }
+    let fresh_chunks = write.fresh.iter().map(|fresh| fresh.bytes()).collect::<Result<Vec<_>, String>>()?;
     let mut id = write.id.clone();
-    if let Some(newest) = write.fresh.iter().rposition(|fresh| is_whole_chunk(fresh)) {
+    if let Some(newest) = fresh_chunks.iter().rposition(|fresh| is_whole_chunk(fresh)) {
         // All that came before is void.
         let mut lineage = Vec::new();
-        for fresh in &write.fresh[newest..] {
+        for fresh in &fresh_chunks[newest..] {
             lineage.push(store.put_chunk(id.clone(), fresh).map_err(|error| error.to_string())?);
             id.sequence += 1;
         }
         return Ok(lineage);
     }
     let lengths: Vec<u64> = lineage.iter().map(ChunkRef::len).collect();
-    let fresh: u64 = write.fresh.iter().map(|fresh| fresh.len() as u64).sum();
-    if let Some(first) = merge_from(&lengths, fresh, write.fresh.len()) {
-        let mut chunks = Vec::with_capacity(lineage.len() - first + write.fresh.len());
+    let fresh: u64 = fresh_chunks.iter().map(|fresh| fresh.len() as u64).sum();
+    if let Some(first) = merge_from(&lengths, fresh, fresh_chunks.len()) {
+        let mut chunks = Vec::with_capacity(lineage.len() - first + fresh_chunks.len());
         for chunk in lineage.drain(first..) {
             chunks.push(store.read_chunk(&chunk).map_err(|error| error.to_string())?);
         }
-        chunks.extend(write.fresh.iter().map(|fresh| fresh.to_vec()));
+        chunks.extend(fresh_chunks.into_iter().cloned());
         let merged = merge_chunks(&chunks)
             .map_err(|error| format!("the state of {} could not be merged: {error}", write.id.operator))?;
         lineage.push(store.put_chunk(id, &merged).map_err(|error| error.to_string())?);
         return Ok(lineage);
     }
-    for fresh in &write.fresh {
+    for fresh in fresh_chunks {
         lineage.push(store.put_chunk(id.clone(), fresh).map_err(|error| error.to_string())?);
         id.sequence += 1;
     }

@@ -152,7 +152,7 @@ fn what_was_restored_is_asked_again_before_anything_new_and_only_if_it_has_no_an
     let mut bench = Bench::open(asked(2, true));
     bench.push(&[1, 2, 3, 4]);
     bench.answer(2);
-    let chunk = bench.hosted.cut().unwrap();
+    let chunk = bench.hosted.cut().unwrap().write().unwrap();
     let mut restored = Bench::new(asked(2, true), Subtask::single("double"));
     restored.hosted.restore(vec![chunk], 0).unwrap();
     restored.hosted.open().unwrap();
@@ -173,7 +173,7 @@ fn what_waits_goes_to_whom_its_key_group_goes_when_the_parallelism_changes() {
         let mut bench = Bench::new(asked(9, true), subtask(index, 3));
         bench.hosted.open().unwrap();
         bench.push(&[u64::from(index) * 10 + 1, u64::from(index) * 10 + 2]);
-        cuts.push(vec![bench.hosted.cut().unwrap()]);
+        cuts.push(vec![bench.hosted.cut().unwrap().write().unwrap()]);
     }
     let mut all = Vec::new();
     for index in 0..2 {

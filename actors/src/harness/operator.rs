@@ -214,7 +214,7 @@ impl<O: Operator> Harness<O> {
         self.step(|instance| instance.end_window(window))?;
         self.step(|instance| instance.before_checkpoint(window))?;
         let instance = self.instance()?;
-        let chunk = instance.cut()?;
+        let chunk = instance.cut()?.write()?;
         let context = instance.context();
         let (watermark, entry) = (context.watermark, context.entry);
         if !chunk.is_empty() {

@@ -28,6 +28,7 @@ use crate::operator::Operator;
 pub use crate::probe::is_asking;
 pub use crate::pulse::{Beat, Pulse};
 use crate::record::Inputs;
+use crate::state::Draft;
 use crate::time::{TimerKind, Timestamp};
 use crate::{Error, Result};
 
@@ -122,11 +123,11 @@ pub trait AnyOperator: Send {
     /// output among them.
     fn drain_sides(&mut self, batches: &mut Vec<(usize, Batch)>);
 
-    /// Encodes what changed in its state since the last cut as one chunk; empty if nothing did.
+    /// Takes what changed in its state since the last cut, to be written as one chunk; empty if nothing did.
     ///
     /// # Errors
     /// If a value of the state cannot be serialised.
-    fn cut(&mut self) -> Result<Vec<u8>>;
+    fn cut(&mut self) -> Result<Draft>;
 
     /// Puts back a state of chunks, oldest first, before `open`. Rows of key groups that this subtask does not own
     /// are left out.
@@ -391,7 +392,7 @@ impl<O: Operator> AnyOperator for Hosted<O> {
         self.context.sides.drain(batches);
     }
 
-    fn cut(&mut self) -> Result<Vec<u8>> {
+    fn cut(&mut self) -> Result<Draft> {
         self.context.state.cut()
     }
 

@@ -210,7 +210,7 @@ mod tests {
                 store.enter(Key::from(key as u64));
                 match rng.random_range(0..20) {
                     0 => {
-                        chunks.push(store.cut().unwrap());
+                        chunks.push(store.cut().unwrap().write().unwrap());
                         at_cut.clone_from(&added);
                     }
                     1 => {
@@ -247,6 +247,6 @@ mod tests {
         store.aggregating(LONGEST).push("on").unwrap();
         assert_eq!(store.aggregating(LONGEST).get().unwrap().as_deref(), Some("8: seven on"));
         let declared = Declared::from(LONGEST);
-        assert!(super::super::check_declared(&[declared], &[store.cut().unwrap()], 16).is_ok());
+        assert!(super::super::check_declared(&[declared], &[store.cut().unwrap().write().unwrap()], 16).is_ok());
     }
 }

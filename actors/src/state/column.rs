@@ -83,8 +83,8 @@ pub(super) trait AnyColumn: Any + Send {
 
     fn encoding(&self) -> Encoding;
 
-    /// Writes the values of these slots into a block, each into its row.
-    fn encode(&self, slots: &[(u32, u32)], block: &mut BlockWriter) -> Result;
+    /// Writes the values of these slots into a block, in this order.
+    fn encode(&self, slots: &[u32], block: &mut BlockWriter) -> Result;
 
     /// Renumbers the slots: `old` is the old slot of each new one, in ascending order.
     fn pack(&mut self, old: &[u32]);
@@ -290,19 +290,19 @@ impl<T: StateValue> AnyColumn for Column<T> {
         Encoding::of::<T>()
     }
 
-    fn encode(&self, slots: &[(u32, u32)], block: &mut BlockWriter) -> Result {
+    fn encode(&self, slots: &[u32], block: &mut BlockWriter) -> Result {
         if encode_primitives(&self.cells, slots, block) {
             return Ok(());
         }
         let slots_in_all = slots.len();
-        for slots in slots.chunks(ENCODED_AT_ONCE) {
+        for (part, slots) in slots.chunks(ENCODED_AT_ONCE).enumerate() {
             // One after the other, each would wait for memory.
-            std::hint::black_box(slots.iter().filter(|(slot, _)| self.get(*slot).is_some()).count());
-            for (slot, row) in slots {
+            std::hint::black_box(slots.iter().filter(|slot| self.get(**slot).is_some()).count());
+            for (row, slot) in (part * ENCODED_AT_ONCE..).zip(slots) {
                 if let Some(value) = self.get(*slot) {
-                    block.set_with(*row as usize, |body| Ok(rmp_serde::encode::write_named(body, value)?))?;
+                    block.set_with(row, |body| Ok(rmp_serde::encode::write_named(body, value)?))?;
                 } else if let Some(bytes) = self.raw.as_ref().and_then(|raw| raw.get(*slot)) {
-                    block.set(*row as usize, bytes)?;
+                    block.set(row, bytes)?;
                 }
             }
             block.reserve_for(slots_in_all);
@@ -364,11 +364,9 @@ macro_rules! primitive_columns {
         }
 
         /// Writes the values as they are, if they are of a type that allows it; otherwise returns false.
-        fn encode_primitives(cells: &dyn Any, slots: &[(u32, u32)], block: &mut BlockWriter) -> bool {
+        fn encode_primitives(cells: &dyn Any, slots: &[u32], block: &mut BlockWriter) -> bool {
             $(if let Some(cells) = cells.downcast_ref::<Vec<Option<$primitive>>>() {
-                block.set_every(
-                    slots.iter().map(|(slot, row)| (*row as usize, cells.get(*slot as usize).copied().flatten())),
-                );
+                block.set_every(slots.iter().map(|slot| cells.get(*slot as usize).copied().flatten()));
                 return true;
             })*
             false

@@ -188,8 +188,8 @@ impl Columns {
         }
     }
 
-    /// Encodes the values of these slots, each for its row, in the order of the slots.
-    pub(super) fn encode(&self, slots: &[(u32, u32)]) -> Result<Vec<ColumnWriter<'_>>> {
+    /// Encodes the values of these slots, in this order.
+    pub(super) fn encode(&self, slots: &[u32]) -> Result<Vec<ColumnWriter<'static>>> {
         let mut columns = Vec::with_capacity(self.columns.len());
         for named in &self.columns {
             let encoding = named.data.any().encoding();
@@ -197,6 +197,7 @@ impl Columns {
             let encoded = named.data.any().encode(slots, &mut block);
             encoded.map_err(|error| error.context(format_args!("state \"{}\" cannot be written", named.name)))?;
             let Named { name, kind, version, .. } = named;
+            let name = name.clone().into();
             columns.push(ColumnWriter { name, kind: *kind, version: *version, encoding, block });
         }
         Ok(columns)

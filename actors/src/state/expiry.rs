@@ -199,14 +199,15 @@ impl Expiries {
         is_undone
     }
 
-    /// Encodes the deadlines of these slots, each for its row, in the order of the slots.
-    pub(super) fn encode(&self, slots: &[(u32, u32)]) -> Result<Vec<ColumnWriter<'_>>> {
+    /// Encodes the deadlines of these slots, in this order.
+    pub(super) fn encode(&self, slots: &[u32]) -> Result<Vec<ColumnWriter<'static>>> {
         let mut columns = Vec::with_capacity(self.list.len());
         for Expiry { kind, column, deadlines, .. } in &self.list {
             let encoding = deadlines.any().encoding();
             let mut block = BlockWriter::new(encoding.width(), slots.len());
             deadlines.any().encode(slots, &mut block)?;
-            columns.push(ColumnWriter { name: column, kind: *kind, version: FIRST_VERSION, encoding, block });
+            let name = column.clone().into();
+            columns.push(ColumnWriter { name, kind: *kind, version: FIRST_VERSION, encoding, block });
         }
         Ok(columns)
     }

@@ -296,14 +296,14 @@ mod tests {
             store.value(SEEN).set(key * 2).unwrap();
             store.value(FACT).set(Old { count: key, name: "x".into() }).unwrap();
             if key == 1 {
-                chunks.push(store.cut().unwrap());
+                chunks.push(store.cut().unwrap().write().unwrap());
                 store.map(OF).insert(7, -1).unwrap();
                 store.list(LAST).push("a".into()).unwrap();
                 store.set_timer(TimerKind::Event, 50).unwrap();
             }
         }
         store.local(STARTS).set(3).unwrap();
-        chunks.push(store.cut().unwrap());
+        chunks.push(store.cut().unwrap().write().unwrap());
         chunks
     }
 

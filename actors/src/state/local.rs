@@ -246,7 +246,7 @@ impl Locals {
     }
 
     /// Encodes what changed since the last cut, or everything.
-    pub(super) fn encode(&self, everything: bool) -> Result<Vec<LocalWriter<'_>>> {
+    pub(super) fn encode(&self, everything: bool) -> Result<Vec<LocalWriter<'static>>> {
         let mut encoded = Vec::new();
         for named in self.locals.iter().filter(|named| named.dirty || (everything && named.kept)) {
             let bytes = named.data.encode();
@@ -254,7 +254,7 @@ impl Locals {
                 let (name, whose) = whose(&named.name);
                 error.context(format_args!("{} \"{name}\" cannot be written", whose.words()))
             })?;
-            encoded.push(LocalWriter { name: &named.name, version: named.version, bytes });
+            encoded.push(LocalWriter { name: named.name.clone().into(), version: named.version, bytes });
         }
         Ok(encoded)
     }

@@ -123,10 +123,10 @@ impl AnyColumn for RawColumn {
         Encoding::MessagePack
     }
 
-    fn encode(&self, slots: &[(u32, u32)], block: &mut BlockWriter) -> Result {
-        for (slot, row) in slots {
+    fn encode(&self, slots: &[u32], block: &mut BlockWriter) -> Result {
+        for (row, slot) in slots.iter().enumerate() {
             if let Some(bytes) = self.get(*slot) {
-                block.set(*row as usize, bytes)?;
+                block.set(row, bytes)?;
             }
         }
         Ok(())

@@ -16,7 +16,7 @@ use std::collections::BinaryHeap;
 use self::index::Index;
 use super::bits::Bits;
 use super::room::make_room;
-use crate::key::{Key, Text, group_of, unmix};
+use crate::key::{Key, Text};
 
 /// How many slots there can be.
 pub(super) const MAX_SLOTS: usize = 1 << 31;
@@ -49,14 +49,6 @@ pub(super) struct Slots {
     removed: Vec<(u32, u32)>,
     key_groups: u32,
     log: SlotLog,
-}
-
-/// What a cut must write.
-pub(super) struct Changed {
-    /// Group and slot of each row, ordered by group, then slot.
-    pub(super) rows: Vec<(u32, u32)>,
-    /// Slot and row, ordered by slot, which is the order in which columns are read.
-    pub(super) places: Vec<(u32, u32)>,
 }
 
 /// Slots are smaller than this.
@@ -364,19 +356,6 @@ impl Slots {
         }
     }
 
-    /// Returns what tells the integers of the keys in occupied slots, if every key is one.
-    pub(super) fn all_integers(&self) -> Option<impl Fn(u32) -> u64> {
-        self.texts.is_empty().then_some(|slot| unmix(self.hashes[slot as usize]))
-    }
-
-    /// Returns the integer of the key in an occupied slot, unless it is one of bytes.
-    pub(super) fn integer(&self, slot: u32) -> Option<u64> {
-        match self.texts.get(slot as usize) {
-            Some(Some(_)) => None,
-            _ => Some(unmix(self.hashes[slot as usize])),
-        }
-    }
-
     /// Returns the bytes of the key in an occupied slot, unless it is an integer.
     pub(super) fn bytes(&self, slot: u32) -> Option<&[u8]> {
         self.texts.get(slot as usize)?.as_ref()?.as_bytes()
@@ -397,40 +376,23 @@ impl Slots {
         keys >= MANY_KEYS && self.dirty.count() >= keys - keys / 4
     }
 
-    /// Returns what a cut must write.
-    pub(super) fn changed(&self, everything: bool) -> Changed {
-        self.by_group(if everything { &self.occupied } else { &self.dirty })
-    }
-
-    /// Returns group and slot of the keys that went since the last cut, ordered by group, then slot.
-    pub(super) fn removed(&self) -> Vec<(u32, u32)> {
-        let mut removed = self.removed.clone();
-        removed.sort_unstable();
-        removed
-    }
-
-    /// A counting sort: the slots come in ascending order, and there are few groups.
-    fn by_group(&self, slots: &Bits) -> Changed {
+    /// Returns the slots that a cut must write, in order, and the hashes of their keys.
+    pub(super) fn changed(&self, everything: bool) -> (Vec<u32>, Vec<u64>) {
         // The slots alone first: whether a bit is set cannot be predicted, and a processor that has guessed wrong has
         // to ask for the hashes anew, which are far apart.
-        let slots = slots.list();
-        let groups: Vec<u32> =
-            slots.iter().map(|slot| group_of(self.hashes[*slot as usize], self.key_groups)).collect();
-        let mut next = vec![0u32; self.key_groups as usize + 1];
-        for group in &groups {
-            next[*group as usize + 1] += 1;
-        }
-        for index in 1..next.len() {
-            next[index] += next[index - 1];
-        }
-        let mut changed = Changed { rows: vec![(0, 0); slots.len()], places: Vec::with_capacity(slots.len()) };
-        for (slot, group) in slots.into_iter().zip(groups) {
-            let row = &mut next[group as usize];
-            changed.rows[*row as usize] = (group, slot);
-            changed.places.push((slot, *row));
-            *row += 1;
-        }
-        changed
+        let slots = if everything { self.occupied.list() } else { self.dirty.list() };
+        let hashes = slots.iter().map(|slot| self.hashes[*slot as usize]).collect();
+        (slots, hashes)
+    }
+
+    /// Returns group and slot of the keys that went since the last cut.
+    pub(super) fn removed(&self) -> Vec<(u32, u32)> {
+        self.removed.clone()
+    }
+
+    /// Returns whether every key is an integer.
+    pub(super) fn has_integers_alone(&self) -> bool {
+        self.texts.is_empty()
     }
 
     /// Notes that everything is in the chunks cut so far.

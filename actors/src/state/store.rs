@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::aggregating::{Aggregating, AggregatingEntry, AggregatingState};
-use super::chunk::{BlockWriter, ChunkWriter, Kind};
+use super::chunk::{BlockWriter, Draft, Kind, Taken};
 use super::columns::Columns;
 use super::current::{Current, Wanted};
 use super::declared::Declared;
@@ -12,7 +12,7 @@ use super::entry::{BroadcastEntry, ListEntry, LocalEntry, MapEntry, ValueEntry};
 use super::expiry::Expiries;
 use super::handle::{BroadcastState, ListState, LocalState, MapState, Name, StateValue, ValueState};
 use super::local::Locals;
-use super::slots::{Changed, Slots};
+use super::slots::Slots;
 use super::timers::Timers;
 use super::undo::{Part, Price};
 use crate::key::Key;
@@ -259,7 +259,8 @@ impl StateStore {
         (self.whole && something) || self.slots.is_dirty() || self.locals.is_dirty()
     }
 
-    /// Encodes what changed since the last cut (everything, the first time) as one chunk; empty if nothing changed.
+    /// Takes what changed since the last cut (everything, the first time), to be written as one chunk; empty if nothing
+    /// changed.
     ///
     /// Every chunk must be kept until one that holds everything has followed, or it was merged with its neighbour: a
     /// change says nothing about what did not change. A cut whose chunk was lost ends the lineage.
@@ -269,11 +270,11 @@ impl StateStore {
     ///
     /// # Panics
     /// Within a transaction: it cannot be taken back.
-    pub fn cut(&mut self) -> Result<Vec<u8>> {
+    pub fn cut(&mut self) -> Result<Draft> {
         assert!(!self.in_transaction, "state is cut between transactions, never within one");
         self.clean_up(usize::MAX)?;
         if !self.is_dirty() {
-            return Ok(Vec::new());
+            return Ok(Draft::default());
         }
         // Where nearly everything has changed, a chunk that makes those before it void costs little more to write, and
         // spares the merging with them.
@@ -285,56 +286,41 @@ impl StateStore {
             self.pack();
             whole = true;
         }
-        let chunk = self.encode(whole, self.next)?;
+        let draft = self.take_down(whole, self.next)?;
         self.slots.mark_cut(whole);
         self.locals.mark_cut();
         self.whole = false;
         self.next += 1;
-        Ok(chunk)
+        Ok(draft)
     }
 
-    /// Encodes what changed, or everything, under this number.
-    pub(super) fn encode(&self, whole: bool, number: u64) -> Result<Vec<u8>> {
-        let Changed { rows, places } = self.slots.changed(whole);
-        let removed = if whole { Vec::new() } else { self.slots.removed() };
-        let mut integers = BlockWriter::new(Some(size_of::<u64>()), rows.len());
-        let mut texts = BlockWriter::new(None, rows.len());
-        if let Some(integer) = self.slots.all_integers() {
-            integers.set_every(places.iter().map(|(slot, row)| (*row as usize, Some(integer(*slot)))));
-        } else {
-            for (slot, row) in &places {
-                match self.slots.integer(*slot) {
-                    Some(integer) => integers.set_primitive(*row as usize, integer),
-                    None => texts.set(*row as usize, self.slots.bytes(*slot).unwrap_or_default())?,
+    /// Takes what changed, or everything, for a chunk of this number.
+    pub(super) fn take_down(&self, whole: bool, number: u64) -> Result<Draft> {
+        let (slots, hashes) = self.slots.changed(whole);
+        let mut texts = BlockWriter::new(None, slots.len());
+        if !self.slots.has_integers_alone() {
+            for (row, slot) in slots.iter().enumerate() {
+                if let Some(bytes) = self.slots.bytes(*slot) {
+                    texts.set(row, bytes)?;
                 }
             }
         }
-        let mut timers = BlockWriter::new(None, rows.len());
+        let mut timers = BlockWriter::new(None, slots.len());
         if !self.timers.is_empty() {
             let mut of_slot = Vec::new();
-            for (slot, row) in &places {
+            for (row, slot) in slots.iter().enumerate() {
                 of_slot.clear();
                 if self.timers.encode(*slot, &mut of_slot) {
-                    timers.set(*row as usize, &of_slot)?;
+                    timers.set(row, &of_slot)?;
                 }
             }
         }
-        let mut columns = self.columns.encode(&places)?;
-        columns.extend(self.expiries.encode(&places)?);
-        ChunkWriter {
-            whole,
-            first: number,
-            last: number,
-            key_groups: self.current.key_groups(),
-            rows: &rows,
-            removed: &removed,
-            integers,
-            texts,
-            timers,
-            columns,
-            locals: self.locals.encode(whole)?,
-        }
-        .finish()
+        let mut columns = self.columns.encode(&slots)?;
+        columns.extend(self.expiries.encode(&slots)?);
+        let removed = if whole { Vec::new() } else { self.slots.removed() };
+        let locals = self.locals.encode(whole)?;
+        let key_groups = self.current.key_groups();
+        Ok(Taken { whole, number, key_groups, slots, hashes, removed, texts, timers, columns, locals }.into())
     }
 
     /// Moves the keys together where most slots have become free. Their order stays; the next cut writes everything.

@@ -75,7 +75,7 @@ pub(crate) fn run(
         let mut chance = |percent: u32| rng.as_mut().is_some_and(|rng| rng.random_range(0..100) < percent);
         let (is_saved, is_crash, is_undone) = (chance(10), chance(10), chance(20));
         if is_saved {
-            let chunk = operator.cut().unwrap();
+            let chunk = operator.cut().unwrap().write().unwrap();
             if !chunk.is_empty() {
                 chunks.push(chunk);
             }

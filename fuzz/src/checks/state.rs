@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use piton::host::{AnyOperator, Hosted};
 use piton::prelude::*;
-use piton::state::{Declared, KeyState, Migration, StateReader, check_declared, merge_chunks};
+use piton::state::{Declared, Draft, KeyState, Migration, StateReader, check_declared, merge_chunks};
 use piton::{Rows, WATERMARK_MAX, WATERMARK_MIN};
 use serde::{Deserialize, Serialize};
 
@@ -127,7 +127,7 @@ pub fn check(input: &[u8]) {
         let (one, other) = chunks.split_at(chunks.len() / 2);
         let mut operator = fresh();
         if operator.adopt(&[one.to_vec(), other.to_vec()], WATERMARK_MIN).is_ok() {
-            let cut = operator.cut().expect("what was adopted can be cut");
+            let cut = operator.cut().and_then(Draft::write).expect("what was adopted can be cut");
             goes_on(operator, Vec::new(), cut);
         }
     } else {
@@ -172,7 +172,7 @@ fn goes_on(mut operator: Hosted<Keeper>, mut chunks: Vec<Vec<u8>>, cut: Vec<u8>)
     if use_it(&mut operator).is_err() {
         return;
     }
-    let cut = operator.cut().expect("state that was changed can be cut");
+    let cut = operator.cut().and_then(Draft::write).expect("state that was changed can be cut");
     chunks.push(cut);
     again(&chunks);
     let (kept, used) = (cells(&chunks), in_memory(&mut operator));

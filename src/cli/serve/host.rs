@@ -129,10 +129,14 @@ fn say(reply: Option<Reply>, said: Said) {
 }
 
 impl Host<'_> {
-    /// Runs jobs until the process is to end.
-    pub(super) fn run(&mut self, messages: &Receiver<Message>) -> Result<()> {
+    /// Begins the jobs that an earlier process has left, and those of the files.
+    pub(super) fn begin_all(&mut self) {
         self.take_over();
         self.look();
+    }
+
+    /// Runs jobs until the process is to end.
+    pub(super) fn run(&mut self, messages: &Receiver<Message>) -> Result<()> {
         let clock = self.common.clock.clone();
         let mut looked = clock.monotonic();
         let mut deadline = None;

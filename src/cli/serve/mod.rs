@@ -49,10 +49,6 @@ pub(super) fn run(args: &ServeArgs, registry: &Registry, terminal: &Terminal) ->
     let log = args.events.as_ref().map(|path| EventLog::open(path, clock.clone())).transpose()?;
     let (tell, messages) = sync_channel(WAITING);
     let front = Front::new(tell.clone());
-    let server = bound.map(|bound| Server::start(bound, Arc::new(front.clone()))).transpose()?;
-    if let Some(server) = &server {
-        terminal.say(&format!("page, API and metrics: {}", server.url()));
-    }
     let stop = tell.clone();
     let waiting = move || {
         if signals.wait() {
@@ -75,13 +71,19 @@ pub(super) fn run(args: &ServeArgs, registry: &Registry, terminal: &Terminal) ->
         max_jobs: args.max_jobs,
         allow_paths: args.allow_paths,
         common: Common { clock, shared, log: Arc::new(Mutex::new(log)), limits, tell },
-        front,
+        front: front.clone(),
         tenants: BTreeMap::new(),
         texts: BTreeMap::new(),
         lives: 0,
         ends: false,
         unclean: Vec::new(),
     };
+    // Whoever finds the address finds the jobs.
+    host.begin_all();
+    let server = bound.map(|bound| Server::start(bound, Arc::new(front))).transpose()?;
+    if let Some(server) = &server {
+        terminal.say(&format!("page, API and metrics: {}", server.url()));
+    }
     let ended = host.run(&messages);
     // Whoever still waits for an answer hears that there is none.
     drop(messages);

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use piton_actors::host::{Ask, AskId};
+use piton_actors::state::Draft;
 use piton_actors::{Batch, Timestamp, WindowId};
 
 use super::Exit;
@@ -150,8 +151,8 @@ pub struct Refused {
 pub struct ChainAnswer {
     /// What came out of the chain: at its end first, then by its other ways out.
     pub outputs: Vec<Routed>,
-    /// The chunk of each operator, after [`Work::Cut`]; empty where nothing has changed.
-    pub chunks: Vec<Vec<u8>>,
+    /// What has changed in each operator, after [`Work::Cut`]; empty where nothing has changed.
+    pub chunks: Vec<Draft>,
     /// Records that were left out, after [`Work::Sifted`].
     pub refused: Vec<Refused>,
     /// What was under way, with its channel, after [`Work::Open`].

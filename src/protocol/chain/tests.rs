@@ -167,7 +167,8 @@ fn fresh_operators_go_on_from_a_snapshot() {
     let (chain, _) = call(chain(&calls), First::Nothing, open(true));
     let (chain, _) = call(chain, First::Nothing, batch(&[5, 5, 5]));
     let (chain, cut) = chain.call(ChainCall { first: First::Nothing, work: Work::Cut(WindowId(1)), undoable: true });
-    let (states, entries) = (cut.unwrap().chunks.into_iter().map(|chunk| vec![chunk]).collect(), chain.entries());
+    let (states, entries) =
+        (cut.unwrap().chunks.into_iter().map(|chunk| vec![chunk.write().unwrap()]).collect(), chain.entries());
     let (chain, _) = call(chain, First::Nothing, batch(&[13]));
     let base = Base { states, entries, ..Base::default() };
     let renewal = Renewal { told: WindowId::NONE, window: None };

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use piton_actors::WindowId;
+use piton_actors::state::Draft;
 
 use super::stream::Step;
 use super::{Ack, Away, Command, Declined, State, Subtask, Why};
 use crate::protocol::chain::{Base, First, Notice, What, Work};
 use crate::protocol::element::{Alignment, Marker};
 use crate::protocol::failure::Failure;
+use crate::protocol::fresh::FreshChunk;
 use crate::protocol::manifest::{ChunkRef, OperatorSnapshot, SubtaskSnapshot, Within};
 use crate::protocol::mutant::{self, Mutant};
 
@@ -41,13 +43,13 @@ impl Subtask {
 
     /// Takes the snapshot: `chunks` is what has changed in the state of each operator. Nothing is written here: the
     /// bytes go to the storage with a command.
-    pub(super) fn cut(&mut self, marker: Marker, alignment: Alignment, chunks: Vec<Vec<u8>>) -> Result<(), Failure> {
+    pub(super) fn cut(&mut self, marker: Marker, alignment: Alignment, chunks: Vec<Draft>) -> Result<(), Failure> {
         let window = marker.window;
         // A source closes the window itself; whoever is within one stays there.
         let within = alignment == Alignment::Unaligned && !self.origins.is_empty();
         self.outputs.flush();
         let mut operators = Vec::new();
-        let mut fresh = Vec::new();
+        let mut fresh: Vec<FreshChunk> = Vec::new();
         if let Some(source) = &mut self.source {
             source.cut(window);
             let (max_time, partitions) = source.kept_times();
@@ -57,14 +59,14 @@ impl Subtask {
                 partitions,
                 ..OperatorSnapshot::empty(&source.name)
             });
-            fresh.push(Vec::new());
+            fresh.push(Draft::default().into());
         }
         let Some(chain) = &self.chain else {
             return Err(Failure::engine(&*self.id.operator, "a snapshot of operators that are away"));
         };
         for (name, chunk) in chain.names().iter().zip(chunks) {
             operators.push(OperatorSnapshot::empty(name));
-            fresh.push(chunk);
+            fresh.push(chunk.into());
         }
         self.base = Base { window, watermark: self.seen_watermark, entries: chain.entries(), ..Base::default() };
         self.base_begun = self.begun.filter(|_| within);
@@ -75,7 +77,7 @@ impl Subtask {
         if let Some(sink) = &mut self.sink {
             sink.cut();
             operators.push(OperatorSnapshot { pending: sink.listed(), ..OperatorSnapshot::empty(&sink.name) });
-            fresh.push(Vec::new());
+            fresh.push(Draft::default().into());
         }
         for (listed, _) in &mut self.letters {
             listed.get_or_insert(window);
@@ -95,7 +97,7 @@ impl Subtask {
             within: within.then(|| Within { ended: self.window, channels: self.aligner.windows() }),
             in_flight: None,
         };
-        self.timings.taken(window, fresh.iter().map(|chunk| chunk.len() as u64).sum());
+        self.timings.taken(window, fresh.iter().map(|chunk| chunk.size() as u64).sum());
         let joined = self.sink.as_ref().map(|sink| sink.joined(&self.id, window)).unwrap_or_default();
         self.lineage.cut(window, snapshot, joined, fresh.into_iter().map(Arc::new).collect(), within);
         self.taken(window, within);

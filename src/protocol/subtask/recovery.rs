@@ -12,6 +12,7 @@ use super::{Away, Command, Subtask};
 use crate::config::OnPoison;
 use crate::protocol::chain::{Base, Chain, ChainFailure, First, Refused, Renewal, What, Work};
 use crate::protocol::failure::{ErrorKindTag, Failure, FailureKind, guard};
+use crate::protocol::fresh::FreshChunk;
 use crate::protocol::journal::Replays;
 use crate::protocol::ladder::{Decision, Possible, Purpose, Rung, Then};
 use crate::protocol::manifest::{ChunkRef, DeadLetter};
@@ -53,7 +54,7 @@ pub(super) enum Phase {
     /// The snapshot is to be read.
     Load,
     /// It is being read; what of it was not durable when it was asked for is here, for each operator.
-    Loading(Vec<Vec<Arc<Vec<u8>>>>),
+    Loading(Vec<Vec<Arc<FreshChunk>>>),
     /// It is to be restored: the chunks of each operator.
     Restore(Vec<Vec<Vec<u8>>>),
     /// The journal is to be replayed from this entry on, and of that from this record on.
@@ -287,14 +288,20 @@ impl Subtask {
     /// The chunks of the snapshot have been read.
     pub(super) fn loaded(&mut self, result: Result<Vec<Vec<Vec<u8>>>, String>) -> Result<(), Failure> {
         let Some(recovery) = &mut self.recovery else { return Ok(()) };
-        match result {
-            Ok(mut states) => {
-                let Phase::Loading(waiting) = &mut recovery.phase else { return Ok(()) };
-                if !mutant::is(Mutant::UnwrittenForgotten) {
-                    for (state, waiting) in states.iter_mut().zip(waiting) {
-                        state.extend(waiting.drain(..).map(Arc::unwrap_or_clone));
+        let Phase::Loading(waiting) = &mut recovery.phase else { return Ok(()) };
+        let waiting = std::mem::take(waiting);
+        let all = result.and_then(|mut states| {
+            if !mutant::is(Mutant::UnwrittenForgotten) {
+                for (state, waiting) in states.iter_mut().zip(waiting) {
+                    for chunk in waiting {
+                        state.push(FreshChunk::take(chunk)?);
                     }
                 }
+            }
+            Ok(states)
+        });
+        match all {
+            Ok(states) => {
                 // Of the operators alone: the source stands before them, the sink behind.
                 let first = usize::from(self.source.is_some());
                 let operators = self.made_of.names.len();

@@ -12,32 +12,26 @@ const NO_ROW: u8 = 0;
 const EVERY_ROW: u8 = 1;
 const SOME_ROWS: u8 = 2;
 
-/// Collects a block. Its rows may come in any order, each at most once; those that do not come have no value.
-///
-/// A cut reads its columns in the order of the slots, which is that of memory, and writes rows in the order of their
-/// key groups: one of the two has to jump, and what is written is the smaller.
+/// Collects a block of as many values as there are rows, in any order that is known in the end; those that do not come
+/// have no value.
 pub(in crate::state) struct BlockWriter {
     width: Option<usize>,
     rows: usize,
     values: usize,
     /// Allocated with the first value, as everything below.
     present: Vec<u64>,
-    /// Where in the body the value of each row stands, if the width varies.
-    spans: Vec<Span>,
-    /// Of values of one width: at the place of their row. Of others: in the order in which they came.
+    /// Of values of varying width: how long each is.
+    lengths: Vec<u32>,
+    /// Of values of varying width: the row behind the last one that came.
+    next: usize,
+    /// One value behind the other; where there is none, there is room for one if all have the same width.
     body: Vec<u8>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Span {
-    start: usize,
-    length: u32,
 }
 
 impl BlockWriter {
     /// Begins a block of this many rows, of values of this width or of varying width.
     pub(in crate::state) fn new(width: Option<usize>, rows: usize) -> BlockWriter {
-        BlockWriter { width, rows, values: 0, present: Vec::new(), spans: Vec::new(), body: Vec::new() }
+        BlockWriter { width, rows, values: 0, present: Vec::new(), lengths: Vec::new(), next: 0, body: Vec::new() }
     }
 
     #[cold]
@@ -45,7 +39,7 @@ impl BlockWriter {
         self.present = vec![0; self.rows.div_ceil(64)];
         match self.width {
             Some(width) => self.body = vec![0; self.rows * width],
-            None => self.spans = vec![Span::default(); self.rows],
+            None => self.lengths = vec![0; self.rows],
         }
     }
 
@@ -60,17 +54,9 @@ impl BlockWriter {
         self.values += 1;
     }
 
-    /// A row has this value, of the width of the block.
-    #[inline]
-    pub(in crate::state) fn set_primitive<P: Primitive>(&mut self, row: usize, value: P) {
-        debug_assert_eq!(self.width, Some(P::WIDTH));
-        self.mark(row);
-        value.store(&mut self.body[row * P::WIDTH..][..P::WIDTH]);
-    }
-
-    /// Each row has this value, of the width of the block, or none. All rows come, in any order: so there is nothing to
-    /// be noted of those that have one, which in most columns are all.
-    pub(in crate::state) fn set_every<P: Primitive>(&mut self, values: impl Iterator<Item = (usize, Option<P>)>) {
+    /// The rows have these values, of the width of the block, or none. All come: so there is nothing to be noted of
+    /// those that have one, which in most columns are all.
+    pub(in crate::state) fn set_every<P: Primitive>(&mut self, values: impl Iterator<Item = Option<P>>) {
         debug_assert!(
             self.width == Some(P::WIDTH) && self.values == 0,
             "the block has values of this width, and none yet"
@@ -78,10 +64,10 @@ impl BlockWriter {
         let mut body = vec![0; self.rows * P::WIDTH];
         let mut absent = Vec::new();
         let mut came = 0;
-        for (row, value) in values {
+        for ((row, place), value) in body.chunks_exact_mut(P::WIDTH).enumerate().zip(values) {
             came += 1;
             match value {
-                Some(value) => value.store(&mut body[row * P::WIDTH..][..P::WIDTH]),
+                Some(value) => value.store(place),
                 None => absent.push(row),
             }
         }
@@ -100,18 +86,20 @@ impl BlockWriter {
         }
     }
 
-    /// A row has the value that `write` appends; the width varies.
+    /// A row has the value that `write` appends; the width varies, and rows come in order.
     ///
     /// # Errors
     /// The error of `write`, or if the value is longer than 4 GiB.
     #[inline]
     pub(in crate::state) fn set_with(&mut self, row: usize, write: impl FnOnce(&mut Vec<u8>) -> Result) -> Result {
         debug_assert_eq!(self.width, None);
+        debug_assert!(row >= self.next, "rows come in order");
         let start = self.body.len();
         write(&mut self.body)?;
         let length = u32::try_from(self.body.len() - start).map_err(|_| too_long())?;
         self.mark(row);
-        self.spans[row] = Span { start, length };
+        self.lengths[row] = length;
+        self.next = row + 1;
         Ok(())
     }
 
@@ -125,7 +113,7 @@ impl BlockWriter {
         }
     }
 
-    /// A row has this value.
+    /// A row has this value; if the width varies, rows come in order.
     ///
     /// # Errors
     /// If the value is longer than 4 GiB.
@@ -142,6 +130,12 @@ impl BlockWriter {
         Ok(())
     }
 
+    /// Returns whether a row has a value.
+    #[inline]
+    pub(super) fn has(&self, row: usize) -> bool {
+        self.present.get(row / 64).is_some_and(|word| word & (1 << (row % 64)) != 0)
+    }
+
     /// Returns whether no row has a value.
     pub(super) fn is_empty(&self) -> bool {
         self.values == 0
@@ -153,37 +147,75 @@ impl BlockWriter {
         1 + self.present.len() * 8 + values + self.body.len()
     }
 
-    pub(super) fn finish(&self, out: &mut Vec<u8>) {
+    /// Writes the block. If its rows have another order than they came in, `order` says which comes when.
+    pub(super) fn finish(&self, order: Option<&[u32]>, out: &mut Vec<u8>) {
         if self.values == 0 {
             out.push(NO_ROW);
             return;
         }
         let every = self.values == self.rows;
+        let ordered = match order {
+            Some(order) if !every => Some(self.ordered(order)),
+            _ => None,
+        };
         if every {
             out.push(EVERY_ROW);
         } else {
             out.push(SOME_ROWS);
-            for word in &self.present {
+            for word in ordered.as_ref().unwrap_or(&self.present) {
                 out.extend_from_slice(&word.to_le_bytes());
             }
         }
-        match self.width {
-            Some(_) if every => out.extend_from_slice(&self.body),
-            Some(width) => {
-                self.present_rows().for_each(|row| out.extend_from_slice(&self.body[row * width..][..width]));
+        match (self.width, order) {
+            (Some(_), None) if every => out.extend_from_slice(&self.body),
+            (Some(8), Some(order)) if every => gather::<8>(&self.body, order, out),
+            (Some(4), Some(order)) if every => gather::<4>(&self.body, order, out),
+            (Some(width), _) => {
+                self.present_rows(order).for_each(|row| out.extend_from_slice(&self.body[row * width..][..width]));
             }
-            None => {
-                self.present_rows().for_each(|row| out.extend_from_slice(&self.spans[row].length.to_le_bytes()));
-                for row in self.present_rows() {
-                    let Span { start, length } = self.spans[row];
-                    out.extend_from_slice(&self.body[start..][..length as usize]);
+            (None, order) => {
+                self.present_rows(order).for_each(|row| out.extend_from_slice(&self.lengths[row].to_le_bytes()));
+                if order.is_none() {
+                    return out.extend_from_slice(&self.body);
+                }
+                let mut starts = Vec::with_capacity(self.rows);
+                let mut end = 0;
+                for length in &self.lengths {
+                    starts.push(end);
+                    end += *length as usize;
+                }
+                for row in self.present_rows(order) {
+                    out.extend_from_slice(&self.body[starts[row]..][..self.lengths[row] as usize]);
                 }
             }
         }
     }
 
-    fn present_rows(&self) -> impl Iterator<Item = usize> + '_ {
-        bits::ones(&self.present)
+    /// Returns which rows have a value, in another order.
+    fn ordered(&self, order: &[u32]) -> Vec<u64> {
+        let mut ordered = vec![0; self.present.len()];
+        for (to, from) in order.iter().enumerate() {
+            ordered[to / 64] |= u64::from(self.has(*from as usize)) << (to % 64);
+        }
+        ordered
+    }
+
+    /// Returns the rows that have a value, in the order that they are written in.
+    fn present_rows<'a>(&'a self, order: Option<&'a [u32]>) -> impl Iterator<Item = usize> + 'a {
+        let own = order.is_none().then(|| bits::ones(&self.present));
+        let other = order.into_iter().flatten().map(|row| *row as usize).filter(|row| self.has(*row));
+        own.into_iter().flatten().chain(other)
+    }
+}
+
+/// Appends values of one width in another order.
+fn gather<const WIDTH: usize>(body: &[u8], order: &[u32], out: &mut Vec<u8>) {
+    let (values, _) = body.as_chunks::<WIDTH>();
+    let begin = out.len();
+    out.resize(begin + order.len() * WIDTH, 0);
+    let (places, _) = out[begin..].as_chunks_mut::<WIDTH>();
+    for (place, row) in places.iter_mut().zip(order) {
+        *place = values[*row as usize];
     }
 }
 
@@ -317,15 +349,21 @@ mod tests {
     use super::*;
 
     fn written(width: Option<usize>, values: &[Option<&[u8]>]) -> Vec<u8> {
-        // Backwards, since the order in which they come does not matter.
-        let mut writer = BlockWriter::new(width, values.len());
-        for (row, value) in values.iter().enumerate().rev() {
-            if let Some(value) = value {
-                writer.set(row, value).unwrap();
+        let collected = |values: &mut dyn Iterator<Item = &Option<&[u8]>>, order: Option<&[u32]>| {
+            let values: Vec<_> = values.collect();
+            let mut writer = BlockWriter::new(width, values.len());
+            for (row, value) in values.into_iter().enumerate() {
+                if let Some(value) = value {
+                    writer.set(row, value).unwrap();
+                }
             }
-        }
-        let mut out = Vec::new();
-        writer.finish(&mut out);
+            let mut out = Vec::new();
+            writer.finish(order, &mut out);
+            out
+        };
+        let backwards: Vec<u32> = (0..values.len() as u32).rev().collect();
+        let out = collected(&mut values.iter(), None);
+        assert_eq!(collected(&mut values.iter().rev(), Some(&backwards)), out);
         out
     }
 
@@ -335,7 +373,8 @@ mod tests {
         many[3] = Some(b"ab");
         many[64] = Some(b"cd");
         many[199] = Some(b"ef");
-        let all: Vec<Option<&[u8]>> = vec![Some(b"xy"); 70];
+        let texts: Vec<String> = (10..80).map(|number| number.to_string()).collect();
+        let all: Vec<Option<&[u8]>> = texts.iter().map(|text| Some(text.as_bytes())).collect();
         for values in [many, all, vec![None; 5], vec![]] {
             for width in [Some(2), None] {
                 let bytes = written(width, &values);
@@ -345,6 +384,19 @@ mod tests {
                 let got: Vec<_> = (0..values.len()).map(|row| block.get(row)).collect();
                 assert_eq!(got, values);
             }
+        }
+    }
+
+    #[test]
+    fn numbers_are_put_in_order() {
+        for width in [4, 8] {
+            let numbers: Vec<Vec<u8>> = (0..50u64).map(|number| number.to_le_bytes()[..width].to_vec()).collect();
+            let values: Vec<Option<&[u8]>> = numbers.iter().map(|number| Some(&number[..])).collect();
+            let bytes = written(Some(width), &values);
+            let mut reader = Reader::new(&bytes);
+            let block = Block::read(&mut reader, values.len(), Some(width)).unwrap();
+            let got: Vec<_> = (0..values.len()).map(|row| block.get(row)).collect();
+            assert_eq!(got, values);
         }
     }
 

@@ -44,7 +44,7 @@ pub fn merge_chunks(chunks: &[Vec<u8>]) -> Result<Vec<u8>> {
             }
         }
         let Cells { name, kind, encoding, version, .. } = cells;
-        merged.push(ColumnWriter { name, kind, encoding, version, block });
+        merged.push(ColumnWriter { name: name.into(), kind, encoding, version, block });
     }
     ChunkWriter {
         whole: oldest.whole,
@@ -53,6 +53,7 @@ pub fn merge_chunks(chunks: &[Vec<u8>]) -> Result<Vec<u8>> {
         key_groups: oldest.key_groups,
         rows: &rows,
         removed: &removed,
+        order: None,
         integers,
         texts,
         timers,
@@ -60,7 +61,7 @@ pub fn merge_chunks(chunks: &[Vec<u8>]) -> Result<Vec<u8>> {
         locals: lineage
             .locals()
             .into_iter()
-            .map(|(name, local)| LocalWriter { name, version: local.version, bytes: local.bytes.to_vec() })
+            .map(|(name, local)| LocalWriter { name: name.into(), version: local.version, bytes: local.bytes.to_vec() })
             .collect(),
     }
     .finish()
@@ -82,7 +83,7 @@ pub fn broadcast_chunk(chunks: &[Vec<u8>]) -> Result<Vec<u8>> {
         .locals()
         .into_iter()
         .filter(is_wanted)
-        .map(|(name, local)| LocalWriter { name, version: local.version, bytes: local.bytes.to_vec() })
+        .map(|(name, local)| LocalWriter { name: name.into(), version: local.version, bytes: local.bytes.to_vec() })
         .collect();
     if locals.is_empty() {
         return Ok(Vec::new());
@@ -94,6 +95,7 @@ pub fn broadcast_chunk(chunks: &[Vec<u8>]) -> Result<Vec<u8>> {
         key_groups: lineage.chunks.first().expect("a lineage has a chunk").key_groups,
         rows: &[],
         removed: &[],
+        order: None,
         integers: BlockWriter::new(Some(8), 0),
         texts: BlockWriter::new(None, 0),
         timers: BlockWriter::new(None, 0),

@@ -32,6 +32,7 @@
 //! names (see `local`).
 
 mod block;
+mod draft;
 mod encoding;
 mod lineage;
 mod merge;
@@ -39,11 +40,15 @@ mod read;
 mod write;
 
 pub(super) use block::BlockWriter;
+pub use draft::Draft;
+pub(super) use draft::Taken;
 pub(super) use encoding::{Encoding, Primitive, for_primitives};
 pub(super) use lineage::{Cells, Picked, Row, adopt, restore};
 pub use merge::{broadcast_chunk, merge_chunks};
 pub use read::is_whole_chunk;
-pub(super) use write::{ChunkWriter, ColumnWriter, LocalWriter};
+#[cfg(test)]
+pub(super) use write::ChunkWriter;
+pub(super) use write::{ColumnWriter, LocalWriter};
 
 use crate::Error;
 

@@ -1,5 +1,7 @@
 //! Writes a chunk.
 
+use std::borrow::Cow;
+
 use super::block::BlockWriter;
 use super::encoding::Encoding;
 use super::{FORMAT, FORMAT_WITH_MORE, FORMAT_WITH_VERSIONS, Kind, MAGIC};
@@ -10,7 +12,7 @@ use crate::{Error, Result};
 
 /// A column on its way into a chunk.
 pub(in crate::state) struct ColumnWriter<'a> {
-    pub(in crate::state) name: &'a str,
+    pub(in crate::state) name: Cow<'a, str>,
     pub(in crate::state) kind: Kind,
     pub(in crate::state) encoding: Encoding,
     pub(in crate::state) version: u16,
@@ -19,7 +21,7 @@ pub(in crate::state) struct ColumnWriter<'a> {
 
 /// A value that belongs to no key, on its way into a chunk.
 pub(in crate::state) struct LocalWriter<'a> {
-    pub(in crate::state) name: &'a str,
+    pub(in crate::state) name: Cow<'a, str>,
     pub(in crate::state) version: u16,
     pub(in crate::state) bytes: Vec<u8>,
 }
@@ -34,6 +36,8 @@ pub(in crate::state) struct ChunkWriter<'a> {
     pub(in crate::state) rows: &'a [(u32, u32)],
     /// Group and slot of each key that went, in order.
     pub(in crate::state) removed: &'a [(u32, u32)],
+    /// Which row of the blocks stands in each place, if not each in its own.
+    pub(in crate::state) order: Option<&'a [u32]>,
     pub(in crate::state) integers: BlockWriter,
     pub(in crate::state) texts: BlockWriter,
     pub(in crate::state) timers: BlockWriter,
@@ -48,12 +52,12 @@ impl ChunkWriter<'_> {
     /// If a name or a local value is too long.
     pub(in crate::state) fn finish(mut self) -> Result<Vec<u8>> {
         self.columns.retain(|column| !column.block.is_empty());
-        self.columns.sort_by_key(|column| (column.name, column.version));
-        self.locals.sort_by_key(|local| local.name);
+        self.columns.sort_by(|one, other| (&one.name, one.version).cmp(&(&other.name, other.version)));
+        self.locals.sort_by(|one, other| one.name.cmp(&other.name));
         let mut versions =
             self.columns.iter().map(|column| column.version).chain(self.locals.iter().map(|local| local.version));
-        let has_more = self.columns.iter().any(|column| deadlines_of(column.name).is_some())
-            || self.locals.iter().any(|local| whose(local.name).1 == Whose::Everybodys);
+        let has_more = self.columns.iter().any(|column| deadlines_of(&column.name).is_some())
+            || self.locals.iter().any(|local| whose(&local.name).1 == Whose::Everybodys);
         let format = if has_more {
             FORMAT_WITH_MORE
         } else if versions.any(|version| version != FIRST_VERSION) {
@@ -80,12 +84,12 @@ impl ChunkWriter<'_> {
         }
         put_slots(&mut out, self.rows);
         put_slots(&mut out, self.removed);
-        self.integers.finish(&mut out);
-        self.texts.finish(&mut out);
-        self.timers.finish(&mut out);
+        self.integers.finish(self.order, &mut out);
+        self.texts.finish(self.order, &mut out);
+        self.timers.finish(self.order, &mut out);
         put_length(&mut out, self.columns.len())?;
         for column in &self.columns {
-            put_text(&mut out, column.name)?;
+            put_text(&mut out, &column.name)?;
             out.push(match column.kind {
                 Kind::Value => 0,
                 Kind::Map => 1,
@@ -95,7 +99,7 @@ impl ChunkWriter<'_> {
             if has_versions {
                 out.extend_from_slice(&column.version.to_le_bytes());
             }
-            column.block.finish(&mut out);
+            column.block.finish(self.order, &mut out);
         }
         put_length(&mut out, self.locals.len())?;
         for LocalWriter { name, version, bytes } in &self.locals {

@@ -1,6 +1,7 @@
 //! Which slot a key gets, and what a cut says of keys that went.
 
 use super::*;
+use crate::key::unmix;
 
 #[test]
 fn the_smallest_free_slot_is_taken_first() {

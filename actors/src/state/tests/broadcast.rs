@@ -21,13 +21,13 @@ fn of_subtask(index: u32, parallelism: u32) -> Vec<Vec<u8>> {
         store.enter(key);
         store.value(SEEN).set(1).unwrap();
     }
-    let first = store.cut().unwrap();
+    let first = store.cut().unwrap().write().unwrap();
     store.set_broadcast(true);
     store.broadcast(RULES).set(rules(1)).unwrap();
-    let second = store.cut().unwrap();
+    let second = store.cut().unwrap().write().unwrap();
     store.broadcast(RULES).update(|all| all.insert("rule 1".into(), 1)).unwrap();
     store.local(OWN).set(u64::from(index) + 10).unwrap();
-    vec![first, second, store.cut().unwrap()]
+    vec![first, second, store.cut().unwrap().write().unwrap()]
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn every_new_subtask_gets_it_and_only_the_first_what_was_the_firsts_own() {
             keys += store.keys().count();
             assert_eq!(store.broadcast(RULES).get().unwrap(), &rules(2));
             assert_eq!(*store.local(OWN).get().unwrap(), if index == 0 { 10 } else { 0 });
-            let chunk = store.cut().unwrap();
+            let chunk = store.cut().unwrap().write().unwrap();
             store.restore(vec![chunk]).unwrap();
             assert_eq!(store.broadcast(RULES).get().unwrap(), &rules(2), "it is written by every subtask");
         }

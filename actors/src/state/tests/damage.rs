@@ -21,7 +21,7 @@ fn outcome(bytes: &[u8]) -> crate::Result<Vec<u8>> {
         store.list(ListState::<i8>::new("items")).get()?;
     }
     store.local(LocalState::<u32>::new("total")).get()?;
-    store.encode(true, 0)
+    store.take_down(true, 0)?.write()
 }
 
 /// Makes the checksum right again.
@@ -91,7 +91,7 @@ fn written(number: u64, rows: &[(u64, u32)], removed: &[(u64, u32)]) -> Vec<u8> 
     let mut integers = BlockWriter::new(Some(8), rows.len());
     for (key, slot) in rows {
         let row = places.iter().position(|place| *place == (Key::from(*key).group(16), *slot)).unwrap();
-        integers.set_primitive(row, *key);
+        integers.set(row, &key.to_le_bytes()).unwrap();
     }
     ChunkWriter {
         whole: number == 0,
@@ -100,6 +100,7 @@ fn written(number: u64, rows: &[(u64, u32)], removed: &[(u64, u32)]) -> Vec<u8> 
         key_groups: 16,
         rows: &places,
         removed: &placed(removed),
+        order: None,
         integers,
         texts: BlockWriter::new(None, rows.len()),
         timers: BlockWriter::new(None, rows.len()),

@@ -227,7 +227,7 @@ fn check_rescaled(rng: &mut Pcg64Mcg, chunks: &[Vec<u8>], model: &mut Model, ids
         let mut store = empty(crate::key::groups_of(subtask, parallelism, GROUPS));
         model.set(&mut store);
         store.adopt(&[chunks.to_vec()]).unwrap();
-        lineages.push(vec![store.cut().unwrap()]);
+        lineages.push(vec![store.cut().unwrap().write().unwrap()]);
     }
     let mut together = empty(0..GROUPS);
     together.adopt(&lineages).unwrap();
@@ -299,7 +299,7 @@ fn history(seed: u64) {
                 chunks.splice(from.., [merged]);
             }
             2 | 3 => {
-                let chunk = store.cut().unwrap();
+                let chunk = store.cut().unwrap().write().unwrap();
                 let is_whole = is_whole_chunk(&chunk);
                 chunks.push(chunk);
                 base = model.clone();
@@ -320,7 +320,7 @@ fn history(seed: u64) {
     // Long after, nothing is left but what never expires.
     model.times = Times { event: model.times.event + 10_000, processing: model.times.processing + 10_000 };
     model.set(&mut store);
-    store.cut().unwrap();
+    store.cut().unwrap().write().unwrap();
     let plain = (0..ids).filter(|id| model.row(*id).plain.is_some()).count();
     assert_eq!(store.keys().count(), plain);
 }
@@ -360,7 +360,7 @@ fn without_a_watermark_and_after_the_end_of_the_input_no_event_time_passes() {
     store.value(COUNT).set(5).unwrap();
     store.map(PRICES).insert(1, 1).unwrap();
     store.list(ITEMS).push(1).unwrap();
-    let chunk = store.cut().unwrap();
+    let chunk = store.cut().unwrap().write().unwrap();
     let mut store = empty(0..GROUPS);
     store.restore(vec![chunk]).unwrap();
     store.enter(Key::from(1u64));
@@ -397,7 +397,7 @@ fn full(declare: Vec<Declared>, count: ValueState<u64>, prices: MapState<u8, i32
         store.map(prices).insert(3, -3).unwrap();
         store.list(items).push(9).unwrap();
     }
-    store.cut().unwrap()
+    store.cut().unwrap().write().unwrap()
 }
 
 #[test]
@@ -408,7 +408,7 @@ fn what_was_kept_for_ever_begins_to_age_with_the_first_checkpoint_at_the_latest(
         store.restore(vec![old.clone()]).unwrap();
         store.set_time(TimerKind::Event, 5000);
         store.clean_up(budget).unwrap();
-        let new = store.cut().unwrap();
+        let new = store.cut().unwrap().write().unwrap();
         assert!(is_whole_chunk(&new));
         store.restore(vec![old.clone(), new]).unwrap();
         store.enter(Key::from(2u64));
@@ -431,7 +431,7 @@ fn what_has_no_time_to_live_any_more_is_kept() {
     store.declare(vec![FOREVER.into(), FOREVER_PRICES.into(), FOREVER_ITEMS.into()]);
     store.restore(vec![old]).unwrap();
     store.set_time(TimerKind::Event, 1_000_000);
-    let new = store.cut().unwrap();
+    let new = store.cut().unwrap().write().unwrap();
     assert!(is_whole_chunk(&new), "written anew, without deadlines");
     store.restore(vec![new]).unwrap();
     store.enter(Key::from(1u64));

@@ -87,11 +87,11 @@ fn first(keys: u64) -> Vec<Vec<u8>> {
         store.value(SAME).set(format!("same {key}")).unwrap();
         store.set_timer(crate::TimerKind::Event, key as i64).unwrap();
         if key == 1 {
-            chunks.push(store.cut().unwrap());
+            chunks.push(store.cut().unwrap().write().unwrap());
         }
     }
     store.local(STARTS_1).set(3).unwrap();
-    chunks.push(store.cut().unwrap());
+    chunks.push(store.cut().unwrap().write().unwrap());
     chunks
 }
 
@@ -131,7 +131,7 @@ fn every_kind_of_state_is_migrated_once() {
     store.value(FACT).set(Fact { ns: 7 }).unwrap();
 
     // The next chunk holds all of it, in the new version: the ones before are needed no more.
-    let chunk = store.cut().unwrap();
+    let chunk = store.cut().unwrap().write().unwrap();
     let mut again = restored_as(all(), &[chunks[0].clone(), chunks[1].clone(), chunk.clone()]);
     assert_eq!(image(&again), image(&store));
     assert!(!again.is_dirty(), "nothing is migrated a second time");
@@ -146,7 +146,7 @@ fn every_version_leads_to_the_newest() {
     let mut second = restored_as(vec![FACT_2.into()], &first(3));
     second.enter(Key::from(2u64));
     assert_eq!(second.value(FACT_2).get().unwrap().unwrap().ms, 2000);
-    let mut third = restored_as(all(), &[second.cut().unwrap()]);
+    let mut third = restored_as(all(), &[second.cut().unwrap().write().unwrap()]);
     check_newest(&mut third, 0..3);
 }
 
@@ -166,7 +166,7 @@ fn a_migration_happens_although_the_new_type_could_read_the_old_one() {
 fn states_of_several_versions_are_adopted_together() {
     // One subtask has been migrated, the other not.
     let mut new = restored_as(all(), &first(10));
-    let lineages = [vec![new.cut().unwrap()], {
+    let lineages = [vec![new.cut().unwrap().write().unwrap()], {
         let mut store = StateStore::new(0..16, 16);
         for key in 10..20u64 {
             store.enter(Key::from(key));
@@ -176,7 +176,7 @@ fn states_of_several_versions_are_adopted_together() {
             store.list(LAST_1).push(key).unwrap();
             store.value(SAME).set(format!("same {key}")).unwrap();
         }
-        vec![store.cut().unwrap()]
+        vec![store.cut().unwrap().write().unwrap()]
     }];
     let mut store = StateStore::new(0..16, 16);
     store.declare(all());
@@ -195,13 +195,13 @@ fn a_new_version_stands_beside_what_is_left_of_an_old_one() {
     store.enter(Key::from(1u64));
     store.value(COUNT_1).set(1).unwrap();
     store.value(SAME).set("same".into()).unwrap();
-    let base = store.cut().unwrap();
+    let base = store.cut().unwrap().write().unwrap();
     store.value(COUNT_1).take().unwrap();
-    let gone = store.cut().unwrap();
+    let gone = store.cut().unwrap().write().unwrap();
     let mut store = restored_as(all(), &[base.clone(), gone.clone()]);
     store.enter(Key::from(2u64));
     store.value(COUNT).set(Doubled(5)).unwrap();
-    let change = store.cut().unwrap();
+    let change = store.cut().unwrap().write().unwrap();
     for chunks in [vec![base.clone(), gone.clone(), change.clone()], vec![merge_chunks(&[base, gone, change]).unwrap()]]
     {
         let mut store = restored_as(all(), &chunks);
@@ -218,7 +218,7 @@ fn versions_are_merged_side_by_side() {
     let mut store = restored_as(vec![COUNT.into()], &[merge_chunks(&old).unwrap()]);
     store.enter(Key::from(2u64));
     store.value(COUNT).update(|count| count.0 += 1).unwrap();
-    let chunk = store.cut().unwrap();
+    let chunk = store.cut().unwrap().write().unwrap();
     let merged = merge_chunks(&[old[0].clone(), old[1].clone(), chunk]).unwrap();
     let mut store = restored_as(vec![COUNT.into()], &[merged]);
     store.enter(Key::from(2u64));
@@ -269,12 +269,12 @@ fn what_cannot_be_migrated_is_said_before() {
     let mut store = StateStore::new(0..16, 16);
     store.enter(Key::from(1u64));
     store.value(COUNT_1).set(u64::MAX).unwrap();
-    let error = refused(COUNT.into(), &[store.cut().unwrap()]);
+    let error = refused(COUNT.into(), &[store.cut().unwrap().write().unwrap()]);
     assert!(error.contains("state \"count\" cannot be migrated: 18446744073709551615 is too large"), "{error}");
 
     // A program that is older than the state.
     let mut store = restored_as(all(), &chunks);
-    chunks.push(store.cut().unwrap());
+    chunks.push(store.cut().unwrap().write().unwrap());
     for (declared, name) in [(Declared::from(COUNT_1), "count"), (STARTS_1.into(), "starts")] {
         let error = refused(declared, &chunks);
         let expected =
@@ -299,7 +299,7 @@ fn what_never_changed_is_written_as_before_there_were_versions() {
     let format = |chunk: &[u8]| u16::from_le_bytes([chunk[8], chunk[9]]);
     let chunks = first(3);
     assert_eq!((format(&chunks[0]), format(&chunks[1])), (1, 1));
-    assert_eq!(format(&restored_as(all(), &chunks).cut().unwrap()), 2);
+    assert_eq!(format(&restored_as(all(), &chunks).cut().unwrap().write().unwrap()), 2);
 }
 
 /// Written when there were versions first: what it says must stay readable, and the bytes stay the same.

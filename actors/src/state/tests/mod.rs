@@ -14,7 +14,7 @@ use crate::Key;
 
 /// Everything in a store as bytes: two stores with the same are the same in everything that can be seen.
 fn image(store: &StateStore) -> Vec<u8> {
-    store.encode(true, 0).unwrap()
+    store.take_down(true, 0).unwrap().write().unwrap()
 }
 
 fn restored(chunks: &[Vec<u8>]) -> StateStore {

@@ -220,7 +220,7 @@ fn check_rescaled(rng: &mut Pcg64Mcg, chunks: &[Vec<u8>], model: &Model, ids: u8
             check_row(&mut store, id, &model.row(id));
         }
         assert!(store.keys().all(|key| own.contains(&key.group(GROUPS))));
-        lineages.push(vec![store.cut().unwrap()]);
+        lineages.push(vec![store.cut().unwrap().write().unwrap()]);
     }
     let mut together = StateStore::new(0..GROUPS, GROUPS);
     together.adopt(&lineages).unwrap();
@@ -229,7 +229,7 @@ fn check_rescaled(rng: &mut Pcg64Mcg, chunks: &[Vec<u8>], model: &Model, ids: u8
     }
     assert_eq!(together.keys().count(), model.rows.len());
     assert_eq!(*together.local(TOTAL).get().unwrap(), model.total);
-    let whole = together.cut().unwrap();
+    let whole = together.cut().unwrap().write().unwrap();
     assert!(!together.is_dirty());
     if !whole.is_empty() {
         assert_eq!(image(&restored(&[whole])), image(&together));
@@ -257,7 +257,7 @@ fn history(seed: u64) {
                 store = restored(&chunks);
                 model = base.clone();
                 assert!(!store.is_dirty());
-                assert_eq!(store.cut().unwrap(), [0u8; 0]);
+                assert_eq!(store.cut().unwrap().write().unwrap(), [0u8; 0]);
             }
             1 if chunks.len() > 1 => {
                 let from = rng.random_range(0..chunks.len());
@@ -267,7 +267,7 @@ fn history(seed: u64) {
                 assert_eq!(image(&restored(&chunks)), image(&restored(&[merge_chunks(&chunks).unwrap()])));
             }
             _ => {
-                chunks.push(store.cut().unwrap());
+                chunks.push(store.cut().unwrap().write().unwrap());
                 model.cut();
                 base = model.clone();
                 assert!(!store.is_dirty());

@@ -60,7 +60,7 @@ fn a_struct_may_gain_a_field_with_a_default() {
     let mut store = StateStore::new(0..16, 16);
     store.enter(Key::from(1u64));
     store.value(ValueState::new("tea")).set(Old { name: "oolong".into() }).unwrap();
-    let mut store = restored(&[store.cut().unwrap()]);
+    let mut store = restored(&[store.cut().unwrap().write().unwrap()]);
     store.enter(Key::from(1u64));
     let tea: Option<&New> = store.value(ValueState::new("tea")).get().unwrap();
     assert_eq!(tea, Some(&New { size: 0, name: "oolong".into() }));
@@ -74,7 +74,7 @@ fn a_restored_value_waits_until_its_key_is_looked_at() {
         store.enter(Key::from(key));
         store.value(NAME).set(format!("name {key}")).unwrap();
     }
-    let base = store.cut().unwrap();
+    let base = store.cut().unwrap().write().unwrap();
     let mut again = restored(std::slice::from_ref(&base));
     again.enter(Key::from(7u64));
     again.value(NAME).update(|name| name.push('!')).unwrap();
@@ -83,7 +83,7 @@ fn a_restored_value_waits_until_its_key_is_looked_at() {
     again.enter(Key::from(9u64));
     assert_eq!(again.value(NAME).take().unwrap().as_deref(), Some("name 9"));
     assert_eq!(again.value(NAME).get().unwrap(), None, "it does not come back");
-    let change = again.cut().unwrap();
+    let change = again.cut().unwrap().write().unwrap();
     assert!(change.len() < base.len() / 4, "only what changed is written, not what was decoded");
     // What still waits is written as it stands, and what does not wait any more as it is now.
     let mut third = restored(&[image(&again)]);
@@ -102,7 +102,7 @@ fn a_value_of_another_type_is_an_error_where_it_is_looked_at() {
         store.value(ValueState::new("size")).set(value).unwrap();
     }
     let size = ValueState::<u128>::new("size");
-    let mut store = restored(&[store.cut().unwrap()]);
+    let mut store = restored(&[store.cut().unwrap().write().unwrap()]);
     store.enter(Key::from(1u64));
     store.value(size).get().unwrap();
     store.enter(Key::from(2u64));
@@ -120,7 +120,7 @@ fn every_primitive_comes_back() {
             store.enter(Key::from(key));
             store.value(ValueState::new("value")).set(value.clone()).unwrap();
         }
-        let mut store = restored(&[store.cut().unwrap()]);
+        let mut store = restored(&[store.cut().unwrap().write().unwrap()]);
         for (key, value) in values.iter().enumerate() {
             store.enter(Key::from(key));
             assert_eq!(store.value(ValueState::<T>::new("value")).get().unwrap(), Some(value));

@@ -205,8 +205,8 @@ fn history(seed: u64) {
         }
         match rng.random_range(0..4) {
             0 => {
-                let chunk = store.cut().unwrap();
-                assert_eq!(chunk, twin.cut().unwrap());
+                let chunk = store.cut().unwrap().write().unwrap();
+                assert_eq!(chunk, twin.cut().unwrap().write().unwrap());
                 chunks.push(chunk);
                 assert_eq!(image(&restored(&chunks)), image(&store));
             }

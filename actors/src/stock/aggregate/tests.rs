@@ -315,11 +315,11 @@ fn a_crash_takes_back_what_no_checkpoint_holds() {
 
     let mut bench = Bench::of(&AggregateKind, options.clone(), &one);
     bench.push(&one);
-    let mut cuts = vec![bench.operator().cut().unwrap()];
+    let mut cuts = vec![bench.operator().cut().unwrap().write().unwrap()];
     bench.push(&two);
     bench = crashed(&cuts, &one, &options);
     assert_eq!(bench.push(&two), expected[1]);
-    let second = bench.operator().cut().unwrap();
+    let second = bench.operator().cut().unwrap().write().unwrap();
     assert!(!second.is_empty());
     cuts.push(second);
     bench = crashed(&cuts, &one, &options);

@@ -139,7 +139,7 @@ fn what_is_kept_does_not_grow_with_the_input() {
     let mut chunks = Vec::new();
     for part in 0..20 {
         bench.push(&input(part * 1000));
-        chunks.push(bench.operator().cut().unwrap());
+        chunks.push(bench.operator().cut().unwrap().write().unwrap());
     }
     let sizes: Vec<usize> = chunks.iter().map(Vec::len).collect();
     assert!(sizes.iter().all(|size| *size < sizes[0] + 200), "{sizes:?}");

@@ -207,7 +207,7 @@ fn the_state_names_its_windows_and_is_shown() {
     ] {
         let mut bench = Bench::of(&AggregateKind, options(window.clone()), &input);
         bench.push(&input);
-        let chunk = bench.operator().cut().unwrap();
+        let chunk = bench.operator().cut().unwrap().write().unwrap();
         let show = plan_operator(&AggregateKind, options(window), &input).unwrap().show_state.unwrap();
         let chunks = [chunk];
         let mut shown = Vec::new();
