@@ -1,5 +1,6 @@
 //! One value or none for each row, and how that is written.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::damaged;
@@ -147,76 +148,117 @@ impl BlockWriter {
         1 + self.present.len() * 8 + values + self.body.len()
     }
 
-    /// Writes the block. If its rows have another order than they came in, `order` says which comes when.
-    pub(super) fn finish(&self, order: Option<&[u32]>, out: &mut Vec<u8>) {
+    /// Writes the block. If its rows have other places than they came in, `places` says which.
+    ///
+    /// What came first is taken first, and goes to where it belongs: the rows of one key group come in order, so that
+    /// means to write at as many places as there are groups. To look up what belongs to one row after the other would be
+    /// to jump through all that came, once for each group.
+    pub(super) fn finish(&self, places: Option<&[u32]>, out: &mut Vec<u8>) {
         if self.values == 0 {
             out.push(NO_ROW);
             return;
         }
         let every = self.values == self.rows;
-        let ordered = match order {
-            Some(order) if !every => Some(self.ordered(order)),
-            _ => None,
+        let present = match places {
+            Some(places) if !every => Cow::Owned(self.moved(places)),
+            _ => Cow::Borrowed(&self.present[..]),
         };
         if every {
             out.push(EVERY_ROW);
         } else {
             out.push(SOME_ROWS);
-            for word in ordered.as_ref().unwrap_or(&self.present) {
+            for word in &*present {
                 out.extend_from_slice(&word.to_le_bytes());
             }
         }
-        match (self.width, order) {
-            (Some(_), None) if every => out.extend_from_slice(&self.body),
-            (Some(8), Some(order)) if every => gather::<8>(&self.body, order, out),
-            (Some(4), Some(order)) if every => gather::<4>(&self.body, order, out),
-            (Some(width), _) => {
-                self.present_rows(order).for_each(|row| out.extend_from_slice(&self.body[row * width..][..width]));
-            }
-            (None, order) => {
-                self.present_rows(order).for_each(|row| out.extend_from_slice(&self.lengths[row].to_le_bytes()));
-                if order.is_none() {
-                    return out.extend_from_slice(&self.body);
+        let Some(places) = places else { return self.append(every, out) };
+        let ranks = if every { Vec::new() } else { ranks(&present) };
+        let place = |row: usize| {
+            let place = places[row] as usize;
+            if every { place } else { rank(&present, &ranks, place) }
+        };
+        match self.width {
+            Some(8) if every => scatter::<8>(&self.body, places, more(out, self.values * 8)),
+            Some(4) if every => scatter::<4>(&self.body, places, more(out, self.values * 4)),
+            Some(width) => {
+                let out = more(out, self.values * width);
+                for row in bits::ones(&self.present) {
+                    out[place(row) * width..][..width].copy_from_slice(&self.body[row * width..][..width]);
                 }
-                let mut starts = Vec::with_capacity(self.rows);
+            }
+            None => {
+                let mut lengths = vec![0; self.values];
+                bits::ones(&self.present).for_each(|row| lengths[place(row)] = self.lengths[row]);
+                let mut starts = Vec::with_capacity(self.values);
                 let mut end = 0;
-                for length in &self.lengths {
+                for length in lengths {
+                    out.extend_from_slice(&length.to_le_bytes());
                     starts.push(end);
-                    end += *length as usize;
+                    end += length as usize;
                 }
-                for row in self.present_rows(order) {
-                    out.extend_from_slice(&self.body[starts[row]..][..self.lengths[row] as usize]);
+                let out = more(out, self.body.len());
+                let mut rest = &self.body[..];
+                for row in bits::ones(&self.present) {
+                    let (value, others) = rest.split_at(self.lengths[row] as usize);
+                    out[starts[place(row)]..][..value.len()].copy_from_slice(value);
+                    rest = others;
                 }
             }
         }
     }
 
-    /// Returns which rows have a value, in another order.
-    fn ordered(&self, order: &[u32]) -> Vec<u64> {
-        let mut ordered = vec![0; self.present.len()];
-        for (to, from) in order.iter().enumerate() {
-            ordered[to / 64] |= u64::from(self.has(*from as usize)) << (to % 64);
+    /// Writes the values as they came.
+    fn append(&self, every: bool, out: &mut Vec<u8>) {
+        match self.width {
+            Some(_) if every => out.extend_from_slice(&self.body),
+            Some(width) => {
+                let rows = bits::ones(&self.present);
+                rows.for_each(|row| out.extend_from_slice(&self.body[row * width..][..width]));
+            }
+            None => {
+                let lengths = bits::ones(&self.present).map(|row| self.lengths[row]);
+                lengths.for_each(|length| out.extend_from_slice(&length.to_le_bytes()));
+                out.extend_from_slice(&self.body);
+            }
         }
-        ordered
     }
 
-    /// Returns the rows that have a value, in the order that they are written in.
-    fn present_rows<'a>(&'a self, order: Option<&'a [u32]>) -> impl Iterator<Item = usize> + 'a {
-        let own = order.is_none().then(|| bits::ones(&self.present));
-        let other = order.into_iter().flatten().map(|row| *row as usize).filter(|row| self.has(*row));
-        own.into_iter().flatten().chain(other)
+    /// Returns which places have a value.
+    fn moved(&self, places: &[u32]) -> Vec<u64> {
+        let mut moved = vec![0; self.present.len()];
+        for row in bits::ones(&self.present) {
+            let place = places[row] as usize;
+            moved[place / 64] |= 1 << (place % 64);
+        }
+        moved
     }
 }
 
-/// Appends values of one width in another order.
-fn gather<const WIDTH: usize>(body: &[u8], order: &[u32], out: &mut Vec<u8>) {
-    let (values, _) = body.as_chunks::<WIDTH>();
+/// Returns so many bytes more, to be written.
+fn more(out: &mut Vec<u8>, bytes: usize) -> &mut [u8] {
     let begin = out.len();
-    out.resize(begin + order.len() * WIDTH, 0);
-    let (places, _) = out[begin..].as_chunks_mut::<WIDTH>();
-    for (place, row) in places.iter_mut().zip(order) {
-        *place = values[*row as usize];
+    out.resize(begin + bytes, 0);
+    &mut out[begin..]
+}
+
+/// Moves values of one width to their places.
+fn scatter<const WIDTH: usize>(body: &[u8], places: &[u32], out: &mut [u8]) {
+    let ((values, _), (out, _)) = (body.as_chunks::<WIDTH>(), out.as_chunks_mut::<WIDTH>());
+    for (value, place) in values.iter().zip(places) {
+        out[*place as usize] = *value;
     }
+}
+
+/// Returns how many bits are set before each word.
+fn ranks(words: &[u64]) -> Vec<u32> {
+    let before = |sum: &mut u32, word: &u64| Some(std::mem::replace(sum, *sum + word.count_ones()));
+    words.iter().scan(0, before).collect()
+}
+
+/// Returns how many bits are set before one.
+fn rank(words: &[u64], ranks: &[u32], bit: usize) -> usize {
+    let before = words[bit / 64] & ((1 << (bit % 64)) - 1);
+    (ranks[bit / 64] + before.count_ones()) as usize
 }
 
 fn too_long() -> Error {
@@ -349,7 +391,7 @@ mod tests {
     use super::*;
 
     fn written(width: Option<usize>, values: &[Option<&[u8]>]) -> Vec<u8> {
-        let collected = |values: &mut dyn Iterator<Item = &Option<&[u8]>>, order: Option<&[u32]>| {
+        let collected = |values: &mut dyn Iterator<Item = &Option<&[u8]>>, places: Option<&[u32]>| {
             let values: Vec<_> = values.collect();
             let mut writer = BlockWriter::new(width, values.len());
             for (row, value) in values.into_iter().enumerate() {
@@ -358,7 +400,7 @@ mod tests {
                 }
             }
             let mut out = Vec::new();
-            writer.finish(order, &mut out);
+            writer.finish(places, &mut out);
             out
         };
         let backwards: Vec<u32> = (0..values.len() as u32).rev().collect();

@@ -64,7 +64,7 @@ impl Draft {
 impl Taken {
     fn write(self) -> Result<Vec<u8>> {
         let Taken { whole, number, key_groups, slots, hashes, mut removed, texts, timers, columns, locals } = self;
-        let (rows, order) = by_group(&slots, &hashes, key_groups);
+        let (rows, places) = by_group(&slots, &hashes, key_groups);
         removed.sort_unstable();
         let mut integers = BlockWriter::new(Some(size_of::<u64>()), slots.len());
         if texts.is_empty() {
@@ -80,7 +80,7 @@ impl Taken {
             key_groups,
             rows: &rows,
             removed: &removed,
-            order: Some(&order),
+            places: Some(&places),
             integers,
             texts,
             timers,
@@ -91,7 +91,7 @@ impl Taken {
     }
 }
 
-/// Returns group and slot of each row, ordered by group, then slot, and which of the slots that is: a counting sort,
+/// Returns group and slot of each row, ordered by group, then slot, and which row each of the slots has: a counting sort,
 /// as the slots come in order and there are few groups.
 fn by_group(slots: &[u32], hashes: &[u64], key_groups: u32) -> (Vec<(u32, u32)>, Vec<u32>) {
     let groups: Vec<u32> = hashes.iter().map(|hash| group_of(*hash, key_groups)).collect();
@@ -102,14 +102,14 @@ fn by_group(slots: &[u32], hashes: &[u64], key_groups: u32) -> (Vec<(u32, u32)>,
     for index in 1..next.len() {
         next[index] += next[index - 1];
     }
-    let (mut rows, mut order) = (vec![(0, 0); slots.len()], vec![0; slots.len()]);
-    for (index, (slot, group)) in slots.iter().zip(groups).enumerate() {
+    let mut rows = vec![(0, 0); slots.len()];
+    let place = |(slot, group): (&u32, u32)| {
         let row = &mut next[group as usize];
         rows[*row as usize] = (group, *slot);
-        order[*row as usize] = index as u32;
-        *row += 1;
-    }
-    (rows, order)
+        std::mem::replace(row, *row + 1)
+    };
+    let places = slots.iter().zip(groups).map(place).collect();
+    (rows, places)
 }
 
 #[cfg(test)]
@@ -122,10 +122,10 @@ mod tests {
         let keys: Vec<Key> = (0..100u64).map(Key::from).collect();
         let slots: Vec<u32> = (0..100).map(|slot| slot * 3).collect();
         let hashes: Vec<u64> = keys.iter().map(Key::hash).collect();
-        let (rows, order) = by_group(&slots, &hashes, 7);
+        let (rows, places) = by_group(&slots, &hashes, 7);
         assert!(rows.is_sorted() && rows.len() == 100);
-        for ((group, slot), index) in rows.into_iter().zip(order) {
-            assert_eq!((slot, group), (slots[index as usize], keys[index as usize].group(7)));
+        for ((key, slot), place) in keys.iter().zip(slots).zip(places) {
+            assert_eq!(rows[place as usize], (key.group(7), slot));
         }
     }
 }

@@ -36,8 +36,8 @@ pub(in crate::state) struct ChunkWriter<'a> {
     pub(in crate::state) rows: &'a [(u32, u32)],
     /// Group and slot of each key that went, in order.
     pub(in crate::state) removed: &'a [(u32, u32)],
-    /// Which row of the blocks stands in each place, if not each in its own.
-    pub(in crate::state) order: Option<&'a [u32]>,
+    /// Which row each row of the blocks is, if not each its own.
+    pub(in crate::state) places: Option<&'a [u32]>,
     pub(in crate::state) integers: BlockWriter,
     pub(in crate::state) texts: BlockWriter,
     pub(in crate::state) timers: BlockWriter,
@@ -84,9 +84,9 @@ impl ChunkWriter<'_> {
         }
         put_slots(&mut out, self.rows);
         put_slots(&mut out, self.removed);
-        self.integers.finish(self.order, &mut out);
-        self.texts.finish(self.order, &mut out);
-        self.timers.finish(self.order, &mut out);
+        self.integers.finish(self.places, &mut out);
+        self.texts.finish(self.places, &mut out);
+        self.timers.finish(self.places, &mut out);
         put_length(&mut out, self.columns.len())?;
         for column in &self.columns {
             put_text(&mut out, &column.name)?;
@@ -99,7 +99,7 @@ impl ChunkWriter<'_> {
             if has_versions {
                 out.extend_from_slice(&column.version.to_le_bytes());
             }
-            column.block.finish(self.order, &mut out);
+            column.block.finish(self.places, &mut out);
         }
         put_length(&mut out, self.locals.len())?;
         for LocalWriter { name, version, bytes } in &self.locals {

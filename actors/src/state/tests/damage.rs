@@ -100,7 +100,7 @@ fn written(number: u64, rows: &[(u64, u32)], removed: &[(u64, u32)]) -> Vec<u8> 
         key_groups: 16,
         rows: &places,
         removed: &placed(removed),
-        order: None,
+        places: None,
         integers,
         texts: BlockWriter::new(None, rows.len()),
         timers: BlockWriter::new(None, rows.len()),
