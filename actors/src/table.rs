@@ -7,6 +7,7 @@
 mod joint;
 mod scatter;
 mod text;
+mod times;
 
 use std::any::Any;
 use std::ops::Range;
@@ -28,6 +29,7 @@ use crate::time::Timestamp;
 pub use joint::Joint;
 use scatter::TableScatter;
 pub(crate) use text::Encoding;
+pub(crate) use times::in_ms;
 
 /// One Arrow batch with the event time of each row, if its rows have one.
 #[derive(Clone, Debug, PartialEq)]

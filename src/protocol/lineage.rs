@@ -93,12 +93,13 @@ impl OperatorLineage {
     /// Merges what waits as soon as the newer parts outweigh the oldest one. So it is at most about twice as much as
     /// all that has changed since the last write, and the merging costs about as much as the cuts did.
     fn pack(&mut self) -> Result<(), String> {
-        let Some((oldest, newer)) = self.unwritten.split_first() else { return Ok(()) };
-        if newer.iter().map(|chunk| chunk.size()).sum::<usize>() <= oldest.size() {
+        // The storage has tried to write them, and so they are chunks already.
+        let chunks = self.unwritten.iter().map(|chunk| chunk.bytes()).collect::<Result<Vec<_>, String>>()?;
+        let Some((oldest, newer)) = chunks.split_first() else { return Ok(()) };
+        if newer.iter().map(|chunk| chunk.len()).sum::<usize>() <= oldest.len() {
             return Ok(());
         }
-        let mut chunks =
-            self.unwritten.iter().map(|chunk| chunk.bytes().cloned()).collect::<Result<Vec<_>, String>>()?;
+        let mut chunks: Vec<Vec<u8>> = chunks.into_iter().cloned().collect();
         if mutant::is(Mutant::UnwrittenCutShort) {
             chunks.pop();
         }

@@ -26,9 +26,11 @@ enum Kind<L: 'static, R: 'static> {
 }
 
 impl<L: StateValue, R: StateValue> Matcher<L, R> {
-    pub(crate) fn new(how: How) -> Matcher<L, R> {
+    /// Of right rows with the same event time, of which a left row is to find one, `replaces` says whether a row takes
+    /// the place of the one that came before it.
+    pub(crate) fn new(how: How, replaces: fn(&R, &R) -> bool) -> Matcher<L, R> {
         let kind = match how.pairing {
-            Pairing::Newest => Kind::Newest(Newest::new(how)),
+            Pairing::Newest => Kind::Newest(Newest::new(how, replaces)),
             _ => Kind::Pairs(Pairs::new(how)),
         };
         Matcher { how, kind }

@@ -14,13 +14,15 @@ use crate::{Context, MapState, Result, Timestamp};
 /// Matches left rows with what was valid at their time.
 pub(super) struct Newest<L: 'static, R: 'static> {
     outer: bool,
+    /// Whether a right row takes the place of another one of the same time.
+    replaces: fn(&R, &R) -> bool,
     lefts: Waiting<L>,
     versions: MapState<Timestamp, R>,
 }
 
 impl<L: StateValue, R: StateValue> Newest<L, R> {
-    pub(super) fn new(how: How) -> Newest<L, R> {
-        Newest { outer: how.outer, lefts: Waiting::new("left"), versions: MapState::new("versions") }
+    pub(super) fn new(how: How, replaces: fn(&R, &R) -> bool) -> Newest<L, R> {
+        Newest { outer: how.outer, replaces, lefts: Waiting::new("left"), versions: MapState::new("versions") }
     }
 
     pub(super) fn states(&self) -> Vec<Declared> {
@@ -45,8 +47,13 @@ impl<L: StateValue, R: StateValue> Newest<L, R> {
     }
 
     pub(super) fn right<Out: Output>(&self, ctx: &mut Context<Out>, at: Option<Timestamp>, right: R) -> Result {
-        ctx.map_state(self.versions).insert(at.unwrap_or(TIMELESS), right)?;
-        at.map_or(Ok(()), |at| ctx.timer_at(at))
+        let Some(at) = at else { return ctx.map_state(self.versions).insert(TIMELESS, right).map(drop) };
+        let stays = ctx.map_state(self.versions).get(&at)?.is_some_and(|known| !(self.replaces)(&right, known));
+        if stays {
+            return Ok(());
+        }
+        ctx.map_state(self.versions).insert(at, right)?;
+        ctx.timer_at(at)
     }
 
     pub(super) fn timer<Out: Output>(

@@ -62,7 +62,7 @@ impl<J: Join> Joining<J> {
     pub const LATE_RIGHT: SideOutput<J::Right> = SideOutput::new(late::LATE_RIGHT);
 
     fn matcher(&self) -> Matcher<J::Left, J::Right> {
-        Matcher::new(self.0.how())
+        Matcher::new(self.0.how(), |_, _| true)
     }
 
     fn emit(

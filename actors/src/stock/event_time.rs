@@ -3,11 +3,11 @@
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::buffer::ScalarBuffer;
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type, Schema, TimeUnit, TimestampMillisecondType};
+use arrow::datatypes::{DataType, Int64Type, Schema};
 
 use super::options::unknown;
 use super::types::name_of;
-use crate::table::Table;
+use crate::table::{Table, in_ms};
 use crate::{AnyBatch, Error, Result, Timestamp};
 
 /// What `idle_timeout` of a source means; it is the engine that reads it.
@@ -53,10 +53,7 @@ impl EventTime {
         Ok(match column.data_type() {
             DataType::Int64 => column.as_primitive::<Int64Type>().values().clone(),
             DataType::Int32 => cast(column, &DataType::Int64)?.as_primitive::<Int64Type>().values().clone(),
-            _ => {
-                let times = cast(column, &DataType::Timestamp(TimeUnit::Millisecond, None))?;
-                times.as_primitive::<TimestampMillisecondType>().values().clone()
-            }
+            _ => in_ms(column)?.values().clone(),
         })
     }
 }
@@ -66,7 +63,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{Date32Array, Int64Array, TimestampSecondArray};
-    use arrow::datatypes::Field;
+    use arrow::datatypes::{Field, TimeUnit};
 
     use super::*;
 

@@ -14,13 +14,11 @@ use arrow::array::{
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
-use arrow::datatypes::{
-    DataType, Date32Type, FieldRef, Float32Type, Float64Type, Int64Type, Schema, TimeUnit, TimestampMillisecondType,
-    UInt64Type,
-};
+use arrow::datatypes::{DataType, Date32Type, FieldRef, Float32Type, Float64Type, Int64Type, Schema, UInt64Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::Table;
+use super::times::in_ms;
 use crate::Result;
 
 /// How rows are written.
@@ -140,10 +138,7 @@ impl Column {
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
                 Values::Texts(as_type(DataType::Utf8)?.as_string::<i32>().clone())
             }
-            DataType::Timestamp(..) => {
-                let times = as_type(DataType::Timestamp(TimeUnit::Millisecond, None))?;
-                Values::Times(times.as_primitive::<TimestampMillisecondType>().clone())
-            }
+            DataType::Timestamp(..) => Values::Times(in_ms(array)?),
             DataType::Date32 => Values::Dates(array.as_primitive::<Date32Type>().clone()),
             DataType::List(_) => {
                 let lists = array.as_list::<i32>();

@@ -5,6 +5,7 @@
 //! order in which the keys come up. Rows whose key is NULL are a group like others; without key columns there is one
 //! group. The row carries the latest event time of the rows that it was made for.
 
+mod extreme;
 mod groups;
 mod moments;
 mod plan;

@@ -19,6 +19,7 @@ use datafusion_physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregat
 use serde::{Deserialize, Serialize};
 
 use super::super::expression::{checked, plain};
+use super::extreme::Extreme;
 use super::moments::{Measure, MomentsAccumulator};
 use super::sum::Integers;
 use crate::table::{Encoding, Table};
@@ -67,6 +68,7 @@ struct One {
 enum Ours {
     Moments(Measure),
     Sum(Integers),
+    Extreme(Extreme),
 }
 
 /// Rows that are added to groups.
@@ -144,6 +146,7 @@ impl One {
         match self.ours {
             Some(Ours::Moments(measure)) => return Ok(Box::new(MomentsAccumulator::new(measure))),
             Some(Ours::Sum(integers)) => return Ok(integers.accumulator()),
+            Some(Ours::Extreme(extreme)) => return Ok(extreme.accumulator()),
             None => {}
         }
         if self.function.groups_accumulator_supported() {
@@ -183,6 +186,8 @@ impl Aggregates {
             let ours = Measure::of(function).map(Ours::Moments);
             let ours = ours.or_else(|| Integers::of(function, gives.data_type()).map(Ours::Sum));
             let ours = ours.filter(|_| !lowered.aggregate.is_distinct());
+            // To leave what is there twice away changes nothing about the least and the greatest.
+            let ours = ours.or_else(|| Extreme::of(function, gives.data_type()).map(Ours::Extreme));
             let arguments = lowered.aggregate.expressions().into_iter().map(checked);
             let arguments =
                 arguments.collect::<DataFusionResult<_>>().map_err(|error| Error::invalid(plain(&error)))?;

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Float64Type};
+use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use serde_json::json;
 
 use super::*;
@@ -191,6 +191,43 @@ fn the_result_does_not_depend_on_how_rows_are_cut_into_batches() {
     assert_eq!(whole.len(), 3);
     for size in [1, 2, 7, 13] {
         assert_eq!(last_of(size), whole, "{size} rows at a time");
+    }
+}
+
+#[test]
+fn least_and_greatest_do_not_depend_on_the_order_of_the_rows() {
+    let columns = ["min(x) AS least", "max(x) AS greatest", "min(CAST(x AS float)) AS l", "max(DISTINCT x) AS g"];
+    let plan = plan(&["carrier"], &columns);
+    let all = [f64::NAN, -0.0, 5.0, 0.0, -f64::NAN, f64::INFINITY];
+    let cases: [(&[usize], f64, f64); 5] = [
+        (&[0, 2], 5.0, f64::NAN),
+        (&[2, 0, 3], 0.0, f64::NAN),
+        (&[1, 3, 2], -0.0, 5.0),
+        (&[4, 5], f64::INFINITY, f64::NAN),
+        (&[0, 4], f64::NAN, f64::NAN),
+    ];
+    for (chosen, least, greatest) in cases {
+        let rows: Vec<_> = chosen.iter().map(|index| (Some("UA"), None, all[*index])).collect();
+        for begin in 0..rows.len() {
+            let order = [&rows[begin..], &rows[..begin]].concat();
+            for size in [1, rows.len()] {
+                let mut store = Store::default();
+                let results: Vec<Table> = order.chunks(size).map(|rows| store.push(&plan, &flights(rows))).collect();
+                let last = results.last().unwrap();
+                let is = |name: &str, expected: f64| {
+                    let found = doubles(last, name)[0].unwrap();
+                    assert!(
+                        found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan()),
+                        "{name} of {order:?} is {found}"
+                    );
+                };
+                is("least", least);
+                is("greatest", greatest);
+                is("g", greatest);
+                let single = last.batch().column_by_name("l").unwrap().as_primitive::<Float32Type>().value(0);
+                assert!(f64::from(single).to_bits() == least.to_bits() || (single.is_nan() && least.is_nan()));
+            }
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use arrow::datatypes::SchemaRef;
 use super::options::{option, read, required};
 use super::table_operator;
 use crate::blueprint::{Again, Fault, KindDoc, OperatorBlueprint, OperatorKind, Options, Site};
-use crate::join::{Found, Matcher};
+use crate::join::{Found, How, Matcher};
 use crate::late::{self, count_late};
 use crate::record::{Either, RecordType};
 use crate::table::{Table, TableRow};
@@ -141,6 +141,12 @@ impl Operator for TableJoin {
 /// The kind `join`.
 pub(super) struct JoinKind;
 
+/// Of right rows of the same time the greatest is the newest, not the one that comes last: which that is differs from run to
+/// run.
+fn matcher(how: How) -> Matcher<Packed, Packed> {
+    Matcher::new(how, |row, known| row > known)
+}
+
 impl OperatorKind for JoinKind {
     fn doc(&self) -> KindDoc {
         KindDoc {
@@ -168,7 +174,7 @@ impl OperatorKind for JoinKind {
                 option(
                     "newest",
                     "false",
-                    "Whether each left row finds one right row: the newest that is not later than it, by event time, once the watermark has reached it. A left row without event time finds the newest that has come so far; a right row without one is older than any other.",
+                    "Whether each left row finds one right row: the newest that is not later than it, by event time, once the watermark has reached it; of several at the same time, the one whose columns, compared from left to right, are the greatest. A left row without event time finds the newest that has come so far; a right row without one is older than any other.",
                 ),
             ],
         }
@@ -182,8 +188,7 @@ impl OperatorKind for JoinKind {
     ) -> Result<OperatorBlueprint, Vec<Fault>> {
         let settings: Settings = read(options, &self.doc())?;
         let plan = Arc::new(Plan::new(&settings, inputs)?);
-        let join =
-            TableJoin { matcher: Arc::new(Matcher::new(plan.how)), plan: Arc::clone(&plan), found: Rows::default() };
+        let join = TableJoin { matcher: Arc::new(matcher(plan.how)), plan: Arc::clone(&plan), found: Rows::default() };
         let output = Arc::clone(&plan.shape.output);
         let (of_keys, of_states) = (Arc::clone(&plan), Arc::clone(&plan));
         Ok(OperatorBlueprint {

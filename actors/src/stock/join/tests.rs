@@ -25,7 +25,7 @@ fn harness(options: Value, left: &Table, right: &Table) -> Harness<TableJoin> {
     let inputs = [RecordType::Table(left.schema()), RecordType::Table(right.schema())];
     let settings: Settings = with_options(&options, |options| read(options, &JoinKind.doc())).unwrap();
     let plan = Arc::new(Plan::new(&settings, &inputs).unwrap_or_else(|faults| panic!("{faults:?}")));
-    let matcher = Arc::new(Matcher::new(plan.how));
+    let matcher = Arc::new(matcher(plan.how));
     let join = TableJoin { plan, matcher, found: Rows::default() };
     Harness::new(move || join.clone())
 }
@@ -93,6 +93,22 @@ fn columns_of_other_names_all_come_out() {
     push(&mut harness, 0, &flights().slice(0, 1));
     let row = r#"{"origin":"EWR","hour":5,"flight":1,"at":5,"place":7}"#;
     assert_eq!(emitted(&harness), [(row.to_string(), Some(120))]);
+}
+
+#[test]
+fn of_right_rows_of_the_same_time_the_greatest_is_the_newest_whichever_comes_last() {
+    let left = int_table(&[("k", &[Some(1)])], Some(&[100]));
+    let right = int_table(&[("k", &[Some(1); 4]), ("n", &[Some(7), None, Some(9), Some(8)])], Some(&[50, 50, 50, 40]));
+    for order in [[0, 1, 2, 3], [2, 3, 0, 1], [3, 2, 1, 0]] {
+        let mut harness = harness(json!({ "on": ["k"], "newest": true }), &left, &right);
+        for row in order {
+            push(&mut harness, 1, &right.slice(row, 1));
+            harness.checkpoint().unwrap().crash().unwrap();
+        }
+        push(&mut harness, 0, &left);
+        harness.close().unwrap();
+        assert_eq!(emitted(&harness), [(r#"{"k":1,"n":9}"#.to_string(), Some(100))], "{order:?}");
+    }
 }
 
 #[test]

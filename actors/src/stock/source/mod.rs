@@ -24,7 +24,7 @@ use super::table_source;
 use super::types::type_named;
 use crate::blueprint::{Fault, KindDoc, OptionDoc, Options, Site, SourceBlueprint, SourceKind};
 use crate::duration::duration;
-use csv::{CsvFormat, Null};
+use csv::{CsvFormat, Null, Sample};
 use files::{FilePlan, FileSource, Format};
 use follow::{FollowPlan, FollowSource};
 pub(super) use parquet::ParquetKind;
@@ -119,18 +119,21 @@ impl SourceKind for CsvKind {
         }
         let files = list(&settings.path, settings.follow, site, CSV)?;
         let null = settings.null.clone().map_or(Null::Usual, Null::Text);
-        let sample = first(&files, site, settings.follow)?.map(|file| csv::sample(file, settings.header, &null));
-        let sample = sample.transpose().map_err(|error| bad_sample(&files, &error))?.unwrap_or_default();
+        let (first, sample) = match first(&files, site, settings.follow)? {
+            Some((name, file)) => (name, csv::sample(file, settings.header, &null)),
+            None => ("", Ok(Sample::default())),
+        };
+        let sample = sample.map_err(|error| bad_sample(first, &error))?;
         let mut guessed: Vec<(String, DataType)> =
             sample.names.into_iter().zip(sample.guesses.iter().map(infer::Guess::data_type)).collect();
-        let like = files.first().filter(|_| !guessed.is_empty()).cloned();
-        if settings.header && settings.follow && guessed.is_empty() {
-            // The header will say in which order they come.
+        let like = (!guessed.is_empty()).then(|| first.to_string());
+        if settings.header && guessed.is_empty() {
+            // Headers will say in which order they come, if there are any.
             guessed = settings.schema.keys().map(|name| (name.clone(), DataType::Utf8)).collect();
         }
         if let Some(names) = settings.columns.as_ref().filter(|_| !settings.header) {
             if !guessed.is_empty() && guessed.len() != names.len() {
-                let message = format!("names {} columns, but `{}` has {}", names.len(), files[0], guessed.len());
+                let message = format!("names {} columns, but `{first}` has {}", names.len(), guessed.len());
                 return Err(vec![Fault::new("columns", message)]);
             }
             let types = guessed.iter().map(|(_, data_type)| data_type.clone());
@@ -163,8 +166,9 @@ impl SourceKind for NdjsonKind {
     fn plan(&self, options: &mut Options<'_>, site: &Site) -> Result<SourceBlueprint, Vec<Fault>> {
         let settings: Settings = read(options, &self.doc())?;
         let files = list(&settings.path, settings.follow, site, JSON)?;
-        let sample = first(&files, site, settings.follow)?.map(lines::sample);
-        let sample = sample.transpose().map_err(|error| bad_sample(&files, &error))?.unwrap_or_default();
+        let sample = first(&files, site, settings.follow)?
+            .map(|(name, file)| lines::sample(file).map_err(|error| bad_sample(name, &error)));
+        let sample = sample.transpose()?.unwrap_or_default();
         let guessed = sample.into_iter().map(|(name, guess)| (name, guess.data_type())).collect();
         let schema = with_types(guessed, &settings.schema, Missing::IsAColumn)?;
         if schema.fields().is_empty() {
@@ -216,26 +220,38 @@ fn list(path: &str, follow: bool, site: &Site, extensions: &[&str]) -> Result<Ve
     list(path, &site.folder, extensions).map_err(|message| vec![Fault::new("path", message)])
 }
 
-/// Opens the first file, if there is one; of one that is still being written, only what is whole.
-fn first(files: &[String], site: &Site, follow: bool) -> Result<Option<Span>, Vec<Fault>> {
-    let Some(name) = files.first() else { return Ok(None) };
-    let file = File::open(site.folder.join(name));
-    let span = file.and_then(|file| if follow { Span::lines(file) } else { Ok(Span::whole(file)) });
-    span.map(Some).map_err(|error| vec![Fault::new("path", format!("file `{name}` cannot be read: {error}"))])
+/// Opens the first file that is not empty, if there is one; of one that is still being written, only what is whole.
+fn first<'f>(files: &'f [String], site: &Site, follow: bool) -> Result<Option<(&'f str, Span)>, Vec<Fault>> {
+    let open = |name: &str| {
+        let file = File::open(site.folder.join(name))?;
+        if file.metadata()?.len() == 0 {
+            return Ok(None);
+        }
+        if follow { Span::lines(file).map(Some) } else { Ok(Some(Span::whole(file))) }
+    };
+    for name in files {
+        let unreadable =
+            |error: std::io::Error| vec![Fault::new("path", format!("file `{name}` cannot be read: {error}"))];
+        if let Some(span) = open(name).map_err(unreadable)? {
+            return Ok(Some((name, span)));
+        }
+    }
+    Ok(None)
 }
 
 /// Says what to do if nothing tells which columns there are.
 fn without_columns(settings: &Settings, files: &[String]) -> Vec<Fault> {
-    let what = match files.first() {
-        Some(name) => format!("file `{name}` is empty"),
-        None => format!("no file matches `{}` yet", settings.path),
+    let what = match files {
+        [name] => format!("file `{name}` is empty"),
+        [_, ..] => format!("all {} files are empty", files.len()),
+        [] => format!("no file matches `{}` yet", settings.path),
     };
     let message = format!("{what}, and so nothing tells its columns: name all of them, with their types, in `schema`");
     vec![Fault::new("path", message)]
 }
 
-fn bad_sample(files: &[String], error: &str) -> Vec<Fault> {
-    vec![Fault::new("path", format!("file `{}`: {error}", files[0]))]
+fn bad_sample(name: &str, error: &str) -> Vec<Fault> {
+    vec![Fault::new("path", format!("file `{name}`: {error}"))]
 }
 
 /// What a column of `schema` is that the file does not show.

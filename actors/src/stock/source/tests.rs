@@ -173,6 +173,22 @@ fn columns_are_found_by_name_in_later_files() {
 }
 
 #[test]
+fn an_empty_file_says_nothing_of_the_columns_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.csv"), "").unwrap();
+    std::fs::write(folder.path().join("b.csv"), "a,b\n1,x\n").unwrap();
+    let batch = read_all(&CsvKind, &json!({ "path": "." }), folder.path());
+    assert_eq!(shown(&batch), "+---+---+\n| a | b |\n+---+---+\n| 1 | x |\n+---+---+");
+
+    std::fs::write(folder.path().join("b.csv"), "").unwrap();
+    let fault = |options| plan(&CsvKind, &options, folder.path()).err().unwrap()[0].message.clone();
+    assert!(fault(json!({ "path": "." })).starts_with("all 2 files are empty"));
+    let named = json!({ "path": ".", "schema": { "a": "bigint" } });
+    let blueprint = plan(&CsvKind, &named, folder.path()).unwrap();
+    assert!(Tap::open(&blueprint, subtask(0, 1), None, 10).unwrap().rest().is_empty());
+}
+
+#[test]
 fn without_a_header_the_topology_names_the_columns() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.csv"), "1,x\n2,y\n").unwrap();
