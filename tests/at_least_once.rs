@@ -7,7 +7,7 @@
 //!                      └ count (×3, by key) → counts (files)
 //! ```
 //!
-//! `PITON_CHAOS=200 cargo test --test at_least_once` kills it 200 times.
+//! `PITON_ROUNDS=200 cargo test --test at_least_once` kills it 200 times.
 
 #[path = "support/binary/mod.rs"]
 mod binary;

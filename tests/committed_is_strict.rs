@@ -3,7 +3,7 @@
 //! is told again what was told last.
 //!
 //! Operators write down what they are told; the process is killed again and again, and in between they panic and fail
-//! by themselves. `PITON_CHAOS=200 cargo test --test committed_is_strict` kills it 200 times.
+//! by themselves. `PITON_ROUNDS=200 cargo test --test committed_is_strict` kills it 200 times.
 
 #[path = "support/binary/mod.rs"]
 mod binary;

@@ -1,7 +1,7 @@
 //! Whatever happens to a file of a state directory, the job ends with the right output or refuses to start and says what
 //! is damaged. It never starts from something older, or from nothing, without a word.
 //!
-//! `PITON_CHAOS=1000 cargo test --test damaged_state` tries that many damages, as far as there are so many.
+//! `PITON_ROUNDS=1000 cargo test --test damaged_state` tries that many damages, as far as there are so many.
 
 #[path = "support/binary/mod.rs"]
 mod binary;

@@ -1,7 +1,7 @@
 //! Records that are set aside as poison are kept exactly once: those of the committed windows and no others, however
 //! often the process is killed; all other records are counted as if these had never been there.
 //!
-//! `PITON_CHAOS=200 cargo test --test dead_letters` kills it 200 times.
+//! `PITON_ROUNDS=200 cargo test --test dead_letters` kills it 200 times.
 
 #[path = "support/binary/mod.rs"]
 mod binary;

@@ -1,7 +1,7 @@
 //! A sink that is slower than its source slows the source down: memory stays within what the mailboxes may hold, and
 //! checkpoints go on meanwhile.
 //!
-//! `PITON_CHAOS=200 cargo test --test memory_is_bounded` sends 5 million rows.
+//! `PITON_ROUNDS=200 cargo test --test memory_is_bounded` sends 5 million rows.
 
 #[path = "support/binary/mod.rs"]
 mod binary;

@@ -7,7 +7,7 @@
 //!                                    └ counted (aggregate, ×4) → counts (csv)
 //! ```
 //!
-//! `PITON_CHAOS=200 cargo test --test survives_kill` kills it 200 times.
+//! `PITON_ROUNDS=200 cargo test --test survives_kill` kills it 200 times.
 
 #[path = "support/binary/mod.rs"]
 mod binary;

@@ -3,7 +3,7 @@
 //! and what follows from it; this goes through all of them, one after the other.
 //!
 //! `strace` holds the process behind each call for a moment, in which it is killed; without it there is nothing to do.
-//! `PITON_CHAOS=1000 cargo test --test survives_kill_at_any_call` kills behind all calls and not only at some.
+//! `PITON_ROUNDS=1000 cargo test --test survives_kill_at_any_call` kills behind all calls and not only at some.
 
 #[path = "support/binary/mod.rs"]
 mod binary;

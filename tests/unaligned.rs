@@ -1,7 +1,7 @@
 //! Checkpoints that do not wait: they complete while a slow sink is far behind full mailboxes, and what was under way then
 //! is neither lost nor doubled, wherever the process ends.
 //!
-//! `PITON_CHAOS=100 cargo test --test unaligned -- killed` kills more often.
+//! `PITON_ROUNDS=100 cargo test --test unaligned -- killed` kills more often.
 #![allow(missing_docs, reason = "a test")]
 
 #[path = "support/binary/mod.rs"]

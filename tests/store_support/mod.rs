@@ -18,9 +18,9 @@ pub(crate) const REGIONS: [&str; 2] = ["a", "b"];
 const LONG: &str = "b";
 const BLOB: usize = 33_000;
 
-/// Returns how many rounds to run: `rounds`, times `PITON_CHAOS` if it is set.
+/// Returns how many rounds to run: `rounds`, times `PITON_ROUNDS` if it is set.
 pub(crate) fn rounds(rounds: u64) -> u64 {
-    let factor = std::env::var("PITON_CHAOS").ok().and_then(|factor| factor.parse::<f64>().ok()).unwrap_or(1.0);
+    let factor = std::env::var("PITON_ROUNDS").ok().and_then(|factor| factor.parse::<f64>().ok()).unwrap_or(1.0);
     (rounds as f64 * factor).ceil() as u64
 }
 

@@ -1,6 +1,6 @@
 //! How much a test does, and from which seed.
 //!
-//! `PITON_CHAOS` says how many rounds (kills, damages) a test makes instead of its usual few, `PITON_SEED` from which
+//! `PITON_ROUNDS` says how many rounds (kills, damages) a test makes instead of its usual few, `PITON_SEED` from which
 //! seed it chooses. A seed repeats the choices; when exactly a process is hit by them is up to the machine.
 
 use rand::SeedableRng as _;
@@ -8,7 +8,7 @@ use rand_pcg::Pcg64Mcg;
 
 /// Returns how many rounds to make.
 pub(crate) fn rounds(usual: u64) -> u64 {
-    number("PITON_CHAOS").unwrap_or(usual)
+    number("PITON_ROUNDS").unwrap_or(usual)
 }
 
 /// Returns the random numbers of a test, and prints how to get the same again.
