@@ -53,17 +53,28 @@ inputs = ["poisoned"]
 `;
 
 /** Starts a job; `http` are further lines of its [http]. */
-export async function start(name, http = "") {
+export function start(name, http = "", topology = TOPOLOGY) {
+  const text = `[job]\nname = "${name}"\n[http]\nlisten = "127.0.0.1:0"\n${http}\n${topology}`;
+  return run({ "job.toml": text }, "run", "job.toml");
+}
+
+/** Starts the jobs of these texts, by their names, in one process. */
+export function serve(jobs) {
+  const files = Object.entries(jobs).map(([name, text]) => [`${name}.toml`, text]);
+  return run(Object.fromEntries(files), "serve", ...files.map(([file]) => file), "--state", "state", "--http", "0");
+}
+
+/** Starts the binary in a folder with these files. */
+async function run(files, ...words) {
   const binary = resolve(process.env.PITON ?? "");
   const folder = await mkdtemp(join(tmpdir(), "piton-page-"));
-  const file = join(folder, "job.toml");
-  await writeFile(file, `[job]\nname = "${name}"\n[http]\nlisten = "127.0.0.1:0"\n${http}\n${TOPOLOGY}`);
-  const child = spawn(binary, ["run", file], { cwd: folder, stdio: ["ignore", "ignore", "pipe"] });
+  for (const [file, text] of Object.entries(files)) await writeFile(join(folder, file), text);
+  const child = spawn(binary, words, { cwd: folder, stdio: ["ignore", "ignore", "pipe"] });
   const exit = new Promise((done) => child.once("exit", (code) => done(code)));
   const url = await new Promise((found, failed) => {
     let said = "";
     child.once("error", failed);
-    child.once("exit", (code) => failed(new Error(`the job ended with ${code}:\n${said}`)));
+    child.once("exit", (code) => failed(new Error(`it ended with ${code}:\n${said}`)));
     child.stderr.on("data", (more) => {
       // Read on even when it is found, so that the job never waits for us.
       if (said.length < 100_000) said += more;

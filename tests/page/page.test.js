@@ -3,28 +3,15 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { AxeBuilder } from "@axe-core/playwright";
-import { chromium } from "playwright-core";
-
+import { PATIENCE, hasNothingSerious, launch, number, shown, visit } from "./browser.js";
 import { start } from "./job.js";
-
-const QUIET = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-const PATIENCE = 30_000;
 
 let browser;
 let job;
 let guarded;
 
 before(async () => {
-  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: QUIET });
+  browser = await launch();
   [job, guarded] = await Promise.all([start("shown"), start("guarded", 'token = "open sesame"')]);
 });
 
@@ -32,34 +19,6 @@ after(async () => {
   await browser?.close();
   await Promise.all([job?.end(), guarded?.end()]);
 });
-
-/** A page, and what it complained of. */
-async function visit(url, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1400, height: 900 }, ...options });
-  const page = await context.newPage();
-  page.setDefaultTimeout(PATIENCE);
-  const complaints = [];
-  page.on("console", (message) => ["error", "warning"].includes(message.type()) && complaints.push(message.text()));
-  page.on("pageerror", (error) => complaints.push(String(error)));
-  await page.addInitScript(() => {
-    window.violations = [];
-    document.addEventListener("securitypolicyviolation", (event) => window.violations.push(event.violatedDirective));
-  });
-  await page.goto(url);
-  const isClean = async () => {
-    assert.deepEqual(complaints, []);
-    assert.deepEqual(await page.evaluate(() => window.violations), []);
-  };
-  return { context, page, complaints, isClean };
-}
-
-function shown(page) {
-  return page.waitForSelector("body[data-state=shown]");
-}
-
-async function number(page, selector) {
-  return Number((await page.locator(selector).innerText()).replaceAll(",", ""));
-}
 
 /** Waits until the job has been through something. */
 async function filled(page) {
@@ -90,14 +49,8 @@ async function choose(page, places) {
   return names;
 }
 
-async function hasNothingSerious(page, when) {
-  const { violations } = await new AxeBuilder({ page }).analyze();
-  const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
-  assert.deepEqual(serious.map(({ id, nodes }) => `${id}: ${nodes[0].html}`), [], when);
-}
-
 test("every panel is filled by the job", async () => {
-  const { context, page, isClean } = await visit(job.url);
+  const { context, page, isClean } = await visit(browser, job.url);
   await filled(page);
   assert.equal(await page.locator("#job-name").innerText(), "shown");
   assert.match(await page.title(), /^shown: running/);
@@ -126,7 +79,7 @@ test("every panel is filled by the job", async () => {
 });
 
 test("rows open down to subtasks, and stay open while the page goes on", async () => {
-  const { context, page, isClean } = await visit(job.url);
+  const { context, page, isClean } = await visit(browser, job.url);
   await filled(page);
   const operators = await opened(page);
   const focused = await page.evaluate(() => document.activeElement.textContent);
@@ -144,7 +97,7 @@ test("rows open down to subtasks, and stay open while the page goes on", async (
 });
 
 test("two checkpoints are compared", async () => {
-  const { context, page, isClean } = await visit(job.url);
+  const { context, page, isClean } = await visit(browser, job.url);
   await filled(page);
   const names = await choose(page, [0, 2]);
   await page.locator("#comparison").waitFor();
@@ -159,7 +112,7 @@ test("two checkpoints are compared", async () => {
 });
 
 test("what is held up is told in words, and lines pass beside boxes", async () => {
-  const { context, page, isClean } = await visit(job.url);
+  const { context, page, isClean } = await visit(browser, job.url);
   const said = await page.evaluate(async () => {
     const [views, graph, words] = await Promise.all(["/views.js", "/graph.js", "/words.js"].map((path) => import(path)));
     const vertex = (id, blocked, waiting) => ({
@@ -200,7 +153,7 @@ test("what is held up is told in words, and lines pass beside boxes", async () =
 
 for (const colorScheme of ["light", "dark"]) {
   test(`axe finds nothing serious: ${colorScheme}`, async () => {
-    const { context, page, isClean } = await visit(job.url, { colorScheme });
+    const { context, page, isClean } = await visit(browser, job.url, { colorScheme });
     await filled(page);
     await opened(page);
     await choose(page, [3, 4]);
@@ -217,7 +170,7 @@ for (const colorScheme of ["light", "dark"]) {
 }
 
 test("a phone does not scroll sideways", async () => {
-  const { context, page, isClean } = await visit(job.url, { viewport: { width: 360, height: 740 } });
+  const { context, page, isClean } = await visit(browser, job.url, { viewport: { width: 360, height: 740 } });
   await filled(page);
   await opened(page);
   const [content, window] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
@@ -230,7 +183,7 @@ test("a phone does not scroll sideways", async () => {
 });
 
 test("the keyboard alone makes a savepoint", async () => {
-  const { context, page, isClean } = await visit(job.url);
+  const { context, page, isClean } = await visit(browser, job.url);
   await filled(page);
   await page.keyboard.press("Tab");
   assert.equal(await page.evaluate(() => document.activeElement.className), "skip");
@@ -273,7 +226,7 @@ test("the keyboard alone makes a savepoint", async () => {
 });
 
 test("dead letters and state are read when somebody asks", async () => {
-  const { context, page, isClean } = await visit(job.url);
+  const { context, page, isClean } = await visit(browser, job.url);
   await filled(page);
   assert.match(await page.locator("#letters-words").innerText(), /not read until you ask/);
   await page.waitForFunction(() => Number(document.getElementById("head-letters").textContent.replaceAll(",", "")) >= 1);
@@ -315,7 +268,7 @@ test("dead letters and state are read when somebody asks", async () => {
 });
 
 test("where nothing was set aside and nothing is kept, that is said", async () => {
-  const { context, page, isClean } = await visit(job.url);
+  const { context, page, isClean } = await visit(browser, job.url);
   await shown(page);
   const said = await page.evaluate(async () => {
     const { entriesInWords, lettersInWords, stateRow } = await import("/stored.js");
@@ -342,7 +295,7 @@ test("where nothing was set aside and nothing is kept, that is said", async () =
 });
 
 test("the page can be held still", async () => {
-  const { context, page, isClean } = await visit(job.url);
+  const { context, page, isClean } = await visit(browser, job.url);
   await filled(page);
   const hold = page.getByRole("button", { name: "Hold still" });
   await hold.click();
@@ -358,7 +311,7 @@ test("the page can be held still", async () => {
 });
 
 test("a job with a token is shown to those who have it", async () => {
-  const { context, page, complaints } = await visit(guarded.url);
+  const { context, page, complaints } = await visit(browser, guarded.url);
   const token = page.locator("#token");
   await token.waitFor();
   assert.ok(!(await page.locator("#panels").isVisible()));
@@ -380,7 +333,7 @@ test("a job with a token is shown to those who have it", async () => {
 });
 
 test("a job is stopped, and the page says that it does not answer any more", async () => {
-  const { context, page } = await visit(job.url);
+  const { context, page } = await visit(browser, job.url);
   await filled(page);
   await page.getByRole("button", { name: "Stop…" }).click();
   await page.getByLabel("Savepoint to leave").fill("at-the-end");

@@ -56,9 +56,9 @@ function draw(svg, operators) {
 
 function fillBox(box, of) {
   const say = (part, value) => text(box.querySelector(`.${part}`), value);
-  say("name", shortened(of.name, 26));
+  say("name", shortened(of.name, 23));
   say("type", shortened(`${of.type} × ${of.parallelism}`, 32));
-  say("rate", `${of.rate} read`);
+  say("rate", of.reading);
   say("load", `busy ${of.busy} · blocked ${of.blocked} · idle ${of.idle}`);
   say("mailbox", `mailbox ${of.mailbox}`);
   let x = 12;

@@ -66,6 +66,8 @@ function operator(vertex, node, job, samples) {
   const waiting = sum(boxes.map((box) => box.waiting));
   const capacity = sum(boxes.map((box) => box.capacity));
   const load = { busy: share("busy"), blocked: share("blocked"), idle: share("idle") };
+  const isFinished = vertex.status === "FINISHED";
+  const rate = words.rate(rateOf(samples, (of) => of.reads.get(vertex.id)));
   return {
     id: vertex.id,
     name: vertex.name,
@@ -74,7 +76,8 @@ function operator(vertex, node, job, samples) {
     parallelism: words.count(vertex.parallelism),
     read: words.count(vertex.metrics["read-records"]) + since(vertex, job.now),
     written: words.count(vertex.metrics["write-records"]),
-    rate: words.rate(rateOf(samples, (of) => of.reads.get(vertex.id))),
+    rate: isFinished ? "finished" : rate,
+    reading: isFinished ? "finished" : `${rate} read`,
     state: words.bytes(vertex["state-size"]),
     watermark: words.time(vertex.watermark, job.now),
     lag: lag(vertex.watermark, job.now),
