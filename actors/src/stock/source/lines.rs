@@ -14,6 +14,9 @@ use super::infer::{Guess, INFERENCE_ROWS};
 use super::span::Span;
 use crate::{Error, Result};
 
+/// The byte order mark, which may stand at the beginning of a file.
+const MARK: char = '\u{feff}';
+
 /// One row per line, in one column of text.
 pub(super) struct LineFormat;
 
@@ -47,6 +50,7 @@ impl<R: BufRead> Lines<R> {
         }
         self.place = Place { offset: self.place.offset + read as u64, line: number };
         text(&self.line)
+            .map(|line| if number == 1 { line.strip_prefix(MARK).unwrap_or(line) } else { line })
             .map(|line| Some((line, number)))
             .ok_or_else(|| Error::invalid(format!("line {number} is not UTF-8")))
     }
@@ -138,8 +142,15 @@ pub(super) fn sample(file: Span) -> std::result::Result<Vec<(String, Guess)>, St
 fn parse<'a, S: DeserializeSeed<'a, Value = ()>>(line: &'a str, seed: S) -> std::result::Result<(), String> {
     let mut json = serde_json::Deserializer::from_str(line);
     let parsed = seed.deserialize(&mut json).and_then(|()| json.end());
-    // The position in the line stays, the line itself is always 1.
-    parsed.map_err(|error| error.to_string().replace(" at line 1 column ", " at column "))
+    parsed.map_err(|error| {
+        let message = error.to_string();
+        match message.rsplit_once(" at line 1 column ") {
+            // It names the column of the table, and says what to do.
+            Some((message, _)) if error.is_data() => message.to_string(),
+            Some((message, column)) => format!("{message} at column {column}"),
+            None => message,
+        }
+    })
 }
 
 /// Appends a JSON object to the columns.

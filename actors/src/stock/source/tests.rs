@@ -398,7 +398,8 @@ const OBJECTS: &str = r#"{"a": 1, "b": "x", "c": {"d": [1, 2]}}
 fn json_lines_resume_at_every_batch_boundary() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.ndjson"), OBJECTS).unwrap();
-    std::fs::write(folder.path().join("b.jsonl"), OBJECTS.replace('\n', "\r\n")).unwrap();
+    let with_mark = format!("\u{feff}{}", OBJECTS.replace('\n', "\r\n"));
+    std::fs::write(folder.path().join("b.jsonl"), with_mark).unwrap();
     resumes_everywhere(&NdjsonKind, &json!({ "path": "." }), folder.path());
 }
 
@@ -432,7 +433,8 @@ fn json_errors_name_file_and_line() {
     let folder = tempfile::tempdir().unwrap();
     for (text, part) in [
         ("{\"a\": 1}\n{\"a\": \"x\"}\n", "line 2: column `a` is of type bigint, but here is `x`"),
-        ("{\"a\": 1}\n{\"a\": 1", "line 2: EOF while parsing"),
+        ("{\"a\": 2.0}\n", "line 1: column `a` is of type bigint, but here is `2.0`; correct the data, or give"),
+        ("{\"a\": 1}\n{\"a\": 1", "line 2: EOF while parsing an object at column 7"),
         ("{\"a\": 1}\n[1]\n", "line 2: invalid type: sequence, expected an object"),
         ("{\"a\": 1}\n{\"a\": 1, \"a\": 2}\n", "line 2: `a` is there twice"),
         ("{\"a\": 1}\n{} {}\n", "line 2: trailing characters"),
