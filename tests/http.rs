@@ -154,6 +154,7 @@ fn what_makes_no_sense_is_answered_in_words() {
     assert!(post("savepoint", "{\"name\": \"../../a\"}").error(400).contains("name of a savepoint"));
     assert!(post("savepoint", &" ".repeat(100_000)).error(413).contains("65536"));
     assert!(post("stop", "[]").error(400).contains("map"));
+    assert!(post("stop", "\u{c}").error(400).contains("cannot be understood"));
     let head = served.send("HEAD", "/api/jobs", &[], "");
     assert_eq!((head.status, &*head.body), (200, ""));
     assert!(served.get("/api/jobs/my%20job?regoin=a").error(400).contains("\"regoin\" is not known"));

@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use binary::process::{Job, Life, now, pause, piton};
@@ -265,18 +266,60 @@ fn what_was_asked_last_is_what_becomes_of_a_job_that_is_asked_twice() {
 }
 
 #[test]
-fn a_job_that_has_ended_says_so_to_whoever_asks_for_what_it_would_have_to_be_asked() {
-    let mut served = Served::start(&[("a", &topology(-1, ""))]);
+fn what_a_job_that_has_ended_has_left_is_read_and_keeps_it_from_nothing() {
+    let mut served = Served::start(&[]);
+    assert_eq!(served.send("POST", "/api/jobs", &named("a")).0, 200);
     served.commits("a", 1);
+    let read = |served: &Served, path: &str| served.send("GET", &format!("/api/jobs/a/{path}"), "");
     for path in ["savepoints", "deadletters", "state", "state/stone"] {
-        assert_eq!(served.send("GET", &format!("/api/jobs/a/{path}"), "").0, 200, "{path}");
+        assert_eq!(read(&served, path).0, 200, "{path}");
     }
     assert_eq!(served.send("POST", "/api/jobs/a/stop", "").0, 200);
     served.becomes("a", "STOPPED");
-    for path in ["savepoints", "deadletters", "state", "state/stone"] {
-        let (status, said) = served.send("GET", &format!("/api/jobs/a/{path}"), "");
-        assert!(status == 409 && said["error"].as_str().unwrap().contains("has ended (STOPPED)"), "{path}: {said}");
-    }
+    let (status, said) = read(&served, "savepoints");
+    assert!(status == 409 && said["error"].as_str().unwrap().contains("has ended (STOPPED)"), "{said}");
+    let committed = served.job.events().iter().filter_map(|event| event["window"].as_u64()).max();
+    let (status, left) = read(&served, "state");
+    assert_eq!((status, left["checkpoints"][0]["window"].as_u64()), (200, committed), "{left}");
+    assert_eq!(read(&served, "deadletters").1["letters"], serde_json::json!([]));
+    let (status, left) = read(&served, "state/stone");
+    assert_eq!((status, left["checkpoint"]["window"].as_u64()), (200, committed), "{left}");
+
+    // It goes on, and is deleted, while others read without a pause.
+    let done = AtomicBool::new(false);
+    let reads = |served: &Served| {
+        while !done.load(Ordering::SeqCst) {
+            let (status, said) = read(served, "state");
+            assert!([200, 404, 409, 503].contains(&status), "{status} {said}");
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| reads(&served));
+        for _ in 0..3 {
+            assert_eq!(
+                served.send("POST", "/api/jobs/a/upgrade", &named("a")),
+                (200, serde_json::json!({"id": "a", "status": "RUNNING"}))
+            );
+            assert_eq!(served.send("POST", "/api/jobs/a/stop", "").0, 200);
+            served.becomes("a", "STOPPED");
+        }
+        assert_eq!(served.send("DELETE", "/api/jobs/a", "").0, 200);
+        assert!(!served.job.path("state/a").exists());
+        done.store(true, Ordering::SeqCst);
+    });
+    served.stop();
+}
+
+#[test]
+fn a_job_that_was_cancelled_without_a_trace_has_left_nothing() {
+    let mut served = Served::start(&[]);
+    let text = named("a").replace("[checkpoint]", "[checkpoint]\non_cancel = \"delete\"");
+    assert_eq!(served.send("POST", "/api/jobs", &text).0, 200);
+    served.commits("a", 1);
+    assert_eq!(served.send("POST", "/api/jobs/a/cancel", "").0, 200);
+    served.becomes("a", "CANCELED");
+    let nothing = serde_json::json!({ "checkpoints": [], "operators": [] });
+    assert_eq!(served.send("GET", "/api/jobs/a/state", ""), (200, nothing));
     served.stop();
 }
 

@@ -160,14 +160,19 @@ impl Job {
         let now = self.clock.now();
         self.told.lock().ended = Some(Over { at: now, state, reason });
         self.write_history();
+        self.stored.left();
     }
 
-    /// Returns why it cannot be asked for anything any more, if it has ended.
+    /// Leaves its state directory to whoever comes next; waits for those who read it.
+    pub fn leave(&self) {
+        self.stored.leave();
+    }
+
+    /// Returns why it cannot be asked to do anything any more, if it has ended.
     pub(super) fn is_over(&self) -> Option<Said> {
         let told = self.told.lock();
         let state = told.ended.as_ref()?.state;
-        let reason = "it answers nothing any more, and `piton list`, `piton state` and `piton deadletters` read what it \
-                      has left";
+        let reason = "it takes no requests any more, and what it has left can be read";
         Some(refusal(409, format!("the job has ended ({state}): {reason}")))
     }
 

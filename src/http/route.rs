@@ -53,9 +53,9 @@ pub(super) enum What {
 }
 
 impl What {
-    /// Returns whether the job, or the store that it holds open, is needed for an answer.
+    /// Returns whether the job has to run for an answer.
     pub(super) fn needs_the_job(&self) -> bool {
-        matches!(self, What::Savepoints | What::DeadLetters | What::States | What::State { .. })
+        matches!(self, What::Savepoints)
     }
 
     /// Returns what may stand behind the `?`.

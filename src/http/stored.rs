@@ -1,4 +1,4 @@
-//! What the store of a job holds, for those who ask while it runs: dead letters, and the state of the newest checkpoint.
+//! What the store of a job holds, for those who ask: dead letters, and the state of the newest checkpoint.
 //!
 //! Both come in pages. Of the dead letters only those of a page are read; state is read subtask by subtask, one request
 //! at a time, and no more of it than fits into memory beside the job. What is larger is for `piton state`, which reads a
@@ -16,8 +16,8 @@ use crate::http::query::{Query, number};
 use crate::ids::{SubtaskId, WindowId};
 use crate::protocol::manifest::Manifest;
 use crate::runtime::shown::{self, Part, json::of_written, letter};
-use crate::runtime::{Look, Unseen};
-use crate::store::{LetterId, letter_id};
+use crate::runtime::{Left, Look, Unseen};
+use crate::store::{LetterId, OpenOptions, SledStore, letter_id};
 use crate::topology::Plan;
 
 /// How many things a page has, if nobody says, and at most.
@@ -41,6 +41,19 @@ pub(super) struct Stored {
     look: Look,
     clock: Clock,
     reading: Mutex<()>,
+    /// Held by whoever reads what a job that has ended has left.
+    whose: Mutex<Whose>,
+}
+
+/// Whose the store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// That of the job, which runs.
+    Job,
+    /// Nobody's: the job has ended.
+    Nobody,
+    /// That of whoever comes after the job.
+    Next,
 }
 
 /// Why the state of a page is not read on.
@@ -65,7 +78,47 @@ impl From<Error> for Stop {
 
 impl Stored {
     pub(super) fn new(plan: &Plan, look: &Look, clock: Clock) -> Stored {
-        Stored { plan: plan.clone(), look: look.clone(), clock, reading: Mutex::new(()) }
+        Stored { plan: plan.clone(), look: look.clone(), clock, reading: Mutex::new(()), whose: Mutex::new(Whose::Job) }
+    }
+
+    /// Says that the job has ended, and has closed its store.
+    pub(super) fn left(&self) {
+        *self.whose.lock() = Whose::Nobody;
+    }
+
+    /// Leaves the store to whoever comes next, once nobody reads it any more.
+    pub(super) fn leave(&self) {
+        *self.whose.lock() = Whose::Next;
+    }
+
+    /// Reads something while the store is open: by the job, or, if that has ended, for this alone.
+    ///
+    /// # Errors
+    /// If it cannot be opened, or what is read is refused.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Stored) -> Result<T, Refusal>) -> Result<T, Refusal> {
+        let whose = self.whose.try_lock_for(PATIENCE).ok_or_else(busy)?;
+        match *whose {
+            Whose::Job => {
+                drop(whose);
+                read(self)
+            }
+            Whose::Nobody => {
+                let _left = self.open()?;
+                read(self)
+            }
+            Whose::Next => Err((503, "the job starts again, or is being deleted: ask again".into())),
+        }
+    }
+
+    fn open(&self) -> Result<Left, Refusal> {
+        let path = self.plan.settings.store.path.clone();
+        // To open it would make it.
+        if !SledStore::is_there(&path).unwrap_or(true) {
+            return Err((409, format!("the job has left nothing in \"{}\"", path.display())));
+        }
+        let options = OpenOptions { retain: self.plan.settings.checkpoint.retain as usize, ..OpenOptions::default() };
+        let opener = Box::new(move || SledStore::open(&path, options).map(|(store, _)| Box::new(store) as _));
+        self.look.open_left(opener, &self.clock).map_err(refused)
     }
 
     fn regions(&self) -> impl Iterator<Item = &str> {

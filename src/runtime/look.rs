@@ -1,4 +1,4 @@
-//! Looks into the store of a running job, without being in its way.
+//! Looks into the store of a job, without being in its way.
 //!
 //! The storage thread is asked for little things only: where something is, a page of dead letters. What is long, the
 //! chunks of state, is read on the thread of whoever looks. A checkpoint may have been replaced by newer ones before all
@@ -10,9 +10,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::clock::Clock;
 use crate::ids::WindowId;
 use crate::protocol::manifest::{ChunkRef, DeadLetter, Manifest};
+use crate::runtime::kept::Opener;
 use crate::runtime::storage::Storage;
+use crate::runtime::time::Time;
 use crate::store::{CheckpointStore, ChunkReader, LetterId, StoreError};
 
 /// How long the storage thread may take to answer: it may have a disk to wait for.
@@ -46,7 +49,33 @@ impl Drop for Open {
     }
 }
 
+/// Keeps a store open that no job runs on.
+pub(crate) struct Left {
+    storage: Storage,
+    seen: Option<Open>,
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        // Nobody asks it any more once it is about to be closed.
+        self.seen = None;
+        self.storage.stop();
+    }
+}
+
 impl Look {
+    /// Opens the store of a job that does not run, to look into it until what this returns is dropped: nobody else can
+    /// open it meanwhile.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub(crate) fn open_left(&self, mut opener: Opener, clock: &Clock) -> Result<Left, Unseen> {
+        let store = opener().map_err(|error| unseen(&error))?;
+        let storage = Storage::start(store, opener, Time::new(clock.clone()))
+            .map_err(|error| Unseen::NotNow(error.lines().join("; ")))?;
+        Ok(Left { seen: Some(self.begin(storage.clone())), storage })
+    }
+
     /// There is a store to look into, until what this returns is dropped.
     pub(crate) fn begin(&self, storage: Storage) -> Open {
         *self.storage.lock() = Some(storage);

@@ -33,7 +33,7 @@ pub use event::{Event, Listener, Part};
 pub use faults::{Breaker, Faults, Victim};
 pub use job::{Ended, RunOptions, run, run_in};
 pub use kept::Opener;
-pub(crate) use look::{Look, Unseen};
+pub(crate) use look::{Left, Look, Unseen};
 pub use metrics::Metrics;
 pub use progress::{Activity, Progress, Reached};
 pub use shared::Shared;

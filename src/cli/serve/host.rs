@@ -21,7 +21,7 @@ use crate::cli::serve::life::{self, Common, End};
 use crate::cli::serve::savepoints;
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
-use crate::http::{Job, Order, Said, pass_on, refusal};
+use crate::http::{Job, Jobs as _, Order, Said, pass_on, refusal};
 use crate::runtime::Request;
 use crate::topology::{Plan, Registry};
 
@@ -348,10 +348,14 @@ impl Host<'_> {
                     Some(tenant) if tenant.served.file.as_ref().is_some_and(|file| file.exists()) => {
                         refusal(409, format!("job \"{job}\" comes from a file: remove that first"))
                     }
-                    Some(_) => match self.root.forget(&job) {
-                        Ok(()) => (200, json!({ "id": job })),
-                        Err(error) => refusal(500, error.to_string()),
-                    },
+                    Some(_) => {
+                        // Nobody reads what is about to go.
+                        self.front.find(&job).iter().for_each(|left| left.leave());
+                        match self.root.forget(&job) {
+                            Ok(()) => (200, json!({ "id": job })),
+                            Err(error) => refusal(500, error.to_string()),
+                        }
+                    }
                 };
                 if said.0 == 200 {
                     self.tenants.remove(&job);
@@ -440,7 +444,7 @@ impl Host<'_> {
             self.lives += 1;
             self.root
                 .keep(&name, &tenant.served, &text)
-                .and_then(|()| life::start(plan.clone(), self.lives, &self.common))
+                .and_then(|()| life::start(plan.clone(), self.lives, self.front.find(&name).ok(), &self.common))
         };
         match started {
             Ok(job) => {

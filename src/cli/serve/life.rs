@@ -51,11 +51,11 @@ impl End {
     }
 }
 
-/// Starts a life; returns the job as others see it.
+/// Starts a life, after one of the same job if there was any; returns the job as others see it.
 ///
 /// # Errors
 /// If the system gives no more threads.
-pub(super) fn start(plan: Plan, life: u64, common: &Common) -> Result<Arc<Job>> {
+pub(super) fn start(plan: Plan, life: u64, before: Option<Arc<Job>>, common: &Common) -> Result<Arc<Job>> {
     let name = plan.settings.job.name.clone();
     let progress = Progress::default();
     let metrics = Arc::new(Metrics::new(&name, &progress)?);
@@ -63,6 +63,8 @@ pub(super) fn start(plan: Plan, life: u64, common: &Common) -> Result<Arc<Job>> 
     let (shown, common) = (Arc::clone(&job), common.clone());
     let spans = Arc::new(Mutex::new(Spans::begin(&name, &common.clock)));
     let work = move || {
+        // Somebody may be reading what it has left.
+        before.iter().for_each(|before| before.leave());
         let ended = panics::guard(|| live(&plan, life, &common, &shown, metrics, progress, &spans));
         let last = run::last_event(&ended);
         spans.lock().on(&last);
