@@ -67,6 +67,8 @@ impl Source for Partition {
         self.next = position.unwrap_or(u64::from(subtask.index));
         fs::create_dir_all(&self.log)?;
         self.log_of_subtask = self.log.join(subtask.to_string());
+        // A kill may have cut the last line.
+        OpenOptions::new().create(true).append(true).open(&self.log_of_subtask)?.write_all(b"\n")?;
         Ok(())
     }
 
@@ -84,7 +86,7 @@ impl Source for Partition {
             }
             let id = self.next * 2 + self.which;
             feed.push_at(self.next as Timestamp, (id % KEYS, id));
-            writeln!(emitted, "{id}").expect("a text takes what is written");
+            writeln!(emitted, "{id};").expect("a text takes what is written");
             self.next += self.step;
         }
         let mut log = OpenOptions::new().create(true).append(true).open(&self.log_of_subtask)?;
@@ -223,8 +225,10 @@ fn run(folder: &Path, toml: &str) -> (Outcome, Vec<Event>) {
 fn emitted(folder: &Path) -> BTreeMap<u64, u64> {
     let mut emitted = BTreeMap::new();
     for entry in fs::read_dir(folder.join("emitted")).unwrap() {
-        for line in fs::read_to_string(entry.unwrap().path()).unwrap().lines() {
-            *emitted.entry(line.parse().unwrap()).or_default() += 1;
+        let log = fs::read_to_string(entry.unwrap().path()).unwrap();
+        // What was cut had not been handed on.
+        for id in log.lines().filter_map(|line| line.strip_suffix(';')) {
+            *emitted.entry(id.parse().unwrap()).or_default() += 1;
         }
     }
     emitted
