@@ -4,10 +4,16 @@
 //! The clone is a copy of this tree, and what was built before is built no second time.
 
 use std::fs;
+use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 const MOST: usize = 10;
+/// How long the hour may take: one of its commands waits for what another one writes, and waits for ever if that fails.
+const LONGEST: Duration = Duration::from_mins(20);
 /// Stands in the README for anything at all.
 const ANYTHING: char = '…';
 /// Comes before what a command shows, and behind it with the code that it ended with.
@@ -90,12 +96,30 @@ fn script(steps: &[Step], built: &Path) -> String {
     let found = format!("cp -n Cargo.lock ../my-job/; ln -sfn '{}' ../my-job/target\n", built.display());
     let mut script = format!("exec 2>&1\nexport CARGO_TARGET_DIR='{}'\n", built.display());
     for (number, step) in steps.iter().enumerate() {
-        script.push_str(&format!("echo '{MARK} {number}'\n{}\necho \"{MARK} {number} ended: $?\"\n", step.command));
+        script.push_str(&format!(
+            "echo '{MARK} {number}'\n{}\ncode=$?\necho \"{MARK} {number} ended: $code\"\n",
+            step.command
+        ));
+        script.push_str("if [ $code != 0 ]; then exit $code; fi\n");
         if step.command.ends_with(" new ../my-job") {
             script.push_str(&found);
         }
     }
     script
+}
+
+/// Runs a command that leads a process group; if it takes too long, all of the group is killed.
+fn ends_in_time(mut command: Command) -> bool {
+    let (mut child, began) = (command.spawn().unwrap(), Instant::now());
+    while child.try_wait().unwrap().is_none() {
+        if began.elapsed() > LONGEST {
+            Command::new("kill").args(["-9", "--", &format!("-{}", child.id())]).status().unwrap();
+            child.wait().unwrap();
+            return false;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    true
 }
 
 #[test]
@@ -116,15 +140,19 @@ fn the_first_hour_is_as_the_readme_has_it() {
     }
     // Not the target folder of this tree: the tests beside this one need the binary that is there, with all features.
     let built = own.join("new-project");
+    let shown = place.join("shown");
     let mut bash = Command::new("bash");
     bash.arg("-c").arg(script(&steps, &built)).current_dir(&clone).stdin(Stdio::null());
+    bash.stdout(File::create(&shown).unwrap()).process_group(0);
     // What is set for the tests of this workspace is nothing to somebody in their first hour.
     for variable in ["RUSTFLAGS", "PITON_LOG", "PITON_LOG_FORMAT", "RUST_LOG", "CARGO_MANIFEST_DIR"] {
         bash.env_remove(variable);
     }
     bash.env("CARGO_INCREMENTAL", "0").env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_NET_OFFLINE", "true");
-    let output = bash.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let in_time = ends_in_time(bash);
+    let said = fs::read(&shown).unwrap();
+    let said = String::from_utf8_lossy(&said);
+    assert!(in_time, "not at its end after {LONGEST:?}:\n{said}");
 
     for (number, step) in steps.iter().enumerate() {
         let shown = said.split_once(&format!("{MARK} {number}\n")).map(|(_, rest)| rest);
