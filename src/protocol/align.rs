@@ -72,6 +72,11 @@ impl Aligner {
         !self.channels[channel].blocked
     }
 
+    /// Returns how far the event time of a channel is.
+    pub(crate) fn reached(&self, channel: usize) -> Timestamp {
+        self.channels[channel].watermark
+    }
+
     /// Takes a marker of a channel.
     ///
     /// # Errors

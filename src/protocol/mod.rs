@@ -23,4 +23,5 @@ mod room;
 pub(crate) mod sink;
 pub mod source;
 pub mod subtask;
+pub(crate) mod turns;
 pub mod workshop;

@@ -28,6 +28,7 @@ use crate::protocol::element::Element;
 use crate::protocol::failure::{Failure, drop_quietly};
 use crate::protocol::manifest::PendingOutput;
 use crate::protocol::subtask::{Command, Event, Subtask};
+use crate::protocol::turns::Turns;
 use crate::runtime::calls::{SinkBack, SourceBack, guarded_poll, sink_call, source_call};
 use crate::runtime::note::NoteKind;
 use crate::runtime::port::{Look, Port};
@@ -63,7 +64,7 @@ pub(crate) struct Driver {
     requests: Requests,
     /// A call of the operators that is to be made.
     call: Option<(ChainCall, Box<Chain>)>,
-    next_channel: usize,
+    turns: Turns,
 }
 
 /// The actor. See the module.
@@ -95,7 +96,7 @@ fn lend<T>(seat: &Seat, taken: &mut Option<Box<Core>>, call: impl FnOnce() -> T)
 
 impl Driver {
     pub(crate) fn new(spec: DriverSpec) -> Driver {
-        Driver { spec, source: None, sink: None, requests: Requests::default(), call: None, next_channel: 0 }
+        Driver { spec, source: None, sink: None, requests: Requests::default(), call: None, turns: Turns::default() }
     }
 
     /// Works for one turn with what was taken out of the seat, which is there again while user code runs. Returns
@@ -133,9 +134,8 @@ impl Driver {
                 continue;
             }
             if subtask.is_free() && subtask.inputs() > 0 {
-                let found = driver.spec.port.take(driver.next_channel, &waker, |channel| subtask.takes(channel));
+                let found = driver.spec.port.take(&mut driver.turns, &waker, |channel| subtask.reached(channel));
                 if let Some((channel, element)) = found {
-                    driver.next_channel = (channel + 1) % subtask.inputs();
                     subtask.on(Event::Element(channel, element), now);
                     driver.carry_out(subtask, seat);
                     idle_told = false;

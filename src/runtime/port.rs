@@ -7,11 +7,13 @@
 use std::task::Waker;
 
 use parking_lot::Mutex;
+use piton_actors::Timestamp;
 
 use crate::ids::{Fence, WindowId};
 use crate::protocol::element::Element;
 use crate::protocol::mailbox::Mailbox;
 use crate::protocol::subtask::Event;
+use crate::protocol::turns::Turns;
 
 /// The mailbox of one subtask, shared.
 pub(crate) struct Port {
@@ -114,21 +116,19 @@ impl Port {
         self.state.lock().mailbox.overtake(window);
     }
 
-    /// Takes the first element of an open channel, beginning with channel `first`; leaves the waker if there is none.
+    /// Takes the next element of the channel whose turn it is; leaves the waker if there is none. How far the event time of
+    /// a channel is `reached` says, and nothing of one that is not open.
     pub(crate) fn take(
         &self,
-        first: usize,
+        turns: &mut Turns,
         waker: &Waker,
-        is_open: impl Fn(usize) -> bool,
+        reached: impl Fn(usize) -> Option<Timestamp>,
     ) -> Option<(usize, Element)> {
         let mut state = self.state.lock();
-        let channels = state.mailbox.channels();
         if !state.mailbox.is_empty() {
-            for offset in 0..channels {
-                let channel = (first + offset) % channels;
-                if !state.mailbox.has(channel) || !is_open(channel) {
-                    continue;
-                }
+            let mailbox = &state.mailbox;
+            let far = |channel| mailbox.has(channel).then(|| reached(channel)).flatten();
+            if let Some(channel) = turns.choose(mailbox.channels(), far) {
                 let element = state.mailbox.pop(channel)?;
                 // A producer is woken when half of the room is there, not for every batch: a wake-up costs more.
                 let writer = if state.mailbox.room(channel) * 2 >= state.mailbox.capacity() {
