@@ -12,7 +12,7 @@ use peak_alloc::PeakAlloc;
 use piton_actors::host::{AnyOperator, Hosted};
 use piton_actors::prelude::*;
 use piton_actors::state::{Draft, StateStore};
-use piton_actors::{Batch, Rows, Session, Timing, WATERMARK_MAX, Windowed};
+use piton_actors::{Batch, Rows, Session, TimerKind, Timing, WATERMARK_MAX, Windowed};
 use serde::{Deserialize, Serialize};
 
 #[global_allocator]
@@ -40,6 +40,15 @@ enum By {
     Text,
 }
 
+impl By {
+    fn key(self, id: u64) -> Key {
+        match self {
+            By::Number => Key::from(id),
+            By::Text => Key::from(&format!("{id:0width$}", width = TEXT as usize)),
+        }
+    }
+}
+
 /// Sums values by key; what comes out is the sum alone, so that it is state that is measured.
 struct Sum(By);
 
@@ -49,10 +58,7 @@ impl Aggregate for Sum {
     type Out = u64;
 
     fn key(&self, event: &Event) -> Key {
-        match self.0 {
-            By::Number => Key::from(event.id),
-            By::Text => Key::from(&format!("{:0width$}", event.id, width = TEXT as usize)),
-        }
+        self.0.key(event.id)
     }
     fn add(&self, sum: &mut u64, event: &Event) {
         *sum += event.value;
@@ -68,6 +74,8 @@ impl Aggregate for Sum {
 /// What was measured, in bytes.
 struct Measured {
     live: usize,
+    /// Of `live`: what keys and their index take (and, here, a byte that says that there is a value), and what timers take.
+    parts: Option<(usize, usize)>,
     cutting: usize,
     firing: Option<usize>,
 }
@@ -104,7 +112,7 @@ fn sessions(by: By, keys: u64) -> Measured {
     });
     println!("  {keys} keys came in {came:.0?}, and fired in {:.0?}", began.elapsed());
     assert_eq!(out, keys, "every key has one session");
-    Measured { live, cutting, firing: Some(firing) }
+    Measured { live, parts: Some(parts(by, keys)), cutting, firing: Some(firing) }
 }
 
 /// Keeps a number of each key, without timers.
@@ -119,7 +127,25 @@ fn values(keys: u64) -> Measured {
     let live = ALLOCATOR.current_usage() - before;
     let cutting =
         peak_of(before, || drop(black_box(store.cut().and_then(Draft::write).expect("integers can be written"))));
-    Measured { live, cutting, firing: None }
+    Measured { live, parts: None, cutting, firing: None }
+}
+
+/// Returns how many bytes keys take alone, with the index by which they are found, and how many a timer of each adds.
+fn parts(by: By, keys: u64) -> (usize, usize) {
+    const NOTHING: ValueState<()> = ValueState::new("nothing");
+    let [alone, with_timers] = [false, true].map(|has_timers| {
+        let before = ALLOCATOR.current_usage();
+        let mut store = StateStore::new(0..1024, 1024);
+        for id in 0..keys {
+            store.enter(by.key(id));
+            store.value(NOTHING).set(()).expect("there is a key");
+            if has_timers {
+                store.set_timer(TimerKind::Event, (id / PER_MS) as i64).expect("there is a key");
+            }
+        }
+        ALLOCATOR.current_usage() - before
+    });
+    (alone, with_timers - alone)
 }
 
 /// Returns how many bytes more than before there are at most while something is done.
@@ -136,6 +162,11 @@ fn print(what: &str, keys: u64, raw: u64, measured: &Measured) {
     };
     println!("{what}, {keys} keys of {raw} bytes:");
     line("live", measured.live);
+    if let Some((index, timers)) = measured.parts {
+        line("  keys and index", index);
+        line("  timers", timers);
+        line("  cells", measured.live.saturating_sub(index + timers));
+    }
     line("peak of a cut", measured.cutting);
     if let Some(firing) = measured.firing {
         line("peak while firing", firing);

@@ -1,15 +1,17 @@
 //! Timers in the order in which they are due.
 //!
-//! Nearly every key of a large state has a timer, so each entry counts: here it takes its twelve bytes and few more, where
-//! a set of the standard library takes two to three times as many. The entries lie in leaves of some hundreds, and a
-//! map says from where on each leaf is. Most timers are set later than all others, and these fill the leaves to the last
-//! entry; set in any order, they fill about two thirds. The first one goes, and one is added behind all others, without
-//! moving any.
+//! Nearly every key of a large state has a timer, so each entry counts: here it takes eight bytes and few more, where a set
+//! of the standard library takes four times as many. The entries lie in leaves of some hundreds, and a map says from where
+//! on each leaf is. The times of a leaf lie close together, so that four bytes say how long after the leaf's own time each
+//! is; a leaf ends where these do not suffice. Most timers are set later than all others, and these fill the leaves to
+//! the last entry; set in any order, they fill about two thirds. The first one goes, and one is added behind all others,
+//! without moving any.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
+use super::times::{REACH, base_of};
 use crate::time::Timestamp;
 
 /// How many entries a leaf has at most: each that is set between others moves up to half of them. Tests have few timers.
@@ -27,10 +29,10 @@ const FILLED: usize = LEAF / 8 * 7;
 pub(super) struct Due {
     /// By a bound below all entries of a leaf and above those of the leaf before it; that of the first leaf is
     /// [`Entry::FIRST`]. No leaf is empty, and each has its entries in order.
-    leaves: BTreeMap<Entry, VecDeque<Entry>>,
+    leaves: BTreeMap<Entry, Leaf>,
 }
 
-/// Aligned as its smaller part: otherwise a quarter of it would be nothing.
+/// Aligned as its smaller part: otherwise a quarter of many that are sorted would be nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, packed(4))]
 struct Entry {
@@ -41,7 +43,7 @@ struct Entry {
 impl Entry {
     const FIRST: Entry = Entry { at: Timestamp::MIN, slot: 0 };
 
-    /// Returns one number in place of two: comparing these takes no branch, which a search would mostly guess wrong.
+    /// Returns one number in place of two: comparing these takes no branch.
     #[inline]
     fn rank(self) -> i128 {
         i128::from(self.at) << 32 | i128::from(self.slot)
@@ -67,15 +69,98 @@ impl Ord for Entry {
     }
 }
 
+/// Entries of which no two are further apart than [`REACH`].
+struct Leaf {
+    base: Timestamp,
+    /// Of each entry how long after `base` it is, and below that its slot: one number, which is compared without a branch
+    /// that a search would mostly guess wrong.
+    ranks: VecDeque<u64>,
+}
+
+impl Leaf {
+    /// Makes a leaf of entries that are in order and within reach of each other.
+    fn of(entries: &[Entry]) -> Leaf {
+        let base = match entries {
+            [first, .., last] => base_of(first.at, last.at),
+            [only] => base_of(only.at, only.at),
+            [] => 0,
+        };
+        let ranks = entries.iter().map(|entry| rank(base, *entry)).collect();
+        Leaf { base, ranks }
+    }
+
+    #[inline]
+    fn entry(&self, rank: u64) -> Entry {
+        Entry { at: self.base.wrapping_add((rank >> 32) as i64), slot: rank as u32 }
+    }
+
+    fn first(&self) -> Option<Entry> {
+        self.ranks.front().map(|rank| self.entry(*rank))
+    }
+
+    fn last(&self) -> Option<Entry> {
+        self.ranks.back().map(|rank| self.entry(*rank))
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+        self.ranks.iter().map(|rank| self.entry(*rank))
+    }
+
+    /// Returns the rank of an entry, if it is within reach.
+    #[inline]
+    fn rank(&self, entry: Entry) -> Option<u64> {
+        (entry.at >= self.base && entry.at.abs_diff(self.base) <= REACH).then(|| rank(self.base, entry))
+    }
+
+    /// Moves the base so that an entry is within reach, and returns its rank; nothing if the others would not be.
+    #[cold]
+    fn reach(&mut self, entry: Entry) -> Option<u64> {
+        let first = self.first().map_or(entry.at, |first| first.at.min(entry.at));
+        let last = self.last().map_or(entry.at, |last| last.at.max(entry.at));
+        if last.abs_diff(first) > REACH {
+            return None;
+        }
+        self.set_base(base_of(first, last));
+        Some(rank(self.base, entry))
+    }
+
+    fn set_base(&mut self, base: Timestamp) {
+        // As far as it has to, the sum wraps around to what is right.
+        let later = (self.base.wrapping_sub(base) as u64) << 32;
+        self.ranks.iter_mut().for_each(|rank| *rank = rank.wrapping_add(later));
+        self.base = base;
+    }
+
+    /// Adds a rank in its place.
+    #[inline]
+    fn insert(&mut self, index: usize, rank: u64) {
+        if self.ranks.len() == self.ranks.capacity() {
+            self.ranks.reserve_exact(STEP);
+        }
+        self.ranks.insert(index, rank);
+    }
+}
+
+/// Returns the rank of an entry in a leaf of this base, which it is within reach of.
+#[inline]
+fn rank(base: Timestamp, entry: Entry) -> u64 {
+    (entry.at.wrapping_sub(base) as u64) << 32 | u64::from(entry.slot)
+}
+
 impl Due {
     /// Makes the set of all of these, in whatever order they come.
     pub(super) fn of(timers: impl Iterator<Item = (Timestamp, u32)>) -> Due {
         let mut entries: Vec<Entry> = timers.map(|(at, slot)| Entry { at, slot }).collect();
         entries.sort_unstable();
         let mut due = Due::default();
-        for leaf in entries.chunks(FILLED) {
-            let bound = if due.leaves.is_empty() { Entry::FIRST } else { leaf[0] };
-            due.leaves.insert(bound, leaf.iter().copied().collect());
+        let mut rest = &entries[..];
+        while let Some(first) = rest.first() {
+            let most = rest.len().min(FILLED);
+            let length = rest[..most].partition_point(|entry| entry.at.abs_diff(first.at) <= REACH);
+            let (leaf, after) = rest.split_at(length);
+            let bound = if due.leaves.is_empty() { Entry::FIRST } else { *first };
+            due.leaves.insert(bound, Leaf::of(leaf));
+            rest = after;
         }
         due
     }
@@ -88,43 +173,59 @@ impl Due {
     #[inline]
     pub(super) fn first(&self) -> Option<(Timestamp, u32)> {
         let (_, leaf) = self.leaves.first_key_value()?;
-        leaf.front().map(|entry| (entry.at, entry.slot))
+        leaf.first().map(|entry| (entry.at, entry.slot))
     }
 
     /// Adds what is not in.
     pub(super) fn insert(&mut self, at: Timestamp, slot: u32) {
         let entry = Entry { at, slot };
         let is_last = self.leaves.last_key_value().is_some_and(|(bound, _)| *bound <= entry);
-        let leaf = match is_last {
-            true => self.leaves.last_entry().map(std::collections::btree_map::OccupiedEntry::into_mut),
-            false => self.leaves.range_mut(..=entry).next_back().map(|(_, leaf)| leaf),
+        let found = match is_last {
+            true => self.leaves.last_entry().map(|last| (*last.key(), last.into_mut())),
+            false => self.leaves.range_mut(..=entry).next_back().map(|(bound, leaf)| (*bound, leaf)),
         };
-        let Some(leaf) = leaf else {
-            self.leaves.insert(Entry::FIRST, VecDeque::from([entry]));
+        let Some((bound, leaf)) = found else {
+            self.leaves.insert(Entry::FIRST, Leaf::of(&[entry]));
             return;
         };
-        let index = match leaf.back() {
-            Some(back) if *back < entry => leaf.len(),
-            _ => leaf.partition_point(|other| *other < entry),
+        let Some(rank) = leaf.rank(entry).or_else(|| leaf.reach(entry)) else {
+            self.insert_beside(bound, entry);
+            return;
         };
-        debug_assert!(leaf.get(index) != Some(&entry), "it is in already");
-        if leaf.len() < LEAF {
-            if leaf.len() == leaf.capacity() {
-                leaf.reserve_exact(STEP);
-            }
-            leaf.insert(index, entry);
+        let index = match leaf.ranks.back() {
+            Some(back) if *back < rank => leaf.ranks.len(),
+            _ => leaf.ranks.partition_point(|other| *other < rank),
+        };
+        debug_assert!(leaf.ranks.get(index) != Some(&rank), "it is in already");
+        if leaf.ranks.len() < LEAF {
+            leaf.insert(index, rank);
             return;
         }
         // If others that are later still will come, the leaf stays full.
         let kept = if is_last && index >= LEAF - LEAF / 4 { index } else { LEAF / 2 };
-        let mut upper = leaf.split_off(kept);
+        let mut upper = Leaf { base: leaf.base, ranks: leaf.ranks.split_off(kept) };
         if index < kept {
-            leaf.insert(index, entry);
+            leaf.insert(index, rank);
         } else {
-            upper.insert(index - kept, entry);
+            upper.ranks.insert(index - kept, rank);
         }
-        leaf.shrink_to_fit();
-        self.leaves.insert(upper[0], upper);
+        leaf.ranks.shrink_to_fit();
+        if let (Some(first), Some(last)) = (upper.first(), upper.last()) {
+            upper.set_base(base_of(first.at, last.at));
+            self.leaves.insert(first, upper);
+        }
+    }
+
+    /// Adds what is out of reach of the leaf that it belongs to, so that it is before or behind all of it, as a leaf of
+    /// its own.
+    #[cold]
+    fn insert_beside(&mut self, bound: Entry, entry: Entry) {
+        let first = self.leaves[&bound].first().unwrap_or(entry);
+        if first < entry {
+            self.leaves.insert(entry, Leaf::of(&[entry]));
+        } else if let Some(leaf) = self.leaves.insert(bound, Leaf::of(&[entry])) {
+            self.leaves.insert(first, leaf);
+        }
     }
 
     /// Takes out what is in.
@@ -142,13 +243,17 @@ impl Due {
             },
         };
         if is_first {
-            leaf.pop_front();
+            leaf.ranks.pop_front();
         } else {
-            let index = leaf.partition_point(|other| *other < entry);
-            debug_assert!(leaf.get(index) == Some(&entry), "it is not in");
-            leaf.remove(index);
+            let Some(rank) = leaf.rank(entry) else {
+                debug_assert!(false, "it is not in");
+                return;
+            };
+            let index = leaf.ranks.partition_point(|other| *other < rank);
+            debug_assert!(leaf.ranks.get(index) == Some(&rank), "it is not in");
+            leaf.ranks.remove(index);
         }
-        match leaf.len() {
+        match leaf.ranks.len() {
             0 => self.drop_leaf(bound),
             SMALL => self.join(bound),
             _ => {}
@@ -164,17 +269,21 @@ impl Due {
         }
     }
 
-    /// Makes a leaf one with a neighbour, if both have few entries: of two neighbours, one always has more than few.
+    /// Makes a leaf one with a neighbour, if both have few entries and are within reach: of two neighbours that are, one
+    /// always has more than few.
     fn join(&mut self, bound: Entry) {
         let above = (Bound::Excluded(bound), Bound::Unbounded);
         let with_lower = self.leaves.range(..bound).next_back().map(|(lower, _)| (*lower, bound));
         let with_upper = self.leaves.range(above).next().map(|(upper, _)| (bound, *upper));
-        let is_small = |(lower, upper): &(Entry, Entry)| self.leaves[lower].len() + self.leaves[upper].len() <= JOINED;
-        let Some((lower, upper)) = with_lower.into_iter().chain(with_upper).find(is_small) else { return };
-        let Some(mut joined) = self.leaves.remove(&upper) else { return };
-        if let Some(leaf) = self.leaves.get_mut(&lower) {
-            leaf.append(&mut joined);
-        }
+        let fits = |(lower, upper): &(Entry, Entry)| {
+            let (lower, upper) = (&self.leaves[lower], &self.leaves[upper]);
+            let span = lower.first().zip(upper.last()).map(|(first, last)| last.at.abs_diff(first.at));
+            lower.ranks.len() + upper.ranks.len() <= JOINED && span.is_some_and(|span| span <= REACH)
+        };
+        let Some((lower, upper)) = with_lower.into_iter().chain(with_upper).find(fits) else { return };
+        let joined: Vec<Entry> = self.leaves[&lower].entries().chain(self.leaves[&upper].entries()).collect();
+        self.leaves.remove(&upper);
+        self.leaves.insert(lower, Leaf::of(&joined));
     }
 }
 
@@ -188,7 +297,7 @@ mod tests {
     use super::*;
 
     fn entries(due: &Due) -> Vec<(Timestamp, u32)> {
-        due.leaves.values().flat_map(|leaf| leaf.iter().map(|entry| (entry.at, entry.slot))).collect()
+        due.leaves.values().flat_map(Leaf::entries).map(|entry| (entry.at, entry.slot)).collect()
     }
 
     /// Checks what is said of leaves where they are declared.
@@ -197,22 +306,20 @@ mod tests {
         assert!(entries(due).is_sorted_by(|one, next| one < next));
         let bounds = due.leaves.keys().skip(1).map(Some).chain([None]);
         for ((bound, leaf), next) in due.leaves.iter().zip(bounds) {
-            assert!(!leaf.is_empty() && leaf.len() <= LEAF);
-            assert!(leaf.iter().all(|entry| bound <= entry && next.is_none_or(|next| entry < next)));
+            assert!(!leaf.ranks.is_empty() && leaf.ranks.len() <= LEAF);
+            assert!(leaf.entries().all(|entry| *bound <= entry && next.is_none_or(|next| entry < *next)));
+            assert!(leaf.entries().all(|entry| leaf.rank(entry).is_some()));
         }
-    }
-
-    #[test]
-    fn an_entry_takes_twelve_bytes() {
-        assert_eq!(size_of::<Entry>(), 12);
     }
 
     #[test]
     fn it_is_the_set_of_what_was_added_and_not_taken_out() {
         for seed in 0..300 {
             let mut rng = Pcg64Mcg::seed_from_u64(seed);
-            let (mut due, mut model) = (Due::default(), BTreeSet::new());
+            let (mut due, mut model) = (Due::default(), BTreeSet::<(Timestamp, u32)>::new());
             let (times, slots) = (rng.random_range(1..300), rng.random_range(1..20u32));
+            // How far apart moments are: within reach, just at its end, or most of them out of reach.
+            let apart = [1, 1, 1 << 24, (1 << 32) - 1, 1 << 32, 1 << 48][rng.random_range(0..6)];
             let mut latest = 0;
             for step in 0..400 {
                 // It grows, is about as large as before, shrinks, and grows again.
@@ -221,7 +328,8 @@ mod tests {
                     let at = match rng.random_range(0..20) {
                         0 => [Timestamp::MIN, Timestamp::MAX][rng.random_range(0..2)],
                         1..8 => rng.random_range(0..times),
-                        _ => latest + rng.random_range(-1..3),
+                        8 => rng.random_range(-times..times) * apart,
+                        _ => latest + rng.random_range(-1..3) * apart,
                     };
                     let slot = rng.random_range(0..slots);
                     if at != Timestamp::MAX {
@@ -254,6 +362,22 @@ mod tests {
             }
             assert!(model.is_empty(), "seed {seed}");
         }
+    }
+
+    /// Years of them: what was set first is long out of reach of what comes last.
+    #[test]
+    fn a_leaf_goes_with_time() {
+        let (mut due, count) = (Due::default(), 20 * LEAF as u32);
+        let at = |number: u32| i64::from(number) * (1 << 28);
+        for number in 0..count {
+            due.insert(at(number), number);
+            check(&due);
+            if number >= 3 {
+                assert_eq!(due.first(), Some((at(number - 3), number - 3)));
+                due.remove(at(number - 3), number - 3);
+            }
+        }
+        assert!(due.leaves.len() <= 2, "{}", due.leaves.len());
     }
 
     #[test]

@@ -60,6 +60,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod times;
 mod ttl;
 mod undo;
 

@@ -1,8 +1,7 @@
 //! The timers of all keys, by slot and by time.
 
-use super::bits::Bits;
 use super::due::Due;
-use super::room::make_room;
+use super::times::Times;
 use crate::time::{TimerKind, Timestamp};
 
 /// How many bytes a timer takes in a chunk: its kind and its time.
@@ -32,21 +31,6 @@ struct Change {
 struct OfKind {
     times: Times,
     due: Due,
-}
-
-/// The times of each slot. Nearly every slot has one, which takes no more than itself.
-#[derive(Default)]
-struct Times {
-    /// By slot: its time; of a slot that has several, where in `lists` they are. Only as long as there are timers.
-    single: Vec<Timestamp>,
-    /// Slots that have a time.
-    any: Bits,
-    /// Slots that have several.
-    several: Bits,
-    /// In order.
-    lists: Vec<Vec<Timestamp>>,
-    /// Which of `lists` belong to no slot.
-    free: Vec<usize>,
 }
 
 impl Timers {
@@ -115,7 +99,7 @@ impl Timers {
 
     /// Returns whether a slot has a timer.
     pub(super) fn has(&self, slot: u32) -> bool {
-        self.event.times.any.contains(slot) || self.processing.times.any.contains(slot)
+        self.event.times.has(slot) || self.processing.times.has(slot)
     }
 
     /// Returns whether no slot has a timer.
@@ -132,7 +116,7 @@ impl Timers {
     /// Writes the timers of a slot and returns whether there are any.
     pub(super) fn encode(&self, slot: u32, out: &mut Vec<u8>) -> bool {
         for (kind, timers) in [(0, &self.event), (1, &self.processing)] {
-            for at in timers.times.of_slot(slot) {
+            for at in timers.times.of_slot(slot).as_slice() {
                 out.push(kind);
                 out.extend_from_slice(&at.to_le_bytes());
             }
@@ -170,87 +154,6 @@ impl Timers {
             timers.times = timers.times.packed(old);
         }
         self.order_all();
-    }
-}
-
-impl Times {
-    /// Returns the times of a slot, in order.
-    fn of_slot(&self, slot: u32) -> &[Timestamp] {
-        if !self.any.contains(slot) {
-            return &[];
-        }
-        let single = &self.single[slot as usize];
-        if self.several.contains(slot) { &self.lists[*single as usize] } else { std::slice::from_ref(single) }
-    }
-
-    /// Returns all times, ordered by slot.
-    fn iter(&self) -> impl Iterator<Item = (Timestamp, u32)> + '_ {
-        self.any.iter().flat_map(|slot| self.of_slot(slot).iter().map(move |at| (*at, slot)))
-    }
-
-    /// Adds a time and returns whether it is new.
-    fn insert(&mut self, slot: u32, at: Timestamp) -> bool {
-        if self.any.insert(slot) {
-            let length = slot as usize + 1;
-            if self.single.len() < length {
-                make_room(&mut self.single, length);
-                self.single.resize(length, 0);
-            }
-            self.single[slot as usize] = at;
-            return true;
-        }
-        let single = &mut self.single[slot as usize];
-        if self.several.contains(slot) {
-            let list = &mut self.lists[*single as usize];
-            let Err(index) = list.binary_search(&at) else { return false };
-            list.insert(index, at);
-            return true;
-        }
-        if *single == at {
-            return false;
-        }
-        let list = vec![at.min(*single), at.max(*single)];
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.lists.push(Vec::new());
-            self.lists.len() - 1
-        });
-        self.lists[index] = list;
-        *single = index as Timestamp;
-        self.several.insert(slot);
-        true
-    }
-
-    /// Takes a time out and returns whether it was there.
-    fn remove(&mut self, slot: u32, at: Timestamp) -> bool {
-        if !self.any.contains(slot) {
-            return false;
-        }
-        let single = &mut self.single[slot as usize];
-        if !self.several.contains(slot) {
-            return *single == at && self.any.remove(slot);
-        }
-        let index = *single as usize;
-        let list = &mut self.lists[index];
-        let Ok(place) = list.binary_search(&at) else { return false };
-        list.remove(place);
-        if let [last] = list[..] {
-            *list = Vec::new();
-            *single = last;
-            self.free.push(index);
-            self.several.remove(slot);
-        }
-        true
-    }
-
-    /// Returns the same times by new slots.
-    fn packed(&self, old: &[u32]) -> Times {
-        let mut packed = Times::default();
-        for (slot, old) in old.iter().enumerate() {
-            for at in self.of_slot(*old) {
-                packed.insert(slot as u32, *at);
-            }
-        }
-        packed
     }
 }
 

@@ -8,7 +8,8 @@ pub(crate) enum Few<T> {
     #[default]
     None,
     One(T),
-    Many(Vec<T>),
+    #[expect(clippy::box_collection, reason = "a `Vec` beside one item would leave no place for what says which it is")]
+    Many(Box<Vec<T>>),
 }
 
 impl<T> Few<T> {
@@ -30,10 +31,16 @@ impl<T> Few<T> {
 
     /// Changes the items as a `Vec`.
     pub(crate) fn change<R>(&mut self, change: impl FnOnce(&mut Vec<T>) -> R) -> R {
+        if let Few::Many(items) = self {
+            let changed = change(items);
+            if items.len() < 2 {
+                *self = Few::from(std::mem::take(&mut **items));
+            }
+            return changed;
+        }
         let mut items = match std::mem::take(self) {
-            Few::None => Vec::new(),
             Few::One(item) => vec![item],
-            Few::Many(items) => items,
+            Few::None | Few::Many(_) => Vec::new(),
         };
         let changed = change(&mut items);
         *self = Few::from(items);
@@ -44,7 +51,7 @@ impl<T> Few<T> {
 impl<T> From<Vec<T>> for Few<T> {
     fn from(mut items: Vec<T>) -> Few<T> {
         if items.len() > 1 {
-            return Few::Many(items);
+            return Few::Many(Box::new(items));
         }
         items.pop().map_or(Few::None, Few::One)
     }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::descriptor::TimeWindow;
 use crate::time::Timestamp;
@@ -20,22 +20,88 @@ pub(crate) struct Sessions {
 }
 
 /// A session of one key: its window, and the sum of its records. Written without names, as there are many.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Live<S>(Timestamp, Timestamp, pub(crate) S);
+///
+/// Nearly every key of a large state has one, so each byte counts: how long it is takes six of eight, which leaves the
+/// place that says whether there is a session at all, and how many.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(from = "Written<S>")]
+pub(crate) enum Live<S> {
+    /// One that is shorter than 2⁴⁸ ms; its length is `low` and, above that, `high`.
+    Near { high: u16, low: u32, start: Timestamp, sum: S },
+    /// One that is longer.
+    Wide(Box<(TimeWindow, S)>),
+}
+
+#[derive(Deserialize)]
+struct Written<S>(Timestamp, Timestamp, S);
+
+impl<S> From<Written<S>> for Live<S> {
+    fn from(Written(start, end, sum): Written<S>) -> Live<S> {
+        Live::new(TimeWindow { start, end }, sum)
+    }
+}
+
+impl<S: Serialize> Serialize for Live<S> {
+    fn serialize<R: Serializer>(&self, serializer: R) -> Result<R::Ok, R::Error> {
+        let window = self.window();
+        (window.start, window.end, self.sum()).serialize(serializer)
+    }
+}
+
+/// Returns the length of a window as two parts, if it is not too long. It wraps around, so that no window is left out.
+#[inline]
+fn parts(window: TimeWindow) -> Option<(u16, u32)> {
+    let length = window.end.wrapping_sub(window.start) as u64;
+    Some((u16::try_from(length >> 32).ok()?, length as u32))
+}
 
 impl<S> Live<S> {
+    #[inline]
     pub(crate) fn new(window: TimeWindow, sum: S) -> Live<S> {
-        Live(window.start, window.end, sum)
+        match parts(window) {
+            Some((high, low)) => Live::Near { high, low, start: window.start, sum },
+            None => Live::Wide(Box::new((window, sum))),
+        }
     }
 
     #[inline]
     pub(crate) fn window(&self) -> TimeWindow {
-        TimeWindow { start: self.0, end: self.1 }
+        match self {
+            Live::Near { high, low, start, .. } => {
+                let length = i64::from(*high) << 32 | i64::from(*low);
+                TimeWindow { start: *start, end: start.wrapping_add(length) }
+            }
+            Live::Wide(wide) => wide.0,
+        }
     }
 
     #[inline]
+    pub(crate) fn sum(&self) -> &S {
+        match self {
+            Live::Near { sum, .. } => sum,
+            Live::Wide(wide) => &wide.1,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn sum_mut(&mut self) -> &mut S {
+        match self {
+            Live::Near { sum, .. } => sum,
+            Live::Wide(wide) => &mut wide.1,
+        }
+    }
+}
+
+impl<S: Default> Live<S> {
+    #[inline]
     pub(crate) fn set_window(&mut self, window: TimeWindow) {
-        (self.0, self.1) = (window.start, window.end);
+        if let (Live::Near { high, low, start, .. }, Some(parts)) = (&mut *self, parts(window)) {
+            (*high, *low) = parts;
+            *start = window.start;
+        } else {
+            let sum = std::mem::take(self.sum_mut());
+            *self = Live::new(window, sum);
+        }
     }
 }
 
@@ -92,6 +158,9 @@ impl Sessions {
 
 #[cfg(test)]
 mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_pcg::Pcg64Mcg;
+
     use super::*;
 
     fn window(start: i64, end: i64) -> TimeWindow {
@@ -128,5 +197,38 @@ mod tests {
     fn a_session_is_written_without_names() {
         let bytes = rmp_serde::to_vec_named(&Live::new(window(1, 2), 3u64)).unwrap();
         assert_eq!(bytes, [0x93, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_session_of_any_length_is_what_it_was_made_of() {
+        #[derive(Serialize)]
+        struct Plain(Timestamp, Timestamp, Vec<u8>);
+
+        let mut rng = Pcg64Mcg::seed_from_u64(1);
+        let mut any = || {
+            let start = match rng.random_range(0..4) {
+                0 => [Timestamp::MIN, -1, 0, Timestamp::MAX][rng.random_range(0..4)],
+                _ => rng.random::<i64>() >> rng.random_range(0..64),
+            };
+            let length = match rng.random_range(0..4) {
+                0 => (1i64 << 48) - rng.random_range(-1..=1),
+                1 => (1i64 << 32) - rng.random_range(-1..=1),
+                _ => rng.random::<i64>() >> rng.random_range(0..64),
+            };
+            window(start, start.wrapping_add(length))
+        };
+        let mut live = Live::new(any(), vec![1u8]);
+        for round in 0..10_000 {
+            let window = any();
+            live.set_window(window);
+            live.sum_mut().push(round as u8);
+            assert_eq!((live.window(), live.sum().len()), (window, 2), "{window:?}");
+            assert_eq!(matches!(live, Live::Wide(_)), window.end.wrapping_sub(window.start) as u64 >> 48 != 0);
+            let bytes = rmp_serde::to_vec_named(&live).unwrap();
+            let plain = Plain(window.start, window.end, live.sum().clone());
+            assert_eq!(bytes, rmp_serde::to_vec_named(&plain).unwrap(), "what is written stays the same");
+            assert_eq!(rmp_serde::from_slice::<Live<Vec<u8>>>(&bytes).unwrap(), live);
+            live.sum_mut().pop();
+        }
     }
 }

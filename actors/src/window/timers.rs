@@ -50,7 +50,7 @@ impl<S: Default> Default for Counted<S> {
     }
 }
 
-impl<S> Counted<S> {
+impl<S: Default> Counted<S> {
     /// Counts a record of this time.
     pub(crate) fn count(&mut self, time: Timestamp) {
         let window = self.live.window();
@@ -176,7 +176,7 @@ impl Rules {
             let window = live.window();
             let is_early = self.is_early(last) && window.start <= last && last < window.last();
             if is_early || window.last() == last {
-                let made = emits.make(key, window, &live.2);
+                let made = emits.make(key, window, live.sum());
                 emits.emit(last, made, ctx);
                 self.set_early(window, last, ctx)?;
             }

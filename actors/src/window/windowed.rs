@@ -133,7 +133,7 @@ impl<A: Aggregate> Windowed<A> {
         let key = ctx.key();
         let live = ctx.state(Kept::<A::Sum>::SESSIONS).get()?.map_or(&[][..], Few::as_slice);
         if let Some(live) = live.iter().find(|live| live.window() == place.window) {
-            let result = self.aggregate.result(&key, place.window, &live.2);
+            let result = self.aggregate.result(&key, place.window, live.sum());
             ctx.emit_at(last, result);
         }
         by.set(sessions.next(place.window, passed), ctx)
@@ -146,7 +146,7 @@ impl<A: Aggregate> Windowed<A> {
         };
         let aggregate = &self.aggregate;
         let count = |counted: &mut Counted<A::Sum>| {
-            aggregate.add(&mut counted.live.2, record);
+            aggregate.add(counted.live.sum_mut(), record);
             counted.count(time);
             counted.records
         };
@@ -159,7 +159,7 @@ impl<A: Aggregate> Windowed<A> {
     fn emit_counted(&mut self, ctx: &mut Context<A::Out>) -> Result {
         let key = ctx.key();
         if let Some(counted) = ctx.state(Kept::<A::Sum>::COUNTED).take()? {
-            self.emit(&key, counted.live.window(), &counted.live.2, ctx);
+            self.emit(&key, counted.live.window(), counted.live.sum(), ctx);
         }
         Ok(())
     }
@@ -180,11 +180,11 @@ fn joined<'a, A: Aggregate>(
         _ => live.change(|live| {
             let later: Vec<Live<A::Sum>> = live.drain(at + 1..merged.end).collect();
             let first = &mut live[at];
-            later.iter().for_each(|later| aggregate.merge(&mut first.2, &later.2));
+            later.iter().for_each(|later| aggregate.merge(first.sum_mut(), later.sum()));
             first.set_window(window);
         }),
     }
-    &mut live.as_mut_slice()[at].2
+    live.as_mut_slice()[at].sum_mut()
 }
 
 /// Makes what windows emit.

@@ -256,7 +256,7 @@ impl<S: Summing> InWindows<S> {
             for live in live {
                 of_key.push(Becoming { window: live.window(), group: parents.len() });
                 parents.push(parents.len());
-                kept.push(Some((live.window(), live.2.clone())));
+                kept.push(Some((live.window(), live.sum().clone())));
             }
             becoming.push(of_key);
         }
@@ -345,7 +345,7 @@ impl<S: Summing> InWindows<S> {
             ctx.enter_key(key.clone());
             let mut window = Counted::default();
             if let Some(known) = ctx.state(Kept::<Packed>::COUNTED).get()? {
-                saved.push(index, &known.live.2);
+                saved.push(index, known.live.sum());
                 window = Counted { records: known.records, live: Live::new(known.live.window(), ()) };
             }
             counted.push((index, window));
@@ -442,7 +442,7 @@ impl<S: Summing> Operator for InWindows<S> {
                     ctx.enter(key.clone(), None);
                     if let Some(counted) = ctx.state(Kept::<Packed>::COUNTED).take()? {
                         let window = counted.live.window();
-                        fired.make(key, window, &counted.live.2);
+                        fired.make(key, window, counted.live.sum());
                         fired.emit(window.last(), (), ctx);
                     }
                 }

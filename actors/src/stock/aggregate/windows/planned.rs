@@ -46,7 +46,7 @@ fn show(sums: &impl Summing, name: &str, written: &[u8]) -> Option<String> {
         let end = end.map_or(String::new(), |end| format!("\"window_end\":{end},"));
         Some(format!("{{\"window_start\":{start},{end}{}", sums.show(sum)?.strip_prefix('{')?))
     };
-    let of_live = |live: &Live<Packed>| of_window((live.window().start, Some(live.window().end)), &live.2);
+    let of_live = |live: &Live<Packed>| of_window((live.window().start, Some(live.window().end)), live.sum());
     let shown: Option<Vec<String>> = match name {
         PANES => {
             let panes: BTreeMap<i64, Packed> = rmp_serde::from_slice(written).ok()?;
