@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use serde::ser::SerializeTupleStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::descriptor::TimeWindow;
@@ -44,7 +45,11 @@ impl<S> From<Written<S>> for Live<S> {
 impl<S: Serialize> Serialize for Live<S> {
     fn serialize<R: Serializer>(&self, serializer: R) -> Result<R::Ok, R::Error> {
         let window = self.window();
-        (window.start, window.end, self.sum()).serialize(serializer)
+        let mut written = serializer.serialize_tuple_struct("Live", 3)?;
+        written.serialize_field(&window.start)?;
+        written.serialize_field(&window.end)?;
+        written.serialize_field(self.sum())?;
+        written.end()
     }
 }
 
