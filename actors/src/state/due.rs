@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
-use super::times::{REACH, base_of};
+use super::times::{REACH, after, base_of};
 use crate::time::Timestamp;
 
 /// How many entries a leaf has at most: each that is set between others moves up to half of them. Tests have few timers.
@@ -109,7 +109,7 @@ impl Leaf {
     /// Returns the rank of an entry, if it is within reach.
     #[inline]
     fn rank(&self, entry: Entry) -> Option<u64> {
-        (entry.at >= self.base && entry.at.abs_diff(self.base) <= REACH).then(|| rank(self.base, entry))
+        after(self.base, entry.at).map(|after| u64::from(after) << 32 | u64::from(entry.slot))
     }
 
     /// Moves the base so that an entry is within reach, and returns its rank; nothing if the others would not be.

@@ -49,8 +49,10 @@ impl Default for Single {
 
 /// Returns how long after a moment a time is, if it is within reach.
 #[inline]
-fn after(base: Timestamp, at: Timestamp) -> Option<u32> {
-    (at >= base && at.abs_diff(base) <= REACH).then(|| at.wrapping_sub(base) as u32)
+pub(super) fn after(base: Timestamp, at: Timestamp) -> Option<u32> {
+    // Where it is earlier, the difference may wrap around to a small one.
+    let after = at.wrapping_sub(base) as u64;
+    (at >= base && after <= REACH).then_some(after as u32)
 }
 
 /// Returns a moment from which on all these times are within reach, and about as many before and after them.
@@ -192,8 +194,7 @@ impl Times {
     fn set_first(&mut self, slot: u32, at: Timestamp) {
         let length = slot as usize + 1;
         if self.single.len() < length {
-            self.make_room(length, slot, at);
-            self.single.resize(length);
+            self.lengthen(length, slot, at);
         }
         self.arrived += 1;
         self.set_single(slot, at);
@@ -228,10 +229,10 @@ impl Times {
         }
     }
 
-    /// Where memory moves anyway, it is looked whether times that were too far apart are so no more. `slot` is about to get
-    /// its first time.
-    #[inline]
-    fn make_room(&mut self, length: usize, slot: u32, at: Timestamp) {
+    /// Makes place for so many slots, of which `slot` is about to get its first time. Where memory moves anyway, it is
+    /// looked whether times that were too far apart are so no more.
+    #[inline(never)]
+    fn lengthen(&mut self, length: usize, slot: u32, at: Timestamp) {
         match &self.single {
             Single::Near { after, .. } if after.is_empty() => {
                 self.single = Single::Near { base: base_of(at, at), after: Vec::new() };
@@ -239,6 +240,7 @@ impl Times {
             Single::Far(times) if length > times.capacity() => self.come_near(slot, at),
             Single::Near { .. } | Single::Far(_) => {}
         }
+        self.single.resize(length);
     }
 
     #[cold]

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use serde::ser::SerializeTupleStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::descriptor::TimeWindow;
@@ -21,13 +22,13 @@ pub(crate) struct Sessions {
 
 /// A session of one key: its window, and the sum of its records. Written without names, as there are many.
 ///
-/// Nearly every key of a large state has one, so each byte counts: how long it is takes six of eight, which leaves the
+/// Nearly every key of a large state has one, so each byte counts: how long it is takes four of eight, which leaves the
 /// place that says whether there is a session at all, and how many.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(from = "Written<S>")]
 pub(crate) enum Live<S> {
-    /// One that is shorter than 2⁴⁸ ms; its length is `low` and, above that, `high`.
-    Near { high: u16, low: u32, start: Timestamp, sum: S },
+    /// One that is shorter than seven weeks.
+    Near { length: u32, start: Timestamp, sum: S },
     /// One that is longer.
     Wide(Box<(TimeWindow, S)>),
 }
@@ -44,22 +45,25 @@ impl<S> From<Written<S>> for Live<S> {
 impl<S: Serialize> Serialize for Live<S> {
     fn serialize<R: Serializer>(&self, serializer: R) -> Result<R::Ok, R::Error> {
         let window = self.window();
-        (window.start, window.end, self.sum()).serialize(serializer)
+        let mut written = serializer.serialize_tuple_struct("Live", 3)?;
+        written.serialize_field(&window.start)?;
+        written.serialize_field(&window.end)?;
+        written.serialize_field(self.sum())?;
+        written.end()
     }
 }
 
-/// Returns the length of a window as two parts, if it is not too long. It wraps around, so that no window is left out.
+/// Returns the length of a window, if it is not too long. It wraps around, so that no window is left out.
 #[inline]
-fn parts(window: TimeWindow) -> Option<(u16, u32)> {
-    let length = window.end.wrapping_sub(window.start) as u64;
-    Some((u16::try_from(length >> 32).ok()?, length as u32))
+fn length_of(window: TimeWindow) -> Option<u32> {
+    u32::try_from(window.end.wrapping_sub(window.start)).ok()
 }
 
 impl<S> Live<S> {
     #[inline]
     pub(crate) fn new(window: TimeWindow, sum: S) -> Live<S> {
-        match parts(window) {
-            Some((high, low)) => Live::Near { high, low, start: window.start, sum },
+        match length_of(window) {
+            Some(length) => Live::Near { length, start: window.start, sum },
             None => Live::Wide(Box::new((window, sum))),
         }
     }
@@ -67,9 +71,8 @@ impl<S> Live<S> {
     #[inline]
     pub(crate) fn window(&self) -> TimeWindow {
         match self {
-            Live::Near { high, low, start, .. } => {
-                let length = i64::from(*high) << 32 | i64::from(*low);
-                TimeWindow { start: *start, end: start.wrapping_add(length) }
+            Live::Near { length, start, .. } => {
+                TimeWindow { start: *start, end: start.wrapping_add(i64::from(*length)) }
             }
             Live::Wide(wide) => wide.0,
         }
@@ -95,9 +98,8 @@ impl<S> Live<S> {
 impl<S: Default> Live<S> {
     #[inline]
     pub(crate) fn set_window(&mut self, window: TimeWindow) {
-        if let (Live::Near { high, low, start, .. }, Some(parts)) = (&mut *self, parts(window)) {
-            (*high, *low) = parts;
-            *start = window.start;
+        if let (Live::Near { length, start, .. }, Some(new)) = (&mut *self, length_of(window)) {
+            (*length, *start) = (new, window.start);
         } else {
             let sum = std::mem::take(self.sum_mut());
             *self = Live::new(window, sum);
@@ -223,7 +225,7 @@ mod tests {
             live.set_window(window);
             live.sum_mut().push(round as u8);
             assert_eq!((live.window(), live.sum().len()), (window, 2), "{window:?}");
-            assert_eq!(matches!(live, Live::Wide(_)), window.end.wrapping_sub(window.start) as u64 >> 48 != 0);
+            assert_eq!(matches!(live, Live::Wide(_)), window.end.wrapping_sub(window.start) as u64 >> 32 != 0);
             let bytes = rmp_serde::to_vec_named(&live).unwrap();
             let plain = Plain(window.start, window.end, live.sum().clone());
             assert_eq!(bytes, rmp_serde::to_vec_named(&plain).unwrap(), "what is written stays the same");
