@@ -326,11 +326,6 @@ impl Subtask {
         self.is_free() && self.aligner.is_open(channel) && !self.overtaking.has_restored() && !self.asking.is_full()
     }
 
-    /// Returns how far the event time of an input channel is, if it takes an element of it now.
-    pub(crate) fn reached(&self, channel: usize) -> Option<Timestamp> {
-        self.takes(channel).then(|| self.aligner.reached(channel))
-    }
-
     fn handle(&mut self, event: Event, now: Timestamp) -> Result<(), Failure> {
         match event {
             Event::Start(restored) => self.start(restored, now),

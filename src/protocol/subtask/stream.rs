@@ -271,6 +271,11 @@ impl Subtask {
 
     // What comes in.
 
+    /// Returns how far the event time of an input channel is, if it takes an element of it now.
+    pub(crate) fn reached(&self, channel: usize) -> Option<Timestamp> {
+        self.takes(channel).then(|| self.aligner.reached(channel))
+    }
+
     pub(super) fn element(&mut self, channel: usize, element: Element) -> Result<(), Failure> {
         match element {
             Element::Batch(batch) => {
