@@ -4,8 +4,11 @@
 //! of the standard library takes four times as many. The entries lie in leaves of some hundreds, and a map says from where
 //! on each leaf is. The times of a leaf lie close together, so that four bytes say how long after the leaf's own time each
 //! is; a leaf ends where these do not suffice. Most timers are set later than all others, and these fill the leaves to
-//! the last entry; set in any order, they fill about two thirds. The first one goes, and one is added behind all others,
-//! without moving any.
+//! the last entry; set in any order, they fill about two thirds. The first one goes without moving any.
+//!
+//! What is set is not put in order at once: most timers are those of windows, many of them due at the same time and set in any
+//! order. They wait until one of them may be the first that is asked for, or until they are many, and then are sorted and
+//! merged in together, which takes a few steps each (as in a log-structured merge tree, of one level).
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
@@ -24,12 +27,20 @@ const JOINED: usize = LEAF / 4 * 3;
 /// So full are leaves that are made at once: what is set later finds room.
 const FILLED: usize = LEAF / 8 * 7;
 
+/// As many entries may wait to be put in order, if those that are in order are few; otherwise their eighth part.
+const WAITING: usize = if cfg!(test) { 8 } else { 16 * 1024 };
+const SHARE: usize = 8;
+
 /// A set of times and slots, ordered by time, then slot.
 #[derive(Default)]
 pub(super) struct Due {
     /// By a bound below all entries of a leaf and above those of the leaf before it; that of the first leaf is
     /// [`Entry::FIRST`]. No leaf is empty, and each has its entries in order.
     leaves: BTreeMap<Entry, Leaf>,
+    /// Entries that are in no leaf yet, as they were added.
+    waiting: Vec<Entry>,
+    /// The earliest time of those that wait.
+    soonest: Option<Timestamp>,
 }
 
 /// Aligned as its smaller part: otherwise a quarter of many that are sorted would be nothing.
@@ -89,21 +100,16 @@ impl Leaf {
         Leaf { base, ranks }
     }
 
-    #[inline]
-    fn entry(&self, rank: u64) -> Entry {
-        Entry { at: self.base.wrapping_add((rank >> 32) as i64), slot: rank as u32 }
-    }
-
     fn first(&self) -> Option<Entry> {
-        self.ranks.front().map(|rank| self.entry(*rank))
+        self.ranks.front().map(|rank| entry(self.base, *rank))
     }
 
     fn last(&self) -> Option<Entry> {
-        self.ranks.back().map(|rank| self.entry(*rank))
+        self.ranks.back().map(|rank| entry(self.base, *rank))
     }
 
     fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
-        self.ranks.iter().map(|rank| self.entry(*rank))
+        self.ranks.iter().map(|rank| entry(self.base, *rank))
     }
 
     /// Returns the rank of an entry, if it is within reach.
@@ -147,38 +153,139 @@ fn rank(base: Timestamp, entry: Entry) -> u64 {
     (entry.at.wrapping_sub(base) as u64) << 32 | u64::from(entry.slot)
 }
 
+/// Returns the entry of a rank in a leaf of this base.
+#[inline]
+fn entry(base: Timestamp, rank: u64) -> Entry {
+    Entry { at: base.wrapping_add((rank >> 32) as i64), slot: rank as u32 }
+}
+
+/// Puts entries in order: by one number each, where their times lie close enough together.
+fn sort(entries: &mut [Entry]) {
+    let times = || entries.iter().map(|entry| entry.at);
+    let (Some(first), Some(last)) = (times().min(), times().max()) else { return };
+    if last.abs_diff(first) > REACH {
+        entries.sort_unstable();
+        return;
+    }
+    let mut ranks: Vec<u64> = entries.iter().map(|entry| rank(first, *entry)).collect();
+    ranks.sort_unstable();
+    entries.iter_mut().zip(ranks).for_each(|(place, rank)| *place = entry(first, rank));
+}
+
 impl Due {
     /// Makes the set of all of these, in whatever order they come.
     pub(super) fn of(timers: impl Iterator<Item = (Timestamp, u32)>) -> Due {
         let mut entries: Vec<Entry> = timers.map(|(at, slot)| Entry { at, slot }).collect();
         entries.sort_unstable();
         let mut due = Due::default();
-        let mut rest = &entries[..];
-        while let Some(first) = rest.first() {
-            let most = rest.len().min(FILLED);
-            let length = rest[..most].partition_point(|entry| entry.at.abs_diff(first.at) <= REACH);
-            let (leaf, after) = rest.split_at(length);
-            let bound = if due.leaves.is_empty() { Entry::FIRST } else { *first };
-            due.leaves.insert(bound, Leaf::of(leaf));
-            rest = after;
-        }
+        due.fill(Entry::FIRST, FILLED, entries.into_iter());
         due
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.leaves.is_empty()
+    /// Makes leaves of so many entries each, which come in order; `bound` is that of the first leaf.
+    fn fill(&mut self, mut bound: Entry, length: usize, mut entries: impl Iterator<Item = Entry>) {
+        let mut leaf: Vec<Entry> = Vec::with_capacity(length);
+        loop {
+            let next = entries.next();
+            if let Some(first) = leaf.first() {
+                let fits = next.is_some_and(|next| leaf.len() < length && next.at.abs_diff(first.at) <= REACH);
+                if !fits {
+                    self.leaves.insert(bound, Leaf::of(&leaf));
+                    leaf.clear();
+                    bound = next.unwrap_or(bound);
+                }
+            }
+            match next {
+                Some(next) => leaf.push(next),
+                None => return,
+            }
+        }
     }
 
-    /// Returns the first time, and the lowest slot of that time.
+    pub(super) fn is_empty(&self) -> bool {
+        self.leaves.is_empty() && self.waiting.is_empty()
+    }
+
+    fn first_in_order(&self) -> Option<Entry> {
+        self.leaves.first_key_value().and_then(|(_, leaf)| leaf.first())
+    }
+
+    /// Returns the first time.
+    pub(super) fn earliest(&self) -> Option<Timestamp> {
+        let in_order = self.first_in_order().map(|entry| entry.at);
+        in_order.into_iter().chain(self.soonest).min()
+    }
+
+    /// Returns the first time, and the lowest slot of that time, if it is not later than `until`.
     #[inline]
-    pub(super) fn first(&self) -> Option<(Timestamp, u32)> {
-        let (_, leaf) = self.leaves.first_key_value()?;
-        leaf.first().map(|entry| (entry.at, entry.slot))
+    pub(super) fn first(&mut self, until: Timestamp) -> Option<(Timestamp, u32)> {
+        let mut first = self.first_in_order();
+        if let Some(soonest) = self.soonest
+            && soonest <= until
+            && first.is_none_or(|first| soonest <= first.at)
+        {
+            self.order();
+            first = self.first_in_order();
+        }
+        first.filter(|first| first.at <= until).map(|first| (first.at, first.slot))
     }
 
     /// Adds what is not in.
+    #[inline]
     pub(super) fn insert(&mut self, at: Timestamp, slot: u32) {
-        let entry = Entry { at, slot };
+        if self.waiting.len() >= WAITING.max(self.leaves.len() * (LEAF / SHARE)) {
+            self.order();
+        }
+        if self.waiting.len() == self.waiting.capacity() {
+            // Doubling would take as much again as the entries.
+            self.waiting.reserve_exact(16 + self.waiting.len() / 4);
+        }
+        self.waiting.push(Entry { at, slot });
+        self.soonest = Some(self.soonest.map_or(at, |soonest| soonest.min(at)));
+    }
+
+    /// Puts those that wait in order: all together if they are many, beside those in order among which they belong.
+    fn order(&mut self) {
+        self.soonest = None;
+        let mut waiting = std::mem::take(&mut self.waiting);
+        sort(&mut waiting);
+        if let Some(first) = waiting.first() {
+            let below = self.leaves.range(..=first).next_back();
+            let bound = below.map_or(Entry::FIRST, |(bound, _)| *bound);
+            let most = SHARE * waiting.len() / LEAF + 1;
+            if self.leaves.range(bound..).take(most + 1).count() <= most {
+                self.merge(bound, &waiting);
+            } else {
+                waiting.iter().for_each(|entry| self.put(*entry));
+            }
+        }
+        waiting.clear();
+        self.waiting = waiting;
+    }
+
+    /// Merges entries, which are in order, with those of the leaves from a bound on.
+    fn merge(&mut self, bound: Entry, waiting: &[Entry]) {
+        let upper = self.leaves.split_off(&bound);
+        let last = upper.last_key_value().and_then(|(_, leaf)| leaf.last());
+        // If others that are later still will come, the leaves are full.
+        let length =
+            if last.zip(waiting.first().copied()).is_none_or(|(last, first)| last < first) { LEAF } else { FILLED };
+        let entries_of = |leaf: Leaf| {
+            let Leaf { base, ranks } = leaf;
+            ranks.into_iter().map(move |rank| entry(base, rank))
+        };
+        let (mut known, mut new) =
+            (upper.into_values().flat_map(entries_of).peekable(), waiting.iter().copied().peekable());
+        let merged = std::iter::from_fn(|| match (known.peek(), new.peek()) {
+            (Some(one), Some(other)) if one < other => known.next(),
+            (_, Some(_)) => new.next(),
+            _ => known.next(),
+        });
+        self.fill(bound, length, merged);
+    }
+
+    /// Puts one that is not in between the others.
+    fn put(&mut self, entry: Entry) {
         let is_last = self.leaves.last_key_value().is_some_and(|(bound, _)| *bound <= entry);
         let found = match is_last {
             true => self.leaves.last_entry().map(|last| (*last.key(), last.into_mut())),
@@ -231,7 +338,11 @@ impl Due {
     /// Takes out what is in.
     pub(super) fn remove(&mut self, at: Timestamp, slot: u32) {
         let entry = Entry { at, slot };
-        let is_first = self.first() == Some((at, slot));
+        let mut is_first = self.first_in_order() == Some(entry);
+        if !is_first && !self.waiting.is_empty() {
+            self.order();
+            is_first = self.first_in_order() == Some(entry);
+        }
         let (bound, leaf) = match is_first {
             true => match self.leaves.first_entry() {
                 Some(first) => (*first.key(), first.into_mut()),
@@ -291,19 +402,29 @@ impl Due {
 mod tests {
     use std::collections::BTreeSet;
 
+    use rand::seq::SliceRandom;
     use rand::{RngExt, SeedableRng};
     use rand_pcg::Pcg64Mcg;
 
     use super::*;
 
-    fn entries(due: &Due) -> Vec<(Timestamp, u32)> {
+    fn in_leaves(due: &Due) -> Vec<(Timestamp, u32)> {
         due.leaves.values().flat_map(Leaf::entries).map(|entry| (entry.at, entry.slot)).collect()
+    }
+
+    fn entries(due: &Due) -> Vec<(Timestamp, u32)> {
+        let mut entries = in_leaves(due);
+        entries.extend(due.waiting.iter().map(|entry| (entry.at, entry.slot)));
+        entries.sort_unstable();
+        entries
     }
 
     /// Checks what is said of leaves where they are declared.
     fn check(due: &Due) {
         assert!(due.leaves.first_key_value().is_none_or(|(bound, _)| *bound == Entry::FIRST));
+        assert!(in_leaves(due).is_sorted_by(|one, next| one < next));
         assert!(entries(due).is_sorted_by(|one, next| one < next));
+        assert_eq!(due.soonest, due.waiting.iter().map(|entry| entry.at).min());
         let bounds = due.leaves.keys().skip(1).map(Some).chain([None]);
         for ((bound, leaf), next) in due.leaves.iter().zip(bounds) {
             assert!(!leaf.ranks.is_empty() && leaf.ranks.len() <= LEAF);
@@ -345,7 +466,13 @@ mod tests {
                     model.remove(&(at, slot));
                     due.remove(at, slot);
                 }
-                assert_eq!(due.first(), model.first().copied(), "seed {seed}, step {step}");
+                assert_eq!(due.earliest(), model.first().map(|first| first.0), "seed {seed}, step {step}");
+                // Asking puts them in order, so it is asked now and then, and for some time or other.
+                if rng.random_range(0..4) == 0 {
+                    let until = [Timestamp::MAX, rng.random_range(-times..times)][rng.random_range(0..2)];
+                    let expected = model.first().copied().filter(|first| first.0 <= until);
+                    assert_eq!(due.first(until), expected, "seed {seed}, step {step}");
+                }
                 assert_eq!(due.is_empty(), model.is_empty(), "seed {seed}, step {step}");
                 check(&due);
             }
@@ -356,7 +483,7 @@ mod tests {
             let again = Due::of(shuffled.into_iter());
             check(&again);
             assert_eq!(entries(&again), entries(&due), "seed {seed}");
-            while let Some(first) = due.first() {
+            while let Some(first) = due.first(Timestamp::MAX) {
                 assert_eq!(model.pop_first(), Some(first), "seed {seed}");
                 due.remove(first.0, first.1);
             }
@@ -373,7 +500,7 @@ mod tests {
             due.insert(at(number), number);
             check(&due);
             if number >= 3 {
-                assert_eq!(due.first(), Some((at(number - 3), number - 3)));
+                assert_eq!(due.first(Timestamp::MAX), Some((at(number - 3), number - 3)));
                 due.remove(at(number - 3), number - 3);
             }
         }
@@ -386,7 +513,28 @@ mod tests {
         for number in 0..100 * LEAF as u32 {
             due.insert(i64::from(number / 3), number);
         }
+        due.order();
         assert_eq!(due.leaves.len(), 100);
+    }
+
+    #[test]
+    fn the_timers_of_a_window_are_put_in_order_together() {
+        let (mut due, count) = (Due::default(), 100 * LEAF as u32);
+        let mut slots: Vec<u32> = (0..count).collect();
+        slots.shuffle(&mut Pcg64Mcg::seed_from_u64(1));
+        for (number, slot) in slots.into_iter().enumerate() {
+            due.insert(1_000, slot);
+            assert_eq!(due.first(999), None);
+            assert!(due.waiting.len() <= WAITING.max(number / (SHARE / 2)));
+        }
+        check(&due);
+        for slot in 0..count {
+            assert_eq!(due.first(1_000), Some((1_000, slot)));
+            // Each is set again, for the window after that.
+            due.remove(1_000, slot);
+            due.insert(2_000, slot);
+        }
+        assert_eq!((due.first(1_999), due.first(2_000)), (None, Some((2_000, 0))));
     }
 
     #[test]

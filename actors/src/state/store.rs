@@ -193,7 +193,7 @@ impl StateStore {
     /// Removes the earliest timer of this kind that is due at `now`, makes its key current and returns it. Timers of
     /// the same time come in the order of their keys' slots.
     pub fn pop_due(&mut self, kind: TimerKind, now: Timestamp) -> Option<Timer> {
-        let (at, slot) = self.timers.first(kind).filter(|(at, _)| *at <= now)?;
+        let (at, slot) = self.timers.first(kind, now)?;
         self.timers.remove(slot, kind, at);
         self.slots.touch(slot);
         let key = self.slots.key(slot);
@@ -204,7 +204,7 @@ impl StateStore {
 
     /// Returns when the earliest timer of this kind is due.
     pub fn next_timer(&self, kind: TimerKind) -> Option<Timestamp> {
-        self.timers.first(kind).map(|(at, _)| at)
+        self.timers.earliest(kind)
     }
 
     /// Begins a transaction: until [`settle`](StateStore::settle) or [`undo`](StateStore::undo), every change is noted

@@ -107,10 +107,15 @@ impl Timers {
         self.event.due.is_empty() && self.processing.due.is_empty()
     }
 
-    /// Returns time and slot of the timer of a kind that is due first; of several of the same time, the one of the
-    /// lowest slot.
-    pub(super) fn first(&self, kind: TimerKind) -> Option<(Timestamp, u32)> {
-        self.of(kind).due.first()
+    /// Returns when the first timer of a kind is due.
+    pub(super) fn earliest(&self, kind: TimerKind) -> Option<Timestamp> {
+        self.of(kind).due.earliest()
+    }
+
+    /// Returns time and slot of the timer of a kind that is due first, if that is not later than `until`; of several of the
+    /// same time, the one of the lowest slot.
+    pub(super) fn first(&mut self, kind: TimerKind, until: Timestamp) -> Option<(Timestamp, u32)> {
+        self.of_mut(kind).due.first(until)
     }
 
     /// Writes the timers of a slot and returns whether there are any.
@@ -179,7 +184,7 @@ mod tests {
         assert!(timers.set(1, TimerKind::Processing, 5));
         assert!(!timers.set(9, TimerKind::Event, 10), "the same timer is kept once");
         let mut order = Vec::new();
-        while let Some((at, slot)) = timers.first(TimerKind::Event) {
+        while let Some((at, slot)) = timers.first(TimerKind::Event, Timestamp::MAX) {
             assert!(timers.remove(slot, TimerKind::Event, at));
             order.push((at, slot));
         }
@@ -198,8 +203,8 @@ mod tests {
         let mut again = Timers::default();
         assert!(again.decode(2, &bytes).is_some());
         again.order_all();
-        assert_eq!(again.first(TimerKind::Event), Some((i64::MAX, 2)));
-        assert_eq!(again.first(TimerKind::Processing), Some((-1, 2)));
+        assert_eq!(again.first(TimerKind::Event, Timestamp::MAX), Some((i64::MAX, 2)));
+        assert_eq!(again.first(TimerKind::Processing, Timestamp::MAX), Some((-1, 2)));
         assert!(again.decode(2, &bytes).is_none(), "a timer twice");
         assert!(Timers::default().decode(0, &bytes[1..]).is_none());
         assert!(Timers::default().decode(0, &[2; 9]).is_none());
@@ -222,7 +227,7 @@ mod tests {
     fn check(timers: &Timers, model: &Model, seed: u64) {
         for kind in [TimerKind::Event, TimerKind::Processing] {
             let due = model.iter().filter(|timer| timer.1 == kind).map(|(slot, _, at)| (*at, *slot)).min();
-            assert_eq!(timers.first(kind), due, "seed {seed}");
+            assert_eq!(timers.earliest(kind), due.map(|(at, _)| at), "seed {seed}");
         }
         assert_eq!(timers.is_empty(), model.is_empty(), "seed {seed}");
         for slot in 0..14 {
@@ -275,7 +280,7 @@ mod tests {
                     }
                     3 if before.is_none() => (timers, model) = restored(&timers, &model),
                     4..7 => {
-                        if let Some((at, slot)) = timers.first(kind) {
+                        if let Some((at, slot)) = timers.first(kind, Timestamp::MAX) {
                             assert!(timers.remove(slot, kind, at), "seed {seed}");
                             assert!(model.remove(&(slot, kind, at)), "seed {seed}");
                         }
