@@ -34,6 +34,8 @@ struct Settings {
     by: Vec<String>,
     n: u32,
     order: Vec<String>,
+    #[serde(default)]
+    ties: bool,
     rank: Option<String>,
     window: TimeWindows,
     allowed_lateness: Option<Span>,
@@ -65,10 +67,15 @@ impl OperatorKind for TopKind {
     fn doc(&self) -> KindDoc {
         let mut options = vec![
             option("by", "[]", "The columns of the key; without any, all rows are one group."),
-            required("n", "How many rows of each key come out of each window at most."),
+            required("n", "How many rows of each key come out of each window at most, but for `ties`."),
             required(
                 "order",
                 "Which rows are first: terms as in ORDER BY, such as [\"delay DESC\", \"carrier\"]. NULL counts as larger than all values, unless a term says NULLS FIRST or NULLS LAST; what is equal by all terms is ordered by all columns of the row, so that it never matters which row came first.",
+            ),
+            option(
+                "ties",
+                "false",
+                "Whether rows that are equal to the last of these by all terms come out as well, as with WITH TIES in SQL.",
             ),
             option(
                 "rank",
@@ -95,7 +102,9 @@ impl OperatorKind for TopKind {
             (rules, plan) => return Err([rules.err(), plan.err()].into_iter().flatten().flatten().collect()),
         };
         let state = format!("{}, window {described}", plan.state);
-        let (output, keys) = (Arc::clone(&plan.output), settings.by.into_iter().chain(settings.rank).collect());
+        // How many rows a window has may change with ties, so that the last rank of one may be of no row any more.
+        let rank = settings.rank.filter(|_| !settings.ties);
+        let (output, keys) = (Arc::clone(&plan.output), settings.by.into_iter().chain(rank).collect());
         Ok(InWindows { sums: plan, rules, input }.planned(output, state, keys))
     }
 

@@ -3,16 +3,18 @@
 //! A row is kept as two texts of bytes in Arrow's row encoding: what it is ordered by, and all that is in it. Comparing
 //! the one, and where that is equal the other, is all that has to be done with rows of any type.
 
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::row::{RowConverter, SortField};
+use arrow::row::{RowConverter, Rows, SortField};
 
 use super::super::aggregate::{
     Added, Keys, Packed, Saved, Summing, WINDOW_COLUMNS, WINDOW_TYPE, window_columns, with_window,
 };
-use super::super::coder::{Coder, key_columns};
+use super::super::coder::{Coded, Coder, key_columns};
 use super::super::expression::{Order, Scope};
 use super::Settings;
 use crate::blueprint::Fault;
@@ -24,6 +26,8 @@ pub(super) struct Plan {
     /// The key columns.
     pub keys: Keys,
     n: usize,
+    /// Whether rows that the order does not tell from the last one come out, too.
+    ties: bool,
     order: Vec<Order>,
     sorter: RowConverter,
     /// The columns that are kept.
@@ -40,6 +44,16 @@ pub(super) struct Plan {
 
 /// A row: what it is ordered by, and what is in it.
 type Row<'a> = (&'a [u8], &'a [u8]);
+
+/// The rows of a batch that may be among the first of their group: most are not, and only these are encoded.
+struct Candidates {
+    /// What all rows of the batch are ordered by.
+    sorted: Rows,
+    /// What is in the candidates.
+    rows: Coded,
+    /// The row of each candidate in the batch, and its group.
+    places: Vec<(usize, usize)>,
+}
 
 impl Plan {
     /// Makes the plan of the options on an input.
@@ -91,10 +105,11 @@ impl Plan {
         let types =
             types.map(|term| SortField::new_with_options(term.expression.data_type.clone(), term.options)).collect();
         let made = |error: Error| vec![Fault::new("", error.to_string())];
-        let state = described(&by, &order, &kept, settings.n, input);
+        let state = described(&by, &order, &kept, settings, input);
         Ok(Plan {
             keys: Keys::new(by, input).map_err(made)?,
             n: usize::try_from(settings.n).unwrap_or(usize::MAX),
+            ties: settings.ties,
             sorter: RowConverter::new(types).map_err(|error| made(error.into()))?,
             order,
             rows: Coder::new(kept, input).map_err(made)?,
@@ -118,7 +133,49 @@ impl Plan {
     /// Leaves the first of some rows, in order.
     fn first(&self, rows: &mut Vec<Row<'_>>) {
         rows.sort_unstable();
-        rows.truncate(self.n);
+        let mut first = self.n.min(rows.len());
+        if self.ties && first > 0 {
+            let last = rows[first - 1].0;
+            first += rows[first..].partition_point(|(order, _)| *order == last);
+        }
+        rows.truncate(first);
+    }
+
+    /// Finds the rows of a batch that are not behind the `n` first by the order alone, of those that are kept and of the
+    /// batch: a heap has the first of each group, the last of them on top.
+    fn candidates(&self, added: &Added<'_>, kept: &[Vec<Row<'_>>]) -> Result<Candidates> {
+        let Added { batch, of_row } = added;
+        let terms = self.order.iter().map(|term| term.expression.evaluate(batch));
+        let sorted = self.sorter.convert_columns(&terms.collect::<Result<Vec<ArrayRef>>>()?)?;
+        let mut first: Vec<BinaryHeap<&[u8]>> = kept.iter().map(|_| BinaryHeap::new()).collect();
+        for (first, kept) in first.iter_mut().zip(kept) {
+            kept.iter().for_each(|(order, _)| _ = self.is_among(first, order));
+        }
+        let mut places = Vec::new();
+        for (row, group) in of_row.iter().enumerate() {
+            if self.is_among(&mut first[*group], sorted.row(row).data()) {
+                places.push((row, *group));
+            }
+        }
+        // Those that were among the first until better ones came.
+        places.retain(|(row, group)| first[*group].peek().is_none_or(|last| sorted.row(*row).data() <= *last));
+        let taken: UInt32Array = places.iter().map(|(row, _)| *row as u32).collect();
+        let rows = self.rows.rows(&take_record_batch(batch, &taken)?)?;
+        Ok(Candidates { sorted, rows, places })
+    }
+
+    /// Returns whether the order of a row is among the first, which it joins then, or that of the last of them.
+    fn is_among<'a>(&self, first: &mut BinaryHeap<&'a [u8]>, order: &'a [u8]) -> bool {
+        if first.len() < self.n {
+            first.push(order);
+            return true;
+        }
+        let Some(mut last) = first.peek_mut() else { return false };
+        if order < *last {
+            *last = order;
+            return true;
+        }
+        order == *last
     }
 
     /// Returns what is kept of each group, merged.
@@ -137,18 +194,11 @@ impl Summing for Plan {
     }
 
     fn fold(&self, added: Option<Added<'_>>, saved: &Saved, groups: usize) -> Result<Vec<Packed>> {
-        let coded = match &added {
-            None => None,
-            Some(Added { batch, of_row }) => {
-                let terms = self.order.iter().map(|term| term.expression.evaluate(batch));
-                let sorted = self.sorter.convert_columns(&terms.collect::<Result<Vec<ArrayRef>>>()?)?;
-                Some((sorted, self.rows.rows(batch)?, of_row))
-            }
-        };
         let mut found = self.merged(saved, groups)?;
-        if let Some((sorted, rows, of_row)) = &coded {
-            for (row, group) in of_row.iter().enumerate() {
-                found[*group].push((sorted.row(row).data(), rows.bytes(row)));
+        let candidates = added.map(|added| self.candidates(&added, &found)).transpose()?;
+        if let Some(Candidates { sorted, rows, places }) = &candidates {
+            for (candidate, (row, group)) in places.iter().enumerate() {
+                found[*group].push((sorted.row(*row).data(), rows.bytes(candidate)));
             }
         }
         let pack = |mut rows: Vec<Row<'_>>| {
@@ -209,7 +259,7 @@ fn rows_of(mut bytes: &[u8]) -> Option<Vec<Row<'_>>> {
 }
 
 /// Says in words what state is made for.
-fn described(by: &[usize], order: &[Order], kept: &[usize], n: u32, input: &SchemaRef) -> String {
+fn described(by: &[usize], order: &[Order], kept: &[usize], settings: &Settings, input: &SchemaRef) -> String {
     let columns = |columns: &[usize]| {
         let columns = columns.iter().map(|column| input.field(*column));
         columns.map(|field| format!("{}: {}", field.name(), field.data_type())).collect::<Vec<String>>().join(", ")
@@ -220,5 +270,6 @@ fn described(by: &[usize], order: &[Order], kept: &[usize], n: u32, input: &Sche
         format!("{}: {} {way} nulls {nulls}", term.expression.name, term.expression.data_type)
     };
     let order: Vec<String> = order.iter().map(term).collect();
-    format!("by [{}], the first {n} of [{}], order [{}]", columns(by), columns(kept), order.join(", "))
+    let (n, ties) = (settings.n, if settings.ties { " with ties" } else { "" });
+    format!("by [{}], the first {n}{ties} of [{}], order [{}]", columns(by), columns(kept), order.join(", "))
 }

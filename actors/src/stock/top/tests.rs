@@ -107,6 +107,31 @@ fn terms_order_as_in_sql_and_nothing_depends_on_what_came_first() {
 }
 
 #[test]
+fn with_ties_all_that_are_equal_to_the_last_one_come_out() {
+    let rows: Vec<(Option<&str>, Option<f64>, i64)> =
+        [3.0, 1.0, 2.0, 2.0, 1.0, 2.0].iter().zip(0..).map(|(x, id)| (None, Some(*x), id)).collect();
+    for (n, ties, expected) in [
+        (1, true, vec![1, 4]),
+        (2, true, vec![1, 4]),
+        (3, true, vec![1, 4, 2, 3, 5]),
+        (3, false, vec![1, 4, 2]),
+        (7, true, vec![1, 4, 2, 3, 5, 0]),
+    ] {
+        let options = json!({ "n": n, "ties": ties, "order": ["x"], "rank": "rank", "window": "1s" });
+        let expected: Vec<Option<i64>> = expected.into_iter().map(Some).collect();
+        let mut rows = rows.clone();
+        for _ in 0..rows.len() {
+            rows.rotate_left(1);
+            let whole = topped(options.clone(), &[mixed(&rows)]);
+            assert_eq!(ints(&whole[0], "id"), expected, "{options}");
+            assert_eq!(ints(&whole[0], "rank"), (1..=expected.len() as i64).map(Some).collect::<Vec<_>>());
+            let one_by_one: Vec<Table> = rows.iter().map(|row| mixed(std::slice::from_ref(row))).collect();
+            assert_eq!(topped(options.clone(), &one_by_one), whole, "{options}");
+        }
+    }
+}
+
+#[test]
 fn rows_come_whole_with_their_window_and_their_place() {
     let input =
         int_table(&[("k", &[Some(1), Some(2), Some(1), Some(1)]), ("v", &[Some(7), None, Some(9), Some(8)])], {
@@ -202,7 +227,9 @@ fn the_state_names_all_that_it_depends_on() {
     assert_eq!(blueprint.state.as_deref(), Some(expected));
     assert_eq!(blueprint.latest_by, None);
     assert_eq!(blueprint.side_outputs[0].name(), "late");
-    for (option, value) in [("n", json!(3)), ("order", json!(["v"])), ("by", json!([])), ("window", json!("2s"))] {
+    for (option, value) in
+        [("n", json!(3)), ("order", json!(["v"])), ("by", json!([])), ("window", json!("2s")), ("ties", json!(true))]
+    {
         let mut other = options.clone();
         other[option] = value;
         assert_ne!(plan(other).state.as_deref(), Some(expected), "{option}");
@@ -210,5 +237,7 @@ fn the_state_names_all_that_it_depends_on() {
     let mut late = options;
     late["allowed_lateness"] = json!("1s");
     late["rank"] = json!("rank");
-    assert_eq!(plan(late).latest_by.unwrap(), ["k", "rank", "window_start", "window_end"]);
+    assert_eq!(plan(late.clone()).latest_by.unwrap(), ["k", "rank", "window_start", "window_end"]);
+    late["ties"] = json!(true);
+    assert_eq!(plan(late).latest_by.unwrap(), ["k", "window_start", "window_end"]);
 }
