@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Answer;
-use crate::by_piton::{self, Chaining, Checkpoints, Way};
+use crate::by_piton::{self, Chaining, Checkpoints, Form, Way};
 use crate::event::Event;
 use crate::hand;
 use crate::query::Query;
@@ -27,6 +27,10 @@ pub(crate) enum Engine {
     PitonOffTwo,
     /// As `piton`, on two cores.
     PitonTwo,
+    /// As `piton-off`, with the stock operators, on columns.
+    PitonArrowOff,
+    /// As `piton`, with the stock operators, on columns.
+    PitonArrow,
     /// timely, one worker.
     Timely,
     /// renoir, one worker.
@@ -44,6 +48,8 @@ impl Engine {
             Engine::PitonUnchained => "piton-unchained",
             Engine::PitonOffTwo => "piton-off-two",
             Engine::PitonTwo => "piton-two",
+            Engine::PitonArrowOff => "piton-arrow-off",
+            Engine::PitonArrow => "piton-arrow",
             Engine::Timely => "timely",
             Engine::Renoir => "renoir",
         }
@@ -52,6 +58,10 @@ impl Engine {
     /// Whether it is built in, and has a query.
     pub(crate) fn answers(self, query: Query) -> bool {
         match self {
+            #[cfg(feature = "arrow")]
+            Engine::PitonArrowOff | Engine::PitonArrow => by_piton::in_columns(query),
+            #[cfg(not(feature = "arrow"))]
+            Engine::PitonArrowOff | Engine::PitonArrow => false,
             #[cfg(feature = "peers")]
             Engine::Timely => crate::by_timely::answers(query),
             #[cfg(feature = "peers")]
@@ -73,9 +83,15 @@ impl Engine {
             Engine::PitonUnchained => (Checkpoints::EverySecond, Chaining::Off, 1),
             Engine::PitonOffTwo => (Checkpoints::Off, Chaining::On, 2),
             Engine::PitonTwo => (Checkpoints::EverySecond, Chaining::On, 2),
+            Engine::PitonArrowOff => (Checkpoints::Off, Chaining::On, 1),
+            Engine::PitonArrow => (Checkpoints::EverySecond, Chaining::On, 1),
             Engine::Hand | Engine::Timely | Engine::Renoir => return None,
         };
-        Some(Way { checkpoints, chaining, cores })
+        let form = match self {
+            Engine::PitonArrowOff | Engine::PitonArrow => Form::Columns,
+            _ => Form::Rows,
+        };
+        Some(Way { checkpoints, chaining, form, cores })
     }
 
     /// Does what takes no part in the measurement, and returns what does: it answers, and says how often it committed.

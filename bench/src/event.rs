@@ -98,6 +98,13 @@ impl Event {
         self.words[0]
     }
 
+    /// Returns its kind, 0 for persons, 1 for auctions and 2 for bids, and four numbers.
+    #[cfg(feature = "arrow")]
+    #[inline]
+    pub(crate) fn numbers(&self) -> (i64, [i64; 4]) {
+        ((self.kind_and_time >> KIND) as i64, self.words.map(|word| word as i64))
+    }
+
     /// Returns what it is.
     #[inline]
     pub(crate) fn happening(&self) -> Happening {

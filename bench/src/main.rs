@@ -1,9 +1,9 @@
 //! NEXMark and a keyed count: a loop by hand, piton, timely and renoir on the same events in memory, with the same answers.
 //!
 //! ```text
-//! cargo run --release -p bench --features peers                                 # all of it
+//! cargo run --release -p bench --features peers,arrow                           # all of it
 //! cargo run --release -p bench -- --query q5,kc --engine hand,piton --rounds 7  # a part
-//! cargo run --release -p bench --features peers -- --write                      # with a page and a chart in docs/benchmarks
+//! cargo run --release -p bench --features peers,arrow -- --write                # with a page and a chart in docs/benchmarks
 //! cargo run --release -p bench -- latency                                       # how long events take
 //! cargo run --release -p bench -- scale                                         # how a job grows
 //! ```
@@ -121,7 +121,7 @@ fn all(arguments: &Arguments) -> Result<(), String> {
         }
     }
     if cells.is_empty() {
-        return Err("none of these engines has any of these queries (timely and renoir: --features peers)".into());
+        return Err("none of these engines has any of these queries (others: --features peers,arrow)".into());
     }
     event::cached(&arguments.cache, arguments.events).map_err(|error| format!("no events: {error}"))?;
     for round in 0..arguments.rounds {

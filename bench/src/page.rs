@@ -49,7 +49,12 @@ pub(crate) fn machine() -> String {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let busy: Vec<&str> = load.split(' ').take(3).collect();
-    let features = if cfg!(feature = "peers") { " --features peers" } else { "" };
+    let features = match (cfg!(feature = "peers"), cfg!(feature = "arrow")) {
+        (true, true) => " --features peers,arrow",
+        (true, false) => " --features peers",
+        (false, true) => " --features arrow",
+        (false, false) => "",
+    };
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     format!(
         "- machine: {} × {}, {gigabytes:.0} GB, Linux {}, load {} at the end\n\

@@ -15,16 +15,52 @@ pub(super) static EVENTS: OnceLock<Vec<Event>> = OnceLock::new();
 /// How many events in a row belong to one subtask.
 const RUN: usize = 1_024;
 
-/// Emits the events of this process; subtask *s* of *p* every *p*th run of them.
+/// Where a subtask is among the events of this process; number *s* of *p* has every *p*th run of them.
+#[derive(Clone, Default)]
+pub(super) struct Reader {
+    next: usize,
+    parallelism: usize,
+}
+
+impl Reader {
+    pub(super) fn open(position: Option<u64>, subtask: &Subtask) -> Reader {
+        let next = position.map_or(subtask.index as usize * RUN, |next| next as usize);
+        Reader { next, parallelism: subtask.parallelism as usize }
+    }
+
+    /// Returns the next events, at most `room`, in several parts if need be; none at the end.
+    pub(super) fn take(&mut self, room: usize) -> &'static [Event] {
+        let events = EVENTS.get().expect("events are there before a job");
+        if self.next >= events.len() {
+            return &[];
+        }
+        let until = (self.next + (RUN - self.next % RUN).min(room)).min(events.len());
+        let run = &events[self.next..until];
+        self.next = until;
+        if until.is_multiple_of(RUN) {
+            self.next += (self.parallelism - 1) * RUN;
+        }
+        run
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        let events = EVENTS.get().map_or(0, Vec::len);
+        if self.next < events { Progress::More } else { Progress::Done }
+    }
+
+    pub(super) fn position(&self) -> u64 {
+        self.next as u64
+    }
+}
+
+/// Emits the events of this process.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Memory {
     /// Whether events have their time: a query that does not ask for it needs no watermarks.
     timed: bool,
     #[serde(skip)]
-    next: usize,
-    #[serde(skip)]
-    parallelism: usize,
+    reader: Reader,
 }
 
 impl Source for Memory {
@@ -32,33 +68,27 @@ impl Source for Memory {
     type Position = u64;
 
     async fn open(&mut self, position: Option<u64>, subtask: &Subtask) -> Result {
-        self.parallelism = subtask.parallelism as usize;
-        self.next = position.map_or(subtask.index as usize * RUN, |next| next as usize);
+        self.reader = Reader::open(position, subtask);
         Ok(())
     }
 
     async fn poll(&mut self, feed: &mut Feed<Event>) -> Result<Progress> {
-        let events = EVENTS.get().expect("events are there before a job");
-        let mut room = feed.room();
-        while room > 0 && self.next < events.len() {
-            let until = (self.next + (RUN - self.next % RUN).min(room)).min(events.len());
-            let run = &events[self.next..until];
+        while feed.room() > 0 {
+            let run = self.reader.take(feed.room());
+            if run.is_empty() {
+                break;
+            }
             if self.timed {
                 feed.extend_at(run.iter().map(|event| (event.time(), *event)));
             } else {
                 run.iter().for_each(|event| feed.push(*event));
             }
-            room -= run.len();
-            self.next = until;
-            if until.is_multiple_of(RUN) {
-                self.next += (self.parallelism - 1) * RUN;
-            }
         }
-        Ok(if self.next < events.len() { Progress::More } else { Progress::Done })
+        Ok(self.reader.progress())
     }
 
     fn position(&self) -> u64 {
-        self.next as u64
+        self.reader.position()
     }
 }
 

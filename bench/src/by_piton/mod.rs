@@ -1,5 +1,7 @@
-//! piton: operators in Rust, in a topology for each query.
+//! piton: operators in Rust, or the stock ones on columns, in a topology for each query.
 
+#[cfg(feature = "arrow")]
+mod columns;
 mod ends;
 mod highest;
 mod queries;
@@ -18,6 +20,7 @@ use ends::EVENTS;
 pub(crate) struct Way {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) chaining: Chaining,
+    pub(crate) form: Form,
     /// How many subtasks each operator has, and how many threads there are.
     pub(crate) cores: usize,
 }
@@ -38,7 +41,23 @@ pub(crate) enum Chaining {
     Off,
 }
 
+/// What goes from one operator to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Rows of Rust types.
+    Rows,
+    /// Arrow batches; the operators are the stock ones.
+    Columns,
+}
+
 fn registry() -> Registry {
+    #[cfg(feature = "arrow")]
+    let mut registry = Registry::stock();
+    #[cfg(feature = "arrow")]
+    registry
+        .add_source_kind("columns", std::sync::Arc::new(columns::ColumnsKind))
+        .add_sink_kind("column_tally", std::sync::Arc::new(columns::TallyKind));
+    #[cfg(not(feature = "arrow"))]
     let mut registry = Registry::new();
     registry.source::<ends::Memory>("memory").sink::<ends::Tally>("tally");
     registry.operator::<ends::Persons>("persons").operator::<ends::Auctions>("auctions").operator::<ends::Bids>("bids");
@@ -100,18 +119,28 @@ fn parts(query: Query) -> Vec<Part> {
     }
 }
 
+/// Returns whether the stock operators have a query.
+#[cfg(feature = "arrow")]
+pub(crate) fn in_columns(query: Query) -> bool {
+    columns::parts(query).is_some()
+}
+
 fn topology(query: Query, way: Way) -> String {
     let timed = query.has_event_time();
     let cores = way.cores;
-    let mut toml = format!("[sources.events]\ntype = \"memory\"\ntimed = {timed}\nparallelism = {cores}\n");
-    for (name, kind, inputs, options) in parts(query) {
+    let (source, parts, sink) = match way.form {
+        Form::Rows => ("memory", parts(query), format!("tally\"\nweighted = {}", query == Query::Q12)),
+        #[cfg(feature = "arrow")]
+        Form::Columns => ("columns", columns::parts(query).expect("it has the query"), "column_tally\"".into()),
+        #[cfg(not(feature = "arrow"))]
+        Form::Columns => unreachable!("it has no query"),
+    };
+    let mut toml = format!("[sources.events]\ntype = \"{source}\"\ntimed = {timed}\nparallelism = {cores}\n");
+    for (name, kind, inputs, options) in parts {
         toml +=
             &format!("[operators.{name}]\ntype = \"{kind}\"\ninputs = {inputs:?}\nparallelism = {cores}\n{options}\n");
     }
-    let weighted = query == Query::Q12;
-    toml + &format!(
-        "[sinks.out]\ntype = \"tally\"\ninputs = [\"answers\"]\nweighted = {weighted}\nparallelism = {cores}\n"
-    )
+    toml + &format!("[sinks.out]\ninputs = [\"answers\"]\nparallelism = {cores}\ntype = \"{sink}\n")
 }
 
 /// Gives this process its events, which stay the same for as long as it lives.
