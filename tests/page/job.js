@@ -65,7 +65,7 @@ export function serve(jobs) {
 }
 
 /** Starts the binary in a folder with these files. */
-async function run(files, ...words) {
+export async function run(files, ...words) {
   const binary = resolve(process.env.PITON ?? "");
   const folder = await mkdtemp(join(tmpdir(), "piton-page-"));
   for (const [file, text] of Object.entries(files)) await writeFile(join(folder, file), text);
@@ -87,5 +87,5 @@ async function run(files, ...words) {
     await exit;
     await rm(folder, { recursive: true, force: true });
   };
-  return { url, exit, end };
+  return { url, exit, end, pid: child.pid };
 }

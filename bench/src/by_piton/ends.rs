@@ -100,6 +100,7 @@ pub(super) struct Persons {}
 impl Operator for Persons {
     type In = Event;
     type Out = Person;
+    const HOLDS_ROWS: Option<bool> = Some(false);
 
     fn process(&mut self, event: &Event, ctx: &mut Context<Person>) -> Result {
         if let Happening::Person(person) = event.happening() {
@@ -117,6 +118,7 @@ pub(super) struct Auctions {}
 impl Operator for Auctions {
     type In = Event;
     type Out = Auction;
+    const HOLDS_ROWS: Option<bool> = Some(false);
 
     fn process(&mut self, event: &Event, ctx: &mut Context<Auction>) -> Result {
         if let Happening::Auction(auction) = event.happening() {
@@ -134,6 +136,7 @@ pub(super) struct Bids {}
 impl Operator for Bids {
     type In = Event;
     type Out = Bid;
+    const HOLDS_ROWS: Option<bool> = Some(false);
 
     fn process(&mut self, event: &Event, ctx: &mut Context<Bid>) -> Result {
         if let Some(bid) = event.bid() {

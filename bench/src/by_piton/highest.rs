@@ -37,6 +37,7 @@ impl<T: Ranked> Highest<T> {
 impl<T: Ranked> Operator for Highest<T> {
     type In = T;
     type Out = Row;
+    const HOLDS_ROWS: Option<bool> = Some(false);
 
     fn key(&self, record: &T) -> Key {
         record.window().start.into()

@@ -26,6 +26,7 @@ pub(super) struct Offers {
 impl Operator for Offers {
     type In = Event;
     type Out = Row;
+    const HOLDS_ROWS: Option<bool> = Some(false);
 
     fn process(&mut self, event: &Event, ctx: &mut Context<Row>) -> Result {
         if let Some(bid) = event.bid() {
@@ -43,6 +44,7 @@ pub(super) struct KeyedOffers {}
 impl Operator for KeyedOffers {
     type In = Bid;
     type Out = Row;
+    const HOLDS_ROWS: Option<bool> = Some(false);
 
     fn key(&self, bid: &Bid) -> Key {
         bid.auction.into()
@@ -62,6 +64,7 @@ pub(super) struct SomeAuctions {}
 impl Operator for SomeAuctions {
     type In = Event;
     type Out = Row;
+    const HOLDS_ROWS: Option<bool> = Some(false);
 
     fn process(&mut self, event: &Event, ctx: &mut Context<Row>) -> Result {
         if let Some(bid) = event.bid().filter(|bid| bid.auction.is_multiple_of(123)) {
@@ -111,6 +114,7 @@ const PRICES: ValueState<(u64, u64)> = ValueState::new("prices");
 impl Operator for MeanOfCategory {
     type In = Won;
     type Out = Row;
+    const HOLDS_ROWS: Option<bool> = Some(false);
 
     fn key(&self, won: &Won) -> Key {
         won.category.into()
@@ -194,6 +198,7 @@ const LAST: ValueState<Vec<(i64, u64, u64)>> = ValueState::new("last");
 impl Operator for MeanOfSeller {
     type In = Won;
     type Out = Row;
+    const HOLDS_ROWS: Option<bool> = Some(false);
 
     fn key(&self, won: &Won) -> Key {
         won.seller.into()
@@ -338,6 +343,7 @@ const SEEN: ValueState<u64> = ValueState::new("seen");
 impl Operator for Count {
     type In = Event;
     type Out = Row;
+    const HOLDS_ROWS: Option<bool> = Some(false);
 
     fn key(&self, event: &Event) -> Key {
         event.subject().into()

@@ -67,6 +67,7 @@ impl Open {
 impl Operator for WinningBids {
     type In = Either<Auction, Bid>;
     type Out = Won;
+    const HOLDS_ROWS: Option<bool> = Some(false);
 
     fn key(&self, record: Either<&Auction, &Bid>) -> Key {
         match record {
