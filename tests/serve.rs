@@ -324,6 +324,57 @@ fn a_job_that_was_cancelled_without_a_trace_has_left_nothing() {
 }
 
 #[test]
+fn who_is_refused_has_changed_nothing_and_what_was_stopped_is_read_by_the_next_process() {
+    let mut served = Served::start(&[]);
+    let short = named("short").replace("rows = 100000000", "rows = 200");
+    assert_eq!(served.send("POST", "/api/jobs", &short).0, 200);
+    assert_eq!(served.send("POST", "/api/jobs", &named("long")).0, 200);
+    served.becomes("short", "FINISHED");
+    for path in ["stop", "cancel"] {
+        assert_eq!(served.send("POST", &format!("/api/jobs/short/{path}"), "").0, 409);
+    }
+    served.commits("long", 1);
+    assert_eq!(served.send("POST", "/api/jobs/long/stop", "").0, 200);
+    served.becomes("long", "STOPPED");
+    let left = served.send("GET", "/api/jobs/long/state", "");
+    served.kill();
+    served.run();
+    served.becomes("short", "FINISHED");
+    served.becomes("long", "STOPPED");
+    let (status, said) = served.send("GET", "/api/jobs/long", "");
+    assert_eq!((status, said["state"].as_str()), (200, Some("STOPPED")), "{said}");
+    assert_eq!(served.send("GET", "/api/jobs/long/state", ""), left);
+    let (status, said) = served.send("GET", "/api/jobs/long/checkpoints", "");
+    assert!(status == 200 && said["counts"]["completed"].as_u64() > Some(0), "{said}");
+    // It goes on from there.
+    assert_eq!(served.send("POST", "/api/jobs/long/upgrade", &named("long")).0, 200);
+    served.becomes("long", "RUNNING");
+    served.commits("long", 1);
+    served.stop();
+}
+
+#[test]
+fn a_name_is_that_of_one_file_at_a_time() {
+    let mut served = Served::start(&[("a", &named("x"))]);
+    served.commits("x", 1);
+    served.write("b", &named("x").replace("500/s", "400/s"));
+    served.becomes("b.toml", "FAILED");
+    let list = served.send("GET", "/api/jobs", "").1;
+    assert!(list.to_string().contains("jobs/a.toml: give one of them another"), "{list}");
+    // Once it is alone, it is the same job, upgraded.
+    fs::remove_file(served.job.path("jobs/a.toml")).unwrap();
+    served.wait_for("the other one", |events| of(events, "x", "started") == 2);
+    assert_eq!(served.status("b.toml"), None);
+    served.commits("x", 1);
+    // So is one whose file has another name now.
+    fs::rename(served.job.path("jobs/b.toml"), served.job.path("jobs/c.toml")).unwrap();
+    served.wait_for("the renamed one", |events| of(events, "x", "started") == 3);
+    served.commits("x", 1);
+    assert_eq!(served.status("x").as_deref(), Some("RUNNING"));
+    served.stop();
+}
+
+#[test]
 fn the_folder_says_which_jobs_run() {
     let mut served = Served::start(&[("a", &topology(-1, ""))]);
     served.commits("a", 1);

@@ -105,17 +105,17 @@ struct Columns {
 
 impl Columns {
     fn table(&self, events: &[Event]) -> Result<Table> {
-        let number = |of: fn(&Event) -> i64| Arc::new(Int64Array::from_iter_values(events.iter().map(of))) as ArrayRef;
-        let times = TimestampMillisecondArray::from_iter_values(events.iter().map(Event::time));
+        // All columns in one pass: an event is read from memory once.
+        let [mut kind, mut a, mut b, mut c, mut d, mut times] = [0; 6].map(|zero: i64| vec![zero; events.len()]);
+        let columns = a.iter_mut().zip(&mut b).zip(&mut c).zip(&mut d).zip(&mut kind).zip(&mut times);
+        for (event, (((((a, b), c), d), kind), time)) in events.iter().zip(columns) {
+            (*kind, [*a, *b, *c, *d]) = event.numbers();
+            *time = event.time();
+        }
+        let times = TimestampMillisecondArray::from(times);
         let shared = self.timed.then(|| times.values().clone());
-        let columns = vec![
-            number(|event| event.numbers().0),
-            number(|event| event.numbers().1[0]),
-            number(|event| event.numbers().1[1]),
-            number(|event| event.numbers().1[2]),
-            number(|event| event.numbers().1[3]),
-            Arc::new(times),
-        ];
+        let number = |column: Vec<i64>| Arc::new(Int64Array::from(column)) as ArrayRef;
+        let columns = vec![number(kind), number(a), number(b), number(c), number(d), Arc::new(times)];
         Ok(Table::with_times(RecordBatch::try_new(Arc::clone(&self.schema), columns)?, shared))
     }
 }

@@ -44,7 +44,15 @@ impl Front {
         }
     }
 
-    /// Returns whether a job has run in this process.
+    /// Takes back that something was refused.
+    pub(super) fn admit(&self, name: &str) {
+        let mut shown = self.shown.lock();
+        if matches!(shown.get(name), Some(Shown::Refused(..))) {
+            shown.remove(name);
+        }
+    }
+
+    /// Returns whether a job has run, in this process or, to its end, in an earlier one.
     pub(super) fn has_begun(&self, name: &str) -> bool {
         matches!(self.shown.lock().get(name), Some(Shown::Begun(_)))
     }

@@ -5,7 +5,7 @@
 
 mod files;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -80,6 +80,8 @@ pub(super) struct Host<'a> {
     pub(super) front: Front,
     pub(super) tenants: BTreeMap<String, Tenant>,
     pub(super) texts: Texts,
+    /// Files whose job has the name of another one.
+    pub(super) namesakes: BTreeSet<PathBuf>,
     pub(super) lives: u64,
     /// Once it is to end.
     pub(super) ends: bool,
@@ -290,13 +292,21 @@ impl Host<'_> {
                     continue;
                 }
             };
-            let submitted = served.file.is_none();
+            let file = served.file.clone();
             let wanted = served.wanted;
             self.tenants.insert(name.clone(), Tenant { served, text: text.clone(), run: None, next: None });
             if wanted != Wanted::Running {
                 let status = if wanted == Wanted::Canceled { "CANCELED" } else { "STOPPED" };
-                self.front.refuse(&name, status, "it was stopped; upgrade it to let it go on".into());
-            } else if submitted {
+                let plan = self.plan(&text, file.as_deref(), Some(&name));
+                match plan.and_then(|plan| life::over(&plan, status, &self.common)) {
+                    Ok(job) => self.front.show(job),
+                    Err(error) => {
+                        let reason =
+                            format!("it was stopped, and its text is of no use here: {}", error.lines().join("; "));
+                        self.front.refuse(&name, status, reason);
+                    }
+                }
+            } else if file.is_none() {
                 match self.plan(&text, None, Some(&name)) {
                     Ok(plan) => self.begin(plan, text, None, None),
                     Err(error) => self.refused(&name, &error),
@@ -374,12 +384,17 @@ impl Host<'_> {
         let Some(tenant) = self.tenants.get_mut(name) else {
             return say(reply, refusal(404, format!("there is no job \"{name}\"")));
         };
-        tenant.served.wanted = wanted;
-        if let Err(error) = self.root.keep(name, &tenant.served, &tenant.text) {
+        if tenant.run.is_none() && reply.is_some() {
+            // Who is refused has changed nothing.
+            return say(reply, refusal(409, format!("job \"{name}\" does not run")));
+        }
+        let served = Served { wanted, ..tenant.served.clone() };
+        if let Err(error) = self.root.keep(name, &served, &tenant.text) {
             return say(reply, refusal(500, error.to_string()));
         }
+        tenant.served = served;
         if tenant.run.is_none() {
-            return say(reply, refusal(409, format!("job \"{name}\" does not run")));
+            return;
         }
         if let Some(next) = tenant.next.take() {
             say(next.reply, refusal(409, format!("job \"{name}\" was stopped before it was upgraded")));

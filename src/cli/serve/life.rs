@@ -81,6 +81,18 @@ pub(super) fn start(plan: Plan, life: u64, before: Option<Arc<Job>>, common: &Co
     Ok(job)
 }
 
+/// Shows a job that an earlier process has ended, so that what it has left can be read.
+///
+/// # Errors
+/// If its metrics cannot be made.
+pub(super) fn over(plan: &Plan, status: &'static str, common: &Common) -> Result<Arc<Job>> {
+    let progress = Progress::default();
+    let metrics = Arc::new(Metrics::new(&plan.settings.job.name, &progress)?);
+    let job = Job::new(plan, metrics, &progress, common.clock.clone());
+    job.ended(status, None);
+    Ok(Arc::new(job))
+}
+
 fn live(
     plan: &Plan,
     life: u64,

@@ -26,6 +26,30 @@ impl Host<'_> {
                 Change::Written(file, text) => self.file_written(&file, text, is_first),
             }
         }
+        // The other one of their name may be gone.
+        for file in self.namesakes.clone() {
+            if let Some(text) = self.texts.get(&file).cloned().filter(|text| !self.is_namesake(&file, text)) {
+                self.file_written(&file, text, is_first);
+            }
+        }
+    }
+
+    /// Returns whether the job of a file has the name of one that is another file's, or was submitted and runs.
+    fn is_namesake(&self, file: &Path, text: &str) -> bool {
+        let Ok(plan) = self.plan(text, Some(file), None) else { return false };
+        let Some(tenant) = self.tenants.get(&plan.settings.job.name) else { return false };
+        match &tenant.served.file {
+            // A file that was renamed is the same job.
+            Some(other) => other != file && self.texts.contains_key(other),
+            None => tenant.run.is_some(),
+        }
+    }
+
+    /// No other job has the name of a file's any more.
+    fn is_alone(&mut self, file: &Path) {
+        if self.namesakes.remove(file) {
+            self.front.admit(&shown_as(file));
+        }
     }
 
     fn tenant_of(&self, file: &Path) -> Option<String> {
@@ -35,6 +59,7 @@ impl Host<'_> {
 
     fn file_gone(&mut self, file: &Path) {
         let stem = stem_of(file);
+        self.is_alone(file);
         let Some(name) = self.tenant_of(file) else { return self.front.forget(&stem) };
         tracing::info!(job = name, "its file is gone: it is stopped with a savepoint");
         let savepoint = Some(savepoints::name(savepoints::REMOVED, &self.common.clock));
@@ -51,11 +76,18 @@ impl Host<'_> {
         if stem != name && own.is_none() {
             self.front.forget(&stem);
         }
+        if self.is_namesake(file, &text) {
+            let of = self.tenants.get(&name).and_then(|tenant| tenant.served.file.as_deref());
+            let of = of.map_or("which was submitted".to_string(), |of| format!("that of {}", of.display()));
+            let error = format!(
+                "{}: there is a job \"{name}\" already, {of}: give one of them another `job.name`",
+                file.display()
+            );
+            self.namesakes.insert(file.to_path_buf());
+            return self.refused(&shown_as(file), &Error::config(error));
+        }
+        self.is_alone(file);
         match self.tenants.get(&name) {
-            Some(tenant) if tenant.served.file.as_deref() != Some(file) && tenant.run.is_some() => {
-                let error = Error::config(format!("{}: there is a job \"{name}\" already", file.display()));
-                self.refused(&format!("{stem}.toml"), &error);
-            }
             Some(tenant) if tenant.text == text && tenant.run.is_some() && tenant.served.wanted == Wanted::Running => {}
             // Somebody had stopped it, and has not changed its file since.
             Some(tenant) if tenant.text == text && is_first && tenant.served.wanted != Wanted::Running => {}
@@ -124,6 +156,11 @@ impl Host<'_> {
             }
         }
     }
+}
+
+/// Returns what a file is shown as whose job has the name of another one.
+fn shown_as(file: &Path) -> String {
+    format!("{}.toml", stem_of(file))
 }
 
 fn stem_of(file: &Path) -> String {
