@@ -361,6 +361,14 @@ fn a_name_is_that_of_one_file_at_a_time() {
     served.becomes("b.toml", "FAILED");
     let list = served.send("GET", "/api/jobs", "").1;
     assert!(list.to_string().contains("jobs/a.toml: give one of them another"), "{list}");
+    // What is wrong with its text by now is told once, and not at every look.
+    served.write("b", "[sources");
+    served.becomes("b", "FAILED");
+    served.commits("x", 25);
+    let said = served.life.as_ref().unwrap().said();
+    assert_eq!(said.matches("job \"b\" is refused").count(), 1, "{said}");
+    served.write("b", &named("x").replace("500/s", "400/s"));
+    served.becomes("b.toml", "FAILED");
     // Once it is alone, it is the same job, upgraded.
     fs::remove_file(served.job.path("jobs/a.toml")).unwrap();
     served.wait_for("the other one", |events| of(events, "x", "started") == 2);

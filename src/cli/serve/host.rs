@@ -5,7 +5,7 @@
 
 mod files;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -80,8 +80,8 @@ pub(super) struct Host<'a> {
     pub(super) front: Front,
     pub(super) tenants: BTreeMap<String, Tenant>,
     pub(super) texts: Texts,
-    /// Files whose job has the name of another one.
-    pub(super) namesakes: BTreeSet<PathBuf>,
+    /// Files whose job has the name of another one, and that name.
+    pub(super) namesakes: BTreeMap<PathBuf, String>,
     pub(super) lives: u64,
     /// Once it is to end.
     pub(super) ends: bool,

@@ -11,7 +11,7 @@ mod kept;
 mod life;
 mod savepoints;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -74,7 +74,7 @@ pub(super) fn run(args: &ServeArgs, registry: &Registry, terminal: &Terminal) ->
         front: front.clone(),
         tenants: BTreeMap::new(),
         texts: BTreeMap::new(),
-        namesakes: BTreeSet::new(),
+        namesakes: BTreeMap::new(),
         lives: 0,
         ends: false,
         unclean: Vec::new(),

@@ -27,17 +27,16 @@ impl Host<'_> {
             }
         }
         // The other one of their name may be gone.
-        for file in self.namesakes.clone() {
-            if let Some(text) = self.texts.get(&file).cloned().filter(|text| !self.is_namesake(&file, text)) {
+        for (file, name) in self.namesakes.clone() {
+            if let Some(text) = self.texts.get(&file).cloned().filter(|_| !self.is_namesake(&file, &name)) {
                 self.file_written(&file, text, is_first);
             }
         }
     }
 
-    /// Returns whether the job of a file has the name of one that is another file's, or was submitted and runs.
-    fn is_namesake(&self, file: &Path, text: &str) -> bool {
-        let Ok(plan) = self.plan(text, Some(file), None) else { return false };
-        let Some(tenant) = self.tenants.get(&plan.settings.job.name) else { return false };
+    /// Returns whether a job of this name is another file's, or was submitted and runs.
+    fn is_namesake(&self, file: &Path, name: &str) -> bool {
+        let Some(tenant) = self.tenants.get(name) else { return false };
         match &tenant.served.file {
             // A file that was renamed is the same job.
             Some(other) => other != file && self.texts.contains_key(other),
@@ -45,9 +44,9 @@ impl Host<'_> {
         }
     }
 
-    /// No other job has the name of a file's any more.
-    fn is_alone(&mut self, file: &Path) {
-        if self.namesakes.remove(file) {
+    /// A file is not known to have the name of another one's job any more.
+    fn forget_namesake(&mut self, file: &Path) {
+        if self.namesakes.remove(file).is_some() {
             self.front.admit(&shown_as(file));
         }
     }
@@ -59,7 +58,7 @@ impl Host<'_> {
 
     fn file_gone(&mut self, file: &Path) {
         let stem = stem_of(file);
-        self.is_alone(file);
+        self.forget_namesake(file);
         let Some(name) = self.tenant_of(file) else { return self.front.forget(&stem) };
         tracing::info!(job = name, "its file is gone: it is stopped with a savepoint");
         let savepoint = Some(savepoints::name(savepoints::REMOVED, &self.common.clock));
@@ -67,6 +66,7 @@ impl Host<'_> {
     }
 
     fn file_written(&mut self, file: &Path, text: String, is_first: bool) {
+        self.forget_namesake(file);
         let (own, stem) = (self.tenant_of(file), stem_of(file));
         let plan = match self.plan(&text, Some(file), own.as_deref()) {
             Ok(plan) => plan,
@@ -76,17 +76,16 @@ impl Host<'_> {
         if stem != name && own.is_none() {
             self.front.forget(&stem);
         }
-        if self.is_namesake(file, &text) {
+        if self.is_namesake(file, &name) {
             let of = self.tenants.get(&name).and_then(|tenant| tenant.served.file.as_deref());
             let of = of.map_or("which was submitted".to_string(), |of| format!("that of {}", of.display()));
             let error = format!(
                 "{}: there is a job \"{name}\" already, {of}: give one of them another `job.name`",
                 file.display()
             );
-            self.namesakes.insert(file.to_path_buf());
+            self.namesakes.insert(file.to_path_buf(), name);
             return self.refused(&shown_as(file), &Error::config(error));
         }
-        self.is_alone(file);
         match self.tenants.get(&name) {
             Some(tenant) if tenant.text == text && tenant.run.is_some() && tenant.served.wanted == Wanted::Running => {}
             // Somebody had stopped it, and has not changed its file since.
