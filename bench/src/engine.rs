@@ -95,10 +95,15 @@ impl Engine {
     }
 
     /// Does what takes no part in the measurement, and returns what does: it answers, and says how often it committed.
-    pub(crate) fn prepare(self, query: Query, events: Vec<Event>) -> Box<dyn FnOnce() -> (Answer, u64)> {
+    pub(crate) fn prepare(
+        self,
+        query: Query,
+        events: Vec<Event>,
+        set: Vec<String>,
+    ) -> Box<dyn FnOnce() -> (Answer, u64)> {
         if let Some(way) = self.way() {
             by_piton::prepare(events);
-            return Box::new(move || by_piton::run(query, way));
+            return Box::new(move || by_piton::run(query, way, &set));
         }
         match self {
             #[cfg(feature = "peers")]

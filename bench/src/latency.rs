@@ -5,10 +5,12 @@
 //! counts with all of its waiting.
 
 use std::fmt::Write;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use piton::prelude::*;
 use piton::runtime::Event as JobEvent;
 use piton::{Delivery, Rows};
@@ -33,14 +35,25 @@ pub(crate) struct Arguments {
     /// The intervals of checkpoints, in ms.
     #[arg(long, value_delimiter = ',', default_values_t = [1000, 100, 20])]
     interval: Vec<u64>,
-    /// How many ms the source is idle when no event is due; 0: it looks again at once.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 0])]
-    pause: Vec<u64>,
+    /// How the source learns that an event is due; without it all.
+    #[arg(long, value_delimiter = ',')]
+    learns: Vec<Learns>,
     /// How many times each is run.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     #[command(flatten)]
     written: Written,
+}
+
+/// How the source learns that an event is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+enum Learns {
+    /// Another thread wakes it, as a socket or a channel does.
+    Woken,
+    /// It looks again after a millisecond.
+    Idle,
+    /// It looks again at once, and takes a core for that.
+    Busy,
 }
 
 /// One run.
@@ -49,7 +62,7 @@ pub(crate) struct Task {
     rate: u64,
     seconds: f64,
     interval: u64,
-    pause: u64,
+    learns: Learns,
     chained: bool,
 }
 
@@ -60,7 +73,7 @@ impl Task {
 
     fn name(&self) -> String {
         let chained = if self.chained { "chained" } else { "unchained" };
-        format!("{chained}, pause {} ms", self.pause)
+        format!("{chained}, {}", self.learns.to_possible_value().expect("none is left out").get_name())
     }
 }
 
@@ -96,6 +109,8 @@ struct Run {
     task: Task,
     /// When the first event was due.
     begin: OnceLock<Instant>,
+    /// What wakes the source.
+    waker: Mutex<Option<Waker>>,
     /// How many ms each of the events that count took until the sink had them, and until it was told so.
     taken: Mutex<[Vec<f64>; 2]>,
 }
@@ -110,6 +125,41 @@ impl Run {
     fn due(&self, number: u64) -> Instant {
         let begin = *self.begin.get().expect("the source has begun before there is an event");
         begin + Duration::from_nanos((u128::from(number) * 1_000_000_000 / u128::from(self.task.rate)) as u64)
+    }
+
+    /// Returns how many events are due by now.
+    fn are_due(&self) -> u64 {
+        let elapsed = self.begin.get_or_init(Instant::now).elapsed();
+        ((elapsed.as_nanos() * u128::from(self.task.rate) / 1_000_000_000) as u64 + 1).min(self.task.events())
+    }
+
+    /// Wakes the source whenever an event is due, and each millisecond.
+    fn wake(&self) {
+        loop {
+            let are_due = self.are_due();
+            if let Some(waker) = self.waker.lock().expect("nobody panics with it").take() {
+                waker.wake();
+            }
+            if are_due == self.task.events() {
+                return;
+            }
+            let pause = self.due(are_due).saturating_duration_since(Instant::now());
+            std::thread::sleep(pause.min(Duration::from_millis(1)));
+        }
+    }
+
+    /// Waits until an event behind this many may be due.
+    async fn is_woken(&self, behind: u64) {
+        let mut is_asleep = true;
+        poll_fn(|context| {
+            let mut waker = self.waker.lock().expect("nobody panics with it");
+            if !std::mem::replace(&mut is_asleep, false) || self.are_due() > behind {
+                return Poll::Ready(());
+            }
+            *waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Notes that these events have come so far by now.
@@ -145,14 +195,20 @@ impl Source for Paced {
 
     async fn open(&mut self, position: Option<u64>, _: &Subtask) -> Result {
         self.next = position.unwrap_or_default();
+        let run = this_run();
+        run.begin.get_or_init(Instant::now);
+        if run.task.learns == Learns::Woken {
+            std::thread::spawn(|| this_run().wake());
+        }
         Ok(())
     }
 
     async fn poll(&mut self, feed: &mut Feed<Tick>) -> Result<Progress> {
         let run = this_run();
-        let elapsed = run.begin.get_or_init(Instant::now).elapsed();
-        let are_due = (elapsed.as_nanos() * u128::from(run.task.rate) / 1_000_000_000) as u64 + 1;
-        let are_due = are_due.min(run.task.events());
+        if run.task.learns == Learns::Woken {
+            run.is_woken(self.next).await;
+        }
+        let are_due = run.are_due();
         let until = are_due.min(self.next + feed.room() as u64);
         for number in self.next..until {
             feed.push(Tick { number, seen: 0 });
@@ -161,7 +217,7 @@ impl Source for Paced {
         Ok(match until {
             until if until == run.task.events() => Progress::Done,
             until if until < are_due => Progress::More,
-            _ => Progress::Idle(run.task.pause),
+            _ => Progress::Idle(if run.task.learns == Learns::Idle { 1 } else { 0 }),
         })
     }
 
@@ -240,7 +296,7 @@ impl Sink for Noted {
 
 /// Runs a task in this process, which can do so once.
 pub(crate) fn here(task: &Task) -> Result<Measured, String> {
-    let run = Run { task: *task, begin: OnceLock::new(), taken: Mutex::default() };
+    let run = Run { task: *task, begin: OnceLock::new(), waker: Mutex::default(), taken: Mutex::default() };
     assert!(RUN.set(run).is_ok(), "a process has one run");
     let folder = tempfile::tempdir().map_err(|error| format!("there is no folder: {error}"))?;
     let mut registry = Registry::new();
@@ -280,10 +336,10 @@ pub(crate) fn all(arguments: &Arguments) -> Result<(), String> {
     }
     let mut rows: Vec<(Task, Vec<Measured>)> = Vec::new();
     for chained in [true, false] {
-        for &pause in &arguments.pause {
+        for learns in crate::chosen(&arguments.learns) {
             for &interval in &arguments.interval {
                 let (rate, seconds) = (arguments.rate, arguments.seconds);
-                rows.push((Task { rate, seconds, interval, pause, chained }, Vec::new()));
+                rows.push((Task { rate, seconds, interval, learns, chained }, Vec::new()));
             }
         }
     }
@@ -299,7 +355,8 @@ pub(crate) fn all(arguments: &Arguments) -> Result<(), String> {
         "# Latency\n\n{} events are due in each second, for {} s; the first tenth does not count. A source, an operator with \
          {KEYS} keys and a sink, exactly-once, recovery scope `batch`. The time is from when an event was due, whether or not the \
          job was ready for it, until the sink has it, and until the sink is told that it is committed. Medians of {} rounds, each in a \
-         process of its own. A pause of 0 ms is a source that looks again at once, and takes a core for that.\n\n\
+         process of its own. Another thread *wakes* the source when an event is due, or it is *idle* for a millisecond at a time, or *busy*: it \
+         looks again at once, and takes a core for that.\n\n\
          {}{table}\n![committed latency](latency.svg)\n",
         arguments.rate,
         arguments.seconds,

@@ -63,6 +63,9 @@ struct Arguments {
     /// Where events are kept once they are made.
     #[arg(long, default_value = "target/bench-events")]
     cache: PathBuf,
+    /// Sets something in the topology of piton, as with `piton run --set`; for engines that take checkpoints.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// Writes a page and a chart to docs/benchmarks.
     #[arg(long)]
     write: bool,
@@ -152,7 +155,8 @@ fn take_turns(cells: &mut [Cell], arguments: &Arguments) -> Result<(), String> {
     let mut hand: Option<(Query, f64)> = None;
     for cell in cells {
         let Cell { query, engine, .. } = *cell;
-        let task = Task { engine, query, events: arguments.events, cache: arguments.cache.clone() };
+        let (cache, set) = (arguments.cache.clone(), arguments.set.clone());
+        let task = Task { engine, query, events: arguments.events, cache, set };
         let measured = measure::apart(&task)?;
         if engine == Engine::Hand {
             hand = Some((query, measured.processor_seconds));

@@ -21,6 +21,8 @@ pub(crate) struct Task {
     pub(crate) events: usize,
     /// Where the events of NEXMark are kept.
     pub(crate) cache: PathBuf,
+    /// What is set in the topology of piton.
+    pub(crate) set: Vec<String>,
 }
 
 /// What came of it.
@@ -63,7 +65,7 @@ pub(crate) fn here(task: &Task) -> Result<Measured, String> {
         Query::Kc => event::random_keys(task.events),
         _ => read(&task.cache, task.events)?,
     };
-    let run = task.engine.prepare(task.query, events);
+    let run = task.engine.prepare(task.query, events, task.set.clone());
     let before = Memory::reset();
     let (begin, processor) = (Instant::now(), processor_seconds());
     let (answer, commits) = run();

@@ -35,7 +35,9 @@ fn all_engines_agree() {
     }
     let cache = tempfile::tempdir().unwrap();
     for query in Query::value_variants().iter().copied() {
-        let of = |engine| answer_apart(&Task { engine, query, events: EVENTS, cache: cache.path().to_path_buf() });
+        let of = |engine| {
+            answer_apart(&Task { engine, query, events: EVENTS, cache: cache.path().to_path_buf(), set: Vec::new() })
+        };
         let expected = of(Engine::Hand);
         assert!(expected.rows > 0, "{} has no answer", query.name());
         for engine in Engine::value_variants().iter().copied().filter(|engine| engine.answers(query)) {

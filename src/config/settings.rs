@@ -62,7 +62,8 @@ pub struct JobSettings {
     /// Into how many groups keys are divided: the unit in which keyed state is spread over subtasks, and so the most
     /// subtasks that a keyed operator can ever have. Fixed at the first start.
     pub key_groups: u32,
-    /// Whether operators that follow each other one to one share an actor (`"auto"`) or never do (`"off"`).
+    /// Whether operators that follow each other one to one, also on ways that part and come together again, share an actor
+    /// (`"auto"`) or none does (`"off"`).
     pub chaining: Chaining,
     /// What everything random in an operator comes from.
     pub seed: u64,
@@ -84,7 +85,7 @@ impl Default for JobSettings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Chaining {
-    /// If they follow each other one to one.
+    /// If they follow each other one to one, on one way or on several that come together again.
     #[default]
     Auto,
     /// Never: each has its own.

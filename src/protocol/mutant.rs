@@ -69,6 +69,8 @@ pub enum Mutant {
     JournalCutShort,
     /// What a replay gives is not compared with what was sent.
     ComparisonSkipped,
+    /// Of those that read the same in a chain only the last one has it.
+    OneReader,
     /// What a failed batch has sent to side outputs is not taken back.
     SidesNotTakenBack,
     /// What a replay sends to side outputs is sent again.
@@ -155,6 +157,7 @@ impl Mutant {
         Mutant::NothingUndone,
         Mutant::JournalCutShort,
         Mutant::ComparisonSkipped,
+        Mutant::OneReader,
         Mutant::SidesNotTakenBack,
         Mutant::SidesSentAgain,
         Mutant::WindowNotBegunAgain,

@@ -11,7 +11,7 @@ use piton_actors::{Batch, Error as UserError};
 
 use crate::config::Duration;
 use crate::ids::{Fence, SubtaskId};
-use crate::protocol::chain::{Exit, MAIN, SideExit};
+use crate::protocol::chain::{Exit, MAIN, SideExit, Wire};
 use crate::protocol::failure::Failure;
 use crate::protocol::ladder::LadderSettings;
 use crate::protocol::manifest::{Origin, Spread};
@@ -41,6 +41,8 @@ pub(crate) struct ChainBlueprint {
     /// With its name and how its watermark follows from its records.
     pub(crate) source: Option<(String, SourceBlueprint, EventTime)>,
     pub(crate) operators: Vec<(String, OperatorBlueprint)>,
+    /// Who of them reads whom.
+    pub(crate) wires: Vec<Wire>,
     /// The side outputs of the operators that somebody reads: ways out of the chain beside that at its end.
     pub(crate) sides: Vec<SideExit>,
     pub(crate) sink: Option<(String, SinkBlueprint)>,
@@ -296,6 +298,7 @@ impl RegionBlueprint {
             fence,
             source: chain.source.as_ref().map(|(name, _, event_time)| (name.clone(), *event_time)),
             operators: chain.operators.iter().map(|(name, _)| name.clone()).collect(),
+            wires: chain.wires.clone(),
             sides: chain.sides.clone(),
             sink: chain.sink.as_ref().map(|(name, _)| name.clone()),
             workshop: Arc::new(bench),
@@ -372,6 +375,7 @@ fn chain_of(plan: &Plan, chain: &Chain) -> ChainBlueprint {
         parallelism: chain.parallelism,
         source: None,
         operators: Vec::new(),
+        wires: wires(plan, chain),
         sides: Vec::new(),
         sink: None,
         dedicated: chain.nodes.iter().any(|node| plan.nodes[*node].dedicated),
@@ -395,4 +399,17 @@ fn chain_of(plan: &Plan, chain: &Chain) -> ChainBlueprint {
         }
     }
     blueprint
+}
+
+/// Returns who of the operators of a chain reads whom.
+fn wires(plan: &Plan, chain: &Chain) -> Vec<Wire> {
+    let is_operator = |node: &&usize| matches!(plan.nodes[**node].kind, NodeKind::Operator(_));
+    let operators: Vec<usize> = chain.nodes.iter().filter(is_operator).copied().collect();
+    let place = |node: usize| operators.iter().position(|operator| *operator == node);
+    let mut wires = Vec::new();
+    for (to, operator) in operators.iter().enumerate() {
+        let inputs = plan.inputs(*operator).filter(|edge| chain.nodes.contains(&edge.from));
+        wires.extend(inputs.map(|edge| Wire { from: place(edge.from), to, port: edge.port }));
+    }
+    wires
 }

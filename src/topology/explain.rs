@@ -82,9 +82,16 @@ impl Plan {
         let chain = &self.chains[chain];
         let names: Vec<&str> = chain.nodes.iter().map(|node| &*self.nodes[*node].name).collect();
         writeln!(out, "  {} ({})", names.join(" => "), count(chain.parallelism, "subtask"))?;
-        for node in &chain.nodes {
-            let node = &self.nodes[*node];
-            writeln!(out, "    {} {}: {}{}", node.role(), node.name, node.type_name, details(node, self))?;
+        for (place, index) in chain.nodes.iter().enumerate() {
+            let node = &self.nodes[*index];
+            write!(out, "    {} {}: {}{}", node.role(), node.name, node.type_name, details(node, self))?;
+            let read: Vec<usize> = self.inputs(*index).map(|edge| edge.from).collect();
+            // Where it does not follow from the line above.
+            if place > 0 && read != chain.nodes[place - 1..place] {
+                let names: Vec<&str> = read.iter().map(|from| &*self.nodes[*from].name).collect();
+                write!(out, ", reads {}", names.join(", "))?;
+            }
+            writeln!(out)?;
         }
         for edge in self.inputs(chain.head()) {
             writeln!(out, "    reads {} by {}", self.emitter(edge), route(edge, self))?;

@@ -69,6 +69,59 @@ fn a_dedicated_operator_and_a_fan_out_end_a_chain() {
     assert_eq!(chains(&plan(&fan_out)), ["ticks+scaled", "counts", "out", "copy"]);
 }
 
+/// One source that two operators read, and what else there is.
+fn forked(more: &str) -> String {
+    let head = "[sources.ticks]\ntype = \"numbers\"\nlimit = 10\n";
+    let scale = |name: &str| format!("[operators.{name}]\ntype = \"scale\"\ninputs = [\"ticks\"]\nfactor = 2\n");
+    format!("{head}{}{}{more}", scale("a"), scale("b"))
+}
+
+fn node(kind: &str, name: &str, type_name: &str, inputs: &str) -> String {
+    format!("[{kind}.{name}]\ntype = \"{type_name}\"\ninputs = [{inputs}]\n")
+}
+
+#[test]
+fn ways_that_come_together_again_are_one_chain() {
+    let out = node("sinks", "out", "keep", "\"pairs\"");
+    let pairs = node("operators", "pairs", "pair", "\"a\", \"b\"");
+    let both = plan(&forked(&format!("{pairs}{out}")));
+    assert_eq!(chains(&both), ["ticks+a+b+pairs+out"]);
+    let explained = both.explain(Format::Text);
+    for expected in
+        ["ticks => a => b => pairs => out (1 subtask)", "operator b: scale, emits u64, reads ticks", "reads a, b"]
+    {
+        assert!(explained.contains(expected), "{expected} is not in\n{explained}");
+    }
+    assert!(!explained.contains("operator a: scale, emits u64, reads"), "{explained}");
+    // One way is shorter, and one end is followed by a fork of its own.
+    let short = node("operators", "pairs", "pair", "\"ticks\", \"a\"");
+    let again = node("operators", "twice", "pair", "\"pairs\", \"pairs\"");
+    let ends = node("operators", "ends", "pair", "\"twice\", \"b\"");
+    let nested = plan(&forked(&format!("{short}{again}{ends}{}", out.replace("\"pairs\"", "\"ends\""))));
+    assert_eq!(chains(&nested), ["ticks+a+b+pairs+twice+ends+out"]);
+}
+
+#[test]
+fn ways_that_do_not_come_together_in_one_subtask_stay_apart() {
+    let (one, other) = (node("sinks", "one", "keep", "\"a\""), node("sinks", "other", "keep", "\"b\""));
+    assert_eq!(chains(&plan(&forked(&format!("{one}{other}")))), ["ticks", "a+one", "b+other"]);
+    // Somebody else reads one of the ways.
+    let pairs = node("operators", "pairs", "pair", "\"a\", \"b\"") + &node("sinks", "out", "keep", "\"pairs\"");
+    assert_eq!(chains(&plan(&forked(&format!("{pairs}{one}")))), ["ticks", "a", "b", "pairs+out", "one"]);
+    // They come together in a sink, which has one input only.
+    let sink = node("sinks", "out", "keep", "\"a\", \"b\"");
+    assert_eq!(chains(&plan(&forked(&sink))), ["ticks", "a", "b", "out"]);
+    // They come together somewhere else, or by way of a thread of its own.
+    let elsewhere = forked(&pairs).replace("\"pair\"\n", "\"pair\"\nparallelism = 2\n");
+    assert_eq!(chains(&plan(&elsewhere)), ["ticks", "a", "b", "pairs+out"]);
+    let dedicated = forked(&pairs).replacen("factor = 2\n", "factor = 2\ndedicated = true\n", 1);
+    assert_eq!(chains(&plan(&dedicated)), ["ticks", "a", "b", "pairs+out"]);
+    // Another source comes in.
+    let source = "[sources.more]\ntype = \"numbers\"\nlimit = 10\n";
+    let third = pairs.replace("\"a\", \"b\"", "\"a\", \"more\"") + &other + source;
+    assert_eq!(chains(&plan(&forked(&third))), ["ticks", "a", "b+other", "more", "pairs+out"]);
+}
+
 #[test]
 fn unequal_parallelism_is_rebalanced_and_partition_decides_otherwise() {
     let wider = WORDS.replace("factor = 2", "parallelism = 3");

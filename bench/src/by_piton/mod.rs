@@ -149,7 +149,7 @@ pub(crate) fn prepare(events: Vec<Event>) {
 }
 
 /// Returns the answer of a query, and how often it was committed.
-pub(crate) fn run(query: Query, way: Way) -> (Answer, u64) {
+pub(crate) fn run(query: Query, way: Way, set: &[String]) -> (Answer, u64) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut overrides = Overrides::default();
     let settings: &[&str] = match way.checkpoints {
@@ -158,6 +158,9 @@ pub(crate) fn run(query: Query, way: Way) -> (Answer, u64) {
     };
     for assignment in settings {
         overrides = overrides.set(*assignment);
+    }
+    if way.checkpoints == Checkpoints::EverySecond {
+        overrides = set.iter().fold(overrides, |overrides, assignment| overrides.set(assignment.as_str()));
     }
     if way.chaining == Chaining::Off {
         overrides = overrides.set("job.chaining=\"off\"");

@@ -124,14 +124,20 @@ pub(crate) fn all(arguments: &Arguments) -> Result<(), String> {
             rows.push(Row { curve, size, rounds: Vec::new() });
         }
     }
+    let mut failed = Vec::new();
     for round in 0..arguments.rounds {
         eprintln!("round {} of {}", round + 1, arguments.rounds);
         for row in &mut rows {
             let what = format!("{}: {}", row.curve.name(), row.size);
             let task = row.curve.task(row.size, arguments);
-            row.rounds.push(measure::in_process("one-scale", &task, &what)?);
+            match measure::in_process("one-scale", &task, &what) {
+                Ok(measured) => row.rounds.push(measured),
+                // What the others have taken long to measure is not lost with it.
+                Err(error) => failed.push(error),
+            }
         }
     }
+    rows.retain(|row| !row.rounds.is_empty());
     let mut tables = String::new();
     for curve in Curve::ALL {
         table(&mut tables, curve, &rows);
@@ -143,11 +149,12 @@ pub(crate) fn all(arguments: &Arguments) -> Result<(), String> {
          start and its last checkpoints included. Memory is what comes on top of that of the process before the job: \
          at the peak; of state, when all keys had come; of idle subtasks, when the job was quiet. A pause is how long the operator \
          stood still for the checkpoint; *raw* is one write and sync of as many bytes as the full checkpoint wrote, on the same \
-         disk in the same run.\n\n{}{tables}\n![throughput](scale-rows.svg)\n\n![checkpoints](scale-checkpoints.svg)\n",
+         disk in the same run.{}\n\n{}{tables}\n![throughput](scale-rows.svg)\n\n![checkpoints](scale-checkpoints.svg)\n",
         arguments.rounds,
+        failed.iter().map(|error| format!(" Not measured: {error}.")).collect::<String>(),
         page::machine(),
     );
-    arguments.written.page("scale.md", &page, |folder| {
+    let written = arguments.written.page("scale.md", &page, |folder| {
         let drawn = [Curve::Parallelism, Curve::Subtasks, Curve::Jobs];
         let throughput = drawn.map(|curve| line(curve.name(), curve, &rows, |run| run.rows_per_second));
         page::chart(&folder.join("scale-rows.svg"), "rows a second", "how many", &throughput)?;
@@ -158,7 +165,8 @@ pub(crate) fn all(arguments: &Arguments) -> Result<(), String> {
             line("MB: 1 % changed", Curve::State, &rows, |run| changed(run, |checkpoint| checkpoint.took_ms)),
         ];
         page::chart(&folder.join("scale-checkpoints.svg"), "checkpoint in ms", "keys, or MB", &checkpoints)
-    })
+    });
+    written.and(if failed.is_empty() { Ok(()) } else { Err(format!("not all was measured: {}", failed.join("; "))) })
 }
 
 /// Returns what is in the middle of the checkpoints of 1 %.

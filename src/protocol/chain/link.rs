@@ -1,4 +1,4 @@
-//! One operator of a chain, and how a batch passes it and those behind it.
+//! One operator of a chain, and how a batch passes it and those that read it.
 
 use std::sync::Arc;
 
@@ -6,7 +6,9 @@ use piton_actors::host::{AnyOperator, Pulse};
 use piton_actors::{Batch, Result as UserResult, Timestamp};
 
 use super::Exit;
+use super::wire::Readers;
 use crate::protocol::failure::{Failure, guard};
+use crate::protocol::mutant::{self, Mutant};
 
 /// One operator of a chain.
 pub(super) struct Link {
@@ -15,8 +17,10 @@ pub(super) struct Link {
     pub(super) place: usize,
     pub(super) pulse: Arc<Pulse>,
     pub(super) operator: Box<dyn AnyOperator>,
-    /// What it has emitted and the next has not yet taken; empty between calls.
+    /// What it has emitted and its readers have not yet taken; empty between calls.
     pub(super) emitted: Vec<Batch>,
+    /// Who takes that; if nobody does, it leaves the chain.
+    pub(super) readers: Readers,
     /// Where its side outputs lead that somebody reads, in the order in which it was told of them.
     pub(super) sides: Vec<Exit>,
 }
@@ -57,37 +61,51 @@ pub(super) fn watched<T>(pulse: &Pulse, place: usize, call: impl FnOnce() -> T) 
     answer
 }
 
-/// Has a batch pass operators, the first of them at this port.
-pub(super) fn process_from(
+/// Has a batch pass an operator at this port, and what it makes of it those that read it.
+pub(super) fn process(
     links: &mut [Link],
-    port: usize,
+    (place, port): (usize, usize),
     batch: Batch,
     now: Timestamp,
     out: &mut Out,
 ) -> Result<(), Failure> {
-    let Some((link, rest)) = links.split_first_mut() else {
-        out.main.push(batch);
-        return Ok(());
-    };
-    link.call(|operator| {
+    links[place].call(|operator| {
         operator.begin_entry(now);
         operator.process(port, &batch)
     })?;
     // The input goes before its output is passed on: its buffer can then be filled again further up.
     drop(batch);
-    pass_on(link, rest, now, out)
+    pass_on(links, place, now, out)
 }
 
-/// Has what an operator has emitted pass those behind it.
-pub(super) fn pass_on(link: &mut Link, rest: &mut [Link], now: Timestamp, out: &mut Out) -> Result<(), Failure> {
+/// Has what an operator has emitted pass those that read it.
+pub(super) fn pass_on(links: &mut [Link], place: usize, now: Timestamp, out: &mut Out) -> Result<(), Failure> {
+    let link = &mut links[place];
     link.send_aside(out);
-    if rest.is_empty() {
+    if link.readers.is_empty() {
         link.operator.drain(&mut out.main);
         return Ok(());
     }
-    link.operator.drain(&mut link.emitted);
-    for batch in link.emitted.drain(..) {
-        process_from(rest, 0, batch, now, out)?;
+    let mut emitted = std::mem::take(&mut link.emitted);
+    link.operator.drain(&mut emitted);
+    let readers = std::mem::take(&mut links[place].readers);
+    let given = emitted.drain(..).try_for_each(|batch| give(links, &readers, batch, now, out));
+    (links[place].emitted, links[place].readers) = (emitted, readers);
+    given
+}
+
+/// Gives a batch to each of its readers: one after the other, so that what the first one makes of it is seen through
+/// before the second one has it.
+pub(super) fn give(
+    links: &mut [Link],
+    readers: &[(usize, usize)],
+    batch: Batch,
+    now: Timestamp,
+    out: &mut Out,
+) -> Result<(), Failure> {
+    let Some((last, others)) = readers.split_last() else { return Ok(()) };
+    for reader in others.iter().filter(|_| !mutant::is(Mutant::OneReader)) {
+        process(links, *reader, Batch::clone(&batch), now, out)?;
     }
-    Ok(())
+    process(links, *last, batch, now, out)
 }

@@ -1,4 +1,7 @@
-//! The operators of one subtask, one behind the other: what one emits, the next takes at once.
+//! The operators of one subtask: what one emits, those that read it take at once.
+//!
+//! Most are one behind the other. Where several read the same, and what they emit comes together again, a batch goes the
+//! first way to its end before it goes the second one ([0017](../../../docs/decisions/0018-chains-that-fork.md)).
 //!
 //! The chain is the part of a subtask that runs the operators' code. It travels: the subtask gives it away with a
 //! [`ChainCall`], whoever carries the call out brings it back with the answer. While it is away the subtask is whole
@@ -20,17 +23,20 @@ mod packing;
 mod routing;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::sync::Arc;
 
 use piton_actors::host::{AnyOperator, Keyer, Pulse, Waiting};
-use piton_actors::{Result as UserResult, Scatter, SideOutputDeclared, Timestamp};
+use piton_actors::{Batch, Result as UserResult, Scatter, SideOutputDeclared, Timestamp};
 
 pub use self::call::{
     Base, ChainAnswer, ChainCall, ChainFailure, Entry, First, Notice, Packed, PackedChannel, Refused, Renewal, Routed,
     Take, What, Work, WrittenDown,
 };
-use self::link::{Link, Out, pass_on, process_from, watched};
+use self::link::{Link, Out, give, pass_on, process, watched};
+pub use self::wire::Wire;
+use self::wire::{Readers, is_head, readers};
 use crate::protocol::failure::{Failure, drop_quietly, guard};
 use crate::protocol::mutant::{self, Mutant};
 use crate::protocol::workshop::Workshop;
@@ -53,8 +59,10 @@ pub struct SideExit {
 /// What a chain is made of.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ChainSpec {
-    /// The names of the operators, head first.
+    /// The names of the operators, each behind those that it reads.
     pub(crate) names: Vec<String>,
+    /// Who reads whom. What comes in from elsewhere than a source of its own goes to the first operator.
+    pub(crate) wires: Vec<Wire>,
     /// The side outputs that somebody reads.
     pub(crate) sides: Vec<SideExit>,
     /// The keyed output edges with more than one channel, in the order of the edges.
@@ -85,6 +93,8 @@ struct Keying {
 pub struct Chain {
     spec: ChainSpec,
     links: Vec<Link>,
+    /// Who reads the source of the subtask.
+    heads: Readers,
     keying: Vec<Keying>,
     /// What has come out of the call under way.
     out: Out,
@@ -112,8 +122,8 @@ impl Chain {
     pub(crate) fn hollow(spec: ChainSpec, workshop: Arc<dyn Workshop>) -> Chain {
         let holds = vec![None; spec.names.len()];
         let (links, keying, spare) = (Vec::new(), Vec::new(), Vec::new());
-        let (out, pulse) = (Out::default(), Arc::default());
-        Chain { spec, links, keying, out, workshop, holds, open: false, spare, pulse }
+        let (heads, out, pulse) = (readers(None, &spec.wires), Out::default(), Arc::default());
+        Chain { spec, links, heads, keying, out, workshop, holds, open: false, spare, pulse }
     }
 
     /// Shows with this pulse, from now on, whether the code in the chain gets anywhere.
@@ -139,7 +149,8 @@ impl Chain {
             let (outputs, sides): (Vec<&str>, Vec<Exit>) = sides.map(|(side, exit)| (side.output.name(), exit)).unzip();
             operator.collect(&outputs);
             let (name, pulse) = (name.clone(), Arc::clone(&self.pulse));
-            self.links.push(Link { name, place, pulse, operator, emitted: Vec::new(), sides });
+            let readers = readers(Some(place), &self.spec.wires);
+            self.links.push(Link { name, place, pulse, operator, emitted: Vec::new(), readers, sides });
         }
         self.make_keyers()
     }
@@ -260,7 +271,6 @@ impl Chain {
     fn undo(&mut self, renewal: Renewal) -> Result<(), ChainFailure> {
         self.open = false;
         for link in &mut self.links {
-            link.emitted.clear();
             if mutant::is(Mutant::SidesNotTakenBack) {
                 link.send_aside(&mut self.out);
             }
@@ -391,12 +401,11 @@ impl Chain {
         self.begin_out();
         // The last one first: what one emits finds the later ones open.
         for index in (0..self.links.len()).rev() {
-            let (link, rest) = self.links[index..].split_first_mut().expect("the index is in range");
-            link.call(|operator| {
+            self.links[index].call(|operator| {
                 operator.begin_entry(now);
                 operator.open()
             })?;
-            pass_on(link, rest, now, &mut self.out)?;
+            pass_on(&mut self.links, index, now, &mut self.out)?;
         }
         Ok(())
     }
@@ -407,21 +416,21 @@ impl Chain {
         match entry.what {
             What::Batch(port, batch) => {
                 let rows = batch.len();
-                let passed = process_from(&mut self.links, port, batch, now, &mut self.out);
-                if let Err(failure) = passed {
-                    // The first operator knows at which record it was; the others see what it has made of many.
-                    let head = self.links.first().filter(|link| link.name == failure.operator);
+                if let Err(failure) = self.take(port, batch, now) {
+                    // Who reads the batch itself knows at which record it was; others see what was made of many.
+                    let mut heads = self.links.iter().filter(|link| is_head(link.place, &self.spec.wires));
+                    let head = heads.find(|link| link.name == failure.operator);
                     let row = head.map(|link| link.operator.row()).filter(|row| *row < rows);
                     return Err(ChainFailure { row, ..ChainFailure::lost(failure) });
                 }
             }
             What::Answer(id, answer) => {
-                let Some(link) = self.links.last_mut() else { return Ok(()) };
-                link.call(|operator| {
+                let Some(last) = self.links.len().checked_sub(1) else { return Ok(()) };
+                self.links[last].call(|operator| {
                     operator.begin_entry(now);
                     operator.answer(id, answer.as_ref())
                 })?;
-                pass_on(link, &mut [], now, &mut self.out)?;
+                pass_on(&mut self.links, last, now, &mut self.out)?;
             }
             What::Watermark(watermark) => self.each(now, |operator| operator.advance_watermark(watermark))?,
             What::Timers => self.each(now, |operator| operator.fire_processing_timers())?,
@@ -439,6 +448,18 @@ impl Chain {
         Ok(())
     }
 
+    /// Has a batch that comes in pass the operators.
+    fn take(&mut self, port: usize, batch: Batch, now: Timestamp) -> Result<(), Failure> {
+        if self.links.is_empty() {
+            self.out.main.push(batch);
+            return Ok(());
+        }
+        if self.heads.is_empty() {
+            return process(&mut self.links, (0, port), batch, now, &mut self.out);
+        }
+        give(&mut self.links, &self.heads, batch, now, &mut self.out)
+    }
+
     fn learn(&mut self) {
         for (holds, link) in self.holds.iter_mut().zip(&self.links) {
             *holds = holds.or(link.operator.holds_rows());
@@ -452,12 +473,11 @@ impl Chain {
         mut hook: impl FnMut(&mut dyn AnyOperator) -> UserResult,
     ) -> Result<(), Failure> {
         for index in 0..self.links.len() {
-            let (link, rest) = self.links[index..].split_first_mut().expect("the index is in range");
-            link.call(|operator| {
+            self.links[index].call(|operator| {
                 operator.begin_entry(now);
                 hook(operator)
             })?;
-            pass_on(link, rest, now, &mut self.out)?;
+            pass_on(&mut self.links, index, now, &mut self.out)?;
         }
         Ok(())
     }

@@ -76,7 +76,7 @@ impl Workshop for Shop {
     }
 
     fn operator(&self, member: usize) -> UserResult<Box<dyn AnyOperator>> {
-        let (name, calls) = (["head", "tail"][member], Arc::clone(&self.0));
+        let (name, calls) = (["head", "tail", "end"][member], Arc::clone(&self.0));
         let factory = Arc::new(move || Ok::<_, Error>(Eager { name, calls: Arc::clone(&calls) }));
         Ok(Box::new(Hosted::new(factory, Subtask::single(name), 8)?))
     }
@@ -96,7 +96,7 @@ impl Workshop for Shop {
 
 fn chain(calls: &Calls) -> Box<Chain> {
     let names = vec!["head".to_string(), "tail".to_string()];
-    let spec = ChainSpec { names, ..ChainSpec::default() };
+    let spec = ChainSpec { names, wires: Wire::line(2), ..ChainSpec::default() };
     Box::new(Chain::new(spec, Arc::new(Shop(Arc::clone(calls)))).unwrap())
 }
 
@@ -185,7 +185,10 @@ fn by_exit(answer: ChainAnswer) -> Vec<(Exit, Vec<u64>)> {
 fn with_sides(calls: &Calls, operators: &[usize]) -> Box<Chain> {
     let names = vec!["head".to_string(), "tail".to_string()];
     let sides = operators.iter().map(|operator| SideExit { operator: *operator, output: ODD.into() }).collect();
-    let chain = Chain::new(ChainSpec { names, sides, keyed: Vec::new() }, Arc::new(Shop(Arc::clone(calls))));
+    let chain = Chain::new(
+        ChainSpec { names, wires: Wire::line(2), sides, keyed: Vec::new() },
+        Arc::new(Shop(Arc::clone(calls))),
+    );
     chain.map(Box::new).unwrap()
 }
 
@@ -216,4 +219,47 @@ fn what_a_failed_call_has_sent_aside_is_taken_back_wherever_it_failed() {
         let (_, out) = undoable(chain, First::Undo(renewal), batch(&[5]));
         assert_eq!(by_exit(out.unwrap()), [(MAIN, vec![50_102]), (1, vec![5])]);
     }
+}
+
+/// A chain of a head, a tail and an end, connected so.
+fn wired(calls: &Calls, wires: &[(Option<usize>, usize)]) -> Box<Chain> {
+    let names = ["head", "tail", "end"].map(String::from).to_vec();
+    let wires = wires.iter().map(|(from, to)| Wire { from: *from, to: *to, port: 0 }).collect();
+    let chain = Chain::new(ChainSpec { names, wires, ..ChainSpec::default() }, Arc::new(Shop(Arc::clone(calls))));
+    chain.map(Box::new).unwrap()
+}
+
+#[test]
+fn a_batch_goes_one_way_to_its_end_before_it_goes_the_next() {
+    let calls = Calls::default();
+    let chain = wired(&calls, &[(None, 2), (None, 0), (Some(0), 1), (Some(1), 2)]);
+    let (chain, _) = call(chain, First::Nothing, open(true));
+    taken(&calls);
+    let (chain, out) = call(chain, First::Nothing, batch(&[5, 6]));
+    assert_eq!(out.unwrap(), [503, 604, 5_010_205, 6_020_306], "the tail had seen one, and the end two");
+    let ways = [["end"].as_slice(), &["head", "tail", "end"]].concat();
+    let expected: Vec<String> = ways.iter().flat_map(|name| vec![format!("{name} process"); 2]).collect();
+    assert_eq!(taken(&calls), expected);
+    // The second way fails: what came of the first one is taken back, too.
+    let (chain, failed) = call(chain, First::Nothing, batch(&[7, 99]));
+    let failed = failed.unwrap_err();
+    assert_eq!((&*failed.failure.operator, failed.row), ("tail", None), "it reads what the head made of it");
+    let renewal = Renewal { told: WindowId::NONE, window: None };
+    let (_, out) = call(chain, First::Undo(renewal), batch(&[5]));
+    assert_eq!(out.unwrap(), [507, 5_030_408]);
+}
+
+#[test]
+fn hooks_are_called_once_where_ways_come_together() {
+    let calls = Calls::default();
+    let chain = wired(&calls, &[(None, 0), (None, 1), (Some(0), 2), (Some(1), 2)]);
+    let (chain, opened) = call(chain, First::Nothing, open(false));
+    assert_eq!(opened.unwrap(), [1, 101, 102], "one of the end itself, and one of each way");
+    taken(&calls);
+    let (chain, told) = call(chain, First::Nothing, Work::Tell(Notice::Committed(WindowId(2))));
+    told.unwrap();
+    assert_eq!(taken(&calls), ["head committed 2", "tail committed 2", "end committed 2"]);
+    let (_, failed) = call(chain, First::Nothing, batch(&[6, 13]));
+    let failed = failed.unwrap_err();
+    assert_eq!((&*failed.failure.operator, failed.row), ("head", Some(1)));
 }

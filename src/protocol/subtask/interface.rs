@@ -10,7 +10,7 @@ use super::{Restart, Timing};
 use crate::ids::{Fence, SubtaskId};
 use crate::protocol::asking::{Asked, Attempt};
 use crate::protocol::capture::InFlight;
-use crate::protocol::chain::{Chain, ChainAnswer, ChainCall, ChainFailure, Packed, SideExit};
+use crate::protocol::chain::{Chain, ChainAnswer, ChainCall, ChainFailure, Packed, SideExit, Wire};
 use crate::protocol::drift::{Pace, Slowest};
 use crate::protocol::element::{Alignment, Behind, Element, Marker};
 use crate::protocol::failure::Failure;
@@ -31,8 +31,10 @@ pub struct SubtaskSpec {
     pub fence: Fence,
     /// The name of the source at the head, and how its watermark follows from its records.
     pub source: Option<(String, EventTime)>,
-    /// The names of the operators, head first.
+    /// The names of the operators, each behind those that it reads.
     pub operators: Vec<String>,
+    /// Who of them reads whom.
+    pub wires: Vec<Wire>,
     /// The side outputs of the operators that somebody reads.
     pub sides: Vec<SideExit>,
     /// The name of the sink at the end.

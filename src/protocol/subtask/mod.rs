@@ -45,7 +45,7 @@ use self::timing::Timings;
 use crate::ids::{Fence, SubtaskId};
 use crate::protocol::align::Aligner;
 use crate::protocol::asking::Asking;
-use crate::protocol::chain::{Base, Chain, ChainSpec, Entry, KeyedEdge, MAIN, Notice, Routed};
+use crate::protocol::chain::{Base, Chain, ChainSpec, Entry, MAIN, Notice, Routed};
 use crate::protocol::element::{Alignment, Behind, Marker};
 use crate::protocol::failure::{Failure, guard};
 use crate::protocol::journal::{Journal, Replays};
@@ -53,7 +53,7 @@ use crate::protocol::ladder::Ladder;
 use crate::protocol::lineage::{Cut, Lineage};
 use crate::protocol::manifest::{DeadLetter, Origin};
 use crate::protocol::mutant::{self, Mutant};
-use crate::protocol::output::{Outputs, Partition};
+use crate::protocol::output::Outputs;
 use crate::protocol::sink::{Retry, SinkTail};
 use crate::protocol::source::SourceHead;
 use crate::protocol::workshop::Workshop;
@@ -180,14 +180,7 @@ impl Subtask {
                 Some(SourceHead::new(name.clone(), source, named(name), *event_time))
             }
         };
-        let keyed = spec
-            .outputs
-            .iter()
-            .enumerate()
-            .filter(|(_, edge)| matches!(edge.partition, Partition::Keyed { .. }) && edge.channels > 1);
-        let keyed =
-            keyed.map(|(index, edge)| KeyedEdge { edge: index, exit: edge.exit, consumer: edge.consumer.clone() });
-        let made_of = ChainSpec { names: spec.operators.clone(), sides: spec.sides.clone(), keyed: keyed.collect() };
+        let made_of = opening::made_of(&spec);
         let chain = Chain::new(made_of.clone(), Arc::clone(&workshop))?;
         let mut replays = Replays::Compared;
         let sink = match &spec.sink {

@@ -5,13 +5,23 @@ use std::sync::Arc;
 
 use piton_actors::{Timestamp, WindowId};
 
-use super::{Command, Restored, State, Step, Subtask};
+use super::{Command, Restored, State, Step, Subtask, SubtaskSpec};
 use crate::protocol::align::Aligner;
-use crate::protocol::chain::{Base, Notice};
+use crate::protocol::chain::{Base, ChainSpec, KeyedEdge, Notice};
 use crate::protocol::failure::Failure;
 use crate::protocol::mutant::{self, Mutant};
+use crate::protocol::output::Partition;
 use crate::protocol::sink::SinkTail;
 use crate::protocol::source::SourceHead;
+
+/// Returns what its chain is made of.
+pub(super) fn made_of(spec: &SubtaskSpec) -> ChainSpec {
+    let edges = spec.outputs.iter().enumerate();
+    let keyed = edges.filter(|(_, edge)| matches!(edge.partition, Partition::Keyed { .. }) && edge.channels > 1);
+    let keyed = keyed.map(|(index, edge)| KeyedEdge { edge: index, exit: edge.exit, consumer: edge.consumer.clone() });
+    let (names, wires, sides) = (spec.operators.clone(), spec.wires.clone(), spec.sides.clone());
+    ChainSpec { names, wires, sides, keyed: keyed.collect() }
+}
 
 impl Subtask {
     pub(super) fn start(&mut self, restored: Option<Box<Restored>>, now: Timestamp) -> Result<(), Failure> {

@@ -22,8 +22,14 @@ impl fmt::Display for Topology {
                         write!(f, " (aside, {})", edge.exit)?;
                     }
                 }
-                for operator in &vertex.operators {
+                for (place, operator) in vertex.operators.iter().enumerate() {
                     write!(f, ", {} {:?}", operator.id, operator.kind)?;
+                    if operator.reads != [place.checked_sub(1)] {
+                        let read = |from: &Option<usize>| from.map(|from| vertex.operators[from].id);
+                        let read =
+                            operator.reads.iter().map(read).map(|id| id.map_or("in".into(), |id| id.to_string()));
+                        write!(f, " (reads {})", read.collect::<Vec<String>>().join(", "))?;
+                    }
                 }
                 if let Some(sink) = &vertex.sink {
                     write!(f, ", sink {} {:?}", sink.id, self.sinks[sink.id].delivery)?;

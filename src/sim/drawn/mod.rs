@@ -3,6 +3,7 @@
 
 mod data;
 mod describe;
+mod drawing;
 mod flow;
 mod golden;
 mod operators;
@@ -23,7 +24,7 @@ use self::topology::{Edge, OperatorNode, RegionPlan, SinkNode, SourceNode, Topol
 use crate::chaos::invariants::{InvariantId, Verdict};
 use crate::config::{Mode, OnPoison};
 use crate::ids::SubtaskId;
-use crate::protocol::chain::SideExit;
+use crate::protocol::chain::{SideExit, Wire};
 use crate::protocol::ladder::LadderSettings;
 use crate::protocol::manifest::Manifest;
 use crate::protocol::source::EventTime;
@@ -89,6 +90,7 @@ impl Drawn {
                     (node.name.clone(), self.source(node), event_time)
                 }),
                 operators: vertex.operators.iter().map(|node| (node.name.clone(), self.operator(node))).collect(),
+                wires: wires(vertex),
                 sides: vertex.sides.iter().map(|operator| side_exit(*operator)).collect(),
                 sink: vertex.sink.as_ref().map(|node| (node.name.clone(), self.sink(node, outside))),
                 dedicated: false,
@@ -214,6 +216,17 @@ impl Judge for Drawn {
         let operators = &self.topology.regions[region].vertices[chain].operators;
         operators.iter().any(|node| node.kind == OperatorKind::Fickle)
     }
+}
+
+/// Returns who of the operators of a chain reads whom. The first one of all has what comes in from elsewhere.
+fn wires(vertex: &Vertex) -> Vec<Wire> {
+    let inputs = vertex.operators.iter().enumerate().flat_map(|(to, node)| {
+        node.reads.iter().enumerate().map(move |(input, from)| {
+            let port = if node.kind == OperatorKind::Merge { input } else { 0 };
+            Wire { from: *from, to, port }
+        })
+    });
+    inputs.filter(|wire| wire.from.is_some() || vertex.source.is_some()).collect()
 }
 
 fn side_exit(operator: usize) -> SideExit {

@@ -6,7 +6,7 @@ use piton_actors::{Batch, Result, Subtask, Timestamp, WindowId};
 
 use super::life::Gave;
 use crate::ids::SubtaskId;
-use crate::protocol::chain::{Base, Entry, Exit, MAIN, What};
+use crate::protocol::chain::{Base, Entry, Exit, MAIN, What, Wire};
 use crate::runtime::build::{ChainBlueprint, Common};
 
 /// Returns what user code is told about itself.
@@ -26,6 +26,7 @@ pub(super) fn subtask_of(name: &str, chain: &ChainBlueprint, index: u32, common:
 pub(super) struct Fresh {
     names: Vec<String>,
     links: Vec<Box<dyn AnyOperator>>,
+    wires: Vec<Wire>,
     /// For each operator, where its side outputs lead that are read.
     sides: Vec<Vec<Exit>>,
 }
@@ -59,7 +60,7 @@ impl Fresh {
             link.collect(&outputs);
             sides.push(exits);
         }
-        Fresh { names, links, sides }
+        Fresh { names, links, wires: chain.wires.clone(), sides }
     }
 
     /// Opens them, from a snapshot if there is one.
@@ -102,7 +103,11 @@ impl Fresh {
     pub(super) fn see(&mut self, entry: &Entry) -> Given {
         let mut out = Out::default();
         if let What::Batch(port, batch) = &entry.what {
-            self.process(0, *port, batch, entry.now, &mut out)?;
+            if self.wires.iter().any(|wire| wire.from.is_none()) {
+                self.give(None, batch, entry.now, &mut out)?;
+            } else {
+                self.process(0, *port, batch, entry.now, &mut out)?;
+            }
             return Ok(out.all());
         }
         if let What::Answer(id, answer) = &entry.what {
@@ -146,7 +151,21 @@ impl Fresh {
         let mut emitted = Vec::new();
         self.links[index].drain(&mut emitted);
         for batch in emitted {
-            self.process(index + 1, 0, &batch, now, out)?;
+            if index + 1 < self.links.len() {
+                self.give(Some(index), &batch, now, out)?;
+            } else {
+                out.main.push((MAIN, batch));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives what one emits, or the source, to all that read it.
+    fn give(&mut self, from: Option<usize>, batch: &Batch, now: Timestamp, out: &mut Out) -> Result {
+        for wire in self.wires.clone() {
+            if wire.from == from {
+                self.process(wire.to, wire.port, batch, now, out)?;
+            }
         }
         Ok(())
     }
