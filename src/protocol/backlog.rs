@@ -27,14 +27,43 @@ pub(crate) enum Room {
     None,
 }
 
+/// Of how many subtasks each window is the last one: which is the least follows from that without looking at all of them.
+struct Counted {
+    subtasks: BTreeMap<WindowId, usize>,
+    /// What counts if there is no subtask.
+    head: WindowId,
+}
+
+impl Counted {
+    fn new(subtasks: usize, head: WindowId) -> Counted {
+        let subtasks = if subtasks > 0 { BTreeMap::from([(head, subtasks)]) } else { BTreeMap::new() };
+        Counted { subtasks, head }
+    }
+
+    /// A subtask has come from one window to another.
+    fn moved(&mut self, from: WindowId, to: WindowId) {
+        if let Some(count) = self.subtasks.get_mut(&from) {
+            *count -= 1;
+            if *count == 0 {
+                self.subtasks.remove(&from);
+            }
+        }
+        *self.subtasks.entry(to).or_default() += 1;
+    }
+
+    fn least(&self) -> WindowId {
+        self.subtasks.first_key_value().map_or(self.head, |(window, _)| *window)
+    }
+}
+
 /// See the module.
 pub(crate) struct Backlog {
     /// The last snapshot for which each subtask has answered, and the last window that it is known to have ended.
     subtasks: BTreeMap<SubtaskId, (WindowId, WindowId)>,
-    /// The last snapshot for which all have answered.
-    answered: WindowId,
-    /// The last window that every subtask is known to have ended.
-    ended: WindowId,
+    /// The snapshots for which they have answered: the least is the last one for which all have.
+    answered: Counted,
+    /// The windows that they are known to have ended.
+    ended: Counted,
     /// The last window that was closed with a snapshot.
     asked: WindowId,
     /// How many windows may be closed beyond `ended`.
@@ -44,8 +73,9 @@ pub(crate) struct Backlog {
 impl Backlog {
     /// Begins behind a committed window, which all have ended.
     pub(crate) fn new(subtasks: &[SubtaskId], head: WindowId, most: u64) -> Backlog {
-        let subtasks = subtasks.iter().map(|subtask| (subtask.clone(), (head, head))).collect();
-        Backlog { subtasks, answered: head, ended: head, asked: head, most }
+        let subtasks: BTreeMap<_, _> = subtasks.iter().map(|subtask| (subtask.clone(), (head, head))).collect();
+        let (answered, ended) = (Counted::new(subtasks.len(), head), Counted::new(subtasks.len(), head));
+        Backlog { subtasks, answered, ended, asked: head, most }
     }
 
     /// A window was closed with a snapshot.
@@ -56,20 +86,18 @@ impl Backlog {
     /// A subtask has kept its snapshot of a window, or has said that it cannot, when it had ended another.
     pub(crate) fn answer(&mut self, subtask: &SubtaskId, window: WindowId, ended: WindowId) {
         let Some(last) = self.subtasks.get_mut(subtask) else { return };
-        let was_slowest = last.0 == self.answered || last.1 == self.ended;
-        *last = (window.max(last.0), ended.max(last.1));
-        if was_slowest {
-            self.answered = self.subtasks.values().map(|(answered, _)| *answered).min().unwrap_or(window);
-            self.ended = self.subtasks.values().map(|(_, ended)| *ended).min().unwrap_or(ended);
-        }
+        let now = (window.max(last.0), ended.max(last.1));
+        let before = std::mem::replace(last, now);
+        self.answered.moved(before.0, now.0);
+        self.ended.moved(before.1, now.1);
     }
 
     /// Returns what may be closed behind this window, the last one that was.
     pub(crate) fn room(&self, window: WindowId) -> Room {
-        let behind = window.0.saturating_sub(self.ended.0);
+        let behind = window.0.saturating_sub(self.ended.least().0);
         if behind < self.most || mutant::is(Mutant::WindowsUnbounded) {
             Room::Any
-        } else if self.asked > self.answered {
+        } else if self.asked > self.answered.least() {
             Room::None
         } else if behind < self.most.saturating_mul(MOST_SNAPSHOTS) {
             Room::Snapshot
