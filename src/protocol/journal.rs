@@ -14,6 +14,7 @@ use piton_actors::{Batch, Timestamp};
 use crate::protocol::chain::{Entry, Exit, Routed, What};
 use crate::protocol::mutant::{self, Mutant};
 use crate::protocol::room::Room;
+use crate::protocol::spent::Spent;
 
 /// How a subtask goes through what its operators saw again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub(crate) enum Seen {
 pub(crate) struct Journal {
     /// Nothing, until the next cut, if there was no room for all.
     noted: Vec<Noted>,
+    /// What it held before the last cut.
+    spent: Spent<Noted>,
     room: Room,
     replays: Replays,
     /// Whether it keeps what goes in and what comes out until the next cut, whoever else could tell.
@@ -82,7 +85,7 @@ impl Journal {
     /// Begins an empty journal of so many bytes at most.
     pub(crate) fn new(limit: usize, replays: Replays) -> Journal {
         let keeps = replays == Replays::Compared;
-        Journal { noted: Vec::new(), room: Room::new(limit), replays, keeps, again: None }
+        Journal { noted: Vec::new(), spent: Spent::new(), room: Room::new(limit), replays, keeps, again: None }
     }
 
     /// Returns how it is gone through again.
@@ -92,7 +95,7 @@ impl Journal {
 
     /// Forgets everything: the operators' state was cut, or they have none.
     pub(crate) fn clear(&mut self) {
-        self.noted.clear();
+        self.spent.take_over(&mut self.noted);
         self.room.clear();
         self.keeps = self.replays == Replays::Compared;
     }
@@ -113,6 +116,7 @@ impl Journal {
 
     fn push(&mut self, noted: Noted) {
         let bytes = noted.memory();
+        self.spent.let_go();
         self.noted.push(noted);
         if self.keeps && self.replays != Replays::Compared && !self.room.has_room(bytes) {
             self.keep_less();

@@ -22,6 +22,7 @@ pub mod restart;
 mod room;
 pub(crate) mod sink;
 pub mod source;
+mod spent;
 pub mod subtask;
 pub(crate) mod turns;
 pub mod workshop;

@@ -15,6 +15,7 @@ use crate::protocol::failure::{Failure, drop_quietly};
 use crate::protocol::manifest::{JoinedOutput, PendingOutput};
 use crate::protocol::mutant::{self, Mutant};
 use crate::protocol::room::Room;
+use crate::protocol::spent::Spent;
 
 /// How long to wait before an unavailable outside is asked again, in ms: doubled up to the maximum.
 const FIRST_RETRY_MS: i64 = 50;
@@ -82,6 +83,8 @@ pub(crate) struct SinkTail {
     pending: Vec<PendingOutput>,
     /// What it was given since it prepared last: its own journal.
     taken: Vec<(usize, Batch)>,
+    /// What it was given before that.
+    spent: Spent<(usize, Batch)>,
     /// How much of it is kept; nothing at all if a fresh instance is never to go on where this one was.
     room: Option<Room>,
     /// How many calls a fresh instance has to make again.
@@ -122,6 +125,7 @@ impl SinkTail {
             retry: Retry::default(),
             pending: Vec::new(),
             taken: Vec::new(),
+            spent: Spent::new(),
             room: if let Redo::Kept(bytes) = redo { Some(Room::new(bytes)) } else { None },
             redo: 0,
             is_given_again: redo == Redo::MadeAgain,
@@ -329,6 +333,7 @@ impl SinkTail {
             }
             Work::Write(port, batch) => {
                 if is_new && let Some(room) = &mut self.room {
+                    self.spent.let_go();
                     if room.add(batch.memory()) {
                         self.taken.push((*port, Batch::clone(batch)));
                     } else {
@@ -383,7 +388,7 @@ impl SinkTail {
             Work::Prepare(window) => {
                 self.has_prepared = self.is_given_again;
                 if !self.is_given_again {
-                    self.taken.clear();
+                    self.spent.take_over(&mut self.taken);
                 }
                 if let Some(room) = &mut self.room {
                     room.clear();
