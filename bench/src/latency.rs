@@ -6,6 +6,7 @@
 
 use std::fmt::Write;
 use std::future::poll_fn;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -111,8 +112,8 @@ struct Run {
     begin: OnceLock<Instant>,
     /// What wakes the source.
     waker: Mutex<Option<Waker>>,
-    /// How many ms each of the events that count took until the sink had them, and until it was told so.
-    taken: Mutex<[Vec<f64>; 2]>,
+    /// Which events the sink had when, and of which it was told when that they are committed.
+    taken: Mutex<[Vec<(Range<u64>, Instant)>; 2]>,
 }
 
 static RUN: OnceLock<Run> = OnceLock::new();
@@ -162,17 +163,23 @@ impl Run {
         .await;
     }
 
-    /// Notes that these events have come so far by now.
-    fn note(&self, stage: usize, numbers: impl Iterator<Item = u64>) {
-        let now = Instant::now();
+    /// Notes that these events have come so far by now: what follows from that is worked out when nobody waits.
+    fn note(&self, stage: usize, events: Range<u64>) {
+        self.taken.lock().expect("nobody panics with it")[stage].push((events, Instant::now()));
+    }
+
+    /// Returns how many ms each of the events that count took until they had come so far.
+    fn latencies(&self, stage: usize) -> Vec<f64> {
         let first = self.task.events() / 10;
         // What is committed by the end of the job did not wait for the next checkpoint.
         let tail = if stage == 1 { self.task.rate * self.task.interval / 1_000 } else { 0 };
         let counts = first..self.task.events().saturating_sub(tail);
-        let mut taken = self.taken.lock().expect("nobody panics with it");
-        for number in numbers.filter(|number| counts.contains(number)) {
-            taken[stage].push(now.saturating_duration_since(self.due(number)).as_secs_f64() * 1e3);
-        }
+        let taken = self.taken.lock().expect("nobody panics with it");
+        let of = |(events, came): &(Range<u64>, Instant)| {
+            let (came, counted) = (*came, events.start.max(counts.start)..events.end.min(counts.end));
+            counted.map(move |number| came.saturating_duration_since(self.due(number)).as_secs_f64() * 1e3)
+        };
+        taken[stage].iter().flat_map(of).collect()
     }
 }
 
@@ -272,13 +279,14 @@ impl Sink for Noted {
     }
 
     async fn write(&mut self, batch: Arc<Rows<Tick>>) -> Result {
+        let first = self.written;
         for tick in batch.iter() {
             if tick.number != self.written {
                 return Err(Error::invalid(format!("event {} came where {} was next", tick.number, self.written)));
             }
             self.written += 1;
         }
-        this_run().note(0, batch.iter().map(|tick| tick.number));
+        this_run().note(0, first..self.written);
         Ok(())
     }
 
@@ -318,12 +326,12 @@ pub(crate) fn here(task: &Task) -> Result<Measured, String> {
         }
     })?;
     let processors = (processor_seconds() - processor) / begin.elapsed().as_secs_f64();
-    let taken = std::mem::take(&mut *this_run().taken.lock().expect("nobody panics with it"));
+    let [seen, committed] = [0, 1].map(|stage| this_run().latencies(stage));
     let expected = task.events() - task.events() / 10;
-    if taken[0].len() as u64 != expected {
-        return Err(format!("{} of {expected} events came", taken[0].len()));
+    if seen.len() as u64 != expected {
+        return Err(format!("{} of {expected} events came", seen.len()));
     }
-    let [seen, committed] = taken.map(Latency::of);
+    let [seen, committed] = [seen, committed].map(Latency::of);
     let commits = *commits.lock().expect("nobody panics with it");
     Ok(Measured { seen, committed, commits, processors })
 }
