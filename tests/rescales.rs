@@ -158,6 +158,25 @@ impl Operator for Tally {
     }
 }
 
+/// Lets the numbers through that leave this rest when they are divided by two.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Half {
+    rest: u64,
+}
+
+impl Operator for Half {
+    type In = (u64, u64);
+    type Out = (u64, u64);
+
+    fn process(&mut self, record: &(u64, u64), ctx: &mut Context<(u64, u64)>) -> Result {
+        if record.1 % 2 == self.rest {
+            ctx.emit(*record);
+        }
+        Ok(())
+    }
+}
+
 type Place = (String, u32, WindowId);
 
 /// What was published, by sink; and what was committed already: a second commit changes nothing.
@@ -241,7 +260,7 @@ fn topology(tag: &str, rows: u64) -> String {
 fn try_run(folder: &Path, toml: &str, set: &[String]) -> Result<Outcome, piton::Error> {
     let mut registry = Registry::new();
     registry.source::<Numbers>("numbers").source::<Stubborn>("stubborn");
-    registry.operator::<Tally>("tally").sink::<Collect>("collect");
+    registry.operator::<Tally>("tally").operator::<Half>("half").sink::<Collect>("collect");
     let overrides = Overrides { set: set.to_vec(), ..Overrides::default() };
     let plan = piton::topology::load_text(toml, &folder.join("job.toml"), &overrides, &registry).unwrap();
     match run(&plan, RunOptions::default())? {
@@ -319,6 +338,27 @@ fn chains_come_apart_and_together_on_the_way() {
         try_run(folder.path(), &topology("rechained", 30_000), &set).unwrap();
     }
     assert_golden("rechained", 30_000);
+}
+
+#[test]
+fn ways_that_meet_come_apart_and_together_on_the_way() {
+    let half =
+        |name: &str, rest: u64| format!("[operators.{name}]\ntype = \"half\"\ninputs = [\"numbers\"]\nrest = {rest}\n");
+    let toml = topology("meeting", 60_000)
+        .replace("type = \"tally\"\n        inputs = [\"numbers\"]", "type = \"tally\"\ninputs = [\"even\", \"odd\"]");
+    let toml = format!("{toml}{}{}", half("even", 0), half("odd", 1));
+    let folder = tempfile::tempdir().unwrap();
+    let lives = [("auto", 1), ("off", 1), ("auto", 1), ("auto", 2), ("auto", 1), ("off", 3)];
+    for (number, (chaining, parallelism)) in lives.into_iter().enumerate() {
+        let is_last = number + 1 == lives.len();
+        if !is_last {
+            BOMB.lock().unwrap_or_else(PoisonError::into_inner).insert("meeting".into(), 10_000 * (number as u64 + 1));
+        }
+        let set = [format!("job.chaining=\"{chaining}\""), format!("sources.numbers.parallelism={parallelism}")];
+        let outcome = try_run(folder.path(), &toml, &set).unwrap();
+        assert_eq!(outcome.finished, is_last, "{outcome:?}");
+    }
+    assert_golden("meeting", 60_000);
 }
 
 #[test]

@@ -105,6 +105,9 @@ pub(crate) struct Measured {
     processors: f64,
 }
 
+/// Events that have come somewhere, and when.
+type Taken = (Range<u64>, Instant);
+
 /// What source, sink and the one who measures tell each other; a process has one run.
 struct Run {
     task: Task,
@@ -113,7 +116,7 @@ struct Run {
     /// What wakes the source.
     waker: Mutex<Option<Waker>>,
     /// Which events the sink had when, and of which it was told when that they are committed.
-    taken: Mutex<[Vec<(Range<u64>, Instant)>; 2]>,
+    taken: Mutex<[Vec<Taken>; 2]>,
 }
 
 static RUN: OnceLock<Run> = OnceLock::new();
@@ -175,7 +178,7 @@ impl Run {
         let tail = if stage == 1 { self.task.rate * self.task.interval / 1_000 } else { 0 };
         let counts = first..self.task.events().saturating_sub(tail);
         let taken = self.taken.lock().expect("nobody panics with it");
-        let of = |(events, came): &(Range<u64>, Instant)| {
+        let of = |(events, came): &Taken| {
             let (came, counted) = (*came, events.start.max(counts.start)..events.end.min(counts.end));
             counted.map(move |number| came.saturating_duration_since(self.due(number)).as_secs_f64() * 1e3)
         };

@@ -206,8 +206,13 @@ pub(super) fn tell(event: &Event) {
         Event::Committed { region, window, bytes, took_ms } => {
             tracing::info!(region, window, bytes, took_ms, "committed");
         }
-        Event::Restarted { region, operator, window, took_ms, .. } => {
-            tracing::info!(region, operator, window, took_ms, "restarted from the last committed window");
+        Event::Restarted { region, operator, scope, window, took_ms, .. } => {
+            let how = match *scope {
+                "batch" => "restarted: the call that failed was taken back",
+                "operator" => "restarted from its newest snapshot",
+                _ => "restarted from the last committed window",
+            };
+            tracing::info!(region, operator, scope, window, took_ms, "{how}");
         }
         _ => {}
     }

@@ -2,26 +2,27 @@
 
 use std::sync::Arc;
 
-use crate::config::Chaining;
+use crate::config::{Chaining, OnPoison, Settings};
 use crate::topology::plan::{Chain, Edge, Node, NodeKind, Partition, Region};
 
 /// Divides the nodes into chains.
 ///
 /// Nodes become one chain if record by record they are on the same subtask anyway, all but the first one read nothing but
 /// each other, and nothing else reads any but the last one: they follow each other, or several read the same and come
-/// together again. Ways that never meet again stay apart, so that one may wait, or fail, without the other. Side outputs
+/// together again. Ways that never meet again stay apart, so that one may wait, or fail, without the other; and so do all
+/// ways if records may be set aside, because a chain sets aside what comes to it, for all that is in it. Side outputs
 /// leave a chain, wherever in it they are emitted: what reads one is in a subtask of its own. An operator that makes
 /// requests to the outside is followed by a sink at most.
-pub(crate) fn chains(nodes: &[Node], edges: &[Edge], chaining: Chaining) -> Vec<Chain> {
+pub(crate) fn chains(nodes: &[Node], edges: &[Edge], settings: &Settings) -> Vec<Chain> {
     let single = |(index, node): (usize, &Node)| Chain { nodes: vec![index], parallelism: node.parallelism };
     let mut chains: Vec<Chain> = nodes.iter().enumerate().map(single).collect();
-    if chaining == Chaining::Off {
+    if settings.job.chaining == Chaining::Off {
         return chains;
     }
     let of = |node: usize, end: fn(&Edge) -> usize| edges.iter().filter(move |edge| end(edge) == node).collect();
     let inputs = (0..nodes.len()).map(|node| of(node, |edge| edge.to)).collect();
     let outputs = (0..nodes.len()).map(|node| of(node, |edge| edge.from)).collect();
-    let graph = Graph { nodes, inputs, outputs };
+    let graph = Graph { nodes, inputs, outputs, forks: settings.recovery.on_poison == OnPoison::Fail };
     let mut first = 0;
     while first < chains.len() {
         // Producers come before their consumers: what a chain grows by is behind it.
@@ -46,6 +47,8 @@ struct Graph<'a> {
     inputs: Vec<Vec<&'a Edge>>,
     /// For each node the edges out of it.
     outputs: Vec<Vec<&'a Edge>>,
+    /// Whether a chain may have several ways.
+    forks: bool,
 }
 
 impl Graph<'_> {
@@ -62,7 +65,7 @@ impl Graph<'_> {
             let joins = inputs.iter().all(|edge| members[edge.from] && self.may_share(edge));
             let is_sink = matches!(self.nodes[chain.head()].kind, NodeKind::Sink(_));
             // A sink takes what comes out at the end, and that is one thing.
-            if !joins || (is_sink && inputs.len() > 1) {
+            if !joins || (inputs.len() > 1 && (is_sink || !self.forks)) {
                 return None;
             }
             parts.push(number);
@@ -71,7 +74,7 @@ impl Graph<'_> {
             if all.all(|node| *node == chain.tail() || self.is_read_by(*node, &members)) {
                 return Some(parts);
             }
-            if is_sink {
+            if is_sink || !self.forks {
                 return None;
             }
         }

@@ -80,12 +80,18 @@ impl Plan {
 
     fn write_chain(&self, chain: usize, out: &mut String) -> fmt::Result {
         let chain = &self.chains[chain];
-        let names: Vec<&str> = chain.nodes.iter().map(|node| &*self.nodes[*node].name).collect();
-        writeln!(out, "  {} ({})", names.join(" => "), count(chain.parallelism, "subtask"))?;
+        let read = |node: usize| -> Vec<usize> { self.inputs(node).map(|edge| edge.from).collect() };
+        write!(out, "  {}", self.nodes[chain.head()].name)?;
+        for pair in chain.nodes.windows(2) {
+            // Of several ways none leads to the next.
+            let follows = read(pair[1]).contains(&pair[0]);
+            write!(out, " {} {}", if follows { "=>" } else { "+" }, self.nodes[pair[1]].name)?;
+        }
+        writeln!(out, " ({})", count(chain.parallelism, "subtask"))?;
         for (place, index) in chain.nodes.iter().enumerate() {
             let node = &self.nodes[*index];
             write!(out, "    {} {}: {}{}", node.role(), node.name, node.type_name, details(node, self))?;
-            let read: Vec<usize> = self.inputs(*index).map(|edge| edge.from).collect();
+            let read = read(*index);
             // Where it does not follow from the line above.
             if place > 0 && read != chain.nodes[place - 1..place] {
                 let names: Vec<&str> = read.iter().map(|from| &*self.nodes[*from].name).collect();

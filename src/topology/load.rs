@@ -59,7 +59,7 @@ pub fn load_text(text: &str, file: &Path, overrides: &Overrides, registry: &Regi
         let lines = lines(&problems, Severity::Error, file, |problem| layered.place(problem));
         return Err(Error::new(ErrorKind::Config, lines));
     }
-    let chains = chains(&built.nodes, &built.edges, settings.job.chaining);
+    let chains = chains(&built.nodes, &built.edges, &settings);
     let regions = regions(&built.nodes, &built.edges, &chains);
     Ok(Plan {
         settings,

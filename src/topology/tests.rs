@@ -88,7 +88,7 @@ fn ways_that_come_together_again_are_one_chain() {
     assert_eq!(chains(&both), ["ticks+a+b+pairs+out"]);
     let explained = both.explain(Format::Text);
     for expected in
-        ["ticks => a => b => pairs => out (1 subtask)", "operator b: scale, emits u64, reads ticks", "reads a, b"]
+        ["ticks => a + b => pairs => out (1 subtask)", "operator b: scale, emits u64, reads ticks", "reads a, b"]
     {
         assert!(explained.contains(expected), "{expected} is not in\n{explained}");
     }
@@ -116,6 +116,9 @@ fn ways_that_do_not_come_together_in_one_subtask_stay_apart() {
     assert_eq!(chains(&plan(&elsewhere)), ["ticks", "a", "b", "pairs+out"]);
     let dedicated = forked(&pairs).replacen("factor = 2\n", "factor = 2\ndedicated = true\n", 1);
     assert_eq!(chains(&plan(&dedicated)), ["ticks", "a", "b", "pairs+out"]);
+    // What fails on one way would be set aside for the other one, too.
+    let poison = forked(&pairs) + "[recovery]\non_poison = \"dead-letter\"\n";
+    assert_eq!(chains(&plan(&poison)), ["ticks", "a", "b", "pairs+out"]);
     // Another source comes in.
     let source = "[sources.more]\ntype = \"numbers\"\nlimit = 10\n";
     let third = pairs.replace("\"a\", \"b\"", "\"a\", \"more\"") + &other + source;
