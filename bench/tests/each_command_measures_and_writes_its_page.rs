@@ -37,10 +37,21 @@ fn rows(arguments: &[&str], page: &str, charts: &[&str]) -> Vec<Vec<String>> {
 
 #[test]
 fn latency() {
-    let arguments =
-        ["latency", "--rate", "2000", "--seconds", "0.5", "--interval", "50,20", "--pause", "1", "--rounds", "1"];
+    let arguments = [
+        "latency",
+        "--rate",
+        "2000",
+        "--seconds",
+        "0.5",
+        "--interval",
+        "50,20",
+        "--learns",
+        "woken,idle",
+        "--rounds",
+        "1",
+    ];
     let rows = rows(&arguments, "latency.md", &["latency.svg"]);
-    assert_eq!(rows.len(), 4, "{rows:?}");
+    assert_eq!(rows.len(), 8, "{rows:?}");
     for row in rows {
         let [seen, committed] = [2, 6].map(|column| row[column].parse::<f64>().unwrap());
         assert!(0.0 < seen && seen < committed, "{row:?}");
