@@ -28,31 +28,26 @@ pub(crate) enum Room {
 }
 
 /// Of how many subtasks each window is the last one: which is the least follows from that without looking at all of them.
-struct Counted {
-    subtasks: BTreeMap<WindowId, usize>,
-    /// What counts if there is no subtask.
-    head: WindowId,
-}
+struct Counted(BTreeMap<WindowId, usize>);
 
 impl Counted {
     fn new(subtasks: usize, head: WindowId) -> Counted {
-        let subtasks = if subtasks > 0 { BTreeMap::from([(head, subtasks)]) } else { BTreeMap::new() };
-        Counted { subtasks, head }
+        Counted(BTreeMap::from([(head, subtasks)]))
     }
 
     /// A subtask has come from one window to another.
     fn moved(&mut self, from: WindowId, to: WindowId) {
-        if let Some(count) = self.subtasks.get_mut(&from) {
+        *self.0.entry(to).or_default() += 1;
+        if let Some(count) = self.0.get_mut(&from) {
             *count -= 1;
             if *count == 0 {
-                self.subtasks.remove(&from);
+                self.0.remove(&from);
             }
         }
-        *self.subtasks.entry(to).or_default() += 1;
     }
 
     fn least(&self) -> WindowId {
-        self.subtasks.first_key_value().map_or(self.head, |(window, _)| *window)
+        *self.0.first_key_value().expect("there is a window at any time").0
     }
 }
 

@@ -1,7 +1,7 @@
 //! The operators of one subtask: what one emits, those that read it take at once.
 //!
 //! Most are one behind the other. Where several read the same, and what they emit comes together again, a batch goes the
-//! first way to its end before it goes the second one ([0017](../../../docs/decisions/0018-chains-that-fork.md)).
+//! first way to its end before it goes the second one ([0018](../../../docs/decisions/0018-chains-that-fork.md)).
 //!
 //! The chain is the part of a subtask that runs the operators' code. It travels: the subtask gives it away with a
 //! [`ChainCall`], whoever carries the call out brings it back with the answer. While it is away the subtask is whole
