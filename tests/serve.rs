@@ -244,22 +244,24 @@ fn of_the_savepoints_before_upgrades_the_newest_are_kept_and_those_with_a_name()
 #[test]
 fn what_was_asked_last_is_what_becomes_of_a_job_that_is_asked_twice() {
     let mut served = Served::start(&[]);
-    for round in 0..4 {
+    let (stop, cancel) = (("stop", "{\"savepoint\": \"last\"}"), ("cancel", ""));
+    for (round, asked) in (0..8).zip([[stop, cancel], [cancel, stop]].into_iter().cycle()) {
         assert_eq!(served.send("POST", "/api/jobs", &named("a")).0, 200);
         served.commits("a", 1);
-        let (stopped, cancelled) = std::thread::scope(|scope| {
-            let asked = scope.spawn(|| served.send("POST", "/api/jobs/a/stop", "{\"savepoint\": \"last\"}"));
-            pause(Duration::from_millis(2 * round));
-            let cancelled = served.send("POST", "/api/jobs/a/cancel", "");
-            (asked.join().unwrap(), cancelled)
+        let ask = |(what, body): (&str, &str)| served.send("POST", &format!("/api/jobs/a/{what}"), body);
+        let [first, second] = std::thread::scope(|scope| {
+            let first = scope.spawn(|| ask(asked[0]));
+            pause(Duration::from_millis(round));
+            let second = ask(asked[1]);
+            [first.join().unwrap(), second]
         });
         // The job may be gone before the second comes, and a stop that is overtaken has made no savepoint.
-        assert!([stopped.0, cancelled.0].contains(&200), "{stopped:?} {cancelled:?}");
+        assert!([first.0, second.0].contains(&200), "{asked:?}: {first:?} {second:?}");
         // It does not come back with the next process.
         served.kill();
         served.run();
         let after = served.status("a").unwrap();
-        assert!(["STOPPED", "CANCELED"].contains(&after.as_str()), "{after}: {stopped:?} {cancelled:?}");
+        assert!(["STOPPED", "CANCELED"].contains(&after.as_str()), "{after}: {asked:?}: {first:?} {second:?}");
         assert_eq!(served.send("DELETE", "/api/jobs/a", "").0, 200);
     }
     served.stop();

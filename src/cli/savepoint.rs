@@ -142,7 +142,7 @@ fn asked(plan: &Plan, request: &Request) -> Result<Option<Answer>> {
     let dir: &Path = &plan.settings.store.path;
     let failed = |error| Error::failed(format!("job \"{}\" cannot be asked: {error}", plan.settings.job.name));
     match ask(dir, request).map_err(failed)? {
-        Some(Answer::Error { error }) => Err(Error::failed(error)),
+        Some(Answer::Error { error } | Answer::Ended { error }) => Err(Error::failed(error)),
         answer => Ok(answer),
     }
 }

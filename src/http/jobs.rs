@@ -85,7 +85,7 @@ impl Jobs for Alone {
     fn order(&self, order: Order) -> Said {
         match order {
             Order::Do { job, request } => match self.find(&job) {
-                Ok(job) => pass_on(&job, &request),
+                Ok(job) => pass_on(&job, &request).said(),
                 Err(said) => said,
             },
             Order::Submit { .. } => refusal(405, "this is answered to GET, HEAD"),
@@ -95,24 +95,49 @@ impl Jobs for Alone {
     }
 }
 
-/// Asks a running job to do something, and says what came of it.
-pub fn pass_on(job: &Job, request: &Request) -> Said {
+/// What came of a request to a job.
+pub enum Asked {
+    /// It was done.
+    Done(Said),
+    /// It was refused, and the job goes on.
+    Refused(Said),
+    /// It was not done, but the job has come to its end or is about to.
+    Ended(Said),
+    /// Nobody listens: the job has not started yet, or is about to end.
+    Unheard(Said),
+}
+
+impl Asked {
+    /// Returns what is answered.
+    pub fn said(self) -> Said {
+        let (Asked::Done(said) | Asked::Refused(said) | Asked::Ended(said) | Asked::Unheard(said)) = self;
+        said
+    }
+}
+
+/// Asks a running job to do something.
+pub fn pass_on(job: &Job, request: &Request) -> Asked {
     if let Some(said) = job.is_over() {
-        return said;
+        return Asked::Ended(said);
     }
     match ask(job.state_directory(), request) {
-        Ok(Some(Answer::Error { error: reason })) => refusal(409, reason),
+        Ok(Some(Answer::Error { error: reason })) => Asked::Refused(refusal(409, reason)),
+        Ok(Some(Answer::Ended { error: reason })) => Asked::Ended(refusal(409, reason)),
         Ok(Some(answer)) => {
             let mut said = serde_json::to_value(&answer).unwrap_or_default();
             if let Some(said) = said.as_object_mut() {
                 said.remove("answer");
             }
-            (200, said)
+            Asked::Done((200, said))
         }
-        Ok(None) => refusal(503, "the job takes no requests at the moment: it has not started yet, or is about to end"),
+        Ok(None) => {
+            let reason = "the job takes no requests at the moment: it has not started yet, or is about to end";
+            Asked::Unheard(refusal(503, reason))
+        }
         Err(failed) => {
             let place = job.state_directory().display();
-            refusal(503, format!("the job cannot be asked by way of its state directory \"{place}\": {failed}"))
+            let reason = format!("the job cannot be asked by way of its state directory \"{place}\": {failed}");
+            Asked::Unheard(refusal(503, reason))
         }
     }
 }

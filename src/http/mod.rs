@@ -24,7 +24,7 @@ use piton_actors::{WATERMARK_MAX, WATERMARK_MIN};
 use serde_json::{Value, json};
 
 pub use job::Job;
-pub use jobs::{Alone, Jobs, Order, Said, pass_on, refusal};
+pub use jobs::{Alone, Asked, Jobs, Order, Said, pass_on, refusal};
 pub use server::{Bound, Server};
 #[cfg(feature = "tls")]
 pub(crate) use tls::lacks;

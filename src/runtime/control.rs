@@ -87,8 +87,13 @@ pub enum Answer {
         /// The savepoint that was asked for.
         savepoint: Option<Savepoint>,
     },
-    /// It could not be done.
+    /// It could not be done, and the job goes on.
     Error {
+        /// Why.
+        error: String,
+    },
+    /// It could not be done, and the job has come to its end or is about to.
+    Ended {
         /// Why.
         error: String,
     },
@@ -165,7 +170,7 @@ fn listen(listener: &UnixListener, over: &AtomicBool, asked: &Asked) {
                     }),
                 );
                 let waiting = std::thread::Builder::new().name("piton-answer".into()).spawn(move || {
-                    let ended = || Answer::Error { error: "the job ended before it answered".into() };
+                    let ended = || Answer::Ended { error: "the job ended before it answered".into() };
                     write(&stream, &answered.recv().unwrap_or_else(|_| ended())).ok();
                 });
                 answering.extend(waiting);
@@ -249,7 +254,7 @@ mod tests {
         assert_eq!(drops(dir.path()), None);
         let control = serve(dir.path());
         assert_eq!(drops(dir.path()), Some(Answer::Dropped { was_there: true }));
-        let Some(Answer::Error { error }) = ask(dir.path(), &Request::Savepoints).unwrap() else { panic!("an error") };
+        let Some(Answer::Ended { error }) = ask(dir.path(), &Request::Savepoints).unwrap() else { panic!("an end") };
         assert_eq!(error, "the job ended before it answered");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&dir.path().join("control")), 0o700);

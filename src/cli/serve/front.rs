@@ -95,7 +95,7 @@ impl Jobs for Front {
             && !matches!(request, Request::Stop { .. } | Request::Cancel)
         {
             return match self.find(job) {
-                Ok(job) => pass_on(&job, request),
+                Ok(job) => pass_on(&job, request).said(),
                 Err(said) => said,
             };
         }

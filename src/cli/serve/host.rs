@@ -8,7 +8,6 @@ mod files;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use crate::cli::serve::life::{self, Common, End};
 use crate::cli::serve::savepoints;
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
-use crate::http::{Job, Jobs as _, Order, Said, pass_on, refusal};
+use crate::http::{Asked, Job, Jobs as _, Order, Said, pass_on, refusal};
 use crate::runtime::Request;
 use crate::topology::{Plan, Registry};
 
@@ -52,7 +51,7 @@ pub(super) enum Message {
         life: u64,
         reason: String,
     },
-    /// A job did not stop when it was asked to.
+    /// A job was asked to stop, and goes on.
     Goes {
         job: String,
         life: u64,
@@ -102,7 +101,6 @@ pub(super) struct Tenant {
 struct Run {
     life: u64,
     job: Arc<Job>,
-    over: Arc<AtomicBool>,
     timeout: Duration,
     /// Whether it is known that its state fits.
     fits: bool,
@@ -239,7 +237,6 @@ impl Host<'_> {
         }
         let Some(tenant) = self.tenants.get_mut(name) else { return };
         let Some(run) = tenant.run.take() else { return };
-        run.over.store(true, Ordering::SeqCst);
         let end = match run.doomed {
             Some(reason) => End::Failed(reason),
             None => end,
@@ -427,19 +424,27 @@ impl Host<'_> {
         let Some(run) = self.tenants.get_mut(name).and_then(|tenant| tenant.run.as_mut()) else { return };
         run.requests += 1;
         run.is_stopping = true;
-        let (job, over, life, number) = (Arc::clone(&run.job), Arc::clone(&run.over), run.life, run.requests);
+        let (job, life, number) = (Arc::clone(&run.job), run.life, run.requests);
         let (tell, name) = (self.common.tell.clone(), name.to_string());
         let own_reply = reply.clone();
         let ask = move || loop {
-            let said = pass_on(&job, &request);
-            if said.0 == 503 && !over.load(Ordering::SeqCst) {
-                std::thread::sleep(AGAIN);
-                continue;
-            }
-            if said.0 == 409 {
-                // The host may be gone.
-                tell.send(Message::Goes { job: name, life, request: number, said: said.clone() }).ok();
-            }
+            let said = match pass_on(&job, &request) {
+                // Its end, if that is near, is known to it before the host forgets this life.
+                Asked::Unheard(_) => {
+                    std::thread::sleep(AGAIN);
+                    continue;
+                }
+                Asked::Refused(said) => {
+                    // The host may be gone.
+                    tell.send(Message::Goes { job: name, life, request: number, said: said.clone() }).ok();
+                    said
+                }
+                Asked::Ended(said) => {
+                    tracing::warn!(job = name, "has ended otherwise than it was asked to: {}", said.1["error"]);
+                    said
+                }
+                Asked::Done(said) => said,
+            };
             return say(reply, said);
         };
         if let Err(error) = std::thread::Builder::new().name("piton-stop".into()).spawn(ask) {
@@ -468,7 +473,6 @@ impl Host<'_> {
                 tenant.run = Some(Run {
                     life: self.lives,
                     job,
-                    over: Arc::default(),
                     timeout: Duration::from_millis(plan.settings.checkpoint.timeout.millis()),
                     fits: false,
                     before,

@@ -62,14 +62,10 @@ pub(super) enum Saved {
     Sealed(Result<Savepoint, String>),
 }
 
-fn refuse(reply: Reply, error: impl Into<String>) {
-    reply(Answer::Error { error: error.into() });
-}
-
 impl Supervisor {
     fn asked_for(&mut self, request: Request, reply: Reply, ctx: &mut Context<Supervisor>) {
         if self.outcome.lock().is_some() {
-            return refuse(reply, "the job has ended");
+            return self.refuse(reply, "the job has ended");
         }
         match request {
             Request::Savepoint { name } => {
@@ -95,25 +91,33 @@ impl Supervisor {
             Request::Savepoints => self.storage.savepoints(move |savepoints| {
                 match savepoints.and_then(|kept| kept.list_savepoints().map_err(|error| error.to_string())) {
                     Ok(savepoints) => reply(Answer::Savepoints { savepoints }),
-                    Err(error) => refuse(reply, error),
+                    Err(error) => reply(Answer::Error { error }),
                 }
             }),
             Request::DropSavepoint { name } => self.storage.savepoints(move |savepoints| {
                 match savepoints.and_then(|kept| kept.drop_savepoint(&name).map_err(|error| error.to_string())) {
                     Ok(was_there) => reply(Answer::Dropped { was_there }),
-                    Err(error) => refuse(reply, error),
+                    Err(error) => reply(Answer::Error { error }),
                 }
             }),
         }
     }
 
+    /// Tells why something is not done, and whether the job goes on.
+    fn refuse(&self, reply: Reply, error: impl Into<String>) {
+        let error = error.into();
+        let is_ending = self.asked.cancelled || !self.asked.stopping.is_empty() || self.outcome.lock().is_some();
+        reply(if is_ending { Answer::Ended { error } } else { Answer::Error { error } });
+    }
+
     /// Savepoints are made one after the other: this one when it is its turn.
     fn queue(&mut self, wanted: Wanted, ctx: &mut Context<Supervisor>) {
         if let Some(Err(error)) = wanted.name.as_deref().map(check_savepoint_name) {
-            return refuse(wanted.reply, error);
+            return self.refuse(wanted.reply, error);
         }
         if self.asked.queue.len() >= MOST_WAITING {
-            return refuse(wanted.reply, format!("{MOST_WAITING} savepoints are waiting already: try again later"));
+            return self
+                .refuse(wanted.reply, format!("{MOST_WAITING} savepoints are waiting already: try again later"));
         }
         self.asked.queue.push_back(wanted);
         self.prepare_next(ctx);
@@ -158,7 +162,7 @@ impl Supervisor {
     fn begin_saving(&mut self, name: String, wanted: Wanted, ctx: &mut Context<Supervisor>) {
         let Wanted { when, drain, reply, .. } = wanted;
         if self.outcome.lock().is_some() {
-            return refuse(reply, "the job has ended");
+            return self.refuse(reply, "the job has ended");
         }
         let ended = |region: &super::Held| region.over.then_some(region.committed);
         let regions: Vec<Option<WindowId>> = self.regions.iter().map(ended).collect();
@@ -253,12 +257,10 @@ impl Supervisor {
             }
             Err(error) => tracing::warn!(savepoint = saving.name, error, "the savepoint could not be made"),
         }
-        match self.asked.waiting.take() {
-            Some(reply) => reply(match outcome {
-                Ok(savepoint) => Answer::Savepoint { savepoint },
-                Err(error) => Answer::Error { error: format!("savepoint \"{}\": {error}", saving.name) },
-            }),
-            None => self.asked.at_the_stop = Some(outcome),
+        match (self.asked.waiting.take(), outcome) {
+            (Some(reply), Ok(savepoint)) => reply(Answer::Savepoint { savepoint }),
+            (Some(reply), Err(error)) => self.refuse(reply, format!("savepoint \"{}\": {error}", saving.name)),
+            (None, outcome) => self.asked.at_the_stop = Some(outcome),
         }
         self.prepare_next(ctx);
         self.end_if_over(ctx);
@@ -303,8 +305,8 @@ impl Supervisor {
         let how = if self.asked.cancelled { "without another" } else { "with its last" };
         for (reply, is_with_savepoint) in self.asked.stopping.drain(..) {
             let answer = match (&savepoint, failures) {
-                (_, [first, ..]) => Answer::Error { error: format!("the job has failed: {first}") },
-                (Some(Err(error)), []) if is_with_savepoint => Answer::Error {
+                (_, [first, ..]) => Answer::Ended { error: format!("the job has failed: {first}") },
+                (Some(Err(error)), []) if is_with_savepoint => Answer::Ended {
                     error: format!("the job has stopped {how} checkpoint, and without a savepoint: {error}"),
                 },
                 (Some(Ok(savepoint)), []) => {
@@ -334,7 +336,7 @@ impl Handler<Saved> for Supervisor {
                 self.asked.beginning = false;
                 match outcome {
                     Ok(()) => self.begin_saving(name, wanted, ctx),
-                    Err(error) => refuse(wanted.reply, error),
+                    Err(error) => self.refuse(wanted.reply, error),
                 }
                 self.prepare_next(ctx);
                 self.end_if_over(ctx);
