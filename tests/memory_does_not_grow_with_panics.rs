@@ -170,10 +170,12 @@ fn a_thousand_panics_leave_nothing_behind() {
         let memory: Vec<u64> = sights.iter().map(|sight| sight.resident).collect();
         let threads: Vec<u64> = sights.iter().map(|sight| sight.threads).collect();
         println!("{scope}, chaining {chaining}: pages {memory:?}, threads {threads:?}");
-        let [first, warm, .., last] = sights[..] else { panic!("{sights:?}") };
+        let [_, warm, .., last] = sights[..] else { panic!("{sights:?}") };
         assert_eq!(sights.len() as u64, 1 + PANICS / WARM);
         let most = warm.resident + warm.resident * GROWTH / 100;
         assert!(last.resident <= most, "{scope}, {chaining}: {} pages, from {}", last.resident, warm.resident);
-        assert_eq!(last.threads, first.threads, "{scope}, {chaining}: threads");
+        // One that is about to end may be seen anywhere, but not everywhere.
+        let (early, late) = threads.split_at(threads.len() / 2);
+        assert!(late.iter().min() <= early.iter().min(), "{scope}, {chaining}: threads {threads:?}");
     }
 }
