@@ -13,7 +13,7 @@ use piton::Overrides;
 use piton::prelude::*;
 use piton::runtime::{Ended, Event, Opener, Outcome, RunOptions, run_in};
 use piton::store::catalogue::LogCatalogue;
-use piton::store::disk::{Disk, DiskLock, Entry, SimDisk};
+use piton::store::disk::{Disk, DiskLock, Entry, SimDisk, WriteContent};
 use piton::store::{FileStore, OpenOptions, StoreError};
 use serde::Deserialize;
 
@@ -144,9 +144,9 @@ impl Disk for Failing {
     }
 
     #[expect(clippy::disallowed_methods, reason = "a disk takes its time: meanwhile the other region writes, too")]
-    fn write_new(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    fn write_new_with(&self, path: &Path, content: &mut WriteContent<'_>) -> io::Result<()> {
         std::thread::sleep(Duration::from_millis(1));
-        self.disk.write_new(path, parts)
+        self.disk.write_new_with(path, content)
     }
 
     fn overwrite(&self, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {

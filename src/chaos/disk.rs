@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
-use crate::store::disk::{Disk, DiskLock, Entry, RealDisk};
+use crate::store::disk::{Disk, DiskLock, Entry, RealDisk, WriteContent};
 
 /// How long each write takes longer while the disk is slow.
 const SLOW: Duration = Duration::from_millis(60);
@@ -125,8 +125,8 @@ impl Disk for ChaosDisk {
         self.write().and_then(|()| self.real.create_dir(dir))
     }
 
-    fn write_new(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-        self.write().and_then(|()| self.real.write_new(path, parts))
+    fn write_new_with(&self, path: &Path, content: &mut WriteContent<'_>) -> io::Result<()> {
+        self.write().and_then(|()| self.real.write_new_with(path, content))
     }
 
     fn overwrite(&self, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -188,7 +188,7 @@ mod tests {
         let told = Arc::new(Mutex::new(Vec::new()));
         let tell = Arc::clone(&told);
         let disk = ChaosDisk::new(clock, move |fault| tell.lock().push(fault));
-        let write = || disk.write_new(&folder.path().join("f"), &[b"x"]).map_err(|error| error.kind());
+        let write = || disk.write_new(&folder.path().join("f"), b"x").map_err(|error| error.kind());
         write().unwrap();
         disk.trouble(1, DiskTrouble::Fails(2));
         disk.trouble(2, DiskTrouble::Full(Duration::from_secs(1)));

@@ -1,21 +1,27 @@
 //! What a cut has taken of an operator's state, on its way to the store.
 //!
 //! The operator stands still for its cut, so the chunk is not written there, but by the first who needs its bytes: the
-//! storage, as a rule. Nothing about them depends on who that is.
+//! storage, as a rule, which does not keep the bytes of a large one. Nothing about them depends on who that is.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use piton_actors::state::Draft;
+use piton_actors::state::{Draft, is_whole_chunk};
 
 /// A chunk that is not durable yet.
 pub struct FreshChunk {
     /// About how many bytes it has.
     size: usize,
-    draft: Mutex<Option<Draft>>,
+    is_whole: bool,
+    /// Until the bytes are there.
+    draft: Mutex<Option<Arc<Draft>>>,
     bytes: OnceLock<Result<Vec<u8>, String>>,
 }
+
+/// Writes a chunk piece by piece.
+pub type WriteChunk<'a> = dyn FnMut(&mut dyn Write) -> io::Result<()> + 'a;
 
 impl FreshChunk {
     /// Returns about how many bytes it has; 0 if there is nothing in it.
@@ -28,16 +34,37 @@ impl FreshChunk {
         self.size == 0
     }
 
+    /// Returns whether it voids what came before.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
     /// Returns the chunk, written now if nobody has needed it before.
     ///
     /// # Errors
     /// Why it cannot be written, in words: a part of it is too long.
     pub fn bytes(&self) -> Result<&Vec<u8>, String> {
-        let write = || match self.draft.lock().take() {
-            Some(draft) => draft.write().map_err(|error| error.message().to_string()),
-            None => Ok(Vec::new()),
-        };
-        self.bytes.get_or_init(write).as_ref().map_err(String::clone)
+        let bytes = self.bytes.get_or_init(|| {
+            let draft = self.draft();
+            let ordered = draft.as_ref().and_then(|draft| draft.in_order());
+            let written = ordered.map_or_else(|| Ok(Vec::new()), |ordered| ordered.write());
+            written.map_err(|error| error.message().to_string())
+        });
+        *self.draft.lock() = None;
+        bytes.as_ref().map_err(String::clone)
+    }
+
+    /// Has the chunk written to some place, which is told how many bytes will come. They are not kept.
+    ///
+    /// # Errors
+    /// As [`bytes`](FreshChunk::bytes).
+    pub fn write_to<T>(&self, place: impl FnOnce(u64, &mut WriteChunk<'_>) -> T) -> Result<T, String> {
+        let draft = self.draft();
+        if let Some(ordered) = draft.as_ref().and_then(|draft| draft.in_order()) {
+            return Ok(place(ordered.len(), &mut |to| ordered.write_to(to)));
+        }
+        let bytes = self.bytes()?;
+        Ok(place(bytes.len() as u64, &mut |to| to.write_all(bytes)))
     }
 
     /// Returns the chunk itself, copied only if others have it too.
@@ -51,17 +78,23 @@ impl FreshChunk {
             Err(shared) => shared.bytes().cloned(),
         }
     }
+
+    fn draft(&self) -> Option<Arc<Draft>> {
+        self.draft.lock().clone()
+    }
 }
 
 impl From<Draft> for FreshChunk {
     fn from(draft: Draft) -> FreshChunk {
-        FreshChunk { size: draft.size(), draft: Mutex::new(Some(draft)), bytes: OnceLock::new() }
+        let (size, is_whole) = (draft.size(), draft.is_whole());
+        FreshChunk { size, is_whole, draft: Mutex::new(Some(Arc::new(draft))), bytes: OnceLock::new() }
     }
 }
 
 impl From<Vec<u8>> for FreshChunk {
     fn from(bytes: Vec<u8>) -> FreshChunk {
-        FreshChunk { size: bytes.len(), draft: Mutex::new(None), bytes: OnceLock::from(Ok(bytes)) }
+        let (size, is_whole) = (bytes.len(), is_whole_chunk(&bytes));
+        FreshChunk { size, is_whole, draft: Mutex::new(None), bytes: OnceLock::from(Ok(bytes)) }
     }
 }
 

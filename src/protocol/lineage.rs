@@ -49,12 +49,6 @@ impl WriteRequest {
         self.fresh().map(|chunk| chunk.size()).sum()
     }
 
-    /// Writes the chunks, so that their bytes are there when they are stored.
-    pub fn prepare(&self) {
-        // Why one cannot be written is told to whoever stores it.
-        self.fresh().for_each(|chunk| drop(chunk.bytes()));
-    }
-
     fn fresh(&self) -> impl Iterator<Item = &FreshChunk> {
         self.operators.iter().flat_map(|operator| &operator.fresh).map(|chunk| &**chunk)
     }

@@ -6,16 +6,21 @@
 //! commit lists do not outlive the store, and the store is opened again ([`KeptStore`]). Until it is, nothing is
 //! written, and whoever wants to read waits.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
 
 use crate::error::Error;
 use crate::ids::WindowId;
 use crate::protocol::commit::{Commit, CommitError};
 use crate::protocol::lineage::WriteRequest;
-use crate::protocol::manifest::{ChunkRef, Manifest};
+use crate::protocol::manifest::{ChunkId, ChunkRef, Manifest};
 use crate::runtime::kept::{KeptStore, Opener};
 use crate::runtime::time::Time;
-use crate::store::{CheckpointStore, Savepoints, StoreError, writer};
+use crate::store::writer::{self, Ahead, LARGE};
+use crate::store::{CheckpointStore, ChunkWriter, Savepoints, StoreError};
 
 /// A checkpoint with the chunks of every operator of every subtask.
 pub(crate) struct Loaded {
@@ -28,7 +33,7 @@ pub(crate) struct Loaded {
 type Reply<T> = Box<dyn FnOnce(T) + Send>;
 
 enum Request {
-    Write(WriteRequest, Reply<Result<Vec<Vec<ChunkRef>>, String>>),
+    Write(WriteRequest, Vec<Ahead>, Reply<Result<Vec<Vec<ChunkRef>>, String>>),
     Commit(Box<Commit>, Reply<Result<(), CommitError>>),
     Read(Read),
     Savepoints(SavepointWork),
@@ -53,13 +58,12 @@ type LookWork = Box<dyn FnOnce(Result<&mut dyn CheckpointStore, String>) + Send>
 /// Is told why the store cannot be used as it is: every region that runs has to be restored.
 type Watcher = Box<dyn Fn(String) + Send>;
 
-/// So many bytes are put into chunks on a thread of their own, before the storage thread hears of them.
-const LARGE: usize = 1 << 20;
-
 /// Sends requests to the storage thread.
 #[derive(Clone)]
 pub(crate) struct Storage {
     requests: Sender<Request>,
+    /// Threads that may be writing to the state directory.
+    ahead: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
 impl Storage {
@@ -74,7 +78,7 @@ impl Storage {
             .name("piton-storage".into())
             .spawn(move || Worker::new(KeptStore::new(store, opener, time)).run(&receiver))
             .map_err(|error| Error::failed(format!("the storage thread could not be started: {error}")))?;
-        Ok(Storage { requests })
+        Ok(Storage { requests, ahead: Arc::default() })
     }
 
     pub(crate) fn write(
@@ -84,21 +88,36 @@ impl Storage {
     ) {
         let reply = Box::new(reply);
         if request.size() < LARGE {
-            return self.send(Request::Write(request, reply));
+            return self.send(Request::Write(request, Vec::new(), reply));
         }
         // Whatever else is to be stored need not wait for it.
         let (give, given) = channel::<(WriteRequest, _)>();
         let storage = self.clone();
         let ahead = move || {
             if let Ok((request, reply)) = given.recv() {
-                request.prepare();
-                storage.send(Request::Write(request, reply));
+                let ahead = writer::ahead(&request, LARGE, |id| storage.chunk_writer(id));
+                storage.send(Request::Write(request, ahead, reply));
             }
         };
         match std::thread::Builder::new().name("piton-chunk".into()).spawn(ahead) {
-            Ok(_) => drop(give.send((request, reply))),
-            Err(_) => self.send(Request::Write(request, reply)),
+            Ok(thread) => {
+                let mut ahead = self.ahead.lock();
+                ahead.retain(|thread| !thread.is_finished());
+                ahead.push(thread);
+                drop(give.send((request, reply)));
+            }
+            Err(_) => self.send(Request::Write(request, Vec::new(), reply)),
         }
+    }
+
+    /// Waits for the storage thread to say how a chunk is written.
+    fn chunk_writer(&self, id: ChunkId) -> Result<Option<ChunkWriter>, String> {
+        let (give, given) = channel();
+        self.look(move |store| {
+            // Whoever asked waits.
+            give.send(store.and_then(|store| store.chunk_writer(id).map_err(|error| error.to_string()))).ok();
+        });
+        given.recv().map_err(|_| "the storage thread is gone".to_string())?
     }
 
     pub(crate) fn commit(&self, commit: Box<Commit>, reply: impl FnOnce(Result<(), CommitError>) + Send + 'static) {
@@ -145,6 +164,10 @@ impl Storage {
 
     /// Closes the store, and with it gives the state directory free; everything asked before is done first.
     pub(crate) fn stop(&self) {
+        for thread in std::mem::take(&mut *self.ahead.lock()) {
+            // What it panics with, nobody waits for any more.
+            thread.join().ok();
+        }
         let (done, wait) = channel();
         self.send(Request::Stop(Box::new(move |()| {
             // Nobody waits if the process is already on its way out.
@@ -184,8 +207,8 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             match request {
-                Request::Write(request, reply) => {
-                    let written = self.store.get().and_then(|store| writer::write(store, &request));
+                Request::Write(request, ahead, reply) => {
+                    let written = self.store.get().and_then(|store| writer::write(store, &request, ahead));
                     let failure = written.as_ref().err().cloned();
                     reply(written);
                     if !self.store.is_usable() {

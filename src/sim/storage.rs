@@ -10,7 +10,8 @@ use crate::protocol::manifest::{ChunkRef, JoinedOutput, Manifest};
 use crate::runtime::storage::{Loaded, load, read_chunks};
 use crate::sim::random::Random;
 use crate::store::disk::{DiskFault, SimDisk};
-use crate::store::{CheckpointStore, JoinedOutputs, OpenOptions, SimStore, StoreError, writer};
+use crate::store::writer::{self, LARGE};
+use crate::store::{CheckpointStore, JoinedOutputs, OpenOptions, SimStore, StoreError};
 
 /// See the module.
 pub(crate) struct Storage {
@@ -148,8 +149,11 @@ impl Storage {
     }
 
     pub(crate) fn write(&mut self, request: &WriteRequest) -> Result<Vec<Vec<ChunkRef>>, String> {
+        // Now and then every chunk is a large one.
+        let large = if self.disk.calls().is_multiple_of(2) { LARGE } else { 0 };
         let store = self.store().map_err(|error| error.to_string())?;
-        writer::write(store, request)
+        let ahead = writer::ahead(request, large, |id| store.chunk_writer(id).map_err(|error| error.to_string()));
+        writer::write(store, request, ahead)
     }
 
     pub(crate) fn commit(&mut self, commits: Vec<Commit>) -> Vec<Result<(), CommitError>> {

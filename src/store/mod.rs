@@ -25,6 +25,8 @@ use crate::ids::{Fence, SubtaskId, WindowId};
 use crate::protocol::commit::CommitLog;
 use crate::protocol::manifest::{ChunkId, ChunkRef, DeadLetter, JoinedOutput, Manifest};
 
+use crate::store::disk::WriteContent;
+
 pub use file::{FileStore, OpenOptions, OpenReport, SimStore, SledStore};
 pub use memory::MemoryStore;
 pub use savepoint::{Savepoint, Savepoints, check_savepoint_name};
@@ -101,6 +103,17 @@ impl CheckpointInfo {
 /// Reads a chunk, wherever that takes place; see [`CheckpointStore::chunk_reader`].
 pub type ChunkReader = Box<dyn FnOnce() -> Result<Vec<u8>, StoreError> + Send>;
 
+/// Writes a chunk of a length to a file of its own, wherever that takes place; see [`CheckpointStore::chunk_writer`].
+pub type ChunkWriter = Box<dyn FnOnce(u64, &mut WriteContent<'_>) -> Result<ChunkFile, StoreError> + Send>;
+
+/// A chunk whose content is durable, and of which nobody knows yet.
+#[derive(Debug)]
+pub struct ChunkFile {
+    id: ChunkId,
+    len: u64,
+    checksum: u64,
+}
+
 /// By what a dead letter is told from all others of its region: its window, its subtask and its number.
 pub type LetterId = (WindowId, SubtaskId, u64);
 
@@ -117,6 +130,24 @@ pub trait CheckpointStore: CommitLog + Send {
     /// # Errors
     /// [`StoreError::Io`] leaves the store usable: an unfinished chunk is garbage that no manifest refers to.
     fn put_chunk(&mut self, id: ChunkId, bytes: &[u8]) -> Result<ChunkRef, StoreError>;
+
+    /// Returns what writes a large chunk on another thread, while the store does something else; nothing if this store
+    /// keeps no files. What it wrote is kept with [`put_file`](CheckpointStore::put_file), and is garbage without.
+    ///
+    /// # Errors
+    /// If the store cannot be used, or has a chunk of this name.
+    fn chunk_writer(&mut self, _id: ChunkId) -> Result<Option<ChunkWriter>, StoreError> {
+        Ok(None)
+    }
+
+    /// Keeps a chunk that a [`chunk_writer`](CheckpointStore::chunk_writer) of this store has written.
+    ///
+    /// # Errors
+    /// As [`put_chunk`](CheckpointStore::put_chunk); its file may be gone, if the store was opened again.
+    fn put_file(&mut self, file: ChunkFile) -> Result<ChunkRef, StoreError> {
+        let what = format!("this store has no file of the chunk {}", file.id);
+        Err(StoreError::Io { what, source: std::io::ErrorKind::NotFound.into() })
+    }
 
     /// Returns a chunk, verified against the length and checksum in the reference.
     ///

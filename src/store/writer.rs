@@ -1,15 +1,17 @@
 //! Makes a cut durable: adds chunks to the lineages of a subtask's state, and merges lineages that have grown long.
 //!
-//! It runs where the store lives, never on an actor. A lineage small enough to travel inside the manifest is kept as
+//! It runs where the store lives, never on an actor; a large chunk comes to its file before, on a thread of its own, and is
+//! never in memory as a whole. A lineage small enough to travel inside the manifest is kept as
 //! one chunk. A longer one is merged in tiers, as log-structured stores do it: many deltas of about the same size
 //! become one, and all become the new base when they outweigh the old one. So what is written stays proportional to
 //! what has changed, and what a restore reads to the size of the state.
 
 use piton_actors::state::{is_whole_chunk, merge_chunks};
 
+use crate::protocol::fresh::FreshChunk;
 use crate::protocol::lineage::{OperatorWrite, WriteRequest};
-use crate::protocol::manifest::ChunkRef;
-use crate::store::{CheckpointStore, INLINE_LIMIT};
+use crate::protocol::manifest::{ChunkId, ChunkRef};
+use crate::store::{CheckpointStore, ChunkFile, ChunkWriter, INLINE_LIMIT};
 
 /// A lineage of at most so many bytes is kept as one chunk, which then travels in the manifest.
 const SMALL: u64 = INLINE_LIMIT as u64;
@@ -20,18 +22,91 @@ const TIER: usize = 16;
 /// Deltas are of about the same size if none is so many times as long as the newest.
 const SAME_SIZE: u64 = 4;
 
-/// Carries a request out; returns the new lineage of each operator.
+/// Chunks of about so many bytes are written before the store is asked to keep them.
+pub const LARGE: usize = 1 << 20;
+
+/// What was done for an operator's part of a request before the store was asked to keep it.
+#[derive(Debug, Default)]
+pub enum Ahead {
+    /// Nothing that the store needs to know.
+    #[default]
+    Nothing,
+    /// The fresh chunk is in a file.
+    Written(ChunkFile),
+    /// The fresh chunk could not be brought to a file.
+    Failed(String),
+}
+
+/// Does what can be done for a request without the store, which is asked for what writes a chunk of about so many bytes or
+/// more.
+pub fn ahead(
+    request: &WriteRequest,
+    large: usize,
+    mut writer: impl FnMut(ChunkId) -> Result<Option<ChunkWriter>, String>,
+) -> Vec<Ahead> {
+    let mut ahead = |operator: &OperatorWrite| {
+        if let Some(fresh) = alone(operator).filter(|fresh| fresh.size() >= large) {
+            let written = writer(operator.id.clone()).and_then(|writer| match writer {
+                None => Ok(Ahead::Nothing),
+                Some(writer) => fresh.write_to(writer)?.map(Ahead::Written).map_err(|error| error.to_string()),
+            });
+            match written {
+                Ok(Ahead::Nothing) => {}
+                Ok(written) => return written,
+                Err(error) => {
+                    // It waits for the disk as bytes, which others can be merged with.
+                    fresh.bytes().ok();
+                    return Ahead::Failed(error);
+                }
+            }
+        }
+        // Why one cannot be written is told to whoever stores it.
+        operator.fresh.iter().for_each(|fresh| drop(fresh.bytes()));
+        Ahead::Nothing
+    };
+    request.operators.iter().map(&mut ahead).collect()
+}
+
+/// Returns the chunk that is to be added as it is, if that is all there is to be done.
+fn alone(write: &OperatorWrite) -> Option<&FreshChunk> {
+    let [fresh] = &write.fresh[..] else { return None };
+    let lengths: Vec<u64> = write.lineage.iter().map(ChunkRef::len).collect();
+    let is_merged = !fresh.is_whole() && merge_from(&lengths, fresh.size() as u64, 1).is_some();
+    (!is_merged).then_some(fresh)
+}
+
+/// Carries a request out, of which some may have been done `ahead`; returns the new lineage of each operator.
 ///
 /// # Errors
 /// Why it could not be made durable, in words. Nothing that was durable before is affected.
-pub fn write(store: &mut dyn CheckpointStore, request: &WriteRequest) -> Result<Vec<Vec<ChunkRef>>, String> {
-    request.operators.iter().map(|operator| write_operator(store, operator)).collect()
+pub fn write(
+    store: &mut dyn CheckpointStore,
+    request: &WriteRequest,
+    ahead: Vec<Ahead>,
+) -> Result<Vec<Vec<ChunkRef>>, String> {
+    let ahead = ahead.into_iter().chain(std::iter::repeat_with(Ahead::default));
+    request.operators.iter().zip(ahead).map(|(operator, ahead)| write_operator(store, operator, ahead)).collect()
 }
 
-fn write_operator(store: &mut dyn CheckpointStore, write: &OperatorWrite) -> Result<Vec<ChunkRef>, String> {
+fn write_operator(
+    store: &mut dyn CheckpointStore,
+    write: &OperatorWrite,
+    ahead: Ahead,
+) -> Result<Vec<ChunkRef>, String> {
     let mut lineage = write.lineage.clone();
     if write.fresh.is_empty() {
         return Ok(lineage);
+    }
+    match ahead {
+        Ahead::Nothing => {}
+        Ahead::Failed(error) => return Err(error),
+        Ahead::Written(file) => {
+            if write.fresh.iter().any(|fresh| fresh.is_whole()) {
+                lineage.clear();
+            }
+            lineage.push(store.put_file(file).map_err(|error| error.to_string())?);
+            return Ok(lineage);
+        }
     }
     let fresh_chunks = write.fresh.iter().map(|fresh| fresh.bytes()).collect::<Result<Vec<_>, String>>()?;
     let mut id = write.id.clone();

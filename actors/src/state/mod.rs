@@ -66,7 +66,7 @@ mod undo;
 
 pub use aggregating::{Aggregating, AggregatingEntry, AggregatingState};
 pub(crate) use block::MAX_ROWS as BLOCK_ROWS;
-pub use chunk::{Draft, broadcast_chunk, is_whole_chunk, merge_chunks};
+pub use chunk::{Draft, Ordered, broadcast_chunk, is_whole_chunk, merge_chunks};
 pub use declared::{Declared, check_declared};
 pub use entry::{BroadcastEntry, ListEntry, LocalEntry, MapEntry, ValueEntry};
 pub use handle::{BroadcastState, ListState, LocalState, MapState, StateValue, ValueState};

@@ -104,7 +104,7 @@ fn replace(disk: &SimDisk, path: &Path, old: &[u8], new: &[u8]) {
             disk.overwrite(path, first as u64, &new[first..=last])
         }
         None if old.len() == new.len() => Ok(()),
-        _ => disk.write_new(path, &[new]),
+        _ => disk.write_new(path, new),
     };
     written.expect("nothing fails on this disk");
 }

@@ -134,7 +134,7 @@ impl<D: Disk> LogCatalogue<D> {
         let whole = encode(self.sequence, &changes);
         let temporary = self.dir.join(TEMPORARY);
         let failed = |error| StoreError::io("cannot replace", path, error);
-        self.disk.write_new(&temporary, &[&whole]).map_err(failed)?;
+        self.disk.write_new(&temporary, &whole).map_err(failed)?;
         self.disk.rename(&temporary, path).map_err(failed)?;
         self.disk.sync_dir(&self.dir).map_err(failed)?;
         self.end = whole.len() as u64;
@@ -226,9 +226,9 @@ mod tests {
         let disk = SimDisk::new(1);
         drop(open(&disk).unwrap());
         let log = encode(u64::MAX, put(b"a", b"1").changes());
-        disk.write_new(Path::new("/log"), &[&log, &encode(0, put(b"b", b"2").changes())]).unwrap();
+        disk.write_new(Path::new("/log"), &[&log[..], &encode(0, put(b"b", b"2").changes())].concat()).unwrap();
         assert!(matches!(open(&disk), Err(StoreError::Damaged(_))));
-        disk.write_new(Path::new("/log"), &[&log]).unwrap();
+        disk.write_new(Path::new("/log"), &log).unwrap();
         let mut catalogue = open(&disk).unwrap();
         assert_eq!(catalogue.get(b"a").unwrap(), Some(b"1".to_vec()));
         assert!(matches!(catalogue.apply(put(b"b", b"2")), Err(StoreError::Damaged(_))));

@@ -5,11 +5,12 @@
 //! the folder it stands in. [`RealDisk`] is the file system, [`SimDisk`] is one in memory that crashes and fails on
 //! demand, [`ShadowDisk`] is the file system plus a record of what a power cut would leave of it.
 
+mod ahead;
 mod real;
 mod shadow;
 mod sim;
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 pub use real::RealDisk;
@@ -27,6 +28,9 @@ pub struct Entry {
     pub len: u64,
 }
 
+/// Writes the content of a file, piece by piece.
+pub type WriteContent<'a> = dyn FnMut(&mut dyn Write) -> io::Result<()> + 'a;
+
 /// What is held while a lock is: dropping it releases the lock, and so does the end of the process.
 pub type DiskLock = Box<dyn Send + Sync>;
 
@@ -38,12 +42,20 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// What the system says.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Makes a new file of all `parts`, one after the other, in place of any that has the name. The content is
-    /// durable on return, the name is not.
+    /// Makes a new file of what `content` writes, in place of any that has the name. The content is durable on return,
+    /// the name is not.
+    ///
+    /// # Errors
+    /// What the system or `content` says; a part of the file may be there.
+    fn write_new_with(&self, path: &Path, content: &mut WriteContent<'_>) -> io::Result<()>;
+
+    /// Makes a new file of some bytes, as [`write_new_with`](Disk::write_new_with) does.
     ///
     /// # Errors
     /// What the system says; a part of the file may be there.
-    fn write_new(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()>;
+    fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.write_new_with(path, &mut |to| to.write_all(bytes))
+    }
 
     /// Writes over a part of an existing file, or beyond its end; durable on return.
     ///
@@ -110,7 +122,7 @@ pub trait Disk: Clone + Send + Sync + 'static {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let content = self.read(from)?;
-        self.write_new(to, &[&content])
+        self.write_new(to, &content)
     }
 
     /// Reads a whole file.

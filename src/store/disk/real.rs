@@ -4,11 +4,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use super::{Disk, DiskLock, Entry};
-
-/// So many bytes are given to the system at a time. More at once are copied up to ten times as slowly: the system brings
-/// them into the caches before it copies, and loses the first ones again.
-const AT_ONCE: usize = 256 << 10;
+use super::ahead::WrittenAhead;
+use super::{Disk, DiskLock, Entry, WriteContent};
 
 /// The file system of the machine.
 ///
@@ -25,17 +22,15 @@ impl Disk for RealDisk {
         }
     }
 
-    fn write_new(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    fn write_new_with(&self, path: &Path, content: &mut WriteContent<'_>) -> io::Result<()> {
         // A left-over is removed rather than cut: its blocks may still be under way to the disk.
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-        for piece in parts.iter().flat_map(|part| part.chunks(AT_ONCE)) {
-            file.write_all(piece)?;
-        }
-        file.sync_data()
+        let mut file = WrittenAhead::new(OpenOptions::new().write(true).create_new(true).open(path)?);
+        let written = content(&mut file);
+        file.sync(written)
     }
 
     fn overwrite(&self, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -64,7 +59,7 @@ impl Disk for RealDisk {
             // Not every file system has links.
             Err(_) => {
                 let content = self.read(from)?;
-                self.write_new(to, &[&content])
+                self.write_new(to, &content)
             }
         }
     }

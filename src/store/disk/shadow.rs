@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-use super::{Disk, DiskLock, Entry, RealDisk};
+use super::{Disk, DiskLock, Entry, RealDisk, WriteContent};
 
 /// The unit in which unsynced content survives, and in which an image leaves holes.
 const BLOCK: usize = 4096;
@@ -146,8 +146,8 @@ impl Disk for ShadowDisk {
         RealDisk.create_dir(dir)
     }
 
-    fn write_new(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-        RealDisk.write_new(path, parts)?;
+    fn write_new_with(&self, path: &Path, content: &mut WriteContent<'_>) -> io::Result<()> {
+        RealDisk.write_new_with(path, content)?;
         self.note_content(path)
     }
 
@@ -225,7 +225,7 @@ mod tests {
 
         disk.sync(&file).unwrap();
         fs::write(&file, b"two").unwrap();
-        disk.write_new(&real.path().join("new"), &[b"new"]).unwrap();
+        disk.write_new(&real.path().join("new"), b"new").unwrap();
         disk.image(&images.path().join("b")).unwrap();
         assert_eq!(fs::read(images.path().join("b/db")).unwrap(), b"one");
         assert!(!images.path().join("b/new").exists(), "its content is durable, the name is not");
@@ -238,7 +238,7 @@ mod tests {
         let disk = ShadowDisk::new(real.path());
         let (old, new) = (real.path().join("old"), real.path().join("new"));
         disk.create_dir(&old).unwrap();
-        disk.write_new(&old.join("a"), &[b"a"]).unwrap();
+        disk.write_new(&old.join("a"), b"a").unwrap();
         disk.sync_dir(&old).unwrap();
         disk.sync_dir(real.path()).unwrap();
         disk.rename(&old, &new).unwrap();

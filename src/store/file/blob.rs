@@ -1,9 +1,9 @@
 //! A chunk in a file of its own: a header, the chunk as it is, checksums of its frames, a trailer.
 //!
 //! The checksum of the whole is in the manifest too; those of the frames say *where* a damaged file is damaged. The
-//! chunk stands in one piece, so that it is written from and read into memory without another copy.
+//! chunk stands in one piece, so that it is read into memory without another copy; whoever writes one has it in frames.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use crate::protocol::manifest::ChunkId;
 use crate::protocol::mutant::{self, Mutant};
 use crate::store::StoreError;
-use crate::store::disk::Disk;
+use crate::store::disk::{Disk, WriteContent};
 
 const MAGIC: [u8; 8] = *b"PITONBLB";
 const VERSION: u16 = 1;
@@ -28,32 +28,102 @@ pub(super) fn file_len(len: u64) -> u64 {
     len.saturating_add(HEADER as u64 + frames + TRAILER as u64)
 }
 
-/// Writes a chunk to a new file and returns its checksum; the content is durable then, the name is not.
-pub(super) fn write<D: Disk>(disk: &D, path: &Path, id: &ChunkId, chunk: &[u8]) -> io::Result<u64> {
-    let checksum = xxh3_64(chunk);
+/// Writes a chunk of a length to a new file and returns its checksum; the content is durable then, the name is not.
+///
+/// # Errors
+/// If it cannot be written, or has another length.
+pub(super) fn write<D: Disk>(
+    disk: &D,
+    path: &Path,
+    id: &ChunkId,
+    len: u64,
+    chunk: &mut WriteContent<'_>,
+) -> io::Result<u64> {
+    let mut checksum = 0;
+    disk.write_new_with(path, &mut |to| {
+        to.write_all(&header(id, len))?;
+        let mut framed = Framed { to, frame: Vec::new(), checksums: Vec::new(), hash: Xxh3::new(), len: 0 };
+        chunk(&mut framed)?;
+        checksum = framed.finish(len)?;
+        Ok(())
+    })?;
+    Ok(checksum)
+}
+
+fn header(id: &ChunkId, len: u64) -> Vec<u8> {
     let mut header = Vec::with_capacity(HEADER);
     header.extend(MAGIC);
     header.extend(VERSION.to_le_bytes());
     header.extend([0; 6]);
-    header.extend((chunk.len() as u64).to_le_bytes());
+    header.extend(len.to_le_bytes());
     header.extend((FRAME as u64).to_le_bytes());
     header.extend(identity(id).to_le_bytes());
     header.resize(HEADER - 4, 0);
     let header_checksum = crc32fast::hash(&header);
     header.extend(header_checksum.to_le_bytes());
+    header
+}
 
-    let mut tail = Vec::new();
-    for frame in chunk.chunks(FRAME) {
-        tail.extend(crc32fast::hash(frame).to_le_bytes());
+/// Passes a chunk on, frame by frame: a frame is still in the caches when its checksums are made.
+struct Framed<'a> {
+    to: &'a mut dyn Write,
+    /// What has come of the next frame.
+    frame: Vec<u8>,
+    checksums: Vec<u8>,
+    hash: Xxh3,
+    len: u64,
+}
+
+impl Framed<'_> {
+    fn pass_on(&mut self, frame: &[u8]) -> io::Result<()> {
+        self.checksums.extend(crc32fast::hash(frame).to_le_bytes());
+        self.hash.update(frame);
+        self.len += frame.len() as u64;
+        self.to.write_all(frame)
     }
-    let frames_checksum = crc32fast::hash(&tail);
-    tail.extend(frames_checksum.to_le_bytes());
-    tail.extend([0; 4]);
-    tail.extend((chunk.len() as u64).to_le_bytes());
-    tail.extend(checksum.to_le_bytes());
-    tail.extend(MAGIC);
-    disk.write_new(path, &[&header, chunk, &tail])?;
-    Ok(checksum)
+
+    /// Writes what is behind the chunk, and returns the checksum of the whole.
+    fn finish(mut self, expected: u64) -> io::Result<u64> {
+        let last = std::mem::take(&mut self.frame);
+        if !last.is_empty() {
+            self.pass_on(&last)?;
+        }
+        if self.len != expected {
+            return Err(io::Error::other(format!("a chunk of {expected} bytes was told, {} came", self.len)));
+        }
+        let checksum = self.hash.digest();
+        let mut tail = self.checksums;
+        let frames_checksum = crc32fast::hash(&tail);
+        tail.extend(frames_checksum.to_le_bytes());
+        tail.extend([0; 4]);
+        tail.extend(self.len.to_le_bytes());
+        tail.extend(checksum.to_le_bytes());
+        tail.extend(MAGIC);
+        self.to.write_all(&tail)?;
+        Ok(checksum)
+    }
+}
+
+impl Write for Framed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.frame.is_empty() && bytes.len() >= FRAME {
+            self.pass_on(&bytes[..FRAME])?;
+            return Ok(FRAME);
+        }
+        let taken = bytes.len().min(FRAME - self.frame.len());
+        self.frame.extend_from_slice(&bytes[..taken]);
+        if self.frame.len() == FRAME {
+            let mut frame = std::mem::take(&mut self.frame);
+            self.pass_on(&frame)?;
+            frame.clear();
+            self.frame = frame;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
 }
 
 /// Reads a chunk and verifies it.
@@ -153,6 +223,10 @@ mod tests {
     use crate::ids::Fence;
     use crate::store::disk::SimDisk;
 
+    fn write(disk: &SimDisk, path: &Path, id: &ChunkId, chunk: &[u8]) -> io::Result<u64> {
+        super::write(disk, path, id, chunk.len() as u64, &mut |to| to.write_all(chunk))
+    }
+
     fn id(sequence: u64) -> ChunkId {
         ChunkId { region: "a".to_owned(), operator: "b".to_owned(), index: 0, fence: Fence::default(), sequence }
     }
@@ -174,6 +248,24 @@ mod tests {
         let error = read(&disk, path, &id(1), len, checksum).unwrap_err();
         assert!(error.to_string().contains("/blob") && error.to_string().contains("byte 262144"), "{error}");
         check(&disk, path, &id(1), len, checksum).unwrap_err();
+    }
+
+    #[test]
+    fn a_chunk_is_the_same_in_whatever_pieces_it_comes_and_has_the_length_that_was_told() {
+        let (disk, chunk) = (SimDisk::new(1), vec![7; 2 * FRAME + 100]);
+        let written = |len: u64, piece: usize| {
+            let content = &mut |to: &mut dyn Write| chunk.chunks(piece).try_for_each(|piece| to.write_all(piece));
+            super::write(&disk, Path::new("/blob"), &id(1), len, content)
+        };
+        let len = chunk.len() as u64;
+        for piece in [1, FRAME - 1, FRAME, FRAME + 1, chunk.len()] {
+            let checksum = written(len, piece).unwrap();
+            assert_eq!(checksum, xxh3_64(&chunk));
+            assert_eq!(read(&disk, Path::new("/blob"), &id(1), len, checksum).unwrap(), chunk);
+        }
+        for wrong in [len - 1, len + 1, 0] {
+            written(wrong, FRAME).unwrap_err();
+        }
     }
 
     #[test]

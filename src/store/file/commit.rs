@@ -165,7 +165,7 @@ impl<D: Disk, C: Catalogue<D>> FileStore<D, C> {
         }
         let path = folder.join(names::manifest(window));
         let temporary = names::unfinished(&path);
-        let written = self.disk.write_new(&temporary, &[sealed]).and_then(|()| self.disk.rename(&temporary, &path));
+        let written = self.disk.write_new(&temporary, sealed).and_then(|()| self.disk.rename(&temporary, &path));
         if let Err(error) = written {
             // Nothing refers to it: the store stays usable, and on a full disk the space is wanted now.
             self.disk.remove(&temporary).ok();

@@ -28,7 +28,7 @@ pub(super) fn take<D: Disk, C: Catalogue<D>>(disk: &D, dir: &Path) -> Result<Dis
         }
         let path = dir.join(names::FORMAT);
         let temporary = names::unfinished(&path);
-        disk.write_new(&temporary, &[format_text::<D, C>().as_bytes()]).map_err(failed)?;
+        disk.write_new(&temporary, format_text::<D, C>().as_bytes()).map_err(failed)?;
         disk.rename(&temporary, &path).map_err(failed)?;
     }
     disk.sync_dir(dir).map_err(failed)?;

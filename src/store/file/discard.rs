@@ -62,7 +62,7 @@ mod tests {
         let disk = SimDisk::new(1);
         let (mut store, _) = SimStore::open(disk.clone(), OpenOptions::default()).unwrap();
         store.claim_incarnation().unwrap();
-        disk.write_new(&Path::new(DIR).join("notes.txt"), &[b"mine"]).unwrap();
+        disk.write_new(&Path::new(DIR).join("notes.txt"), b"mine").unwrap();
         let refused = SimStore::discard_on(&disk, Path::new(DIR));
         assert!(matches!(refused, Err(StoreError::Locked(_))), "{refused:?}");
         drop(store);
@@ -78,7 +78,7 @@ mod tests {
     fn a_directory_of_something_else_is_left_alone() {
         let disk = SimDisk::new(2);
         disk.create_dir(Path::new(DIR)).unwrap();
-        disk.write_new(&Path::new(DIR).join("regions"), &[b"of Italy"]).unwrap();
+        disk.write_new(&Path::new(DIR).join("regions"), b"of Italy").unwrap();
         let refused = SimStore::discard_on(&disk, Path::new(DIR));
         assert!(matches!(refused, Err(StoreError::Format(_))), "{refused:?}");
         assert_eq!(names(&disk), ["regions"]);

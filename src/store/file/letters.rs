@@ -260,7 +260,7 @@ fn log_path(folder: &Path) -> PathBuf {
 fn write_log<D: Disk>(disk: &D, folder: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let path = log_path(folder);
     let temporary = names::unfinished(&path);
-    disk.write_new(&temporary, &[bytes])
+    disk.write_new(&temporary, bytes)
         .and_then(|()| disk.rename(&temporary, &path))
         .and_then(|()| disk.sync_dir(folder))
         .map_err(|error| StoreError::io("cannot write", &path, error))

@@ -52,7 +52,8 @@ use crate::store::catalogue::{Batch, Catalogue, LogCatalogue};
 use crate::store::disk::{Disk, DiskLock, RealDisk, SimDisk};
 use crate::store::sled::SledCatalogue;
 use crate::store::{
-    CheckpointInfo, CheckpointStore, ChunkReader, INLINE_LIMIT, JoinedOutputs, LetterId, Savepoints, StoreError,
+    CheckpointInfo, CheckpointStore, ChunkFile, ChunkReader, ChunkWriter, INLINE_LIMIT, JoinedOutputs, LetterId,
+    Savepoints, StoreError,
 };
 
 /// How a store is opened.
@@ -250,8 +251,25 @@ impl<D: Disk, C: Catalogue<D>> CheckpointStore for FileStore<D, C> {
             return Ok(ChunkRef::Inline { bytes: bytes.to_vec() });
         }
         self.ensure_region(&id.region)?;
-        let region = self.regions.get_mut(&id.region).expect("the region was just made");
-        region.put_blob(&self.disk, id, bytes)
+        let path = self.regions[&id.region].free_path(&id)?;
+        let written = |to: &mut dyn io::Write| to.write_all(bytes);
+        let file = region::write_blob(&self.disk, &path, id, bytes.len() as u64, &mut { written })?;
+        self.put_file(file)
+    }
+
+    fn chunk_writer(&mut self, id: ChunkId) -> Result<Option<ChunkWriter>, StoreError> {
+        self.usable()?;
+        self.ensure_region(&id.region)?;
+        let path = self.regions[&id.region].free_path(&id)?;
+        let disk = self.disk.clone();
+        Ok(Some(Box::new(move |len, chunk| region::write_blob(&disk, &path, id, len, chunk))))
+    }
+
+    fn put_file(&mut self, file: ChunkFile) -> Result<ChunkRef, StoreError> {
+        self.usable()?;
+        self.ensure_region(&file.id.region)?;
+        let region = self.regions.get_mut(&file.id.region).expect("the region was just made");
+        region.put_blob(&self.disk, file)
     }
 
     fn read_chunk(&mut self, chunk: &ChunkRef) -> Result<Vec<u8>, StoreError> {

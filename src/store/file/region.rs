@@ -11,13 +11,33 @@ use super::{blob, slots};
 use crate::ids::{Fence, WindowId};
 use crate::protocol::manifest::{ChunkId, ChunkRef, Manifest};
 use crate::protocol::mutant::{self, Mutant};
-use crate::store::disk::{Disk, list_or_empty};
+use crate::store::disk::{Disk, WriteContent, list_or_empty};
 use crate::store::history::History;
-use crate::store::{CheckpointInfo, StoreError};
+use crate::store::{CheckpointInfo, ChunkFile, StoreError};
 
 /// A chunk that no manifest has listed within this many commits of its region belongs to a checkpoint that was given
 /// up: its file is removed.
 const UNLISTED_COMMITS: u64 = 16;
+
+/// Writes a chunk of a length to the file that it is going to have, under the name of one that is not finished.
+pub(super) fn write_blob<D: Disk>(
+    disk: &D,
+    path: &Path,
+    id: ChunkId,
+    len: u64,
+    chunk: &mut WriteContent<'_>,
+) -> Result<ChunkFile, StoreError> {
+    match blob::write(disk, &names::unfinished(path), &id, len, chunk) {
+        Ok(checksum) => Ok(ChunkFile { id, len, checksum }),
+        Err(error) => Err(unwritable(disk, path, error)),
+    }
+}
+
+/// What there is of the file is garbage that the next opening sweeps; on a full disk the space is wanted now.
+fn unwritable<D: Disk>(disk: &D, path: &Path, error: std::io::Error) -> StoreError {
+    disk.remove(&names::unfinished(path)).ok();
+    StoreError::io("cannot write", path, error)
+}
 
 /// What the store remembers of a region.
 #[derive(Debug)]
@@ -90,25 +110,27 @@ impl Region {
         }
     }
 
-    /// Keeps a chunk in a file. Its content is durable on return, its name before the next commit.
-    pub(super) fn put_blob<D: Disk>(&mut self, disk: &D, id: ChunkId, bytes: &[u8]) -> Result<ChunkRef, StoreError> {
-        let path = blob_path(&self.folder, &id);
-        let name = names::blob(&id);
-        if self.blobs.contains_key(&name) {
+    /// Returns where the file of a new chunk is to stand.
+    ///
+    /// # Errors
+    /// If there is one already.
+    pub(super) fn free_path(&self, id: &ChunkId) -> Result<PathBuf, StoreError> {
+        let path = blob_path(&self.folder, id);
+        if self.blobs.contains_key(&names::blob(id)) {
             let error = std::io::ErrorKind::AlreadyExists.into();
             return Err(StoreError::io("cannot write a second chunk of the same name to", &path, error));
         }
+        Ok(path)
+    }
+
+    /// Keeps a chunk whose content is durable. Its name is so before the next commit.
+    pub(super) fn put_blob<D: Disk>(&mut self, disk: &D, file: ChunkFile) -> Result<ChunkRef, StoreError> {
+        let path = self.free_path(&file.id)?;
         let temporary = names::unfinished(&path);
-        let written = blob::write(disk, &temporary, &id, bytes)
-            .and_then(|checksum| disk.rename(&temporary, &path).map(|()| checksum));
-        let checksum = written.map_err(|error| {
-            // It is garbage that the next opening sweeps; on a full disk the space is wanted now.
-            disk.remove(&temporary).ok();
-            StoreError::io("cannot write", &path, error)
-        })?;
-        self.blobs.insert(name, Some(self.commits));
+        disk.rename(&temporary, &path).map_err(|error| unwritable(disk, &path, error))?;
+        self.blobs.insert(names::blob(&file.id), Some(self.commits));
         self.dirty = true;
-        Ok(ChunkRef::Blob { id, len: bytes.len() as u64, checksum })
+        Ok(ChunkRef::Blob { id: file.id, len: file.len, checksum: file.checksum })
     }
 
     pub(super) fn has_blob(&self, id: &ChunkId) -> bool {

@@ -92,7 +92,7 @@ impl<D: Disk, C: Catalogue<D>> FileStore<D, C> {
             }
         }
         let sealed = record::seal(&record::encode(record));
-        self.disk.write_new(&to.join(MANIFEST), &[&sealed])?;
+        self.disk.write_new(&to.join(MANIFEST), &sealed)?;
         for dir in [&blobs, &to, &folder.join(names::REGIONS)] {
             self.disk.sync_dir(dir)?;
         }
@@ -181,7 +181,7 @@ impl<D: Disk, C: Catalogue<D>> Savepoints for FileStore<D, C> {
         let savepoints = self.dir.join(names::SAVEPOINTS);
         let made = self
             .disk
-            .write_new(&unfinished.join(SAVEPOINT), &[&sealed])
+            .write_new(&unfinished.join(SAVEPOINT), &sealed)
             .and_then(|()| self.disk.sync_dir(&unfinished))
             .and_then(|()| self.disk.rename(&unfinished, &folder))
             .and_then(|()| self.disk.sync_dir(&savepoints));

@@ -116,7 +116,7 @@ impl SlotFile {
     /// Makes the file with the same content in both slots. Its name is not yet durable.
     pub(super) fn create<D: Disk>(disk: &D, path: &Path, content: &Content) -> io::Result<SlotFile> {
         let temporary = super::names::unfinished(path);
-        disk.write_new(&temporary, &[&encode(1, content)])?;
+        disk.write_new(&temporary, &encode(1, content))?;
         disk.overwrite(&temporary, STRIDE, &encode(2, content))?;
         disk.rename(&temporary, path)?;
         Ok(SlotFile { path: path.to_owned(), sequence: 2, next: 0 })

@@ -1,10 +1,12 @@
 //! One value or none for each row, and how that is written.
 
 use std::borrow::Cow;
+use std::io;
 use std::ops::Range;
 
 use super::damaged;
 use super::encoding::Primitive;
+use super::out::Out;
 use super::read::Reader;
 use crate::state::bits;
 use crate::{Error, Result};
@@ -12,6 +14,9 @@ use crate::{Error, Result};
 const NO_ROW: u8 = 0;
 const EVERY_ROW: u8 = 1;
 const SOME_ROWS: u8 = 2;
+
+/// Values of so many bytes on average are fetched from where they came to, one after the other.
+const LONG: usize = 128;
 
 /// Collects a block of as many values as there are rows, in any order that is known in the end; those that do not come
 /// have no value.
@@ -142,21 +147,32 @@ impl BlockWriter {
         self.values == 0
     }
 
-    /// Returns about how many bytes it will take.
+    /// Returns how many bytes it will take.
     pub(super) fn len(&self) -> usize {
-        let values = if self.width.is_none() { self.values * 4 } else { 0 };
-        1 + self.present.len() * 8 + values + self.body.len()
+        if self.values == 0 {
+            return 1;
+        }
+        let bitmap = if self.values == self.rows { 0 } else { self.present.len() * 8 };
+        let values = match self.width {
+            Some(width) => self.values * width,
+            None => self.values * 4 + self.body.len(),
+        };
+        1 + bitmap + values
     }
 
     /// Writes the block. If its rows have other places than they came in, `places` says which.
     ///
-    /// What came first is taken first, and goes to where it belongs: the rows of one key group come in order, so that
-    /// means to write at as many places as there are groups. To look up what belongs to one row after the other would be
-    /// to jump through all that came, once for each group.
-    pub(super) fn finish(&self, places: Option<&[u32]>, out: &mut Vec<u8>) {
+    /// Of short values, what came first is taken first, and goes to where it belongs: the rows of one key group come in
+    /// order, so that means to write at as many places as there are groups. To look up what belongs to one row after the
+    /// other would be to jump through all that came, once for each group. Long ones fill the lines of memory that such a
+    /// jump brings; so they are looked up, and need no room for all of them.
+    ///
+    /// # Errors
+    /// Of whoever takes the bytes.
+    pub(super) fn finish(&self, places: Option<&[u32]>, out: &mut Out<'_>) -> io::Result<()> {
         if self.values == 0 {
-            out.push(NO_ROW);
-            return;
+            out.bytes.push(NO_ROW);
+            return Ok(());
         }
         let every = self.values == self.rows;
         let present = match places {
@@ -164,11 +180,11 @@ impl BlockWriter {
             _ => Cow::Borrowed(&self.present[..]),
         };
         if every {
-            out.push(EVERY_ROW);
+            out.bytes.push(EVERY_ROW);
         } else {
-            out.push(SOME_ROWS);
+            out.bytes.push(SOME_ROWS);
             for word in &*present {
-                out.extend_from_slice(&word.to_le_bytes());
+                out.bytes.extend_from_slice(&word.to_le_bytes());
             }
         }
         let Some(places) = places else { return self.append(every, out) };
@@ -178,25 +194,26 @@ impl BlockWriter {
             if every { place } else { rank(&present, &ranks, place) }
         };
         match self.width {
-            Some(8) if every => scatter::<8>(&self.body, places, more(out, self.values * 8)),
-            Some(4) if every => scatter::<4>(&self.body, places, more(out, self.values * 4)),
+            Some(8) if every => scatter::<8>(&self.body, places, more(&mut out.bytes, self.values * 8)),
+            Some(4) if every => scatter::<4>(&self.body, places, more(&mut out.bytes, self.values * 4)),
             Some(width) => {
-                let out = more(out, self.values * width);
+                let out = more(&mut out.bytes, self.values * width);
                 for row in bits::ones(&self.present) {
                     out[place(row) * width..][..width].copy_from_slice(&self.body[row * width..][..width]);
                 }
             }
+            None if self.body.len() / self.values >= LONG => return self.gather(place, out),
             None => {
                 let mut lengths = vec![0; self.values];
                 bits::ones(&self.present).for_each(|row| lengths[place(row)] = self.lengths[row]);
                 let mut starts = Vec::with_capacity(self.values);
                 let mut end = 0;
                 for length in lengths {
-                    out.extend_from_slice(&length.to_le_bytes());
+                    out.bytes.extend_from_slice(&length.to_le_bytes());
                     starts.push(end);
                     end += length as usize;
                 }
-                let out = more(out, self.body.len());
+                let out = more(&mut out.bytes, self.body.len());
                 let mut rest = &self.body[..];
                 for row in bits::ones(&self.present) {
                     let (value, others) = rest.split_at(self.lengths[row] as usize);
@@ -205,22 +222,40 @@ impl BlockWriter {
                 }
             }
         }
+        out.spill()
+    }
+
+    /// Writes values of varying width, each as it is its turn.
+    fn gather(&self, place: impl Fn(usize) -> usize, out: &mut Out<'_>) -> io::Result<()> {
+        let mut values = vec![(0, 0); self.values];
+        let mut end = 0;
+        for row in bits::ones(&self.present) {
+            values[place(row)] = (end, self.lengths[row]);
+            end += self.lengths[row] as usize;
+        }
+        values.iter().for_each(|(_, length)| out.bytes.extend_from_slice(&length.to_le_bytes()));
+        for (start, length) in values {
+            out.bytes.extend_from_slice(&self.body[start..][..length as usize]);
+            out.spill()?;
+        }
+        Ok(())
     }
 
     /// Writes the values as they came.
-    fn append(&self, every: bool, out: &mut Vec<u8>) {
+    fn append(&self, every: bool, out: &mut Out<'_>) -> io::Result<()> {
         match self.width {
-            Some(_) if every => out.extend_from_slice(&self.body),
+            Some(_) if every => out.bytes.extend_from_slice(&self.body),
             Some(width) => {
                 let rows = bits::ones(&self.present);
-                rows.for_each(|row| out.extend_from_slice(&self.body[row * width..][..width]));
+                rows.for_each(|row| out.bytes.extend_from_slice(&self.body[row * width..][..width]));
             }
             None => {
                 let lengths = bits::ones(&self.present).map(|row| self.lengths[row]);
-                lengths.for_each(|length| out.extend_from_slice(&length.to_le_bytes()));
-                out.extend_from_slice(&self.body);
+                lengths.for_each(|length| out.bytes.extend_from_slice(&length.to_le_bytes()));
+                out.bytes.extend_from_slice(&self.body);
             }
         }
+        out.spill()
     }
 
     /// Returns which places have a value.
@@ -399,9 +434,10 @@ mod tests {
                     writer.set(row, value).unwrap();
                 }
             }
-            let mut out = Vec::new();
-            writer.finish(places, &mut out);
-            out
+            let mut out = Out::whole(writer.len());
+            writer.finish(places, &mut out).unwrap();
+            assert_eq!(out.bytes.len(), writer.len());
+            out.bytes
         };
         let backwards: Vec<u32> = (0..values.len() as u32).rev().collect();
         let out = collected(&mut values.iter(), None);
@@ -417,8 +453,11 @@ mod tests {
         many[199] = Some(b"ef");
         let texts: Vec<String> = (10..80).map(|number| number.to_string()).collect();
         let all: Vec<Option<&[u8]>> = texts.iter().map(|text| Some(text.as_bytes())).collect();
-        for values in [many, all, vec![None; 5], vec![]] {
-            for width in [Some(2), None] {
+        let long: Vec<Vec<u8>> = (0..40).map(|number| vec![number; LONG + usize::from(number)]).collect();
+        let long: Vec<_> = long.iter().map(|value| (value[0] % 3 != 0).then_some(&value[..])).collect();
+        let cases = [(many, Some(2)), (all, Some(2)), (long, None), (vec![None; 5], Some(2)), (vec![], Some(2))];
+        for (values, width) in cases {
+            for width in [width, None] {
                 let bytes = written(width, &values);
                 let mut reader = Reader::new(&bytes);
                 let block = Block::read(&mut reader, values.len(), width).unwrap();

@@ -3,12 +3,14 @@
 //! An operator stands still for its cut, so a cut only takes values, in the order of their slots, which is that of memory.
 //! To sort them by key group and to put them together, which takes longer, is for whoever has the time.
 
+use std::io::{self, Write};
+
 use super::block::BlockWriter;
 use super::write::{ChunkWriter, ColumnWriter, LocalWriter};
 use crate::Result;
 use crate::key::{group_of, unmix};
 
-/// What a cut has taken: [`write`](Draft::write) makes a chunk of it, on any thread.
+/// What a cut has taken: [`write`](Draft::write) makes a chunk of it, on any thread, and so does [`Ordered`].
 #[derive(Default)]
 pub struct Draft {
     taken: Option<Box<Taken>>,
@@ -52,42 +54,85 @@ impl Draft {
         keys + taken.texts.len() + taken.timers.len() + columns + locals
     }
 
-    /// Writes the chunk; empty if nothing has changed.
+    /// Returns whether the chunk is everything there is, and voids what came before.
+    pub fn is_whole(&self) -> bool {
+        self.taken.as_ref().is_some_and(|taken| taken.whole)
+    }
+
+    /// Returns the chunk; empty if nothing has changed.
     ///
     /// # Errors
     /// If a part of it is longer than 4 GiB.
     pub fn write(self) -> Result<Vec<u8>> {
-        self.taken.map_or_else(|| Ok(Vec::new()), |taken| taken.write())
+        self.in_order().map_or_else(|| Ok(Vec::new()), |ordered| ordered.write())
+    }
+
+    /// Puts what was taken in order; nothing if nothing has changed.
+    pub fn in_order(&self) -> Option<Ordered<'_>> {
+        let taken = self.taken.as_deref()?;
+        let (rows, places) = by_group(&taken.slots, &taken.hashes, taken.key_groups);
+        let mut removed = taken.removed.clone();
+        removed.sort_unstable();
+        let mut integers = BlockWriter::new(Some(size_of::<u64>()), taken.slots.len());
+        let hashes = taken.hashes.iter();
+        if taken.texts.is_empty() {
+            integers.set_every(hashes.map(|hash| Some(unmix(*hash))));
+        } else {
+            integers.set_every(hashes.enumerate().map(|(row, hash)| (!taken.texts.has(row)).then(|| unmix(*hash))));
+        }
+        Some(Ordered { taken, rows, places, removed, integers })
     }
 }
 
-impl Taken {
-    fn write(self) -> Result<Vec<u8>> {
-        let Taken { whole, number, key_groups, slots, hashes, mut removed, texts, timers, columns, locals } = self;
-        let (rows, places) = by_group(&slots, &hashes, key_groups);
-        removed.sort_unstable();
-        let mut integers = BlockWriter::new(Some(size_of::<u64>()), slots.len());
-        if texts.is_empty() {
-            integers.set_every(hashes.iter().map(|hash| Some(unmix(*hash))));
-        } else {
-            integers.set_every(hashes.iter().enumerate().map(|(row, hash)| (!texts.has(row)).then(|| unmix(*hash))));
-        }
-        drop((slots, hashes));
+/// A draft in the order that its chunk has.
+pub struct Ordered<'a> {
+    taken: &'a Taken,
+    /// Group and slot of each row, in order, and which of them each of the slots has.
+    rows: Vec<(u32, u32)>,
+    places: Vec<u32>,
+    removed: Vec<(u32, u32)>,
+    integers: BlockWriter,
+}
+
+impl Ordered<'_> {
+    /// Returns how many bytes the chunk has.
+    #[expect(clippy::len_without_is_empty, reason = "a chunk is not empty")]
+    pub fn len(&self) -> u64 {
+        self.chunk().len() as u64
+    }
+
+    /// Returns the chunk.
+    ///
+    /// # Errors
+    /// As [`Draft::write`].
+    pub fn write(&self) -> Result<Vec<u8>> {
+        self.chunk().finish()
+    }
+
+    /// Writes the chunk piece by piece, without ever having all of it in memory.
+    ///
+    /// # Errors
+    /// If a part of it is longer than 4 GiB, and those of whoever takes the pieces.
+    pub fn write_to(&self, to: &mut dyn Write) -> io::Result<()> {
+        self.chunk().write_to(to)
+    }
+
+    fn chunk(&self) -> ChunkWriter<'_> {
+        let Taken { whole, number, key_groups, texts, timers, columns, locals, .. } = self.taken;
         ChunkWriter {
-            whole,
-            first: number,
-            last: number,
-            key_groups,
-            rows: &rows,
-            removed: &removed,
-            places: Some(&places),
-            integers,
+            whole: *whole,
+            first: *number,
+            last: *number,
+            key_groups: *key_groups,
+            rows: &self.rows,
+            removed: &self.removed,
+            places: Some(&self.places),
+            integers: &self.integers,
             texts,
             timers,
             columns,
             locals,
         }
-        .finish()
     }
 }
 

@@ -46,6 +46,10 @@ pub fn merge_chunks(chunks: &[Vec<u8>]) -> Result<Vec<u8>> {
         let Cells { name, kind, encoding, version, .. } = cells;
         merged.push(ColumnWriter { name: name.into(), kind, encoding, version, block });
     }
+    let locals = lineage.locals().into_iter();
+    let locals: Vec<LocalWriter<'_>> = locals
+        .map(|(name, local)| LocalWriter { name: name.into(), version: local.version, bytes: local.bytes.to_vec() })
+        .collect();
     ChunkWriter {
         whole: oldest.whole,
         first: lineage.first,
@@ -54,15 +58,11 @@ pub fn merge_chunks(chunks: &[Vec<u8>]) -> Result<Vec<u8>> {
         rows: &rows,
         removed: &removed,
         places: None,
-        integers,
-        texts,
-        timers,
-        columns: merged,
-        locals: lineage
-            .locals()
-            .into_iter()
-            .map(|(name, local)| LocalWriter { name: name.into(), version: local.version, bytes: local.bytes.to_vec() })
-            .collect(),
+        integers: &integers,
+        texts: &texts,
+        timers: &timers,
+        columns: &merged,
+        locals: &locals,
     }
     .finish()
 }
@@ -96,11 +96,11 @@ pub fn broadcast_chunk(chunks: &[Vec<u8>]) -> Result<Vec<u8>> {
         rows: &[],
         removed: &[],
         places: None,
-        integers: BlockWriter::new(Some(8), 0),
-        texts: BlockWriter::new(None, 0),
-        timers: BlockWriter::new(None, 0),
-        columns: Vec::new(),
-        locals,
+        integers: &BlockWriter::new(Some(8), 0),
+        texts: &BlockWriter::new(None, 0),
+        timers: &BlockWriter::new(None, 0),
+        columns: &[],
+        locals: &locals,
     }
     .finish()
 }

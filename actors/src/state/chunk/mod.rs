@@ -36,12 +36,13 @@ mod draft;
 mod encoding;
 mod lineage;
 mod merge;
+mod out;
 mod read;
 mod write;
 
 pub(super) use block::BlockWriter;
-pub use draft::Draft;
 pub(super) use draft::Taken;
+pub use draft::{Draft, Ordered};
 pub(super) use encoding::{Encoding, Primitive, for_primitives};
 pub(super) use lineage::{Cells, Picked, Row, adopt, restore};
 pub use merge::{broadcast_chunk, merge_chunks};

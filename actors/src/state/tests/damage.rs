@@ -101,11 +101,11 @@ fn written(number: u64, rows: &[(u64, u32)], removed: &[(u64, u32)]) -> Vec<u8> 
         rows: &places,
         removed: &placed(removed),
         places: None,
-        integers,
-        texts: BlockWriter::new(None, rows.len()),
-        timers: BlockWriter::new(None, rows.len()),
-        columns: vec![],
-        locals: vec![],
+        integers: &integers,
+        texts: &BlockWriter::new(None, rows.len()),
+        timers: &BlockWriter::new(None, rows.len()),
+        columns: &[],
+        locals: &[],
     }
     .finish()
     .unwrap()

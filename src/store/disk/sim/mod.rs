@@ -18,7 +18,7 @@ use rand_pcg::Pcg64Mcg;
 
 use self::node::{DirNode, FileNode};
 use self::world::{Node, Step, Verdict, World};
-use super::{Disk, DiskLock, Entry};
+use super::{Disk, DiskLock, Entry, WriteContent};
 use crate::protocol::mutant::{self, Mutant};
 
 /// After how many calls or so the content of removed files is given back.
@@ -207,22 +207,17 @@ impl Disk for SimDisk {
         }
     }
 
-    fn write_new(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    fn write_new_with(&self, path: &Path, content: &mut WriteContent<'_>) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        content(&mut bytes)?;
         let mut world = self.world.lock();
         let verdict = world.step(Step::Write)?;
         world.link(path, Node::File(FileNode::default()))?;
         let file = world.file(path)?;
         match verdict {
-            Verdict::Go => {
-                let mut offset = 0;
-                for part in parts {
-                    file.write(offset, part);
-                    offset += part.len() as u64;
-                }
-            }
+            Verdict::Go => file.write(0, &bytes),
             Verdict::Fail(error) => {
-                let part = parts.first().copied().unwrap_or_default();
-                file.write(0, &part[..part.len() / 2]);
+                file.write(0, &bytes[..bytes.len() / 2]);
                 return Err(error);
             }
         }

@@ -11,9 +11,9 @@ fn a_power_cut_loses_names_that_were_not_synced() {
     let (mut kept, mut lost) = (0, 0);
     for seed in 0..64 {
         let disk = SimDisk::new(seed);
-        disk.write_new(path("/a"), &[b"a"]).unwrap();
+        disk.write_new(path("/a"), b"a").unwrap();
         disk.sync_dir(path("/")).unwrap();
-        disk.write_new(path("/b"), &[b"b"]).unwrap();
+        disk.write_new(path("/b"), b"b").unwrap();
         disk.crash(&mut Pcg64Mcg::seed_from_u64(seed));
         assert_eq!(disk.read(path("/a")).unwrap(), b"a");
         match disk.read(path("/b")) {
@@ -32,7 +32,7 @@ fn an_interrupted_overwrite_tears_by_sector() {
     let mut seen = BTreeSet::new();
     for seed in 0..200 {
         let disk = SimDisk::new(seed);
-        disk.write_new(path("/a"), &[&[1; 2048]]).unwrap();
+        disk.write_new(path("/a"), &[1; 2048]).unwrap();
         disk.sync_dir(path("/")).unwrap();
         // The write is the call after the three above and the sync within the first.
         disk.crash_at(disk.calls() + 1);
@@ -53,7 +53,7 @@ fn after_a_failed_sync_nothing_makes_it_durable() {
     let mut lost = 0;
     for seed in 0..64 {
         let disk = SimDisk::new(seed);
-        disk.write_new(path("/a"), &[b"old"]).unwrap();
+        disk.write_new(path("/a"), b"old").unwrap();
         disk.sync_dir(path("/")).unwrap();
         disk.fail_at(disk.calls() + 1, DiskFault::Sync);
         disk.overwrite(path("/a"), 0, b"new").unwrap_err();
@@ -69,8 +69,8 @@ fn after_a_failed_sync_nothing_makes_it_durable() {
 fn a_rename_is_all_or_nothing() {
     for seed in 0..64 {
         let disk = SimDisk::new(seed);
-        disk.write_new(path("/a"), &[b"old"]).unwrap();
-        disk.write_new(path("/t"), &[b"new"]).unwrap();
+        disk.write_new(path("/a"), b"old").unwrap();
+        disk.write_new(path("/t"), b"new").unwrap();
         disk.sync_dir(path("/")).unwrap();
         disk.rename(path("/t"), path("/a")).unwrap();
         disk.crash(&mut Pcg64Mcg::seed_from_u64(seed));
@@ -83,10 +83,10 @@ fn a_rename_is_all_or_nothing() {
 fn a_full_disk_refuses_writes_until_there_is_space() {
     let disk = SimDisk::new(0);
     disk.set_full(true);
-    let error = disk.write_new(path("/a"), &[b"a"]).unwrap_err();
+    let error = disk.write_new(path("/a"), b"a").unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     disk.set_full(false);
-    disk.write_new(path("/a"), &[b"a"]).unwrap();
+    disk.write_new(path("/a"), b"a").unwrap();
     assert_eq!(disk.injected(), 1);
 }
 
@@ -107,7 +107,7 @@ fn a_lock_ends_with_the_life_that_holds_it() {
 fn slow_calls_are_on_the_bill() {
     let disk = SimDisk::new(0);
     disk.fail_at(0, DiskFault::Slow { micros: 2_000_000 });
-    disk.write_new(path("/a"), &[b"a"]).unwrap();
+    disk.write_new(path("/a"), b"a").unwrap();
     assert!(disk.take_cost_micros() > 2_000_000);
     assert_eq!(disk.take_cost_micros(), 0);
 }
@@ -115,7 +115,7 @@ fn slow_calls_are_on_the_bill() {
 #[test]
 fn reads_cross_sectors_and_holes() {
     let disk = SimDisk::new(0);
-    disk.write_new(path("/a"), &[b"abc"]).unwrap();
+    disk.write_new(path("/a"), b"abc").unwrap();
     disk.overwrite(path("/a"), 1500, b"xyz").unwrap();
     let content = disk.read(path("/a")).unwrap();
     assert_eq!(content.len(), 1503);
