@@ -153,7 +153,100 @@ fn merge_from(lengths: &[u64], fresh: u64, fresh_chunks: usize) -> Option<usize>
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use piton_actors::Key;
+    use piton_actors::state::{StateStore, ValueState};
+
     use super::*;
+    use crate::ids::{Fence, WindowId};
+    use crate::store::conformance::chunk_id;
+    use crate::store::disk::{DiskFault, SimDisk};
+    use crate::store::{OpenOptions, SimStore};
+
+    const COUNT: ValueState<u64> = ValueState::new("count");
+
+    /// What a cut of so many keys asks for.
+    fn asked(state: &mut StateStore, sequence: u64, lineage: Vec<ChunkRef>, keys: u64) -> WriteRequest {
+        for key in 0..keys {
+            state.enter(Key::from(key));
+            state.value(COUNT).set(sequence).unwrap();
+        }
+        let fresh = vec![Arc::new(state.cut().unwrap().into())];
+        let operator = OperatorWrite { id: chunk_id("region", Fence::default(), sequence), lineage, fresh };
+        WriteRequest { window: WindowId(sequence), operators: vec![operator] }
+    }
+
+    fn open(disk: &SimDisk) -> SimStore {
+        SimStore::open(disk.clone(), OpenOptions::default()).unwrap().0
+    }
+
+    fn ahead_of(store: &mut SimStore, request: &WriteRequest) -> Vec<Ahead> {
+        ahead(request, 1, |id| store.chunk_writer(id).map_err(|error| error.to_string()))
+    }
+
+    /// Has a request written ahead, and kept; returns what the lineage is then.
+    fn written(store: &mut SimStore, request: &WriteRequest) -> Result<Vec<ChunkRef>, String> {
+        let ahead = ahead_of(store, request);
+        write(store, request, ahead).map(|mut lineages| lineages.remove(0))
+    }
+
+    fn counts(store: &mut SimStore, lineage: &[ChunkRef]) -> Vec<Option<u64>> {
+        let chunks: Vec<Vec<u8>> = lineage.iter().map(|chunk| store.read_chunk(chunk).unwrap()).collect();
+        let mut restored = StateStore::new(0..8, 8);
+        restored.restore(&chunks).unwrap();
+        let mut count = |key: u64| {
+            restored.enter(Key::from(key));
+            restored.value(COUNT).get().unwrap()
+        };
+        [0, 100, 19_999].map(&mut count).to_vec()
+    }
+
+    #[test]
+    fn what_is_written_ahead_is_what_would_have_been_kept() {
+        let mut store = open(&SimDisk::new(1));
+        let mut state = StateStore::new(0..8, 8);
+        let whole = asked(&mut state, 1, Vec::new(), 20_000);
+        assert!(matches!(ahead_of(&mut store, &whole)[..], [Ahead::Written(_)]));
+        let lineage = written(&mut store, &whole).unwrap();
+        assert_eq!(store.read_chunk(&lineage[0]).unwrap(), *whole.operators[0].fresh[0].bytes().unwrap());
+        // What changed goes behind it; or is merged with it, for which there is nothing to do ahead.
+        let some = asked(&mut state, 2, lineage, 100);
+        let lineage = written(&mut store, &some).unwrap();
+        assert_eq!((lineage.len(), counts(&mut store, &lineage)), (2, vec![Some(2), Some(1), Some(1)]));
+        let most = asked(&mut state, 3, lineage, 9_000);
+        let lineage = written(&mut store, &most).unwrap();
+        let again = asked(&mut state, 4, lineage, 9_500);
+        assert!(matches!(ahead_of(&mut store, &again)[..], [Ahead::Nothing]));
+        let lineage = written(&mut store, &again).unwrap();
+        assert_eq!((lineage.len(), counts(&mut store, &lineage)), (1, vec![Some(4), Some(4), Some(1)]));
+    }
+
+    #[test]
+    fn a_disk_that_fails_or_a_store_that_was_opened_again_costs_one_attempt() {
+        let disk = SimDisk::new(1);
+        let mut store = open(&disk);
+        let mut state = StateStore::new(0..8, 8);
+        let first = asked(&mut state, 1, Vec::new(), 20_000);
+        let lineage = written(&mut store, &first).unwrap();
+        let second = asked(&mut state, 2, lineage, 100);
+        for (call, fault) in [(0, DiskFault::Full), (0, DiskFault::Write), (1, DiskFault::Sync), (2, DiskFault::Write)]
+        {
+            disk.fail_at(disk.calls() + call, fault);
+            let failed = written(&mut store, &second).unwrap_err();
+            assert!(failed.contains("cannot write"), "{failed}");
+            assert!(
+                !disk.files().iter().any(|(path, _)| path.to_string_lossy().ends_with(".tmp")),
+                "its place is free"
+            );
+        }
+        let ahead = ahead_of(&mut store, &second);
+        let mut store = open(&disk);
+        let gone = write(&mut store, &second, ahead).unwrap_err();
+        assert!(gone.contains("cannot write"), "{gone}");
+        let lineage = written(&mut store, &second).unwrap();
+        assert_eq!(lineage.len(), 2);
+    }
 
     #[test]
     fn a_small_lineage_is_one_chunk() {

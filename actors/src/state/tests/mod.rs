@@ -6,6 +6,7 @@ mod expiry;
 mod lineages;
 mod migrations;
 mod model;
+mod pieces;
 mod types;
 mod undo;
 
