@@ -194,10 +194,10 @@ mod tests {
     fn counts(store: &mut SimStore, lineage: &[ChunkRef]) -> Vec<Option<u64>> {
         let chunks: Vec<Vec<u8>> = lineage.iter().map(|chunk| store.read_chunk(chunk).unwrap()).collect();
         let mut restored = StateStore::new(0..8, 8);
-        restored.restore(&chunks).unwrap();
+        restored.restore(chunks).unwrap();
         let mut count = |key: u64| {
             restored.enter(Key::from(key));
-            restored.value(COUNT).get().unwrap()
+            restored.value(COUNT).get().unwrap().copied()
         };
         [0, 100, 19_999].map(&mut count).to_vec()
     }
@@ -216,10 +216,13 @@ mod tests {
         assert_eq!((lineage.len(), counts(&mut store, &lineage)), (2, vec![Some(2), Some(1), Some(1)]));
         let most = asked(&mut state, 3, lineage, 9_000);
         let lineage = written(&mut store, &most).unwrap();
-        let again = asked(&mut state, 4, lineage, 9_500);
+        let most = asked(&mut state, 4, lineage, 9_000);
+        let lineage = written(&mut store, &most).unwrap();
+        assert_eq!(lineage.len(), 4);
+        let again = asked(&mut state, 5, lineage, 9_000);
         assert!(matches!(ahead_of(&mut store, &again)[..], [Ahead::Nothing]));
         let lineage = written(&mut store, &again).unwrap();
-        assert_eq!((lineage.len(), counts(&mut store, &lineage)), (1, vec![Some(4), Some(4), Some(1)]));
+        assert_eq!((lineage.len(), counts(&mut store, &lineage)), (1, vec![Some(5), Some(5), Some(1)]));
     }
 
     #[test]
@@ -241,6 +244,7 @@ mod tests {
             );
         }
         let ahead = ahead_of(&mut store, &second);
+        drop(store);
         let mut store = open(&disk);
         let gone = write(&mut store, &second, ahead).unwrap_err();
         assert!(gone.contains("cannot write"), "{gone}");
