@@ -4,7 +4,6 @@
 //! storage, as a rule, which does not keep the bytes of a large one. Nothing about them depends on who that is.
 
 use std::fmt;
-use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -19,9 +18,6 @@ pub struct FreshChunk {
     draft: Mutex<Option<Arc<Draft>>>,
     bytes: OnceLock<Result<Vec<u8>, String>>,
 }
-
-/// Writes a chunk piece by piece.
-pub type WriteChunk<'a> = dyn FnMut(&mut dyn Write) -> io::Result<()> + 'a;
 
 impl FreshChunk {
     /// Returns about how many bytes it has; 0 if there is nothing in it.
@@ -54,17 +50,9 @@ impl FreshChunk {
         bytes.as_ref().map_err(String::clone)
     }
 
-    /// Has the chunk written to some place, which is told how many bytes will come. They are not kept.
-    ///
-    /// # Errors
-    /// As [`bytes`](FreshChunk::bytes).
-    pub fn write_to<T>(&self, place: impl FnOnce(u64, &mut WriteChunk<'_>) -> T) -> Result<T, String> {
-        let draft = self.draft();
-        if let Some(ordered) = draft.as_ref().and_then(|draft| draft.in_order()) {
-            return Ok(place(ordered.len(), &mut |to| ordered.write_to(to)));
-        }
-        let bytes = self.bytes()?;
-        Ok(place(bytes.len() as u64, &mut |to| to.write_all(bytes)))
+    /// Returns what the chunk is made of, if its bytes are not there yet.
+    pub fn draft(&self) -> Option<Arc<Draft>> {
+        self.draft.lock().clone()
     }
 
     /// Returns the chunk itself, copied only if others have it too.
@@ -77,10 +65,6 @@ impl FreshChunk {
             Ok(own) => own.bytes.into_inner().unwrap_or_else(|| Ok(Vec::new())),
             Err(shared) => shared.bytes().cloned(),
         }
-    }
-
-    fn draft(&self) -> Option<Arc<Draft>> {
-        self.draft.lock().clone()
     }
 }
 

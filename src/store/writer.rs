@@ -48,7 +48,7 @@ pub fn ahead(
         if let Some(fresh) = alone(operator).filter(|fresh| fresh.size() >= large) {
             let written = writer(operator.id.clone()).and_then(|writer| match writer {
                 None => Ok(Ahead::Nothing),
-                Some(writer) => fresh.write_to(writer)?.map(Ahead::Written).map_err(|error| error.to_string()),
+                Some(writer) => write_fresh(fresh, writer).map(Ahead::Written),
             });
             match written {
                 Ok(Ahead::Nothing) => {}
@@ -65,6 +65,19 @@ pub fn ahead(
         Ahead::Nothing
     };
     request.operators.iter().map(&mut ahead).collect()
+}
+
+/// Writes a chunk piece by piece, unless it is in memory already.
+fn write_fresh(fresh: &FreshChunk, writer: ChunkWriter) -> Result<ChunkFile, String> {
+    let draft = fresh.draft();
+    let written = match draft.as_ref().and_then(|draft| draft.in_order()) {
+        Some(ordered) => writer(ordered.len(), &mut |to| ordered.write_to(to)),
+        None => {
+            let bytes = fresh.bytes()?;
+            writer(bytes.len() as u64, &mut |to| to.write_all(bytes))
+        }
+    };
+    written.map_err(|error| error.to_string())
 }
 
 /// Returns the chunk that is to be added as it is, if that is all there is to be done.
